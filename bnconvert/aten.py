@@ -1,0 +1,183 @@
+"""Reading graphs of ATen operators: norms, constants, and who else reads a value."""
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+aten = torch.ops.aten
+
+_EVAL = aten._native_batch_norm_legit_no_training.default
+_TRAINING = (aten._native_batch_norm_legit_functional.default,)
+_WITHOUT_STATISTICS = (aten._native_batch_norm_legit.no_stats,)
+
+
+@dataclass(frozen=True, eq=False)
+class NormCall:
+    """One call of a batch norm in a captured graph.
+
+    Attributes:
+        node: the operator.
+        owner: path of the module whose norm it is.
+        number: which call of that owner it is, from 1.
+        obstacle: why it is no fixed affine map (it uses batch statistics), or None.
+    """
+
+    node: fx.Node
+    owner: str
+    number: int
+    obstacle: str | None
+
+    @property
+    def eps(self) -> float:
+        """What is added to the variance."""
+        return float(argument(self.node, "eps"))
+
+
+def normalize_batch_norms(module: fx.GraphModule) -> None:
+    """Write every eval batch norm of the graph as `aten.batch_norm`, one node, one output."""
+    graph = module.graph
+    for node in list(graph.nodes):
+        if node.target is not _EVAL:
+            continue
+        x, weight, bias, mean, var, momentum, eps = node.args
+        with graph.inserting_before(node):
+            norm = graph.call_function(
+                aten.batch_norm.default,
+                (x, weight, bias, mean, var, False, momentum, eps, False),
+            )
+        norm.meta = {**node.meta, "val": node.meta["val"][0]}
+        for user in list(node.users):
+            if user.target is operator.getitem and user.args[1] == 0:
+                user.replace_all_uses_with(norm)
+            graph.erase_node(user)
+        graph.erase_node(node)
+    module.recompile()
+
+
+def norm_calls(module: fx.GraphModule) -> list[NormCall]:
+    """Return every batch norm of activations in the graph, in order.
+
+    A batch norm of a *weight* with its own statistics is weight standardization, no norm.
+    """
+    counts: dict[str, int] = {}
+    calls: list[NormCall] = []
+    for node in module.graph.nodes:
+        obstacle = _obstacle(node)
+        if obstacle is None and node.target is not aten.batch_norm.default:
+            continue
+        if obstacle is not None and comes_from_constant(node):
+            continue
+        owner = _owner(node)
+        counts[owner] = counts.get(owner, 0) + 1
+        calls.append(NormCall(node, owner, counts[owner], obstacle))
+    return calls
+
+
+def argument(node: fx.Node, name: str) -> Any:
+    """Return an operator's argument by its name in the schema, or its default."""
+    for index, formal in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+        if formal.name == name:
+            if index < len(node.args):
+                return node.args[index]
+            return node.kwargs.get(name, formal.default_value)
+    raise KeyError(f"{node.target} has no argument {name}")
+
+
+def constant(module: fx.GraphModule, node: object) -> Tensor | None:
+    """Return the tensor that a node reads from the module, or None where it is computed."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    prefix, _, name = str(node.target).rpartition(".")
+    value = getattr(module.get_submodule(prefix), name)
+    return value if isinstance(value, Tensor) else None
+
+
+def readers(module: fx.GraphModule, tensor: Tensor) -> set[fx.Node]:
+    """Return every operator that reads the memory of `tensor`, under whatever name."""
+    storage = tensor.untyped_storage().data_ptr()
+    found: set[fx.Node] = set()
+    for node in module.graph.nodes:
+        value = constant(module, node)
+        if value is not None and value.untyped_storage().data_ptr() == storage:
+            found |= set(node.users)
+    return found
+
+
+def replace_constant(module: fx.GraphModule, node: fx.Node, value: Tensor) -> None:
+    """Put `value` where `node` reads its tensor from."""
+    prefix, _, name = str(node.target).rpartition(".")
+    owner = module.get_submodule(prefix)
+    old = getattr(owner, name)
+    if isinstance(old, nn.Parameter):
+        setattr(owner, name, nn.Parameter(value, requires_grad=old.requires_grad))
+    else:
+        setattr(owner, name, value)
+
+
+def add_parameter(module: fx.GraphModule, beside: fx.Node, name: str, value: Tensor) -> fx.Node:
+    """Add a parameter next to the tensor that `beside` reads, under a free name; return its node."""
+    prefix, _, _ = str(beside.target).rpartition(".")
+    owner = module.get_submodule(prefix)
+    free = name
+    while hasattr(owner, free) and getattr(owner, free) is not None:
+        free = f"{free}_folded"
+    if free in owner._parameters or free in owner._buffers:
+        delattr(owner, free)  # registered as None
+    owner.register_parameter(free, nn.Parameter(value, requires_grad=False))
+    with module.graph.inserting_after(beside):
+        node = module.graph.get_attr(f"{prefix}.{free}".lstrip("."))
+    node.meta = {"val": value}
+    return node
+
+
+def remove_unread(module: fx.GraphModule) -> None:
+    """Remove constants that no operator reads any more, from the graph and from the module."""
+    for node in list(module.graph.nodes):
+        if node.op == "get_attr" and not node.users:
+            module.graph.erase_node(node)
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
+        if name not in read:
+            prefix, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(prefix), leaf)
+    module.graph.lint()
+    module.recompile()
+
+
+def comes_from_constant(node: fx.Node) -> bool:
+    """Tell whether an operator's input is computed from the module's own tensors alone."""
+    pending, seen = [x for x in node.args[:1] if isinstance(x, fx.Node)], set[fx.Node]()
+    while pending:
+        current = pending.pop()
+        if current.op == "placeholder":
+            return False
+        if current not in seen:
+            seen.add(current)
+            pending.extend(current.all_input_nodes)
+    return True
+
+
+def _obstacle(node: fx.Node) -> str | None:
+    """Return why a batch norm uses batch statistics; None for eval norms and everything else."""
+    if node.target in _TRAINING:
+        return "it is in training mode: it normalizes by the batch's own statistics"
+    if node.target in _WITHOUT_STATISTICS:
+        return "it has no running statistics: it normalizes by the batch's own"
+    return None
+
+
+def _owner(node: fx.Node) -> str:
+    """Return the module of a norm: from the name of its running mean, else where it is called."""
+    mean = node.args[3] if len(node.args) > 3 else None
+    if isinstance(mean, fx.Node) and mean.op == "get_attr":
+        return str(mean.target).rpartition(".")[0]
+    return called_in(node)
+
+
+def called_in(node: fx.Node) -> str:
+    """Return the path of the module in whose forward an operator was called."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return str(list(stack.values())[-1][0]) if stack else ""

@@ -1,0 +1,176 @@
+"""`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, export
+from torch.utils import _pytree as pytree
+
+from bnconvert.aten import normalize_batch_norms
+from bnconvert.errors import CaptureError
+from bnconvert.surgery import settle
+from bnconvert.tracing import first_line, require_eager
+
+Inputs = tuple[Any, ...] | Mapping[str, Any] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Example inputs as a call takes them.
+
+    Attributes:
+        args: positional inputs.
+        kwargs: keyword inputs.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "Example":
+        """Read a tuple of positional inputs, a mapping of keyword inputs, or one tensor."""
+        if isinstance(inputs, Mapping):
+            return cls((), dict(inputs))
+        return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors in the order of the call, nested ones included."""
+        leaves = pytree.tree_leaves((self.args, self.kwargs))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def map(self, function: Any) -> "Example":
+        """Return the example with `function` applied to every tensor."""
+        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, self.kwargs))
+        return Example(args, kwargs)
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size: the first axis of the first tensor that has one."""
+        return next((int(t.shape[0]) for t in self.tensors() if t.dim() > 0), None)
+
+    def is_batched(self, tensor: Tensor) -> bool:
+        """Tell whether `tensor` has the batch as its first axis."""
+        return tensor.dim() > 0 and tensor.shape[0] == self.batch
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """A captured model.
+
+    Attributes:
+        module: the graph of functional ATen operators; its weights are copies of its own.
+        example: the inputs that it was captured with; a single sample is doubled.
+        dynamic_shapes: what may vary, as torch.export takes it; None for nothing.
+        notes: what had to be done otherwise than asked, with the reason.
+    """
+
+    module: fx.GraphModule
+    example: Example
+    dynamic_shapes: Any
+    notes: tuple[str, ...]
+
+
+def capture(model: nn.Module, example_inputs: Inputs, dynamic_shapes: Any = None) -> Captured:
+    """Capture the eval model as a functional graph of ATen operators.
+
+    The model is deep-copied first, because a captured module shares its Parameters; norms that
+    are batch norm in eval (frozen ones too) become plain batch norm in the copy. A model in
+    training mode is captured in eval mode, and the notes say so; a norm that is in training
+    mode inside an eval model is captured as what it is.
+
+    Args:
+        model: an eager module.
+        example_inputs: a tuple of positional inputs, or a mapping of keyword inputs.
+        dynamic_shapes: as for torch.export; by default the batch size may vary, falling back to
+            fixed shapes and then to strict capture.
+
+    Raises:
+        CaptureError: torch.export fails every way.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    require_eager(model)
+    notes: list[str] = []
+    twin = _eval_copy(model, notes)
+    failures: list[str] = []
+    for attempt in _attempts(Example.of(example_inputs), dynamic_shapes):
+        try:
+            module = _export(twin, attempt)
+        except Exception as failure:
+            failures.append(f"{attempt.name}: {first_line(failure)}")
+            continue
+        if failures:
+            notes.append(f"captured with {attempt.name}, because {'; '.join(failures)}")
+        return Captured(module, attempt.example, attempt.dynamic_shapes, tuple(notes))
+    raise CaptureError(
+        f"{type(model).__name__}: torch.export cannot capture it ({'; '.join(failures)}); "
+        "capture a submodule, or give example inputs that its forward accepts"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    name: str
+    example: Example
+    dynamic_shapes: Any
+    strict: bool = False
+
+
+def _attempts(example: Example, dynamic_shapes: Any) -> Iterator[_Attempt]:
+    if dynamic_shapes is not None:
+        yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
+        yield _Attempt("strict mode", example, dynamic_shapes, strict=True)
+        return
+    if example.batch:
+        wide = _doubled(example)
+        yield _Attempt("a dynamic batch size", wide, _dynamic_batch(wide))
+    yield _Attempt("a fixed batch size", example, None)
+    yield _Attempt("a fixed batch size and strict mode", example, None, strict=True)
+
+
+def _doubled(example: Example) -> Example:
+    """Repeat a single sample: torch.export takes sizes 0 and 1 for constants."""
+    if example.batch != 1:
+        return example
+    return example.map(lambda t: torch.cat([t, t]) if example.is_batched(t) else t)
+
+
+def _dynamic_batch(example: Example) -> Any:
+    def axes(leaf: object) -> dict[int, Any] | None:
+        return {0: Dim.DYNAMIC} if isinstance(leaf, Tensor) and example.is_batched(leaf) else None
+
+    args, kwargs = pytree.tree_map(axes, (example.args, example.kwargs))
+    return kwargs if kwargs else args
+
+
+def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
+    try:
+        twin = copy.deepcopy(model)
+    except Exception as failure:
+        raise CaptureError(
+            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); "
+            "remove what cannot be copied from its attributes"
+        ) from failure
+    if model.training:
+        twin.eval()
+        notes.append("the model was in training mode; its eval mode was captured")
+    return settle(twin)
+
+
+def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
+    with torch.no_grad():
+        program = export(
+            twin,
+            attempt.example.args,
+            attempt.example.kwargs,
+            dynamic_shapes=attempt.dynamic_shapes,
+            strict=attempt.strict,
+        )
+        module = program.run_decompositions({}).module()
+    assert isinstance(module, fx.GraphModule)
+    normalize_batch_norms(module)
+    module.training = False  # it was captured so; torch leaves the flag at its default
+    return module

@@ -1,0 +1,82 @@
+"""`plan`, `convert` and `revert`: the training side's verbs."""
+
+import copy
+
+from torch import nn
+
+from bnconvert.errors import UnsupportedModelError
+from bnconvert.planning import Plan, decide
+from bnconvert.policy import Policy
+from bnconvert.rewrite import Alternatives, Rewrite
+from bnconvert.surgery import plain_edits, swap
+from bnconvert.tracing import require_eager
+
+
+def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
+    """Find out what `convert` would do, and change nothing; print the result to read it.
+
+    Raises:
+        PolicyError: a rule matches no norm, or the policy is none.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    return decide(model, Policy.of(policy))
+
+
+def convert(
+    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+) -> nn.Module:
+    """Replace the model's norms as `policy` says; the same class, methods, hooks and keys.
+
+    Args:
+        model: an eager module, in any mode.
+        policy: a rewrite for every norm, or a `Policy` of rules.
+        inplace: change `model` itself, so that an optimizer built before goes on working;
+            otherwise a deep copy is changed and returned.
+
+    Returns:
+        The model, or its copy. A model that is itself a norm gives the new norm, which with
+        `inplace=True` shares the Parameters of the old one.
+
+    Raises:
+        RefusedError: a norm has no legal rewrite; lists all of them, and nothing has changed.
+        PolicyError: a rule matches no norm, or the policy is none.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    require_eager(model)
+    target = model if inplace else _copied(model)
+    chosen = decide(target, Policy.of(policy))
+    chosen.require_legal()
+    return swap(target, chosen.edits())
+
+
+def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
+    """Give every norm its plain torch class back, with its momentum and batch counter.
+
+    Norms that bnconvert made return to the class they had. Other packages' frozen norms become
+    the `BatchNorm2d` that they were copied from, with torch's default momentum.
+
+    Args:
+        model: an eager module.
+        domain: which domain's statistics to keep; only for norms that hold several.
+        inplace: change `model` itself rather than a deep copy.
+
+    Raises:
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or `domain` is given
+            and no norm holds domains.
+    """
+    require_eager(model)
+    if domain is not None:
+        raise UnsupportedModelError(
+            f"no norm of the model holds a domain {domain!r}; leave domain out"
+        )
+    target = model if inplace else _copied(model)
+    return swap(target, plain_edits(target, everything=True))
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as failure:
+        raise UnsupportedModelError(
+            f"the model cannot be copied ({failure}); use inplace=True"
+        ) from failure

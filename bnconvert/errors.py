@@ -1,0 +1,69 @@
+"""Every error that bnconvert raises; each message reads "path: fact; remedy"."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class BnconvertError(Exception):
+    """Root of all errors of this package."""
+
+
+class UnsupportedModelError(BnconvertError):
+    """The object handed in cannot be read as an eager PyTorch module."""
+
+
+class PolicyError(BnconvertError):
+    """A policy cannot mean what it says: unknown name, bad argument, or a rule without a norm."""
+
+
+class RefusedError(BnconvertError):
+    """No alternative fits at one or more norms; nothing has been changed.
+
+    Attributes:
+        refusals: one "path: fact; remedy" sentence per refused norm, all of them.
+    """
+
+    def __init__(self, refusals: Sequence[str]) -> None:
+        """Collect every refusal into one message."""
+        self.refusals = tuple(refusals)
+        count = len(self.refusals)
+        head = f"{count} {'norm is' if count == 1 else 'norms are'} refused; nothing was changed"
+        super().__init__("\n  ".join((head, *self.refusals)))
+
+
+class CaptureError(BnconvertError):
+    """The model cannot be captured as a graph of ATen operators."""
+
+
+class FoldedTrainingError(BnconvertError):
+    """A folded model was asked to train."""
+
+    def __init__(self) -> None:
+        """State the reason, which holds for every folded model."""
+        super().__init__(
+            "a folded model is for inference: folding re-parameterizes the weights, so that their "
+            "gradients, and with them every step of an optimizer, differ from the model's own; "
+            "fine-tune the unfolded model and fold it again"
+        )
+
+
+class ExportError(BnconvertError):
+    """The ONNX file cannot be written, checked or run."""
+
+
+class VerificationError(BnconvertError):
+    """An ONNX file does not compute the model's function.
+
+    Attributes:
+        report: the `Report` with every figure that was measured.
+        path: where the failing file is kept, or None where it was not ours to move.
+    """
+
+    def __init__(self, failures: Sequence[str], report: Any, path: Path | None = None) -> None:
+        """Collect every failed check into one message."""
+        self.failures = tuple(failures)
+        self.report = report  # Any: errors.py lies below the reports
+        self.path = path
+        kept = f"\n  the failing file is kept as {path}" if path is not None else ""
+        super().__init__("\n  ".join(("the numbers disagree", *self.failures)) + kept)

@@ -1,0 +1,135 @@
+"""Frozen: the statistics never change and are always used, in training as in eval.
+
+y = weight * (x - running_mean) / sqrt(running_var + eps) + bias, a constant affine map of x
+(Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.4; He et al., "Deep Residual
+Learning", 2016, for detectors). The running statistics may be trusted only when they were
+trained or recomputed; freezing fresh ones freezes the identity.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnconvert.kinds import has_default_statistics
+from bnconvert.normalization import Normalization
+from bnconvert.rewrite import Rewrite
+from bnconvert.site import Site
+from bnconvert.surgery import inherit, promote_affine
+
+
+class FrozenNorm(Normalization):
+    """Batch norm with fixed running statistics, whatever `.train()` and `.eval()` say.
+
+    Attributes:
+        locks_affine: whether weight and bias are frozen too.
+        thaws: the parameters that required gradients before they were frozen; they do again
+            when another norm takes this one's place.
+    """
+
+    own: ClassVar[tuple[str, ...]] = (*Normalization.own, "locks_affine", "thaws")
+    has_fixed_statistics: ClassVar[bool] = True
+
+    locks_affine: bool
+    thaws: tuple[str, ...]
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize `x` by the running statistics; the output has the dtype of `x`."""
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=False,
+            momentum=0.0,
+            eps=self.eps,
+        )
+
+    def enter(self) -> None:
+        """Freeze weight and bias, if that was asked for."""
+        if self.locks_affine:
+            wanted = {name: p for name, p in self.named_parameters(recurse=False)}
+            self.thaws = tuple(name for name, p in wanted.items() if p.requires_grad)
+            for parameter in wanted.values():
+                parameter.requires_grad_(False)
+                parameter.grad = None  # an optimizer steps on whatever gradient it finds
+
+    def leave(self) -> None:
+        """Thaw what `enter` froze."""
+        for name in self.thaws:
+            self.get_parameter(name).requires_grad_(True)
+
+    def extra_repr(self) -> str:
+        """Return the hyperparameters, and what is frozen."""
+        frozen = "statistics, affine" if self.locks_affine else "statistics"
+        return f"{super().extra_repr()}, frozen=({frozen})"
+
+
+@dataclass(frozen=True)
+class Frozen(Rewrite):
+    """Freeze the running statistics, and by default weight and bias too.
+
+    Args:
+        affine: "frozen" or "trainable": whether weight and bias still learn.
+    """
+
+    affine: Literal["frozen", "trainable"] = "frozen"
+
+    preserves_eval: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the argument."""
+        if self.affine not in ("frozen", "trainable"):
+            raise ValueError(
+                f'Frozen: affine is {self.affine!r}; use affine="frozen" or affine="trainable"'
+            )
+
+    @property
+    def locks_affine(self) -> bool:
+        """Whether weight and bias are frozen too."""
+        return self.affine == "frozen"
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse norms without running statistics: there is nothing to freeze."""
+        if site.module._buffers.get("running_mean") is None:
+            return "has no running statistics to freeze; use Group() or Keep()"
+        return None
+
+    def edits(self, site: Site) -> dict[str, nn.Module]:
+        """Build one frozen norm for all of the module's paths."""
+        if self._is_done(site.module, site.kind.has_fixed_statistics):
+            return {}
+        frozen = inherit(
+            site.module,
+            FrozenNorm,
+            origin=site.kind.plain,
+            tail=site.kind.tail,
+            locks_affine=self.locks_affine,
+            thaws=(),
+        )
+        promote_affine(frozen)
+        return dict.fromkeys(site.paths, frozen)
+
+    def caution(self, site: Site) -> str | None:
+        """Say where the statistics were never trained, or where freezing reaches further."""
+        if has_default_statistics(site.module):
+            return "its statistics are untrained (mean 0, variance 1): recompute them first"
+        if self.locks_affine and (other := _other_owner(site)):
+            return f"shares its weight or bias with {other}: frozen there too"
+        return None
+
+    def _is_done(self, module: nn.Module, has_fixed_statistics: bool) -> bool:
+        if isinstance(module, FrozenNorm):
+            return module.locks_affine == self.locks_affine
+        return has_fixed_statistics and self.locks_affine  # another package's frozen norm
+
+
+def _other_owner(site: Site) -> str | None:
+    """Return the path of another module that holds one of the norm's own Parameters."""
+    ids = {id(p) for p in site.module._parameters.values() if p is not None}
+    for path, module in site.survey.model.named_modules():
+        if module is not site.module and ids & {id(p) for p in module._parameters.values()}:
+            return path
+    return None

@@ -1,0 +1,107 @@
+"""Group: each sample is normalized by itself, in groups of channels; no batch is involved.
+
+y = gamma * (x - mu_g) / sqrt(var_g + eps) + beta, with the mean and biased variance of the
+channel group g over its channels and all positions of one sample (Wu and He, "Group
+Normalization", 2018, eq. 1-4 and 7). It is another function than batch norm: a network that
+was trained with batch norm must be trained on.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnconvert.normalization import Normalization
+from bnconvert.rewrite import Rewrite
+from bnconvert.site import Site
+from bnconvert.surgery import inherit, promote_affine
+
+
+class GroupedNorm(Normalization):
+    """Group norm in a batch norm's place; the running statistics wait, unused, for `revert`.
+
+    Attributes:
+        groups: the number of channel groups.
+    """
+
+    own: ClassVar[tuple[str, ...]] = (*Normalization.own, "groups")
+    is_batch_norm_in_eval: ClassVar[bool] = False
+
+    groups: int
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize each sample of `x` by the moments of its channel groups.
+
+        Raises:
+            ValueError: a group holds a single value, which normalizes to zero whatever it is.
+        """
+        if x.shape[1] // self.groups * math.prod(x.shape[2:]) == 1:
+            raise ValueError(
+                f"input of shape {tuple(x.shape)} leaves a single value in each of "
+                f"{self.groups} groups; convert this norm with fewer groups or Keep()"
+            )
+        return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        """Return the groups beside the hyperparameters."""
+        return f"{self.groups} groups, {super().extra_repr()}"
+
+
+@dataclass(frozen=True)
+class Group(Rewrite):
+    """Use group norm with the batch norm's gamma, beta and eps. Changes the function.
+
+    Args:
+        groups: how many groups the channels are divided into.
+    """
+
+    groups: int = 32
+
+    preserves_eval: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the argument."""
+        if self.groups < 1:
+            raise ValueError(f"Group: groups is {self.groups}; use a positive number of groups")
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse what does not divide, and groups that would hold a single value."""
+        if not _is_legal(self.groups, site):
+            return f"{self._fact(site)}; use {_remedy(self.groups, site)}"
+        return None
+
+    def edits(self, site: Site) -> dict[str, nn.Module]:
+        """Build one group norm for all of the module's paths."""
+        if isinstance(site.module, GroupedNorm) and site.module.groups == self.groups:
+            return {}
+        grouped = inherit(
+            site.module,
+            GroupedNorm,
+            origin=site.kind.plain,
+            tail=site.kind.tail,
+            groups=self.groups,
+        )
+        promote_affine(grouped)
+        return dict.fromkeys(site.paths, grouped)
+
+    def caution(self, site: Site) -> str | None:
+        """Say loudly that this is another function."""
+        return "CHANGES THE FUNCTION: group norm is not batch norm; the model must be trained"
+
+    def _fact(self, site: Site) -> str:
+        if site.channels % self.groups:
+            return f"{site.channels} channels do not divide into {self.groups} groups"
+        return f"each of {self.groups} groups would hold a single value on (N, C) input"
+
+
+def _is_legal(groups: int, site: Site) -> bool:
+    """Tell whether the channels divide, and leave two values where there are no positions."""
+    may_be_flat = issubclass(site.kind.plain, nn.BatchNorm1d)
+    return site.channels % groups == 0 and not (may_be_flat and site.channels == groups)
+
+
+def _remedy(groups: int, site: Site) -> str:
+    legal = [n for n in range(1, groups) if _is_legal(n, site)]
+    return f"Group({legal[-1]}) or Keep()" if legal else "Keep()"

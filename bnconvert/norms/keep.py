@@ -1,0 +1,25 @@
+"""Keep: leave the norm as it is. The last resort of a policy, and its explicit exception."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from bnconvert.rewrite import Rewrite
+from bnconvert.site import Site
+
+
+@dataclass(frozen=True)
+class Keep(Rewrite):
+    """Leave the norm as it is."""
+
+    preserves_eval: ClassVar[bool] = True
+    replaces: ClassVar[bool] = False
+
+    def why_not(self, site: Site) -> str | None:
+        """Return None: every norm may stay."""
+        return None
+
+    def edits(self, site: Site) -> dict[str, nn.Module]:
+        """Build nothing."""
+        return {}

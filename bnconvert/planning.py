@@ -1,0 +1,159 @@
+"""Plan: what a policy will do to each norm of a model, found out before anything changes."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import nn
+
+from bnconvert.errors import RefusedError
+from bnconvert.policy import Policy
+from bnconvert.reporting.table import table
+from bnconvert.rewrite import Rewrite
+from bnconvert.site import Site, Survey
+from bnconvert.surgery import hidden_references
+from bnconvert.tracing import survey
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What happens to one norm.
+
+    Attributes:
+        site: the norm.
+        rewrite: what it becomes, or None where every alternative is refused.
+        refusals: "fact; remedy" for each alternative that was tried in vain.
+        caution: what the user must know about the rewrite that is taken.
+    """
+
+    site: Site
+    rewrite: Rewrite | None
+    refusals: tuple[str, ...] = ()
+    caution: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """What the norm becomes, in a word."""
+        if self.rewrite is None:
+            return "REFUSED"
+        return repr(self.rewrite) if self.rewrite.replaces else "kept"
+
+    @property
+    def remark(self) -> str:
+        """Every reason and caution in one line."""
+        return "; ".join((*self.refusals, *([self.caution] if self.caution else [])))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a policy does to a model: one decision per norm, printable; nothing is changed yet."""
+
+    policy: Policy
+    survey: Survey
+    decisions: tuple[Decision, ...]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """One "path: fact; remedy" sentence per refused norm."""
+        refused = (d for d in self.decisions if d.rewrite is None)
+        return tuple(f"{d.site.path or '(root)'}: {' | '.join(d.refusals)}" for d in refused)
+
+    def require_legal(self) -> None:
+        """Raise unless every norm has a legal rewrite.
+
+        Raises:
+            RefusedError: lists every refused norm.
+        """
+        if self.refusals:
+            raise RefusedError(self.refusals)
+
+    def edits(self) -> dict[str, nn.Module]:
+        """Build the modules that take the norms' places, by path, aliases included."""
+        built: dict[str, nn.Module] = {}
+        for decision in self.decisions:
+            if decision.rewrite is not None:
+                built |= decision.rewrite.edits(decision.site)
+        return built
+
+    def __str__(self) -> str:
+        """Return the plan as a table that a person can read."""
+        if not self.decisions:
+            return "\n".join(("No batch normalization found: nothing to do.", *self._notes()))
+        columns = ("norm", "class", "channels", "calls", "becomes", "remark")
+        rows = [
+            (
+                " = ".join(path or "(root)" for path in decision.site.paths),
+                decision.site.class_name,
+                str(decision.site.channels),
+                calls_of(decision.site),
+                decision.outcome,
+                decision.remark,
+            )
+            for decision in self.decisions
+        ]
+        counts = Counter(decision.outcome for decision in self.decisions)
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        head = f"{len(rows)} norms: {summary}"
+        return "\n".join((table(columns, rows), head, *self._notes()))
+
+    def _notes(self) -> list[str]:
+        notes = [
+            f"closed to the trace: {path or 'the root'} ({why}); "
+            "the norms inside are converted all the same, their calls are not counted"
+            for path, why in self.survey.closed.items()
+        ]
+        for call in self.survey.functional:
+            if not call.on_weight:
+                notes.append(
+                    f"{call.owner or '(root)'}: calls F.batch_norm in its forward, "
+                    "which no rewrite reaches; make it a module to convert it"
+                )
+        if self.refusals:
+            notes.append("convert() would refuse and change nothing")
+        return notes
+
+
+def calls_of(site: Site) -> str:
+    """Return how often the forward calls the norm; "?" where the trace could not look."""
+    return "?" if site.survey.closed_around(site.path) is not None else str(len(site.calls))
+
+
+def decide(model: nn.Module, policy: Policy) -> Plan:
+    """Choose a rewrite for every norm of `model`; looks only.
+
+    Raises:
+        PolicyError: a rule matches no norm.
+        UnsupportedModelError: `model` is wrapped, compiled or scripted.
+    """
+    found = survey(model)
+    policy.require_used(found.sites)
+    hidden = hidden_references(model, [site.module for site in found.sites])
+    return Plan(policy, found, tuple(_decide(site, policy, hidden) for site in found.sites))
+
+
+def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
+    ruled = {policy.choices_for(path)[1]: path for path in reversed(site.paths)}
+    if len(ruled) > 1:
+        said = " and ".join(f"{path} a rule for {c[0]!r}" for c, path in ruled.items())
+        conflict = f"one module at {len(site.paths)} paths gets {said}; give all of them one rule"
+        return Decision(site, None, (conflict,))
+    refusals: list[str] = []
+    (choices,) = ruled
+    for rewrite in choices:
+        reason = _obstacle(site, hidden) if rewrite.replaces else None
+        reason = reason or rewrite.why_not(site)
+        if reason is None:
+            return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
+        refusals.append(f"{rewrite!r}: {reason}" if len(choices) > 1 else reason)
+    return Decision(site, None, tuple(dict.fromkeys(refusals)))
+
+
+def _obstacle(site: Site, hidden: dict[int, str]) -> str | None:
+    """Return why nothing may take the norm's place, whatever the rewrite."""
+    if site.kind.unsupported:
+        return site.kind.unsupported
+    if holder := hidden.get(id(site.module)):
+        return (
+            f"is also held by the plain attribute {holder}, which a swap cannot reach; "
+            "use a ModuleList or ModuleDict there, or Keep()"
+        )
+    return None

@@ -1,0 +1,160 @@
+"""Policy: which rewrite each norm gets, by rules over paths, of which the first match wins."""
+
+import ast
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from bnconvert.errors import PolicyError
+from bnconvert.norms import NORMS, Keep
+from bnconvert.rewrite import Alternatives, Rewrite
+from bnconvert.site import Site
+
+_DEFAULT = Alternatives((Keep(),))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern over paths and the alternatives for the norms that it matches.
+
+    Attributes:
+        pattern: a shell-style glob over the dotted path: `*`, `?`, `[...]`; `*` spans dots.
+        choices: rewrites, tried left to right.
+    """
+
+    pattern: str
+    choices: tuple[Rewrite, ...]
+
+    def matches(self, path: str) -> bool:
+        """Tell whether the rule speaks of the norm at `path`."""
+        return fnmatchcase(path, self.pattern)
+
+
+class Policy:
+    """An ordered set of rules; a norm that no rule matches is kept.
+
+    `Policy({"backbone.*": Frozen(), "heads.*": Group(32) | Group(8) | Keep()})`
+    """
+
+    def __init__(self, rules: Mapping[str, Rewrite | Alternatives]) -> None:
+        """Read the rules in the mapping's order.
+
+        Raises:
+            PolicyError: a value is no rewrite.
+        """
+        for pattern, rewrite in rules.items():
+            if not isinstance(rewrite, Rewrite | Alternatives):
+                raise PolicyError(
+                    f"rule {pattern!r}: {rewrite!r} is no rewrite; use {_names()}, or a | b"
+                )
+        self.rules = tuple(Rule(pattern, rewrite.choices) for pattern, rewrite in rules.items())
+        #: Whether every pattern must match a norm; a bare rewrite may meet a model without any.
+        self.is_bare = False
+
+    @classmethod
+    def of(cls, policy: "Policy | Rewrite | Alternatives") -> "Policy":
+        """Return a policy for what the user gave: a bare rewrite means every norm.
+
+        Raises:
+            PolicyError: it is neither a policy nor a rewrite.
+        """
+        if isinstance(policy, Policy):
+            return policy
+        if isinstance(policy, type) and issubclass(policy, Rewrite):
+            raise PolicyError(f"{policy.__name__} is a class; use {policy.__name__}()")
+        if not isinstance(policy, Rewrite | Alternatives):
+            raise PolicyError(f"{policy!r} is no policy; use {_names()}, or Policy({{pattern: …}})")
+        bare = cls({"*": policy})
+        bare.is_bare = True
+        return bare
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Policy":
+        """Read rules from text: `PATTERN=REWRITE`, or `REWRITE` alone for every norm.
+
+        A rewrite is written as in Python, `Group(8) | Keep()`, and is never evaluated as code.
+
+        Raises:
+            PolicyError: the text is no rule, or names no known rewrite.
+        """
+        rules: dict[str, Rewrite | Alternatives] = {}
+        bare = True
+        for text in texts:
+            pattern, equals, source = text.partition("=")
+            if not equals or "(" in pattern:  # the = of an argument, as in Frozen(affine="frozen")
+                pattern, source = "*", text
+            else:
+                bare = False
+            rules[pattern.strip()] = _parse_rewrite(source.strip())
+        policy = cls(rules)
+        policy.is_bare = bare
+        return policy
+
+    def choices_for(self, path: str) -> tuple[str, tuple[Rewrite, ...]]:
+        """Return the pattern and the alternatives of the first rule that matches `path`."""
+        for rule in self.rules:
+            if rule.matches(path):
+                return rule.pattern, rule.choices
+        return "", _DEFAULT.choices
+
+    def require_used(self, sites: Sequence[Site]) -> None:
+        """Raise unless every rule matches a norm.
+
+        Raises:
+            PolicyError: lists every rule that matches none, with the nearest path.
+        """
+        paths = [path for site in sites for path in site.paths]
+        unused = [r for r in self.rules if not any(r.matches(path) for path in paths)]
+        if unused and not self.is_bare:
+            raise PolicyError("\n".join(_hint(rule.pattern, paths) for rule in unused))
+
+    def __repr__(self) -> str:
+        """Return the source code."""
+        if self.is_bare and len(self.rules) == 1:
+            return repr(Alternatives(self.rules[0].choices))
+        rules = (f"{rule.pattern!r}: {Alternatives(rule.choices)!r}" for rule in self.rules)
+        return f"Policy({{{', '.join(rules)}}})"
+
+
+def _names() -> str:
+    return ", ".join(f"{norm.__name__}()" for norm in NORMS)
+
+
+def _hint(pattern: str, paths: Sequence[str]) -> str:
+    if not paths:
+        return f"rule {pattern!r}: the model has no batch norm; remove the rule"
+    if any(path.startswith(f"{pattern}.") for path in paths):
+        return f"rule {pattern!r}: matches no norm, only a module around some; use '{pattern}.*'"
+    prefixes = {path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)}
+    stem = pattern.rstrip(".*?")
+    near = difflib.get_close_matches(stem, sorted(prefixes), n=1, cutoff=0.5)
+    remedy = f"did you mean '{near[0]}'?" if near else f"write paths like '{paths[0]}'"
+    return f"rule {pattern!r}: matches none of {len(paths)} norms; {remedy}"
+
+
+def _parse_rewrite(source: str) -> Rewrite | Alternatives:
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        raise PolicyError(f"{source!r} is no rewrite; write it as {_names()}, or a | b") from error
+    return _rewrite_of(tree, source)
+
+
+def _rewrite_of(tree: ast.expr, source: str) -> Rewrite | Alternatives:
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        return _rewrite_of(tree.left, source) | _rewrite_of(tree.right, source)
+    known = {norm.__name__: norm for norm in NORMS}
+    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
+        raise PolicyError(f"{source!r} is no rewrite; write it as {_names()}, or a | b")
+    name = tree.func.id
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}()?" if near else f"use {_names()}"
+        raise PolicyError(f"{name} is no known rewrite; {hint}")
+    try:
+        arguments = [ast.literal_eval(value) for value in tree.args]
+        keywords = {k.arg or "": ast.literal_eval(k.value) for k in tree.keywords}
+        return known[name](*arguments, **keywords)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{source!r}: {error}") from error

@@ -1,0 +1,1 @@
+"""Reports: strings and numbers, and their faces: table, JSON, HTML."""

@@ -1,0 +1,26 @@
+"""Tables for people: rich draws them, in the width of the terminal, without colour codes."""
+
+import io
+import shutil
+from collections.abc import Sequence
+
+_PLAIN_WIDTH = 140  # of a pipe or a file, where nobody says
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return `rows` under `columns` as text. Numbers lie right; a column without content is left out."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    drawn = Table(box=None, pad_edge=False, header_style="")
+    for i in shown:
+        numeric = all(row[i].isdigit() or row[i] in ("", "?") for row in rows)
+        drawn.add_column(columns[i], justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(row[i]) for i in shown))
+    width = shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns
+    sink = io.StringIO()
+    Console(file=sink, width=max(width, 80), color_system=None).print(drawn)
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())

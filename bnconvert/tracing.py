@@ -1,0 +1,159 @@
+"""`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from bnconvert.errors import UnsupportedModelError
+from bnconvert.kinds import kind_of
+from bnconvert.site import FunctionalNorm, Site, Survey
+
+_FUNCTIONAL = (F.batch_norm, torch.batch_norm)
+
+
+def survey(model: nn.Module) -> Survey:
+    """See every batch norm of `model`: where it is, how it is called, what hides it.
+
+    The trace runs on a deep copy that shares the parameters, because tracing leaves proxies in
+    the caches of some models. A submodule that cannot be traced stays closed, with its reason,
+    while the rest is seen; where the root itself cannot, the module tree alone is surveyed.
+
+    Raises:
+        UnsupportedModelError: `model` is wrapped, compiled or scripted, or no module at all.
+    """
+    require_eager(model)
+    graph, closed = _trace(model)
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            closed.setdefault(path, "TorchScript: the norms inside cannot be seen")
+    found = Survey(model, graph, closed, tuple(_functional_norms(graph)))
+    found._sites.extend(_sites(found))
+    return found
+
+
+def require_eager(model: object) -> None:
+    """Raise one clear sentence unless `model` is an eager, unwrapped module.
+
+    Raises:
+        UnsupportedModelError: with the way to unwrap it.
+    """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"a {type(model).__name__} is no torch.nn.Module; give the module itself"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "the model is TorchScript, whose modules cannot be replaced; "
+            "give the eager model that it was scripted from"
+        )
+    if isinstance(model, torch._dynamo.OptimizedModule):
+        raise UnsupportedModelError(
+            "the model is wrapped by torch.compile; give model._orig_mod and compile the result"
+        )
+    if isinstance(model, DistributedDataParallel | DataParallel):
+        raise UnsupportedModelError(
+            f"the model is wrapped by {type(model).__name__}; "
+            "give model.module and wrap the result"
+        )
+
+
+class NormTracer(fx.Tracer):
+    """An fx tracer for which norms are leaves and untraceable submodules stay closed."""
+
+    def __init__(self) -> None:
+        """Start with nothing closed."""
+        super().__init__()
+        self.closed: dict[str, str] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Hold norms closed beside what torch.fx holds closed by itself."""
+        return (
+            kind_of(m) is not None
+            or isinstance(m, torch.jit.ScriptModule)
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Trace into `m`, and where that fails, close it: undo its nodes and record one call."""
+        last, stack = next(iter(reversed(self.graph.nodes))), self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception as failure:
+            path = self.path_of_module(m)
+            self.module_stack = stack
+            for node in reversed(list(_after(last))):
+                self.graph.erase_node(node)
+            self.closed = {p: why for p, why in self.closed.items() if not p.startswith(f"{path}.")}
+            self.closed[path] = first_line(failure)
+            return self.create_proxy("call_module", path, args, kwargs)
+
+
+def first_line(failure: BaseException) -> str:
+    """Return the kind and the first line of an exception, as a reason in a report."""
+    lines = str(failure).strip().splitlines()
+    return f"{type(failure).__name__}: {lines[0].strip()}" if lines else type(failure).__name__
+
+
+def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
+    tracer = NormTracer()
+    if kind_of(model) is not None:
+        return None, {"": "the model is itself a norm"}
+    try:
+        shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+        graph = tracer.trace(copy.deepcopy(model, shared))
+    except Exception as failure:
+        return None, {"": first_line(failure)}
+    return graph, tracer.closed
+
+
+def _sites(found: Survey) -> Iterator[Site]:
+    paths: dict[int, list[str]] = defaultdict(list)
+    modules: dict[int, nn.Module] = {}
+    for path, module in found.model.named_modules(remove_duplicate=False):
+        if kind_of(module) is not None:
+            paths[id(module)].append(path)
+            modules[id(module)] = module
+    calls: dict[object, list[fx.Node]] = defaultdict(list)
+    for node in found.graph.nodes if found.graph is not None else ():
+        if node.op == "call_module":
+            calls[node.target].append(node)
+    for key, (path, *aliases) in paths.items():
+        kind = kind_of(modules[key])
+        assert kind is not None
+        called = tuple(node for alias in (path, *aliases) for node in calls[alias])
+        yield Site(path, tuple(aliases), modules[key], kind, called, found)
+
+
+def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:
+    for node in graph.nodes if graph is not None else ():
+        if node.op == "call_function" and node.target in _FUNCTIONAL:
+            stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+            owner = str(list(stack.values())[-1][0])
+            yield FunctionalNorm(owner, node, on_weight=_comes_from_parameter(node))
+
+
+def _comes_from_parameter(node: fx.Node) -> bool:
+    """Follow the first argument up: weight standardization normalizes a reshaped parameter."""
+    argument = node.args[0] if node.args else node.kwargs.get("input")
+    while isinstance(argument, fx.Node) and argument.op != "get_attr" and argument.args:
+        argument = argument.args[0]  # type: ignore[assignment]  # an Argument, checked above
+    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+
+
+def _after(last: fx.Node) -> Iterator[fx.Node]:
+    node = last.next
+    while node.op != "root":
+        yield node
+        node = node.next
