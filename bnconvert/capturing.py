@@ -1,7 +1,8 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
 import copy
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,50 +13,9 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.aten import normalize_batch_norms
 from bnconvert.errors import CaptureError
+from bnconvert.examples import Example, Inputs
 from bnconvert.surgery import settle
 from bnconvert.tracing import first_line, require_eager
-
-Inputs = tuple[Any, ...] | Mapping[str, Any] | Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Example:
-    """Example inputs as a call takes them.
-
-    Attributes:
-        args: positional inputs.
-        kwargs: keyword inputs.
-    """
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    @classmethod
-    def of(cls, inputs: Inputs) -> "Example":
-        """Read a tuple of positional inputs, a mapping of keyword inputs, or one tensor."""
-        if isinstance(inputs, Mapping):
-            return cls((), dict(inputs))
-        return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
-
-    def tensors(self) -> list[Tensor]:
-        """Return the tensors in the order of the call, nested ones included."""
-        leaves = pytree.tree_leaves((self.args, self.kwargs))
-        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-
-    def map(self, function: Any) -> "Example":
-        """Return the example with `function` applied to every tensor."""
-        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, self.kwargs))
-        return Example(args, kwargs)
-
-    @property
-    def batch(self) -> int | None:
-        """The batch size: the first axis of the first tensor that has one."""
-        return next((int(t.shape[0]) for t in self.tensors() if t.dim() > 0), None)
-
-    def is_batched(self, tensor: Tensor) -> bool:
-        """Tell whether `tensor` has the batch as its first axis."""
-        return tensor.dim() > 0 and tensor.shape[0] == self.batch
-
 
 @dataclass(frozen=True, eq=False)
 class Captured:
@@ -161,7 +121,9 @@ def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
 
 
 def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # A forward that fills caches warns here: the caches are the twin's, which is thrown away.
+        warnings.simplefilter("ignore")
         program = export(
             twin,
             attempt.example.args,

@@ -1,12 +1,13 @@
 """`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.aten import NormCall, called_in, norm_calls, remove_unread
+from bnconvert.aten import NormCall, norm_calls, remove_unread
 from bnconvert.capturing import Captured, Inputs, capture
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.folds import FOLDS
@@ -64,14 +65,80 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
     """
     captured = capture(model, example_inputs, dynamic_shapes)
     seen = norm_calls(captured.module)
-    into: dict[tuple[str, int], str] = {}
-    while folds := list(_possible_folds(captured.module)):
-        call, layer, producer = folds[0]
-        layer.apply(captured.module, call, producer)
-        place = f"into {describe(producer)}"
-        into[_key(call, seen)] = place
-    reasons = {_key(call, seen): _reason(captured.module, call) for call in norm_calls(captured.module)}
+    rows = _rows(model, _fold_all(captured.module, seen))
     remove_unread(captured.module)
-    rows = _rows(model, seen, into, reasons)
     report = Report(f"Folded {type(model).__name__}", norms=tuple(rows), notes=captured.notes)
     return Folded(FoldedModule(captured.module, captured.module.graph), report, captured)
+
+
+@dataclass(frozen=True)
+class _Fate:
+    """What became of one call of a norm."""
+
+    call: NormCall
+    outcome: str
+    reason: str
+
+
+def _fold_all(module: fx.GraphModule, seen: Sequence[NormCall]) -> list[_Fate]:
+    """Fold to a fixed point: a fold may give the next norm a layer to fold into."""
+    fates: dict[NormCall, _Fate] = {}
+    progress = True
+    while progress:
+        progress = False
+        for call in seen:
+            if call in fates and fates[call].outcome == "folded":
+                continue
+            verdict = _judge(module, call)
+            if isinstance(verdict, str):
+                fates[call] = _Fate(call, "standing", verdict)
+            else:
+                layer, producer = verdict
+                layer.apply(module, call, producer)
+                fates[call] = _Fate(call, "folded", f"into {describe(producer)}")
+                progress = True
+    return [fates[call] for call in seen]
+
+
+def _judge(module: fx.GraphModule, call: NormCall) -> tuple[Fold, fx.Node] | str:
+    """Return the fold that may take the norm and the layer to take it, or why there is none."""
+    affine = affine_of(module, call)
+    if isinstance(affine, str):
+        return affine
+    producer = producer_of(call)
+    if isinstance(producer, str):
+        return producer
+    for layer in FOLDS:
+        if producer.target in layer.targets:
+            return layer.why_not(module, call, producer) or (layer, producer)
+    return f"its input is made by {describe(producer)}, not by a convolution or a linear layer"
+
+
+def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
+    """Return a row per call of every norm module, then those of functional norms."""
+    rest = list(fates)
+    for site in survey(model).sites:
+        mine = [fate for fate in rest if fate.call.owner in site.paths]
+        rest = [fate for fate in rest if fate not in mine]
+        for number, fate in enumerate(mine, 1):
+            said = f"call {number} of {len(mine)}: {fate.reason}" if mine[1:] else fate.reason
+            yield _row(site, len(mine), fate.outcome, said)
+        if not mine:
+            yield _row(site, 0, *_uncalled(site))
+    for fate in rest:
+        owner = fate.call.owner
+        if not isinstance(model.get_submodule(owner), _InstanceNorm):
+            channels = int(fate.call.node.meta["val"].shape[1])
+            yield NormRow(owner, "F.batch_norm", channels, 1, fate.outcome, fate.reason)
+
+
+def _row(site: Site, calls: int, outcome: str, reason: str) -> NormRow:
+    return NormRow(
+        site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases
+    )
+
+
+def _uncalled(site: Site) -> tuple[str, str]:
+    if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
+        return "standing", "it normalizes each sample by itself, which is no fixed affine map"
+    return "uncalled", "the eval forward never calls it"

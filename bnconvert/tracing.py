@@ -1,6 +1,7 @@
 """`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
 
 import copy
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from bnconvert.errors import UnsupportedModelError
 from bnconvert.kinds import kind_of
 from bnconvert.site import FunctionalNorm, Site, Survey
 
+_REASON_LENGTH = 160
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
 
@@ -103,7 +105,10 @@ class NormTracer(fx.Tracer):
 def first_line(failure: BaseException) -> str:
     """Return the kind and the first line of an exception, as a reason in a report."""
     lines = str(failure).strip().splitlines()
-    return f"{type(failure).__name__}: {lines[0].strip()}" if lines else type(failure).__name__
+    if not lines:
+        return type(failure).__name__
+    sentence = textwrap.shorten(lines[0], _REASON_LENGTH, placeholder=" …")
+    return f"{type(failure).__name__}: {sentence}"
 
 
 def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:

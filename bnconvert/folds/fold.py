@@ -134,7 +134,7 @@ def describe(node: fx.Node) -> str:
     """Return an operator in a reader's words: its name, and the module that calls it."""
     if node.op == "placeholder":
         return f"the model's input {node.name}"
-    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    name = getattr(node.target, "__name__", str(node.target)).partition(".")[0]
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     where = str(stack[-1][0]) if stack else ""
-    return f"{name} in {where}" if where else name
+    return f"{where} ({name})" if where else name

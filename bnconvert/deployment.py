@@ -1,0 +1,216 @@
+"""`export` and `verify`: the deployment side's verbs, from a model to a proven ONNX file."""
+
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnconvert import onnx_file
+from bnconvert.errors import ExportError, VerificationError
+from bnconvert.examples import Example, Inputs
+from bnconvert.folding import Folded, fold
+from bnconvert.kinds import kind_of
+from bnconvert.reporting.report import Check, Report
+from bnconvert.tracing import require_eager
+from bnconvert.untrained import jittered, untrained_norms
+from bnconvert.verifying import SEED, prove
+
+Progress = Callable[[str], None]
+
+
+def export(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: str | Path,
+    *,
+    dynamic_shapes: Any = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
+
+    A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
+    a temporary file, which moves to `path` only when it is verified: within the float64 budget
+    at several batch sizes, and every row independent of its batch. Where the statistics are
+    those of an untrained norm, which hide folding bugs, the same is proven for a copy with
+    other statistics too.
+
+    Args:
+        model: an eager module; it is not changed.
+        example_inputs: a tuple of positional inputs, or a mapping of keyword inputs; real ones
+            prove more than random ones.
+        path: the file to write.
+        dynamic_shapes: as for torch.export; by default the batch size may vary.
+        progress: called with a few words when the next step starts.
+
+    Returns:
+        The report: norms, checks, files.
+
+    Raises:
+        VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
+        ExportError: a norm is in training mode, or the file cannot be written or run.
+        CaptureError: the model cannot be captured.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    say = progress or _silent
+    require_eager(model)
+    _refuse_training_norms(model)
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
+    example = Example.of(example_inputs)
+    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
+        draft = Path(scratch) / target.name
+        folded = _write(model, example_inputs, dynamic_shapes, draft, say)
+        say("verifying")
+        proof = prove(model, example, draft)
+        if untrained_norms(model) and not proof.failures:
+            say("verifying a copy with other statistics: the given ones are untrained")
+            proof = _proof_with_jitter(model, example, dynamic_shapes, proof, draft)
+        report = _report(folded, proof, draft)
+        onnx_file.label(draft, _properties(model, report))
+        if report.failures:
+            kept = target.with_name(f"{target.stem}.failed{target.suffix}")
+            _move(draft, kept)
+            raise VerificationError(sentences(report.failures), report, kept)
+        _move(draft, target)
+    return report
+
+
+def verify(model: nn.Module, onnx_path: str | Path, inputs: Inputs) -> Report:
+    """Compare a model with an ONNX file on given and generated inputs.
+
+    Args:
+        model: an eager module; compared in eval mode.
+        onnx_path: the file.
+        inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
+
+    Returns:
+        The report with every figure.
+
+    Raises:
+        VerificationError: the numbers disagree; it carries the report.
+        ExportError: there is no such file, or ONNX Runtime cannot run it.
+    """
+    require_eager(model)
+    path = Path(onnx_path)
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such file; export the model first")
+    proof = prove(model, Example.of(inputs), path)
+    if proof.failures:
+        raise VerificationError(sentences(proof.failures), proof)
+    return proof
+
+
+def sentences(failures: Sequence[Check]) -> list[str]:
+    """Return failed checks in words."""
+    meaning = {
+        "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
+        "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
+        "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
+    }
+    return [
+        f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}" for c in failures
+    ]
+
+
+def _write(
+    model: nn.Module, inputs: Inputs, dynamic_shapes: Any, draft: Path, say: Progress
+) -> Folded:
+    say("capturing and folding")
+    folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
+    say("writing ONNX")
+    captured = folded.captured
+    onnx_file.write(
+        folded.module,
+        captured.example.args,
+        captured.example.kwargs,
+        captured.dynamic_shapes,
+        draft,
+    )
+    return folded
+
+
+def _proof_with_jitter(
+    model: nn.Module, example: Example, dynamic_shapes: Any, proof: Report, draft: Path
+) -> Report:
+    twin = jittered(model, torch.Generator().manual_seed(SEED))
+    other = draft.with_name("jittered.onnx")
+    _write(twin, example.kwargs or example.args, dynamic_shapes, other, _silent)
+    second = prove(twin, example, other)
+    renamed = (replace(check, case=f"other statistics, {check.case}") for check in second.checks)
+    note = (
+        "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
+        "a copy with other statistics was exported and compared as well"
+    )
+    return replace(proof, checks=(*proof.checks, *renamed), notes=(*proof.notes, note))
+
+
+def _report(folded: Folded, proof: Report, draft: Path) -> Report:
+    norms = folded.report.norms
+    worst = max(proof.checks, key=lambda c: c.error / c.allowed if c.allowed else c.error)
+    facts: dict[str, str | int | float] = {
+        "norms": len(norms),
+        "folded": folded.report.count("folded"),
+        "standing": folded.report.count("standing"),
+        "never called": folded.report.count("uncalled"),
+        "BatchNormalization nodes": onnx_file.count_operators(draft, "BatchNormalization"),
+        "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
+        "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
+        "size": f"{sum(f.stat().st_size for f in onnx_file.files_of(draft)) / 1e6:.1f} MB",
+    }
+    notes = (*folded.report.notes, *proof.notes)
+    return replace(proof, norms=norms, facts=facts, notes=notes)
+
+
+def _properties(model: nn.Module, report: Report) -> dict[str, str]:
+    """Return what the file says of itself."""
+    classes = Counter(type(m).__name__ for m in model.modules() if kind_of(m) is not None)
+    figures = {"passed": not report.failures, "checks": len(report.checks)} | {
+        f"worst {measure}": max((c.error for c in report.checks if c.measure == measure), default=0)
+        for measure in ("norm", "peak", "rows")
+    }
+    return {
+        "bnconvert.version": version("bnconvert"),
+        "bnconvert.torch": torch.__version__,
+        "bnconvert.model": type(model).__name__,
+        "bnconvert.policy": json.dumps(classes),
+        "bnconvert.folded": str(report.facts["folded"]),
+        "bnconvert.standing": str(report.facts["standing"]),
+        "bnconvert.verification": json.dumps(figures),
+    }
+
+
+def _refuse_training_norms(model: nn.Module) -> None:
+    """Refuse an eval model with a norm in training mode: exporters ship it as another function."""
+    wrong = [
+        path
+        for path, module in model.named_modules()
+        if (kind := kind_of(module)) is not None
+        and module.training
+        and not model.training
+        and not kind.has_fixed_statistics
+        and module._buffers.get("running_mean") is not None
+    ]
+    if wrong:
+        raise ExportError(
+            f"{', '.join(wrong)}: in training mode inside an eval model, where it normalizes by "
+            "its batch; call model.eval() to export the running statistics"
+        )
+
+
+def _move(draft: Path, target: Path) -> None:
+    """Move the file into place, the weights beside it first where there are any."""
+    for file in reversed(onnx_file.files_of(draft)):
+        os.replace(file, target.with_name(file.name.replace(draft.name, target.name, 1)))
+
+
+def _silent(step: str) -> None:
+    """Say nothing."""

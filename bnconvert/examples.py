@@ -1,0 +1,98 @@
+"""Example inputs of a model: read from what the user gives, and varied for verification."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+Inputs = tuple[Any, ...] | Mapping[str, Any] | Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Example inputs as a call takes them.
+
+    Attributes:
+        args: positional inputs.
+        kwargs: keyword inputs.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "Example":
+        """Read a tuple of positional inputs, a mapping of keyword inputs, or one tensor."""
+        if isinstance(inputs, Mapping):
+            return cls((), dict(inputs))
+        return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
+
+    def tensors(self) -> list[Tensor]:
+        """Return the tensors in the order of the call, nested ones included."""
+        leaves = pytree.tree_leaves((self.args, self.kwargs))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Example":
+        """Return the example with `function` applied to every tensor."""
+        args, kwargs = pytree.tree_map_only(Tensor, function, (self.args, self.kwargs))
+        return Example(args, kwargs)
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size: the first axis of the first tensor that has one."""
+        return next((int(t.shape[0]) for t in self.tensors() if t.dim() > 0), None)
+
+    def is_batched(self, tensor: Tensor) -> bool:
+        """Tell whether `tensor` has the batch as its first axis."""
+        return tensor.dim() > 0 and tensor.shape[0] == self.batch
+
+    def rows(self, chosen: Sequence[int]) -> "Example":
+        """Return the chosen samples as a batch."""
+        picks = list(chosen)
+        return self.map(lambda t: t[picks] if self.is_batched(t) else t)
+
+    def in_double(self) -> "Example":
+        """Return the example with its floating-point tensors in float64."""
+        return self.map(lambda t: t.double() if t.is_floating_point() else t)
+
+    def like(self, generator: torch.Generator) -> "Example":
+        """Draw an example like this one: normal with its mean and deviation, or of its values."""
+
+        def drawn(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                values = tensor.flatten()
+                picks = torch.randint(max(values.numel(), 1), tensor.shape, generator=generator)
+                return values[picks] if values.numel() else tensor.clone()
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            spread = tensor.double().std(correction=0) if tensor.numel() else 0.0
+            return (noise * spread + tensor.double().mean()).to(tensor.dtype)
+
+        return self.map(drawn)
+
+    def shaken(self) -> "Example":
+        """Return the example with its numbers moved by one unit in the last place, up and down."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            signs = torch.ones_like(tensor).flatten()
+            signs[::2] = -1
+            return tensor * (1 + torch.finfo(tensor.dtype).eps * signs.reshape(tensor.shape))
+
+        return self.map(moved)
+
+    def with_other_rows(self, row: int, generator: torch.Generator) -> "Example":
+        """Return the batch with one row kept and the others drawn anew."""
+        noise = iter(self.like(generator).tensors())
+
+        def replaced(tensor: Tensor) -> Tensor:
+            other = next(noise)
+            if not self.is_batched(tensor):
+                return tensor
+            other[row] = tensor[row]
+            return other
+
+        return self.map(replaced)

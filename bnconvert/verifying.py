@@ -1,0 +1,238 @@
+"""Compare a model with an ONNX file: the float64 budget, and rows that do not depend on a batch.
+
+A fixed tolerance is wrong both ways: it flags correct files of ill-conditioned networks and
+passes wrong ones of well-conditioned networks. The judge is the model itself in float64:
+
+    err(ONNX Runtime vs float64) <= FACTOR * err(torch, its own dtype, vs float64) + tiny
+
+with errors relative to the size of the output.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.examples import Example
+from bnconvert.onnx_file import OnnxRunner
+from bnconvert.reporting.report import Check, Report
+
+#: How many times the model's own rounding error a file may have. Kernels sum in other orders.
+FACTOR = 10.0
+#: Further units in the last place that are allowed where the model itself makes no error.
+ULPS = 16
+SEED = 0
+#: A model whose own rounding error is larger proves little: its output is mostly noise.
+ILL_CONDITIONED = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One input to compare on.
+
+    Attributes:
+        name: for the report: where it comes from and its batch size.
+        example: the input.
+    """
+
+    name: str
+    example: Example
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The model's own answers: what is true, and how far its own dtype is from that.
+
+    Attributes:
+        model: in eval mode, in its own dtype.
+        exact: the same in float64, or None where it cannot run in float64.
+        note: why it cannot.
+    """
+
+    model: nn.Module
+    exact: nn.Module | None
+    note: str | None
+
+    @classmethod
+    def of(cls, model: nn.Module, example: Example) -> "Reference":
+        """Copy the model, in eval mode unless it is already, and once more in float64."""
+        own = copy.deepcopy(model)
+        if model.training:
+            own.eval()
+        exact = copy.deepcopy(own).double()
+        try:
+            _outputs(exact, example.in_double())
+        except Exception as failure:
+            note = (
+                f"the model does not run in float64 ({type(failure).__name__}): the budget is "
+                "measured by shaking its inputs by one unit in the last place"
+            )
+            return cls(own, None, note)
+        return cls(own, exact, None)
+
+    def answers(self, example: Example) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the true outputs, and outputs that differ from them by rounding only."""
+        native = _outputs(self.model, example)
+        if self.exact is not None:
+            return _outputs(self.exact, example.in_double()), native
+        return native, _outputs(self.model, example.shaken())
+
+
+def prove(model: nn.Module, example: Example, path: Path) -> Report:
+    """Run every comparison of a model with an ONNX file; report the figures, good or bad.
+
+    Args:
+        model: an eager module; compared in eval mode.
+        example: real inputs.
+        path: the file.
+
+    Raises:
+        ExportError: ONNX Runtime cannot run the file.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    runner = OnnxRunner(path)
+    reference = Reference.of(model, example)
+    tried = list(cases(example, generator, dynamic=runner.has_dynamic_batch))
+    checks = [check for case in tried for check in check_budget(reference, runner, case)]
+    widest = max(tried, key=lambda case: case.example.batch or 0)
+    rows = check_rows(reference, runner, widest, generator)
+    notes = [reference.note] if reference.note else []
+    if not rows:
+        notes.append("no row was compared in other company: there is only one, or none comes out")
+    if noise := own_noise(reference, example):
+        notes.append(
+            f"the model itself is ill-conditioned: its own rounding error is {noise:.1e} of its "
+            "output, so that agreement within the budget proves little"
+        )
+    passed = all(check.passed for check in (*checks, *rows))
+    title = f"{path.name} {'agrees with' if passed else 'DIFFERS from'} {type(model).__name__}"
+    return Report(title, checks=(*checks, *rows), notes=tuple(notes))
+
+
+def cases(example: Example, generator: torch.Generator, *, dynamic: bool) -> Iterator[Case]:
+    """Give the inputs to compare on: those given, and generated ones like them.
+
+    With a dynamic batch size, both at batch sizes 1, 2 and one larger, of the given rows.
+    """
+    yield Case(f"given inputs, batch {example.batch}", example)
+    if not dynamic or not example.batch:
+        yield Case(f"generated, batch {example.batch}", example.like(generator))
+        return
+    for size in (1, 2, max(5, example.batch + 3)):
+        rows = example.rows([i % example.batch for i in range(size)])
+        if size != example.batch:
+            yield Case(f"given rows, batch {size}", rows)
+        yield Case(f"generated, batch {size}", rows.like(generator))
+
+
+def check_budget(reference: Reference, runner: OnnxRunner, case: Case) -> list[Check]:
+    """Compare every output on one input with the float64 budget."""
+    true, native = reference.answers(case.example)
+    measured = _run(runner, case.example)
+    checks: list[Check] = []
+    if len(measured) != len(true):
+        detail = f"{len(measured)} outputs for {len(true)}"
+        return [Check(case.name, "all outputs", "norm", math.inf, 0.0, False, detail)]
+    for name, mine, rounded, truth in zip(runner.output_names, measured, native, true, strict=True):
+        for measure in ("norm", "peak"):
+            allowed = FACTOR * _error(rounded, truth, measure) + _tiny(rounded, measure)
+            error, detail = _error(mine, truth, measure), _difference(mine, rounded)
+            passed = not detail and error <= allowed
+            checks.append(Check(case.name, name, measure, error, allowed, passed, detail))
+    return checks
+
+
+def check_rows(
+    reference: Reference, runner: OnnxRunner, case: Case, generator: torch.Generator
+) -> list[Check]:
+    """Compare the first and last row of a batch with the same rows in other company.
+
+    With a dynamic batch size the row is run alone; else the other rows are replaced. A norm
+    that uses the batch's own statistics fails, however well the file agrees with the model.
+    """
+    example, size = case.example, case.example.batch or 0
+    true, native = reference.answers(example)
+    together = _run(runner, example)
+    checks: list[Check] = []
+    for row in sorted({0, size - 1}) if size > 1 else ():
+        if runner.has_dynamic_batch:
+            place, other = 0, example.rows([row])
+        else:
+            place, other = row, example.with_other_rows(row, generator)
+        apart = _run(runner, other)
+        for name, whole, single, rounded, truth in zip(
+            runner.output_names, together, apart, native, true, strict=True
+        ):
+            if whole.dim() == 0 or whole.shape[0] != size:
+                continue  # no row of this output belongs to a row of the input
+            error = _error(single[place], whole[row], "peak")
+            allowed = FACTOR * _error(rounded, truth, "peak") + _tiny(rounded, "peak")
+            label = f"row {row} of {case.name}"
+            checks.append(Check(label, name, "rows", error, allowed, error <= allowed))
+    return checks
+
+
+def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
+    with torch.no_grad():
+        result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
+    return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+def _run(runner: OnnxRunner, example: Example) -> list[Tensor]:
+    leaves = pytree.tree_leaves(example.args)
+    return runner.run([leaf for leaf in leaves if isinstance(leaf, Tensor)], _named(example))
+
+
+def _named(example: Example) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {}
+    for key, value in example.kwargs.items():
+        leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+        named |= {key if len(leaves) == 1 else f"{key}_{i}": leaf for i, leaf in enumerate(leaves)}
+    return named
+
+
+def _error(measured: Tensor, truth: Tensor, measure: str) -> float:
+    """Return the error relative to the size of `truth`, over its finite values."""
+    if measured.shape != truth.shape:
+        return math.inf
+    if not truth.dtype.is_floating_point:
+        return float((measured != truth).double().mean()) if truth.numel() else 0.0
+    truth, measured = truth.double(), measured.double()
+    finite = torch.isfinite(truth) & torch.isfinite(measured)
+    truth, gap = truth[finite], (measured[finite] - truth[finite]).abs()
+    if not gap.numel():
+        return 0.0
+    size = float(truth.square().mean().sqrt())
+    error = float(gap.max() if measure == "peak" else gap.square().mean().sqrt())
+    return error / size if size else error
+
+
+def _tiny(native: Tensor, measure: str) -> float:
+    if not native.dtype.is_floating_point:
+        return 0.0
+    return ULPS * float(torch.finfo(native.dtype).eps) * (4.0 if measure == "peak" else 1.0)
+
+
+def _difference(measured: Tensor, native: Tensor) -> str:
+    """Return what differs beside the numbers: shape, dtype, or where NaN and infinity stand."""
+    if measured.shape != native.shape:
+        return f"shape {tuple(measured.shape)} for {tuple(native.shape)}"
+    if measured.dtype != native.dtype:
+        return f"{measured.dtype} for {native.dtype}"
+    if native.dtype.is_floating_point:
+        same = torch.equal(torch.isfinite(measured), torch.isfinite(native))
+        return "" if same else "NaN or infinity at other places than the model's"
+    return ""
+
+
+def own_noise(reference: Reference, example: Example) -> float | None:
+    """Return the model's own relative error where it is so large that agreement proves little."""
+    true, native = reference.answers(example)
+    floats = [(n, t) for n, t in zip(native, true, strict=True) if t.dtype.is_floating_point]
+    worst = max((_error(n, t, "norm") for n, t in floats), default=0.0)
+    return worst if worst > ILL_CONDITIONED else None
