@@ -1,0 +1,68 @@
+"""Gets BatchNorm right, before fine-tuning and before deployment.
+
+The public names, each imported when it is first used, so that `bnconvert --help` does not wait
+for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnconvert.conversion import convert as convert, plan as plan, revert as revert
+    from bnconvert.deployment import export as export, verify as verify
+    from bnconvert.diagnosis import inspect as inspect
+    from bnconvert.errors import (
+        BnconvertError as BnconvertError,
+        CaptureError as CaptureError,
+        ExportError as ExportError,
+        FoldedTrainingError as FoldedTrainingError,
+        PolicyError as PolicyError,
+        RefusedError as RefusedError,
+        UnsupportedModelError as UnsupportedModelError,
+        VerificationError as VerificationError,
+    )
+    from bnconvert.folding import Folded as Folded, fold as fold
+    from bnconvert.norms.frozen import Frozen as Frozen
+    from bnconvert.norms.group import Group as Group
+    from bnconvert.norms.keep import Keep as Keep
+    from bnconvert.planning import Plan as Plan
+    from bnconvert.policy import Policy as Policy
+    from bnconvert.reporting.report import Report as Report
+
+_HOMES = {
+    "bnconvert.conversion": ("convert", "plan", "revert"),
+    "bnconvert.deployment": ("export", "verify"),
+    "bnconvert.diagnosis": ("inspect",),
+    "bnconvert.errors": (
+        "BnconvertError",
+        "CaptureError",
+        "ExportError",
+        "FoldedTrainingError",
+        "PolicyError",
+        "RefusedError",
+        "UnsupportedModelError",
+        "VerificationError",
+    ),
+    "bnconvert.folding": ("Folded", "fold"),
+    "bnconvert.norms.frozen": ("Frozen",),
+    "bnconvert.norms.group": ("Group",),
+    "bnconvert.norms.keep": ("Keep",),
+    "bnconvert.planning": ("Plan",),
+    "bnconvert.policy": ("Policy",),
+    "bnconvert.reporting.report": ("Report",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'bnconvert' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(_HOME_OF)

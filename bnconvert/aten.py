@@ -118,7 +118,7 @@ def replace_constant(module: fx.GraphModule, node: fx.Node, value: Tensor) -> No
 
 
 def add_parameter(module: fx.GraphModule, beside: fx.Node, name: str, value: Tensor) -> fx.Node:
-    """Add a parameter next to the tensor that `beside` reads, under a free name; return its node."""
+    """Add a parameter next to the one that `beside` reads, under a free name; return its node."""
     prefix, _, _ = str(beside.target).rpartition(".")
     owner = module.get_submodule(prefix)
     free = name

@@ -17,6 +17,7 @@ from bnconvert.examples import Example, Inputs
 from bnconvert.surgery import settle
 from bnconvert.tracing import first_line, require_eager
 
+
 @dataclass(frozen=True, eq=False)
 class Captured:
     """A captured model.

@@ -116,9 +116,7 @@ def sentences(failures: Sequence[Check]) -> list[str]:
         "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
         "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
     }
-    return [
-        f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}" for c in failures
-    ]
+    return [f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}" for c in failures]
 
 
 def _write(

@@ -13,6 +13,10 @@ class UnsupportedModelError(BnconvertError):
     """The object handed in cannot be read as an eager PyTorch module."""
 
 
+class LoadError(BnconvertError):
+    """The command line cannot make a model or inputs out of what it was given."""
+
+
 class PolicyError(BnconvertError):
     """A policy cannot mean what it says: unknown name, bad argument, or a rule without a norm."""
 

@@ -8,8 +8,9 @@ from torch import fx, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnconvert.aten import NormCall, norm_calls, remove_unread
-from bnconvert.capturing import Captured, Inputs, capture
+from bnconvert.capturing import Captured, capture
 from bnconvert.errors import FoldedTrainingError
+from bnconvert.examples import Inputs
 from bnconvert.folds import FOLDS
 from bnconvert.folds.fold import Fold, affine_of, describe, producer_of
 from bnconvert.normalization import Normalization
@@ -133,9 +134,7 @@ def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
 
 
 def _row(site: Site, calls: int, outcome: str, reason: str) -> NormRow:
-    return NormRow(
-        site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases
-    )
+    return NormRow(site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases)
 
 
 def _uncalled(site: Site) -> tuple[str, str]:

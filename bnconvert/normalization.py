@@ -6,7 +6,7 @@ where torch's BatchNorm has them, so that a plain checkpoint loads into it, stri
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 
@@ -44,7 +44,7 @@ class Normalization(_NormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` and run the tail; refuse what the origin class would refuse."""
-        self.origin._check_input_dim(self, x)  # type: ignore[arg-type]  # reads x only
+        self.origin._check_input_dim(self, x)
         x = self.normalize(x)
         for name in self.tail:
             x = self.get_submodule(name)(x)

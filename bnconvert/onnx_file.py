@@ -170,7 +170,9 @@ def _strip_paths(path: Path) -> None:
     entries = [model, model.graph, *(node for graph in graphs for node in graph.node)]
     entries += [*model.graph.input, *model.graph.output, *model.graph.value_info]
     for entry in entries:
-        kept = [(p.key, p.value) for p in entry.metadata_props if not _ABSOLUTE_PATH.search(p.value)]
+        kept = [
+            (p.key, p.value) for p in entry.metadata_props if not _ABSOLUTE_PATH.search(p.value)
+        ]
         del entry.metadata_props[:]
         for key, value in kept:
             entry.metadata_props.add(key=key, value=value)

@@ -7,7 +7,7 @@ from torch import nn
 
 from bnconvert.errors import RefusedError
 from bnconvert.policy import Policy
-from bnconvert.reporting.table import table
+from bnconvert.reporting.table import footnoted, table
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site, Survey
 from bnconvert.surgery import hidden_references
@@ -79,6 +79,7 @@ class Plan:
         if not self.decisions:
             return "\n".join(("No batch normalization found: nothing to do.", *self._notes()))
         columns = ("norm", "class", "channels", "calls", "becomes", "remark")
+        remarks, footnotes = footnoted([decision.remark for decision in self.decisions])
         rows = [
             (
                 " = ".join(path or "(root)" for path in decision.site.paths),
@@ -86,14 +87,14 @@ class Plan:
                 str(decision.site.channels),
                 calls_of(decision.site),
                 decision.outcome,
-                decision.remark,
+                remark,
             )
-            for decision in self.decisions
+            for decision, remark in zip(self.decisions, remarks, strict=True)
         ]
         counts = Counter(decision.outcome for decision in self.decisions)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         head = f"{len(rows)} norms: {summary}"
-        return "\n".join((table(columns, rows), head, *self._notes()))
+        return "\n".join((table(columns, rows), *footnotes, head, *self._notes()))
 
     def _notes(self) -> list[str]:
         notes = [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from bnconvert.errors import PolicyError
-from bnconvert.norms import NORMS, Keep
+from bnconvert.norms import NORMS
+from bnconvert.norms.keep import Keep
 from bnconvert.rewrite import Alternatives, Rewrite
 from bnconvert.site import Site
 

@@ -8,7 +8,7 @@ from torch import nn
 from bnconvert.site import Site
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class Rewrite(ABC):

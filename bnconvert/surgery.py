@@ -35,6 +35,7 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     state |= {key: copy.copy(state[key]) for key in _COPIED}
     if not isinstance(source, _NormBase):
         state = _batch_norm_state(source) | state
+        state["_buffers"].setdefault("num_batches_tracked", None)
     target = successor.__new__(successor)
     vars(target).update(state)
     for name, value in attributes.items():

@@ -60,8 +60,7 @@ def require_eager(model: object) -> None:
         )
     if isinstance(model, DistributedDataParallel | DataParallel):
         raise UnsupportedModelError(
-            f"the model is wrapped by {type(model).__name__}; "
-            "give model.module and wrap the result"
+            f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
 
 
@@ -153,7 +152,7 @@ def _comes_from_parameter(node: fx.Node) -> bool:
     """Follow the first argument up: weight standardization normalizes a reshaped parameter."""
     argument = node.args[0] if node.args else node.kwargs.get("input")
     while isinstance(argument, fx.Node) and argument.op != "get_attr" and argument.args:
-        argument = argument.args[0]  # type: ignore[assignment]  # an Argument, checked above
+        argument = argument.args[0]
     return isinstance(argument, fx.Node) and argument.op == "get_attr"
 
 

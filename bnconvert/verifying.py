@@ -23,9 +23,9 @@ from bnconvert.onnx_file import OnnxRunner
 from bnconvert.reporting.report import Check, Report
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
-FACTOR = 10.0
+FACTOR = 4.0
 #: Further units in the last place that are allowed where the model itself makes no error.
-ULPS = 16
+ULPS = 8
 SEED = 0
 #: A model whose own rounding error is larger proves little: its output is mostly noise.
 ILL_CONDITIONED = 1e-3

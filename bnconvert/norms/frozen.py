@@ -50,7 +50,7 @@ class FrozenNorm(Normalization):
     def enter(self) -> None:
         """Freeze weight and bias, if that was asked for."""
         if self.locks_affine:
-            wanted = {name: p for name, p in self.named_parameters(recurse=False)}
+            wanted = dict(self.named_parameters(recurse=False))
             self.thaws = tuple(name for name, p in wanted.items() if p.requires_grad)
             for parameter in wanted.values():
                 parameter.requires_grad_(False)
@@ -129,6 +129,7 @@ class Frozen(Rewrite):
 def _other_owner(site: Site) -> str | None:
     """Return the path of another module that holds one of the norm's own Parameters."""
     ids = {id(p) for p in site.module._parameters.values() if p is not None}
+    path: str
     for path, module in site.survey.model.named_modules():
         if module is not site.module and ids & {id(p) for p in module._parameters.values()}:
             return path

@@ -49,9 +49,7 @@ def batch_norm_affine(
     return Affine(scale, shift)
 
 
-def fold_after_linear(
-    weight: Tensor, bias: Tensor | None, affine: Affine
-) -> tuple[Tensor, Tensor]:
+def fold_after_linear(weight: Tensor, bias: Tensor | None, affine: Affine) -> tuple[Tensor, Tensor]:
     """Return the weight and bias of a convolution or linear layer with `affine` after it.
 
     W' = scale * W along the output axis, b' = scale * b + shift.

@@ -10,7 +10,7 @@ from bnconvert.reporting.table import table
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Check, NormRow, Report
 
-_NORM_COLUMNS = ("norm", "class", "channels", "calls", "outcome", "reason")
+_NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 _CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
 _Rows = list[tuple[str, ...]]
 
@@ -46,7 +46,9 @@ def html_of(report: "Report") -> str:
         body.append(_html_table(columns, rows))
     body += [f"<p>{html.escape(note)}</p>" for note in report.notes]
     if report.facts:
-        body.append(_html_table(("figure", "value"), [(k, str(v)) for k, v in report.facts.items()]))
+        body.append(
+            _html_table(("figure", "value"), [(k, str(v)) for k, v in report.facts.items()])
+        )
     style = (
         "body{font:15px/1.4 system-ui;margin:2em;max-width:75em}"
         "table{border-collapse:collapse;margin:1em 0}"

@@ -2,13 +2,14 @@
 
 import io
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 
 _PLAIN_WIDTH = 140  # of a pipe or a file, where nobody says
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return `rows` under `columns` as text. Numbers lie right; a column without content is left out."""
+    """Return `rows` under `columns` as text; a column without any content is left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -24,3 +25,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     sink = io.StringIO()
     Console(file=sink, width=max(width, 80), color_system=None).print(drawn)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+
+
+def footnoted(remarks: Sequence[str], often: int = 3) -> tuple[list[str], list[str]]:
+    """Replace remarks that come `often` or more by a number; return the remarks and the notes."""
+    counts = Counter(remark for remark in remarks if remark)
+    numbers = {
+        remark: f"({n})"
+        for n, remark in enumerate((r for r, count in counts.items() if count >= often), 1)
+    }
+    return [numbers.get(r, r) for r in remarks], [f"{n} {r}" for r, n in numbers.items()]

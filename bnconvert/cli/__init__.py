@@ -1,0 +1,39 @@
+"""The command line: one file per command; each parses, calls and prints, and nothing else."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from bnconvert.cli import convert, export, fold, inspect, verify
+
+app = typer.Typer(
+    name="bnconvert",
+    help=(
+        "Gets BatchNorm right, before fine-tuning and before deployment.\n\n"
+        "MODEL is path/to/file.py:factory or package.module:factory (returns a model, or a "
+        "model and its example inputs), timm:NAME or torchvision:NAME.\n\n"
+        "Exit codes: 0 fine; 1 findings at or above --fail-on; 2 usage, or a refused policy; "
+        "3 numbers disagree; 4 could not load, trace or export."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (inspect, convert, fold, export, verify):
+    app.command(name=command.__name__.rpartition(".")[2])(command.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnconvert {version('bnconvert')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""

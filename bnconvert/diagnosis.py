@@ -1,0 +1,74 @@
+"""`inspect`: every norm of a model in a table, and what is wrong with them, without data."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from bnconvert.errors import CaptureError
+from bnconvert.examples import Inputs
+from bnconvert.findings import FINDINGS
+from bnconvert.folding import fold
+from bnconvert.kinds import has_default_statistics
+from bnconvert.reporting.report import NormRow, Report
+from bnconvert.site import Site
+from bnconvert.tracing import survey
+
+
+def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
+    """List the model's norms and findings. Static: nothing runs, nothing changes.
+
+    Args:
+        model: an eager module, in any mode.
+        example_inputs: given, the eval model is also captured and folded (on a copy), so that
+            calls are counted where a trace cannot look, and each row says whether it folds.
+
+    Raises:
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    found = survey(model)
+    rows = tuple(_row(site) for site in found.sites)
+    findings = tuple(finding for family in FINDINGS for finding in family(found))
+    title = f"{type(model).__name__}: " + ("batch normalization" if rows else "no batch norm")
+    report = Report(title, norms=rows, findings=findings)
+    if example_inputs is None:
+        return report
+    try:
+        folded = fold(model, example_inputs).report
+    except CaptureError as failure:
+        return replace(report, notes=(str(failure),))
+    return replace(report, norms=folded.norms, notes=folded.notes)
+
+
+def _row(site: Site) -> NormRow:
+    calls = None if site.survey.closed_around(site.path) is not None else len(site.calls)
+    return NormRow(
+        site.path,
+        site.class_name,
+        site.channels,
+        calls,
+        "training" if site.module.training else "eval",
+        _state(site),
+        site.aliases,
+    )
+
+
+def _state(site: Site) -> str:
+    """Return the settings that tell norms apart."""
+    module = site.module
+    said = [f"eps={getattr(module, 'eps', '?')}"]
+    if hasattr(module, "momentum"):
+        said.append(f"momentum={module.momentum}")
+    if module._buffers.get("running_mean") is None:
+        said.append("no running statistics")
+    elif has_default_statistics(module):
+        said.append("untrained statistics")
+    if site.kind.has_fixed_statistics:
+        said.append("frozen")
+    if site.kind.tail:
+        said.append(f"then {', '.join(_tail(site))}")
+    return ", ".join(said)
+
+
+def _tail(site: Site) -> list[str]:
+    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
+    return [name for name in names if name != "Identity"] or ["nothing"]

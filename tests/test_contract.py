@@ -1,0 +1,154 @@
+"""Every norm over every zoo model: what each rewrite promises, on everything awkward."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+import bnconvert as bnc
+from bnconvert.kinds import kind_of
+from bnconvert.norms import NORMS
+from bnconvert.norms.frozen import Frozen
+from bnconvert.norms.group import Group
+from bnconvert.norms.keep import Keep
+from bnconvert.rewrite import Rewrite
+from tests.zoo import ZOO, ZooModel, build
+
+#: Which choices of each norm the contract is checked for. A norm without an entry fails below.
+CHOICES: dict[type[Rewrite], tuple[Rewrite, ...]] = {
+    Keep: (Keep(),),
+    Frozen: (Frozen(), Frozen(affine="trainable")),
+    Group: (Group(1), Group(2)),
+}
+CASES = [
+    pytest.param(model, choice, id=f"{model.name}-{choice!r}")
+    for norm in NORMS
+    for choice in CHOICES[norm]
+    for model in ZOO
+]
+
+
+def outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return pytree.tree_leaves(model(*inputs))
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def snapshot(model: nn.Module) -> dict[str, Any]:
+    """Everything that a refusal must not change, by identity."""
+    return {
+        "modules": [(name, id(m), m.training) for name, m in model.named_modules()],
+        "tensors": [(n, id(t)) for n, t in model.state_dict(keep_vars=True).items()],
+        "values": {n: t.clone() for n, t in model.state_dict().items()},
+        "trainable": [(n, p.requires_grad) for n, p in model.named_parameters()],
+    }
+
+
+def assert_unchanged(before: dict[str, Any], model: nn.Module) -> None:
+    after = snapshot(model)
+    assert {k: v for k, v in before.items() if k != "values"} == {
+        k: v for k, v in after.items() if k != "values"
+    }
+    for name, value in before["values"].items():
+        assert torch.equal(value, after["values"][name]), name
+
+
+def test_every_norm_has_choices_here() -> None:
+    assert set(CHOICES) == set(NORMS)
+    assert len(ZOO) >= 20
+
+
+@pytest.mark.parametrize(("zoo", "choice"), CASES)
+def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
+    model, inputs = build(zoo.name)
+    before, expected = snapshot(model), outputs(model, inputs)
+    planned = bnc.plan(model, choice)
+    assert_unchanged(before, model)
+    if planned.refusals:
+        with pytest.raises(bnc.RefusedError) as refused:
+            bnc.convert(model, choice, inplace=True)
+        assert refused.value.refusals == planned.refusals
+        assert all(": " in r and "; " in r for r in planned.refusals)
+        assert_unchanged(before, model)
+        return
+    converted = bnc.convert(model, choice)
+    assert_unchanged(before, model)
+    assert list(converted.state_dict()) == list(model.state_dict())
+    assert [m.training for m in converted.modules()] == [m.training for m in model.modules()]
+    if kind_of(model) is None:  # a root that is a norm becomes another class
+        assert type(converted) is type(model)
+    actual = outputs(converted, inputs)
+    assert [a.dtype for a in actual] == [e.dtype for e in expected]
+    assert [a.shape for a in actual] == [e.shape for e in expected]
+    if choice.preserves_eval:
+        for a, e in zip(actual, expected, strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("zoo", "choice"), CASES)
+def test_a_plain_checkpoint_loads_into_every_variant(zoo: ZooModel, choice: Rewrite) -> None:
+    model, inputs = build(zoo.name)
+    if bnc.plan(model, choice).refusals:
+        return
+    converted = bnc.convert(model, choice)
+    moved = {
+        name: tensor + 1 if tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    converted.load_state_dict(moved)
+    assert all(torch.equal(converted.state_dict()[name], moved[name]) for name in moved)
+
+
+@pytest.mark.parametrize(("zoo", "choice"), CASES)
+def test_revert_is_bit_identical(zoo: ZooModel, choice: Rewrite) -> None:
+    model, inputs = build(zoo.name)
+    if bnc.plan(model, choice).refusals:
+        return
+    trainable = [p.requires_grad for p in model.parameters()]
+    reverted = bnc.revert(bnc.convert(model, choice))
+    if zoo.name != "frozen_elsewhere":  # which reverts to the BatchNorm2d it was copied from
+        assert [type(m) for m in reverted.modules()] == [type(m) for m in model.modules()]
+        assert list(reverted.state_dict()) == list(model.state_dict())
+        assert [p.requires_grad for p in reverted.parameters()] == trainable
+        assert same(outputs(reverted, inputs), outputs(model, inputs))
+        for old, new in zip(model.modules(), reverted.modules(), strict=True):
+            if kind_of(old) is not None:
+                assert vars(new).keys() == vars(old).keys()
+                for name in ("eps", "momentum", "affine", "track_running_stats", "training"):
+                    assert getattr(new, name) == getattr(old, name), name
+    else:
+        assert type(reverted.get_submodule("norm")) is nn.BatchNorm2d
+
+
+@pytest.mark.parametrize(("zoo", "choice"), CASES)
+def test_converting_twice_changes_nothing_more(zoo: ZooModel, choice: Rewrite) -> None:
+    model, inputs = build(zoo.name)
+    if bnc.plan(model, choice).refusals:
+        return
+    once = bnc.convert(model, choice)
+    twice = bnc.convert(once, choice)
+    assert [type(m) for m in twice.modules()] == [type(m) for m in once.modules()]
+    assert same(outputs(twice, inputs), outputs(once, inputs))
+
+
+@pytest.mark.parametrize(("zoo", "choice"), CASES)
+def test_a_converted_model_trains_copies_and_saves(zoo: ZooModel, choice: Rewrite) -> None:
+    model, inputs = build(zoo.name)
+    if bnc.plan(model, choice).refusals:
+        return
+    converted = copy.deepcopy(bnc.convert(model, choice)).train()
+    if any(isinstance(m, nn.SyncBatchNorm) for m in converted.modules()):
+        converted.eval()  # torch's own does not train on the CPU
+    loss = sum(leaf.float().square().mean() for leaf in pytree.tree_leaves(converted(*inputs)))
+    if loss.requires_grad:
+        loss.backward()
+    fresh = bnc.convert(build(zoo.name)[0], choice)
+    fresh.load_state_dict(converted.state_dict())
+    converted.eval(), fresh.eval()
+    assert same(outputs(fresh, inputs), outputs(converted, inputs))
