@@ -23,12 +23,14 @@ class NormCall:
         owner: path of the module whose norm it is.
         number: which call of that owner it is, from 1.
         obstacle: why it is no fixed affine map (it uses batch statistics), or None.
+        caller: path of the module in whose forward it is called, to check the owner against.
     """
 
     node: fx.Node
     owner: str
     number: int
     obstacle: str | None
+    caller: str
 
     @property
     def eps(self) -> float:
@@ -72,7 +74,7 @@ def norm_calls(module: fx.GraphModule) -> list[NormCall]:
             continue
         owner = _owner(node)
         counts[owner] = counts.get(owner, 0) + 1
-        calls.append(NormCall(node, owner, counts[owner], obstacle))
+        calls.append(NormCall(node, owner, counts[owner], obstacle, called_in(node)))
     return calls
 
 

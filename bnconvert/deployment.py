@@ -1,7 +1,6 @@
 """`export` and `verify`: the deployment side's verbs, from a model to a proven ONNX file."""
 
 import json
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -78,9 +77,9 @@ def export(
         onnx_file.label(draft, _properties(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
-            _move(draft, kept)
+            onnx_file.move(draft, kept)
             raise VerificationError(sentences(report.failures), report, kept)
-        _move(draft, target)
+        onnx_file.move(draft, target)
     return report
 
 
@@ -126,11 +125,12 @@ def _write(
     folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
     say("writing ONNX")
     captured = folded.captured
+    shapes = captured.dynamic_shapes
     onnx_file.write(
         folded.module,
         captured.example.args,
         captured.example.kwargs,
-        captured.dynamic_shapes,
+        onnx_file.with_named_batch(shapes) if dynamic_shapes is None else shapes,
         draft,
     )
     return folded
@@ -202,12 +202,6 @@ def _refuse_training_norms(model: nn.Module) -> None:
             f"{', '.join(wrong)}: in training mode inside an eval model, where it normalizes by "
             "its batch; call model.eval() to export the running statistics"
         )
-
-
-def _move(draft: Path, target: Path) -> None:
-    """Move the file into place, the weights beside it first where there are any."""
-    for file in reversed(onnx_file.files_of(draft)):
-        os.replace(file, target.with_name(file.name.replace(draft.name, target.name, 1)))
 
 
 def _silent(step: str) -> None:

@@ -30,13 +30,15 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     findings = tuple(finding for family in FINDINGS for finding in family(found))
     title = f"{type(model).__name__}: " + ("batch normalization" if rows else "no batch norm")
     report = Report(title, norms=rows, findings=findings)
+    if not findings:
+        report = replace(report, notes=("no findings",))
     if example_inputs is None:
         return report
     try:
         folded = fold(model, example_inputs).report
     except CaptureError as failure:
-        return replace(report, notes=(str(failure),))
-    return replace(report, norms=folded.norms, notes=folded.notes)
+        return replace(report, notes=(*report.notes, str(failure)))
+    return replace(report, norms=folded.norms, notes=(*report.notes, *folded.notes))
 
 
 def _row(site: Site) -> NormRow:

@@ -67,8 +67,9 @@ class Example:
                 picks = torch.randint(max(values.numel(), 1), tensor.shape, generator=generator)
                 return values[picks] if values.numel() else tensor.clone()
             noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            noise = noise.to(tensor.device)
             spread = tensor.double().std(correction=0) if tensor.numel() else 0.0
-            return (noise * spread + tensor.double().mean()).to(tensor.dtype)
+            return (noise * spread + tensor.double().mean()).to(tensor)
 
         return self.map(drawn)
 

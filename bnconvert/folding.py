@@ -122,7 +122,11 @@ def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
         mine = [fate for fate in rest if fate.call.owner in site.paths]
         rest = [fate for fate in rest if fate not in mine]
         for number, fate in enumerate(mine, 1):
-            said = f"call {number} of {len(mine)}: {fate.reason}" if mine[1:] else fate.reason
+            said = fate.reason
+            if fate.call.caller not in site.paths:
+                said = f"called by {fate.call.caller or 'the root'} through F.batch_norm: {said}"
+            if len(mine) > 1:
+                said = f"call {number} of {len(mine)}: {said}"
             yield _row(site, len(mine), fate.outcome, said)
         if not mine:
             yield _row(site, 0, *_uncalled(site))

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
+from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
 from bnconvert.tracing import first_line
@@ -54,6 +57,11 @@ def write(
         ) from failure
 
 
+def with_named_batch(dynamic_shapes: Any) -> Any:
+    """Return the shapes of a capture with a dynamic batch with that axis called "batch"."""
+    return pytree.tree_map(lambda hint: "batch" if hint is Dim.DYNAMIC else hint, dynamic_shapes)
+
+
 def label(path: Path, properties: Mapping[str, str]) -> None:
     """Add `properties` to the file's own metadata (`metadata_props`)."""
     import onnx
@@ -71,10 +79,29 @@ def properties_of(path: str | Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
+def move(draft: Path, target: Path) -> None:
+    """Move a file to its place in one step; weights that lie beside it go first."""
+    import onnx
+
+    weights, beside = _weights_beside(draft), _weights_beside(target)
+    if weights.exists():
+        model = onnx.load(str(draft), load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = beside.name
+        onnx.save(model, str(draft))
+        os.replace(weights, beside)
+    os.replace(draft, target)
+
+
 def files_of(path: Path) -> list[Path]:
     """Return the file and, where the weights lie beside it, their file."""
-    beside = path.with_name(f"{path.name}.data")
-    return [path, beside] if beside.exists() else [path]
+    return [file for file in (path, _weights_beside(path)) if file.exists()]
+
+
+def _weights_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
 
 
 def count_operators(path: str | Path, operator: str) -> int:

@@ -93,7 +93,7 @@ def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
 
 @pytest.mark.parametrize(("zoo", "choice"), CASES)
 def test_a_plain_checkpoint_loads_into_every_variant(zoo: ZooModel, choice: Rewrite) -> None:
-    model, inputs = build(zoo.name)
+    model, _ = build(zoo.name)
     if bnc.plan(model, choice).refusals:
         return
     converted = bnc.convert(model, choice)

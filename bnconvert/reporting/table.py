@@ -17,7 +17,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     drawn = Table(box=None, pad_edge=False, header_style="")
     for i in shown:
-        numeric = all(row[i].isdigit() or row[i] in ("", "?") for row in rows)
+        numeric = i > 0 and all(row[i].isdigit() or row[i] in ("", "?") for row in rows)
         drawn.add_column(columns[i], justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(row[i]) for i in shown))

@@ -1,0 +1,63 @@
+"""How far one tensor is from another: relative to size, in the largest or the mean error."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Measure = Literal["norm", "peak"]
+
+#: Units in the last place that count as no error at all.
+ULPS = 8
+#: The largest of many rounding errors is some times their root mean square.
+PEAK = 4.0
+
+
+def relative_error(measured: Tensor, truth: Tensor, measure: Measure) -> float:
+    """Return the error of `measured` relative to the root mean square of `truth`.
+
+    Where that is zero, the absolute error. Values that are not finite in either are left out;
+    `difference` tells of them. For integers and booleans: the share of entries that differ.
+
+    Args:
+        measured: any dtype.
+        truth: the same shape; else the error is infinite.
+        measure: "norm" for the root mean square error, "peak" for the largest one.
+    """
+    if measured.shape != truth.shape:
+        return math.inf
+    if not truth.dtype.is_floating_point:
+        return float((measured != truth).double().mean()) if truth.numel() else 0.0
+    truth, measured = truth.double(), measured.double()
+    finite = torch.isfinite(truth) & torch.isfinite(measured)
+    truth, gap = truth[finite], (measured[finite] - truth[finite]).abs()
+    if not gap.numel():
+        return 0.0
+    size = float(truth.square().mean().sqrt())
+    error = float(gap.max() if measure == "peak" else gap.square().mean().sqrt())
+    return error / size if size else error
+
+
+def rounding_floor(dtype: torch.dtype, measure: Measure) -> float:
+    """Return the relative error that rounding alone may cause in `dtype`."""
+    if not dtype.is_floating_point:
+        return 0.0
+    return ULPS * float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
+
+
+def difference(measured: Tensor, expected: Tensor) -> str:
+    """Return what differs beside the numbers, in words: shape, dtype, NaN and infinity; or ""."""
+    if measured.shape != expected.shape:
+        return f"shape {tuple(measured.shape)} for {tuple(expected.shape)}"
+    if measured.dtype != expected.dtype:
+        return f"{measured.dtype} for {expected.dtype}"
+    if expected.dtype.is_floating_point and expected.numel():
+        finite = torch.isfinite(expected)
+        if not finite.any():
+            return (
+                "the model's own output is NaN or infinite throughout: there is nothing to compare"
+            )
+        if not torch.equal(torch.isfinite(measured), finite):
+            return "NaN or infinity at other places than the model's"
+    return ""
