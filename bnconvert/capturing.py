@@ -122,7 +122,7 @@ def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
 
 
 def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # A forward that fills caches warns here: the caches are the twin's, which is thrown away.
         warnings.simplefilter("ignore")
         program = export(

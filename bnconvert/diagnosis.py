@@ -42,12 +42,11 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
 
 
 def _row(site: Site) -> NormRow:
-    calls = None if site.survey.closed_around(site.path) is not None else len(site.calls)
     return NormRow(
         site.path,
         site.class_name,
         site.channels,
-        calls,
+        site.observed_calls,
         "training" if site.module.training else "eval",
         _state(site),
         site.aliases,

@@ -7,6 +7,7 @@ from torch import nn
 
 from bnconvert.errors import RefusedError
 from bnconvert.policy import Policy
+from bnconvert.reporting.report import NormRow, Report
 from bnconvert.reporting.table import footnoted, table
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site, Survey
@@ -74,6 +75,23 @@ class Plan:
                 built |= decision.rewrite.edits(decision.site)
         return built
 
+    def report(self) -> Report:
+        """Return the plan as a report, for files and programs."""
+        rows = (
+            NormRow(
+                decision.site.path,
+                decision.site.class_name,
+                decision.site.channels,
+                decision.site.observed_calls,
+                decision.outcome,
+                decision.remark,
+                decision.site.aliases,
+            )
+            for decision in self.decisions
+        )
+        title = f"Plan for {type(self.survey.model).__name__}: {self.policy!r}"
+        return Report(title, norms=tuple(rows), notes=tuple(self._notes()))
+
     def __str__(self) -> str:
         """Return the plan as a table that a person can read."""
         if not self.decisions:
@@ -85,7 +103,7 @@ class Plan:
                 " = ".join(path or "(root)" for path in decision.site.paths),
                 decision.site.class_name,
                 str(decision.site.channels),
-                calls_of(decision.site),
+                _shown_calls(decision.site),
                 decision.outcome,
                 remark,
             )
@@ -113,9 +131,8 @@ class Plan:
         return notes
 
 
-def calls_of(site: Site) -> str:
-    """Return how often the forward calls the norm; "?" where the trace could not look."""
-    return "?" if site.survey.closed_around(site.path) is not None else str(len(site.calls))
+def _shown_calls(site: Site) -> str:
+    return "?" if site.observed_calls is None else str(site.observed_calls)
 
 
 def decide(model: nn.Module, policy: Policy) -> Plan:

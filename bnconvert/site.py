@@ -79,6 +79,12 @@ class Site:
         return (self.path, *self.aliases)
 
     @property
+    def observed_calls(self) -> int | None:
+        """How often one forward calls the norm; None where the trace could not look."""
+        hidden = self.survey.closed_around(self.path) is not None
+        return None if hidden else len(self.calls)
+
+    @property
     def channels(self) -> int:
         """The number of channels that are normalized."""
         return channels_of(self.module)

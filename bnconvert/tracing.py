@@ -116,7 +116,8 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
         return None, {"": "the model is itself a norm"}
     try:
         shared: dict[int, Any] = {id(p): p for p in model.parameters()}
-        graph = tracer.trace(copy.deepcopy(model, shared))
+        with torch.random.fork_rng(devices=[]):  # a forward may draw numbers while it is traced
+            graph = tracer.trace(copy.deepcopy(model, shared))
     except Exception as failure:
         return None, {"": first_line(failure)}
     return graph, tracer.closed

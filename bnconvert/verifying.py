@@ -53,6 +53,11 @@ def prove(model: nn.Module, example: Example, path: Path) -> Report:
     Raises:
         ExportError: ONNX Runtime cannot run the file.
     """
+    with torch.random.fork_rng(devices=[]):  # a forward may draw numbers
+        return _prove(model, example, path)
+
+
+def _prove(model: nn.Module, example: Example, path: Path) -> Report:
     generator = torch.Generator().manual_seed(SEED)
     runner = OnnxRunner(path)
     reference = Reference.of(model, example)

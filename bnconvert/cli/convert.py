@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, Weights
+from bnconvert.cli.options import Model, ReportPath, Weights
 
 
 def command(
@@ -23,10 +23,11 @@ def command(
         Path | None,
         typer.Option("-o", "--output", help="Write the converted state_dict: .safetensors or .pt."),
     ] = None,
+    report: ReportPath = None,
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress
+    from bnconvert.cli.output import progress, save
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
 
@@ -35,6 +36,7 @@ def command(
         loaded, _ = load(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))
+    save(planned.report(), report)
     planned.require_legal()
     if output is not None:
         _write(convert(loaded, rules, inplace=True), rules, output)
