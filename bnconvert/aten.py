@@ -70,12 +70,17 @@ def norm_calls(module: fx.GraphModule) -> list[NormCall]:
         obstacle = _obstacle(node)
         if obstacle is None and node.target is not aten.batch_norm.default:
             continue
-        if obstacle is not None and comes_from_constant(node):
+        if standardizes_weight(node):
             continue
         owner = _owner(node)
         counts[owner] = counts.get(owner, 0) + 1
         calls.append(NormCall(node, owner, counts[owner], obstacle, called_in(node)))
     return calls
+
+
+def standardizes_weight(node: fx.Node) -> bool:
+    """Tell whether a batch norm with its own statistics normalizes a weight: no norm at all."""
+    return _obstacle(node) is not None and comes_from_constant(node)
 
 
 def argument(node: fx.Node, name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.aten import NormCall, norm_calls, remove_unread
+from bnconvert.aten import NormCall, norm_calls, remove_unread, standardizes_weight
 from bnconvert.capturing import Captured, capture
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.examples import Inputs
@@ -68,7 +68,11 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
     seen = norm_calls(captured.module)
     rows = _rows(model, _fold_all(captured.module, seen))
     remove_unread(captured.module)
-    report = Report(f"Folded {type(model).__name__}", norms=tuple(rows), notes=captured.notes)
+    report = Report(
+        f"Folded {type(model).__name__}",
+        norms=tuple(rows),
+        notes=(*captured.notes, *_standardization(captured.module)),
+    )
     return Folded(FoldedModule(captured.module, captured.module.graph), report, captured)
 
 
@@ -135,6 +139,15 @@ def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
         if not isinstance(model.get_submodule(owner), _InstanceNorm):
             channels = int(fate.call.node.meta["val"].shape[1])
             yield NormRow(owner, "F.batch_norm", channels, 1, fate.outcome, fate.reason)
+
+
+def _standardization(module: fx.GraphModule) -> Iterator[str]:
+    count = sum(standardizes_weight(node) for node in module.graph.nodes)
+    if count:
+        yield (
+            f"{count} batch norm operators standardize weights, not activations: they are no "
+            "norms and stay in the graph"
+        )
 
 
 def _row(site: Site, calls: int, outcome: str, reason: str) -> NormRow:

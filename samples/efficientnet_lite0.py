@@ -107,7 +107,9 @@ def top(logits: Tensor, count: int) -> list[tuple[int, float]]:
     return [(int(c), float(v)) for c, v in zip(classes, values, strict=True)]
 
 
-def draw(shown: dict[str, tuple[np.ndarray, list[tuple[int, float]]]], path: Path) -> None:
+def draw(
+    title: str, shown: dict[str, tuple[np.ndarray, list[tuple[int, float]]]], path: Path
+) -> None:
     """Draw each photograph with what the exported file sees in it."""
     import matplotlib
 
@@ -124,7 +126,7 @@ def draw(shown: dict[str, tuple[np.ndarray, list[tuple[int, float]]]], path: Pat
         right.set_xlim(0, 0.4)
         right.set_xlabel("probability, ONNX Runtime")
         right.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("EfficientNet-Lite0, 49 batch norms folded away, as ONNX")
+    figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -164,7 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
     taken = latencies(files | {"bnconvert": path}, images[:1])
     for file in files.values():
         file.unlink()
-    draw(shown, folder / "predictions.png")
+    title = f"EfficientNet-Lite0, {report.count('folded')} batch norms folded away, as ONNX"
+    draw(title, shown, folder / "predictions.png")
     print(f"\n\nsame top-5 classes as the original on {agreeing} of {len(images)} photographs")
     print("ONNX Runtime, one image, median of the files run in turn:")
     print(f"  {taken['norms standing']:5.1f} ms  before: torch.onnx.export(optimize=False)")
