@@ -17,7 +17,8 @@ from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.kinds import kind_of
-from bnconvert.reporting.report import Check, Report
+from bnconvert.reporting.records import Check
+from bnconvert.reporting.report import Report
 from bnconvert.tracing import require_eager
 from bnconvert.untrained import jittered, untrained_norms
 from bnconvert.verifying import SEED, prove

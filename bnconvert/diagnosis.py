@@ -9,7 +9,8 @@ from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
 from bnconvert.folding import fold
 from bnconvert.kinds import has_default_statistics
-from bnconvert.reporting.report import NormRow, Report
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
 

@@ -14,7 +14,8 @@ from bnconvert.examples import Inputs
 from bnconvert.folds import FOLDS
 from bnconvert.folds.fold import Fold, affine_of, describe, producer_of
 from bnconvert.normalization import Normalization
-from bnconvert.reporting.report import NormRow, Report
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
 

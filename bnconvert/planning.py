@@ -7,7 +7,8 @@ from torch import nn
 
 from bnconvert.errors import RefusedError
 from bnconvert.policy import Policy
-from bnconvert.reporting.report import NormRow, Report
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import footnoted, table
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site, Survey

@@ -21,7 +21,8 @@ from bnconvert.examples import Example
 from bnconvert.numerics.distance import Measure, difference, relative_error, rounding_floor
 from bnconvert.onnx_file import OnnxRunner
 from bnconvert.reference import Reference
-from bnconvert.reporting.report import Check, Report
+from bnconvert.reporting.records import Check
+from bnconvert.reporting.report import Report
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
 FACTOR = 4.0

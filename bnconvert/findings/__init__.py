@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from bnconvert.findings.configuration import configuration_findings
 from bnconvert.findings.stored import stored_findings
-from bnconvert.reporting.report import Finding
+from bnconvert.reporting.records import Finding
 from bnconvert.site import Survey
 
 #: Every family of findings, in the order in which a report lists them.

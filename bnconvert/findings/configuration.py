@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bnconvert.reporting.report import Finding, Severity
+from bnconvert.reporting.records import Finding, Severity
 from bnconvert.site import Site, Survey
 
 

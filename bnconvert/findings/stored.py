@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.kinds import has_default_statistics
-from bnconvert.reporting.report import Finding, Severity
+from bnconvert.reporting.records import Finding, Severity
 from bnconvert.site import Site, Survey
 
 _HALF = (torch.float16, torch.bfloat16)

@@ -3,19 +3,16 @@
 import html
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from bnconvert.reporting.records import Check, Contents, NormRow
 from bnconvert.reporting.table import table
-
-if TYPE_CHECKING:
-    from bnconvert.reporting.report import Check, NormRow, Report
 
 _NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 _CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
 _Rows = list[tuple[str, ...]]
 
 
-def text_of(report: "Report") -> str:
+def text_of(report: Contents) -> str:
     """Return the report as text."""
     parts = [report.title]
     if report.norms:
@@ -32,7 +29,7 @@ def text_of(report: "Report") -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def html_of(report: "Report") -> str:
+def html_of(report: Contents) -> str:
     """Return the report as one self-contained HTML page."""
     body = [f"<h1>{html.escape(report.title)}</h1>"]
     if report.norms:
@@ -59,13 +56,13 @@ def html_of(report: "Report") -> str:
     return f"<!doctype html><html><head>{head}</head><body>{''.join(body)}</body></html>\n"
 
 
-def summary(rows: "Sequence[NormRow]") -> str:
+def summary(rows: Sequence[NormRow]) -> str:
     """Return how many norms had which outcome."""
     counts = Counter(row.outcome for row in rows)
     return f"{len(rows)} norms: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
 
 
-def _norm_rows(rows: "Sequence[NormRow]") -> _Rows:
+def _norm_rows(rows: Sequence[NormRow]) -> _Rows:
     return [
         (
             " = ".join(path or "(root)" for path in (row.path, *row.aliases)),
@@ -79,7 +76,7 @@ def _norm_rows(rows: "Sequence[NormRow]") -> _Rows:
     ]
 
 
-def _check_rows(checks: "Sequence[Check]") -> _Rows:
+def _check_rows(checks: Sequence[Check]) -> _Rows:
     return [
         (
             f"{check.case}, {check.output}",
