@@ -9,6 +9,7 @@ scikit-learn and scikit-image ship. Writes the file, its report and a picture in
 import argparse
 import contextlib
 import io
+import logging
 import statistics
 import sys
 import time
@@ -96,6 +97,7 @@ def latencies(files: dict[str, Path], image: Tensor) -> dict[str, float]:
 
 def write_by_torch(model: nn.Module, image: Tensor, path: Path, *, optimize: bool) -> None:
     """Write the model by torch.onnx.export alone, for comparison."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(model, (image,), dynamo=True, optimize=optimize, verbose=False)
         program.save(str(path), external_data=False)

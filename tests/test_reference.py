@@ -1,0 +1,87 @@
+import torch
+from torch import Tensor, nn
+
+from bnconvert.examples import Example
+from bnconvert.reference import ILL_CONDITIONED, Reference, outputs_of
+from tests.zoo import build
+
+
+class Float32Only(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) @ torch.ones(4, 2)  # float32 whatever the model's dtype
+
+
+class Cancelling(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + 1e6) - 1e6
+
+
+def test_the_truth_is_the_model_in_float64() -> None:
+    model, inputs = build("plain")
+    reference = Reference.of(model, Example.of(inputs))
+    true, native = reference.answers(Example.of(inputs))
+    with torch.no_grad():
+        expected = model.double()(inputs[0].double())
+    assert torch.equal(true[0], expected)
+    assert native[0].dtype is torch.float32
+    assert reference.note is None
+
+
+def test_the_users_model_is_not_touched() -> None:
+    model, inputs = build("plain")
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    Reference.of(model, Example.of(inputs)).answers(Example.of(inputs))
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.dtype is torch.float32 for p in model.parameters())
+
+
+def test_a_model_in_training_mode_is_asked_in_eval_mode() -> None:
+    model, inputs = build("plain")
+    expected = model(*inputs)
+    _, native = Reference.of(model.train(), Example.of(inputs)).answers(Example.of(inputs))
+    assert torch.equal(native[0], expected)
+
+
+def test_a_model_that_cannot_run_in_float64_is_shaken_instead() -> None:
+    example = Example.of((torch.randn(3, 4),))
+    reference = Reference.of(Float32Only().eval(), example)
+    true, shaken = reference.answers(example)
+    assert reference.exact is None
+    assert reference.note is not None
+    assert "does not run in float64" in reference.note
+    gap = (true[0] - shaken[0]).abs().max()
+    assert 0 < gap < 1e-5
+
+
+def test_a_cancelling_model_is_called_ill_conditioned_by_its_own_noise() -> None:
+    example = Example.of((torch.randn(100) * 1e-2,))
+    noise = Reference.of(Cancelling().eval(), example).noise(example)
+    assert noise is not None
+    assert noise > ILL_CONDITIONED
+    assert Reference.of(nn.Identity().eval(), example).noise(example) is None
+
+
+def test_accepts_tells_whether_the_model_runs() -> None:
+    model, inputs = build("plain")
+    reference = Reference.of(model, Example.of(inputs))
+    assert reference.accepts(Example.of(inputs))
+    assert not reference.accepts(Example.of((torch.randn(2, 5, 8, 8),)))
+
+
+def test_outputs_come_in_order_and_inputs_are_not_written_to() -> None:
+    class InPlace(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            x += 1
+            return {"first": x, "second": x * 2}
+
+    x = torch.zeros(2)
+    first, second = outputs_of(InPlace(), Example.of((x,)))
+    assert torch.equal(first, torch.ones(2))
+    assert torch.equal(second, torch.full((2,), 2.0))
+    assert not x.any()
