@@ -1,7 +1,6 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
 import copy
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.aten import normalize_batch_norms
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
+from bnconvert.quiet import quiet
 from bnconvert.surgery import settle
 from bnconvert.tracing import first_line, require_eager
 
@@ -122,9 +122,7 @@ def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
 
 
 def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # A forward that fills caches warns here: the caches are the twin's, which is thrown away.
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
         program = export(
             twin,
             attempt.example.args,

@@ -1,11 +1,7 @@
 """The ONNX file: write it from a captured graph, label it, check it, run it."""
 
-import contextlib
-import io
-import logging
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
+from bnconvert.quiet import quiet
 from bnconvert.tracing import first_line
 
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
@@ -42,7 +39,7 @@ def write(
 
     large = sum(t.nbytes for t in module.state_dict().values()) > _SINGLE_FILE_LIMIT
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 module, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
             )
@@ -204,18 +201,3 @@ def _strip_paths(path: Path) -> None:
         for key, value in kept:
             entry.metadata_props.add(key=key, value=value)
     onnx.save(model, str(path))
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Keep the exporter's progress off the terminal: stdout is for results."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            # Its warnings speak of our intermediate graph; the checker and the proof follow.
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -20,7 +20,8 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(first) as status:
+    # This very stream, since torch's exporters are silenced by redirecting sys.stderr.
+    with Console(file=sys.stderr).status(first) as status:
         yield status.update
 
 
