@@ -1,55 +1,56 @@
 """Findings about the statistics and parameters that norms have stored: BN1xx, BN002, BN015."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from bnconvert.findings.rule import Rule, found_by
 from bnconvert.kinds import has_default_statistics
-from bnconvert.reporting.records import Finding, Severity
+from bnconvert.reporting.records import Finding
 from bnconvert.site import Site, Survey
 
 _HALF = (torch.float16, torch.bfloat16)
-_Rule = tuple[str, Severity, Callable[[Site], bool], str, str]
+RULES = (
+    Rule(
+        "BN002",
+        "error",
+        lambda site: (
+            getattr(site.module, "track_running_stats", True) is False
+            and site.module._buffers.get("running_mean") is not None
+            and not site.kind.has_fixed_statistics
+        ),
+        "track_running_stats is off but running statistics exist: training normalizes by "
+        "the batch and eval by the old statistics",
+        "convert with Frozen(), and set track_running_stats back",
+    ),
+    Rule(
+        "BN015",
+        "warning",
+        lambda site: any(tensor.dtype in _HALF for tensor in _stored(site)),
+        "statistics in 16 bits: a variance under 6e-8 becomes 0, one over 65504 infinity",
+        "keep the norms in float32",
+    ),
+    Rule(
+        "BN101",
+        "error",
+        lambda site: not _is_sound(site),
+        "NaN, infinity or a negative variance is stored: eval gives NaN",
+        "find the batch that overflowed and recompute the statistics",
+    ),
+    Rule(
+        "BN102",
+        "error",
+        lambda site: has_default_statistics(site.module) and _has_trained_affine(site),
+        "the affine parameters are trained but the statistics are not (mean 0, variance 1)",
+        "load all of the checkpoint, or recompute the statistics",
+    ),
+)
 
 
 def stored_findings(survey: Survey) -> Iterator[Finding]:
     """Yield what the stored tensors tell."""
-    rules: tuple[_Rule, ...] = (
-        (
-            "BN002",
-            "error",
-            lambda s: getattr(s.module, "track_running_stats", True) is False and _has_stats(s),
-            "track_running_stats is off but running statistics exist: training normalizes by "
-            "the batch and eval by the old statistics",
-            "convert with Frozen(), and set track_running_stats back",
-        ),
-        (
-            "BN015",
-            "warning",
-            lambda s: any(t.dtype in _HALF for t in _stored(s) if t.is_floating_point()),
-            "statistics in 16 bits: a variance under 6e-8 becomes 0, one over 65504 infinity",
-            "keep the norms in float32",
-        ),
-        (
-            "BN101",
-            "error",
-            lambda s: not _is_sound(s),
-            "NaN, infinity or a negative variance is stored: eval gives NaN",
-            "find the batch that overflowed and recompute the statistics",
-        ),
-        (
-            "BN102",
-            "error",
-            lambda s: has_default_statistics(s.module) and _has_trained_affine(s),
-            "the affine parameters are trained but the statistics are not (mean 0, variance 1)",
-            "load all of the checkpoint, or recompute the statistics",
-        ),
-    )
-    for name, severity, applies, message, fix in rules:
-        sites = [site for site in survey.sites if _is_readable(site) and applies(site)]
-        if sites:
-            yield Finding(name, severity, tuple(site.path for site in sites), message, fix)
+    yield from found_by(RULES, [site for site in survey.sites if _is_readable(site)])
 
 
 def _stored(site: Site) -> list[Tensor]:
@@ -60,11 +61,7 @@ def _stored(site: Site) -> list[Tensor]:
 def _is_readable(site: Site) -> bool:
     """Tell whether there are numbers: not in a lazy norm, and not on the meta device."""
     lazy = (torch.nn.UninitializedParameter, torch.nn.UninitializedBuffer)
-    return not any(isinstance(t, lazy) or t.is_meta for t in _stored(site))
-
-
-def _has_stats(site: Site) -> bool:
-    return site.module._buffers.get("running_mean") is not None
+    return not any(isinstance(tensor, lazy) or tensor.is_meta for tensor in _stored(site))
 
 
 def _is_sound(site: Site) -> bool:
@@ -75,7 +72,7 @@ def _is_sound(site: Site) -> bool:
 
 def _has_trained_affine(site: Site) -> bool:
     """Tell whether gamma or beta moved; all zero gamma is an initialization."""
-    parameters = {**site.module._buffers, **site.module._parameters}
-    weight, bias = parameters.get("weight"), parameters.get("bias")
+    tensors = {**site.module._buffers, **site.module._parameters}
+    weight, bias = tensors.get("weight"), tensors.get("bias")
     moved = weight is not None and bool((weight != 1).any()) and bool(weight.any())
     return moved or (bias is not None and bool(bias.any()))

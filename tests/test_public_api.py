@@ -1,0 +1,80 @@
+"""The public names and signatures: users, documents and checks rely on them."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import bnconvert as bnc
+
+ERRORS = {
+    "BnconvertError",
+    "CaptureError",
+    "ExportError",
+    "FoldedTrainingError",
+    "PolicyError",
+    "RefusedError",
+    "UnsupportedModelError",
+    "VerificationError",
+}
+TYPES = {"Folded", "Plan", "Policy", "Report"}
+SIGNATURES = {
+    "Keep": "() -> None",
+    "Frozen": "(affine: Literal['frozen', 'trainable'] = 'frozen') -> None",
+    "Group": "(groups: int = 32) -> None",
+    "plan": "(model, policy)",
+    "convert": "(model, policy, *, inplace=False)",
+    "revert": "(model, *, domain=None, inplace=False)",
+    "inspect": "(model, example_inputs=None)",
+    "fold": "(model, example_inputs, *, dynamic_shapes=None)",
+    "export": "(model, example_inputs, path, *, dynamic_shapes=None, progress=None)",
+    "verify": "(model, onnx_path, inputs)",
+}
+
+
+def bare(function: object) -> str:
+    """Return a signature without its annotations."""
+    signature = inspect.signature(function)  # type: ignore[arg-type]
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(dir(bnc)) == ERRORS | TYPES | set(SIGNATURES)
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS | TYPES | set(SIGNATURES)))
+def test_a_public_name_is_there_and_documented(name: str) -> None:
+    value = getattr(bnc, name)
+    assert value.__name__ == name
+    assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_a_signature_stays(name: str) -> None:
+    value = getattr(bnc, name)
+    shown = str(inspect.signature(value)) if inspect.isclass(value) else bare(value)
+    assert shown == SIGNATURES[name]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'covert'"):
+        bnc.covert  # noqa: B018
+
+
+def test_the_lazy_names_are_those_that_type_checkers_see() -> None:
+    tree = ast.parse(Path(bnc.__file__ or "").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        (alias.asname, node.module)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == set(bnc._HOME_OF.items())
+
+
+def test_every_error_has_one_root() -> None:
+    for name in ERRORS:
+        assert issubclass(getattr(bnc, name), bnc.BnconvertError)
