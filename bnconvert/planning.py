@@ -10,7 +10,7 @@ from bnconvert.policy import Policy
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import footnoted, table
-from bnconvert.rewrite import Rewrite
+from bnconvert.rewrite import Alternatives, Rewrite
 from bnconvert.site import Site, Survey
 from bnconvert.surgery import hidden_references
 from bnconvert.tracing import survey
@@ -150,10 +150,12 @@ def decide(model: nn.Module, policy: Policy) -> Plan:
 
 
 def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
-    ruled = {policy.choices_for(path)[1]: path for path in reversed(site.paths)}
+    ruled: dict[tuple[Rewrite, ...], str] = {}
+    for path in site.paths:
+        ruled.setdefault(policy.choices_for(path)[1], path)
     if len(ruled) > 1:
-        said = " and ".join(f"{path} a rule for {c[0]!r}" for c, path in ruled.items())
-        conflict = f"one module at {len(site.paths)} paths gets {said}; give all of them one rule"
+        said = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in ruled.items())
+        conflict = f"one module at {len(site.paths)} paths: {said}; give all of them one rule"
         return Decision(site, None, (conflict,))
     refusals: list[str] = []
     (choices,) = ruled
