@@ -11,6 +11,8 @@ aten = torch.ops.aten
 
 _EVAL = aten._native_batch_norm_legit_no_training.default
 _TRAINING = (aten._native_batch_norm_legit_functional.default,)
+#: These read a shape only, which no fold changes. (A captured graph's only module checks shapes.)
+_SHAPE = (aten.sym_size.int, aten.sym_numel.default, aten.sym_stride.int)
 _WITHOUT_STATISTICS = (aten._native_batch_norm_legit.no_stats,)
 
 
@@ -102,6 +104,11 @@ def constant(module: fx.GraphModule, node: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
+def readers_of(value: fx.Node) -> set[fx.Node]:
+    """Return every operator that reads the numbers of a value; who reads its shape does not."""
+    return {user for user in value.users if user.op != "call_module" and user.target not in _SHAPE}
+
+
 def readers(module: fx.GraphModule, tensor: Tensor) -> set[fx.Node]:
     """Return every operator that reads the memory of `tensor`, under whatever name."""
     storage = tensor.untyped_storage().data_ptr()
@@ -109,7 +116,7 @@ def readers(module: fx.GraphModule, tensor: Tensor) -> set[fx.Node]:
     for node in module.graph.nodes:
         value = constant(module, node)
         if value is not None and value.untyped_storage().data_ptr() == storage:
-            found |= set(node.users)
+            found |= readers_of(node)
     return found
 
 

@@ -122,11 +122,14 @@ def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
 
 
 def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
+    # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
+    # the mark outlives a failed attempt.
+    example = attempt.example.map(Tensor.clone)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
         program = export(
             twin,
-            attempt.example.args,
-            attempt.example.kwargs,
+            example.args,
+            example.kwargs,
             dynamic_shapes=attempt.dynamic_shapes,
             strict=attempt.strict,
         )

@@ -18,6 +18,7 @@ from bnconvert.aten import (
     aten,
     constant,
     readers,
+    readers_of,
     replace_constant,
 )
 from bnconvert.numerics.affine import Affine, batch_norm_affine
@@ -100,7 +101,7 @@ def producer_of(call: NormCall) -> fx.Node | str:
     """
     reader, value = call.node, call.node.args[0]
     while isinstance(value, fx.Node):
-        if others := set(value.users) - {reader}:
+        if others := readers_of(value) - {reader}:
             return f"its input is also read by {_names(others)}"
         if value.target not in _TRANSPARENT:
             return value

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import bnconvert as bnc
+from bnconvert.aten import aten
+from bnconvert.capturing import capture
+from tests.zoo import IMAGE, ZOO, FrozenBatchNorm2d, Net, build, trained
+
+
+@pytest.mark.parametrize("name", [model.name for model in ZOO])
+def test_the_graph_computes_what_the_model_computes(name: str) -> None:
+    model, inputs = build(name)
+    with torch.no_grad():
+        expected = pytree.tree_leaves(model(*inputs))
+        actual = pytree.tree_leaves(capture(model, inputs).module(*inputs))
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, e)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_batch_size_may_vary_also_after_a_single_sample(rows: int) -> None:
+    model, _ = build("residual")
+    captured = capture(model, (IMAGE[0][:rows],))
+    assert captured.notes == ()
+    for size in (1, 3, 5):
+        x = torch.randn(size, 3, 8, 8)
+        torch.testing.assert_close(captured.module(x), model(x))
+
+
+def test_keyword_inputs_are_taken() -> None:
+    model, (image, vector) = build("two_inputs")
+    module = capture(model, {"vector": vector, "image": image}).module
+    torch.testing.assert_close(
+        module(vector=vector, image=image), model(image=image, vector=vector)
+    )
+
+
+def test_a_forward_that_fixes_the_batch_is_captured_with_a_reason() -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).reshape(2, -1) if x.shape[0] == 2 else x
+
+    inputs = (IMAGE[0].clone(),)
+    captured = capture(trained(Fixed()), inputs)
+    assert vars(inputs[0]) == {}  # torch.export marks the tensors that it is given
+    (note,) = captured.notes
+    assert note.startswith("captured with a fixed batch size, because a dynamic batch size: ")
+    assert captured.dynamic_shapes is None
+    with pytest.raises(AssertionError):
+        captured.module(torch.randn(3, 3, 8, 8))
+
+
+def test_given_dynamic_shapes_are_used() -> None:
+    model, inputs = build("plain")
+    height = torch.export.Dim("height", min=4, max=64)
+    module = capture(model, inputs, ({2: height},)).module
+    assert module(torch.randn(2, 3, 11, 8)).shape == (2, 4, 11, 8)
+
+
+def test_a_model_that_cannot_be_captured_is_refused_with_every_attempt() -> None:
+    class Guarded(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() > 0 else x
+
+    with pytest.raises(bnc.CaptureError) as error:
+        capture(trained(Guarded()), IMAGE)
+    text = str(error.value)
+    for attempt in ("a dynamic batch size: ", "a fixed batch size: ", "and strict mode: "):
+        assert attempt in text
+    assert text.startswith("Guarded: torch.export cannot capture it")
+    assert "capture a submodule" in text
+
+
+def test_a_failed_capture_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """torch.export prints the whole graph on stderr: 3,430 lines for a Faster R-CNN."""
+
+    class Guarded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[x > 0] if x.sum() > 0 else x
+
+    with pytest.raises(bnc.CaptureError):
+        capture(Guarded(), IMAGE)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_users_model_is_not_touched() -> None:
+    model, inputs = build("cache_in_forward")
+    model.train()
+    random, state = torch.get_rng_state(), model.state_dict(keep_vars=True)
+    before = {name: (id(t), t.detach().clone()) for name, t in state.items()}
+    module = capture(model, inputs).module
+    assert model.training
+    assert model.cache == {}
+    assert torch.equal(torch.get_rng_state(), random)
+    module.double()
+    with torch.no_grad():
+        for tensor in module.parameters():
+            tensor.fill_(0)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        assert (id(tensor), tensor.dtype) == (before[name][0], before[name][1].dtype)
+        assert torch.equal(tensor, before[name][1])
+
+
+def test_nothing_in_the_graph_writes_in_place() -> None:
+    module = capture(*build("residual")).module
+    names = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
+    assert "aten.relu.default" in names
+    assert not [name for name in names if name.removesuffix(".default").endswith("_")]
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, FrozenBatchNorm2d])
+@pytest.mark.parametrize("training", [True, False])
+def test_frozen_norms_are_captured_as_eval_batch_norm(norm: type, training: bool) -> None:
+    """Without this a frozen norm shows no batch norm operator, and nothing folds it."""
+    model = bnc.convert(trained(Net(norm)), bnc.Frozen())
+    model.norm.train(training)  # it does not matter
+    module = capture(model, IMAGE).module
+    (node,) = (n for n in module.graph.nodes if n.target is aten.batch_norm.default)
+    assert node.args[5] is False
+    torch.testing.assert_close(module(*IMAGE), model(*IMAGE))
+
+
+def test_a_model_in_training_mode_is_captured_in_eval_mode_and_says_so() -> None:
+    model, inputs = build("plain")
+    expected = model(*inputs)
+    captured = capture(model.train(), inputs)
+    assert captured.notes == ("the model was in training mode; its eval mode was captured",)
+    torch.testing.assert_close(captured.module(*inputs), expected)
