@@ -70,7 +70,7 @@ def eps_of(module: nn.Module) -> float:
 def has_default_statistics(module: nn.Module) -> bool:
     """Tell whether the running statistics are those of a norm that never saw data."""
     mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
-    if mean is None or var is None or mean.is_meta:
+    if mean is None or var is None or mean.is_meta or not channels_of(module):
         return False
     return not bool(mean.any()) and bool((var == 1).all())
 

@@ -50,7 +50,8 @@ def write(
     except Exception as failure:
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({first_line(failure)}); "
-            "export a part of the model, or replace the operator that is named"
+            "replace the operator that is named, export a part of the model, or export "
+            "model.float() where a dtype is the reason"
         ) from failure
 
 
