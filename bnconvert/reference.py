@@ -1,18 +1,36 @@
 """Reference: what a model truly computes, and how far its own dtype is from that."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.examples import Example
-from bnconvert.numerics.distance import relative_error
+from bnconvert.numerics.distance import MEASURES, Measure, relative_error, rounding_floor
 from bnconvert.tracing import first_line
 
+#: How many times the model's own rounding error a file may have. Kernels sum in other orders.
+FACTOR = 4.0
 #: A model whose own rounding error is larger proves little: its output is mostly noise.
 ILL_CONDITIONED = 1e-3
+
+
+class Answers(NamedTuple):
+    """A model's outputs on one input.
+
+    Attributes:
+        true: in float64.
+        native: in the model's own dtype.
+        shaken: the same, on inputs that are moved by one unit in the last place.
+    """
+
+    true: list[Tensor]
+    native: list[Tensor]
+    shaken: list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +64,13 @@ class Reference:
             return cls(own, None, note)
         return cls(own, exact, None)
 
-    def answers(self, example: Example) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the true outputs, and outputs that differ from them by rounding only."""
+    def answers(self, example: Example) -> Answers:
+        """Run the model in float64, in its own dtype, and so on inputs moved by one unit."""
         native = outputs_of(self.model, example)
-        if self.exact is not None:
-            return outputs_of(self.exact, example.in_double()), native
-        return native, outputs_of(self.model, example.shaken())
+        shaken = outputs_of(self.model, example.shaken())
+        if self.exact is None:
+            return Answers(native, native, shaken)
+        return Answers(outputs_of(self.exact, example.in_double()), native, shaken)
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -61,11 +80,45 @@ class Reference:
             return False
         return True
 
-    def noise(self, example: Example) -> float | None:
-        """Return the model's own relative error where agreement with it proves little."""
-        true, native = self.answers(example)
-        pairs = [(n, t) for n, t in zip(native, true, strict=True) if t.dtype.is_floating_point]
-        worst = max((relative_error(n, t, "norm") for n, t in pairs), default=0.0)
+
+@dataclass(frozen=True)
+class Budget:
+    """How far each output may be from the truth: some times the model's own rounding error.
+
+    That error is a random draw, ten times larger for one input than for the next, so the
+    largest over all inputs counts.
+
+    Attributes:
+        own: the model's own largest error, by output and measure.
+        floors: what rounding alone may do in the output's dtype, by output and measure.
+    """
+
+    own: Mapping[tuple[int, Measure], float]
+    floors: Mapping[tuple[int, Measure], float]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answers]) -> "Budget":
+        """Measure the model's own error on all inputs."""
+        own: dict[tuple[int, Measure], float] = {}
+        floors: dict[tuple[int, Measure], float] = {}
+        for true, native, shaken in answers:
+            for index, truth in enumerate(true):
+                for measure in MEASURES:
+                    key = index, measure
+                    draws = (relative_error(d[index], truth, measure) for d in (native, shaken))
+                    own[key] = max(own.get(key, 0.0), *draws)
+                    floors[key] = rounding_floor(native[index].dtype, measure)
+        return cls(own, floors)
+
+    def allowed(self, index: int, measure: Measure) -> float:
+        """Return the largest relative error that an output may have."""
+        return FACTOR * self.own[index, measure] + self.floors[index, measure]
+
+    @property
+    def noise(self) -> float | None:
+        """The model's own error where it is so large that agreement proves little."""
+        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.floors[i, m]]
+        worst = max(floating, default=0.0)
         return worst if worst > ILL_CONDITIONED else None
 
 

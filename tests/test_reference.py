@@ -1,8 +1,10 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
 from bnconvert.examples import Example
-from bnconvert.reference import ILL_CONDITIONED, Reference, outputs_of
+from bnconvert.numerics.distance import MEASURES
+from bnconvert.reference import FACTOR, ILL_CONDITIONED, Answers, Budget, Reference, outputs_of
 from tests.zoo import build
 
 
@@ -23,7 +25,7 @@ class Cancelling(nn.Module):
 def test_the_truth_is_the_model_in_float64() -> None:
     model, inputs = build("plain")
     reference = Reference.of(model, Example.of(inputs))
-    true, native = reference.answers(Example.of(inputs))
+    true, native, _ = reference.answers(Example.of(inputs))
     with torch.no_grad():
         expected = model.double()(inputs[0].double())
     assert torch.equal(true[0], expected)
@@ -44,14 +46,15 @@ def test_the_users_model_is_not_touched() -> None:
 def test_a_model_in_training_mode_is_asked_in_eval_mode() -> None:
     model, inputs = build("plain")
     expected = model(*inputs)
-    _, native = Reference.of(model.train(), Example.of(inputs)).answers(Example.of(inputs))
+    _, native, _ = Reference.of(model.train(), Example.of(inputs)).answers(Example.of(inputs))
     assert torch.equal(native[0], expected)
 
 
 def test_a_model_that_cannot_run_in_float64_is_shaken_instead() -> None:
     example = Example.of((torch.randn(3, 4),))
     reference = Reference.of(Float32Only().eval(), example)
-    true, shaken = reference.answers(example)
+    true, native, shaken = reference.answers(example)
+    assert native is true
     assert reference.exact is None
     assert reference.note is not None
     assert "does not run in float64" in reference.note
@@ -61,10 +64,25 @@ def test_a_model_that_cannot_run_in_float64_is_shaken_instead() -> None:
 
 def test_a_cancelling_model_is_called_ill_conditioned_by_its_own_noise() -> None:
     example = Example.of((torch.randn(100) * 1e-2,))
-    noise = Reference.of(Cancelling().eval(), example).noise(example)
+    noise = Budget.of([Reference.of(Cancelling().eval(), example).answers(example)]).noise
     assert noise is not None
     assert noise > ILL_CONDITIONED
-    assert Reference.of(nn.Identity().eval(), example).noise(example) is None
+    calm = Budget.of([Reference.of(nn.Identity().eval(), example).answers(example)])
+    assert calm.noise is None
+
+
+def test_the_budget_is_some_times_the_largest_own_error_over_all_inputs() -> None:
+    truth = [torch.ones(4, dtype=torch.float64)]
+    small, large = [torch.full((4,), 1 + 1e-5)], [torch.full((4,), 1 + 1e-4)]
+    budget = Budget.of([Answers(truth, small, small), Answers(truth, small, large)])
+    for measure in MEASURES:
+        assert budget.own[0, measure] == pytest.approx(1e-4, rel=1e-2)
+        assert budget.allowed(0, measure) == pytest.approx(FACTOR * 1e-4, rel=2e-2)
+
+
+def test_a_model_without_error_may_still_round() -> None:
+    ones = [torch.ones(4)]
+    assert 0 < Budget.of([Answers(ones, ones, ones)]).allowed(0, "norm") < 1e-5
 
 
 def test_accepts_tells_whether_the_model_runs() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.verifying import FACTOR, cases, prove
+from bnconvert.reference import FACTOR
+from bnconvert.verifying import cases, prove
 from tests.zoo import IMAGE, Net, build, trained
 
 

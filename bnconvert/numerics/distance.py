@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 Measure = Literal["norm", "peak"]
+MEASURES: tuple[Measure, ...] = ("norm", "peak")
 
 #: Units in the last place that count as no error at all.
 ULPS = 8

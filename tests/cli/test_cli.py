@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,8 +61,11 @@ class Result:
         self.code, self.out, self.err = code, out, err
 
 
+Run = Callable[..., Result]
+
+
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: str) -> Result:
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
@@ -72,21 +76,21 @@ def run(capsys: pytest.CaptureFixture[str]):
     return call
 
 
-def test_inspect_prints_the_table_and_nothing_else(run, factory: str) -> None:
+def test_inspect_prints_the_table_and_nothing_else(run: Run, factory: str) -> None:
     result = run("inspect", f"{factory}:plain")
     assert (result.code, result.err) == (0, "")
     assert "norm  BatchNorm2d" in result.out
     assert "no findings" in result.out
 
 
-def test_inspect_fails_on_findings_from_the_wanted_severity_on(run, factory: str) -> None:
+def test_inspect_fails_on_findings_from_the_wanted_severity_on(run: Run, factory: str) -> None:
     assert run("inspect", f"{factory}:own_forward").code == 1
     assert run("inspect", f"{factory}:own_forward", "--fail-on", "never").code == 0
     assert run("inspect", f"{factory}:without_statistics").code == 0
     assert run("inspect", f"{factory}:without_statistics", "--fail-on", "info").code == 1
 
 
-def test_inspect_with_inputs_says_what_folds_and_writes_reports(run, factory: str) -> None:
+def test_inspect_with_inputs_says_what_folds_and_writes_reports(run: Run, factory: str) -> None:
     where = f"{factory}:without_example"
     assert run("inspect", where, "--input", "2,3,8,8", "--report", "r.json").code == 0
     assert json.loads(Path("r.json").read_text())["norms"][0]["reason"] == "into conv (conv2d)"
@@ -94,7 +98,7 @@ def test_inspect_with_inputs_says_what_folds_and_writes_reports(run, factory: st
     assert Path("r.html").read_text().startswith("<!doctype html>")
 
 
-def test_convert_prints_the_plan_and_writes_weights_that_load(run, factory: str) -> None:
+def test_convert_prints_the_plan_and_writes_weights_that_load(run: Run, factory: str) -> None:
     rule = "no*=Frozen(affine='trainable')"
     arguments = ["convert", f"{factory}:plain", "--policy", rule, "-o", "c.safetensors"]
     result = run(*arguments, "--report", "plan.json")
@@ -117,7 +121,7 @@ def test_convert_prints_the_plan_and_writes_weights_that_load(run, factory: str)
     ],
 )
 def test_a_policy_that_does_not_fit_is_a_usage_error(
-    run, factory: str, rule: str, hint: str
+    run: Run, factory: str, rule: str, hint: str
 ) -> None:
     result = run("convert", f"{factory}:plain", "--policy", rule, "-o", "c.pt")
     assert result.code == 2
@@ -125,7 +129,7 @@ def test_a_policy_that_does_not_fit_is_a_usage_error(
     assert not Path("c.pt").exists()
 
 
-def test_fold_writes_a_program_that_computes_the_same(run, factory: str) -> None:
+def test_fold_writes_a_program_that_computes_the_same(run: Run, factory: str) -> None:
     result = run("fold", f"{factory}:plain", "-o", "folded.pt2")
     assert result.code == 0
     assert "into conv (conv2d)" in result.out
@@ -135,7 +139,7 @@ def test_fold_writes_a_program_that_computes_the_same(run, factory: str) -> None
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-def test_export_then_verify(run, factory: str) -> None:
+def test_export_then_verify(run: Run, factory: str) -> None:
     result = run("export", f"{factory}:plain", "-o", "m.onnx", "--report", "r.json")
     assert (result.code, result.err) == (0, "")
     assert "m.onnx agrees with Net" in result.out
@@ -148,7 +152,7 @@ def test_export_then_verify(run, factory: str) -> None:
     assert "give one tensor for each" in other.err
 
 
-def test_numbers_that_disagree_are_exit_code_three_with_a_report(run, factory: str) -> None:
+def test_numbers_that_disagree_are_exit_code_three_with_a_report(run: Run, factory: str) -> None:
     where = f"{factory}:without_statistics"
     result = run("export", where, "-o", "m.onnx", "--report", "r.json")
     assert result.code == 3
@@ -159,19 +163,19 @@ def test_numbers_that_disagree_are_exit_code_three_with_a_report(run, factory: s
     assert Path("v.json").exists()
 
 
-def test_what_cannot_be_captured_is_exit_code_four(run, factory: str) -> None:
+def test_what_cannot_be_captured_is_exit_code_four(run: Run, factory: str) -> None:
     result = run("export", f"{factory}:branch_on_data")
     assert result.code == 4
     assert result.err.startswith("error: Guarded: torch.export cannot capture it")
     assert result.err.count("\n") == 1
 
 
-def test_a_wrong_option_is_a_usage_error(run) -> None:
+def test_a_wrong_option_is_a_usage_error(run: Run) -> None:
     assert run("inspect").code == 2
     assert run("inspekt", "x").code == 2
 
 
-def test_zoo_models_are_the_same_in_every_command(run, tmp_path: Path) -> None:
+def test_zoo_models_are_the_same_in_every_command(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     file = str(tmp_path / "m.onnx")
     model = ["timm:test_efficientnet", "--input", "1,3,64,64"]
