@@ -50,6 +50,16 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
     }
 
 
+def fixed_statistics(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy the buffers of every norm that says that its statistics never change."""
+    return {
+        f"{path}.{name}": buffer.clone()
+        for path, module in model.named_modules()
+        if (kind := kind_of(module)) is not None and kind.has_fixed_statistics
+        for name, buffer in module.named_buffers(recurse=False)
+    }
+
+
 def assert_unchanged(before: dict[str, Any], model: nn.Module) -> None:
     after = snapshot(model)
     assert {k: v for k, v in before.items() if k != "values"} == {
@@ -145,9 +155,12 @@ def test_a_converted_model_trains_copies_and_saves(zoo: ZooModel, choice: Rewrit
     converted = copy.deepcopy(bnc.convert(model, choice)).train()
     if any(isinstance(m, nn.SyncBatchNorm) for m in converted.modules()):
         converted.eval()  # torch's own does not train on the CPU
+    fixed = fixed_statistics(converted)
     loss = sum(leaf.float().square().mean() for leaf in pytree.tree_leaves(converted(*inputs)))
     if loss.requires_grad:
         loss.backward()
+    for name, value in fixed_statistics(converted).items():
+        assert torch.equal(value, fixed[name]), name
     fresh = bnc.convert(build(zoo.name)[0], choice)
     fresh.load_state_dict(converted.state_dict())
     converted.eval(), fresh.eval()
