@@ -99,6 +99,10 @@ def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
     if choice.preserves_eval:
         for a, e in zip(actual, expected, strict=True):
             torch.testing.assert_close(a, e, rtol=1e-6, atol=1e-6)
+    for module in converted.modules():
+        if (kind := kind_of(module)) is not None and kind.has_fixed_statistics:
+            module.train()
+    assert same(outputs(converted, inputs), actual)  # fixed statistics are always used
 
 
 @pytest.mark.parametrize(("zoo", "choice"), CASES)
