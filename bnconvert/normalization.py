@@ -4,6 +4,7 @@ It keeps `weight`, `bias`, `running_mean`, `running_var` and `num_batches_tracke
 where torch's BatchNorm has them, so that a plain checkpoint loads into it, strictly.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -44,11 +45,17 @@ class Normalization(_NormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` and run the tail; refuse what the origin class would refuse."""
-        self.origin._check_input_dim(self, x)
+        refuse_other_shapes: Callable[[nn.Module, Tensor], None] = self.origin._check_input_dim
+        refuse_other_shapes(self, x)
         x = self.normalize(x)
         for name in self.tail:
             x = self.get_submodule(name)(x)
         return x
+
+    def settings(self) -> str:
+        """Return torch's own description of the hyperparameters."""
+        describe: Callable[[nn.Module], str] = _NormBase.extra_repr
+        return describe(self)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A norm that was frozen elsewhere has no num_batches_tracked; a plain checkpoint,

@@ -64,7 +64,7 @@ class FrozenNorm(Normalization):
     def extra_repr(self) -> str:
         """Return the hyperparameters, and what is frozen."""
         frozen = "statistics, affine" if self.locks_affine else "statistics"
-        return f"{super().extra_repr()}, frozen=({frozen})"
+        return f"{self.settings()}, frozen=({frozen})"
 
 
 @dataclass(frozen=True)

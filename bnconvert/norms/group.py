@@ -46,7 +46,7 @@ class GroupedNorm(Normalization):
 
     def extra_repr(self) -> str:
         """Return the groups beside the hyperparameters."""
-        return f"{self.groups} groups, {super().extra_repr()}"
+        return f"{self.groups} groups, {self.settings()}"
 
 
 @dataclass(frozen=True)
