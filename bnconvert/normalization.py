@@ -7,7 +7,7 @@ where torch's BatchNorm has them, so that a plain checkpoint loads into it, stri
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 
