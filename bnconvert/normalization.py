@@ -7,7 +7,7 @@ where torch's BatchNorm has them, so that a plain checkpoint loads into it, stri
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 
@@ -45,7 +45,7 @@ class Normalization(_NormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` and run the tail; refuse what the origin class would refuse."""
-        refuse_other_shapes: Callable[[nn.Module, Tensor], None] = self.origin._check_input_dim
+        refuse_other_shapes: Callable[[_NormBase, Tensor], None] = self.origin._check_input_dim
         refuse_other_shapes(self, x)
         x = self.normalize(x)
         for name in self.tail:
@@ -54,7 +54,7 @@ class Normalization(_NormBase):
 
     def settings(self) -> str:
         """Return torch's own description of the hyperparameters."""
-        describe: Callable[[nn.Module], str] = _NormBase.extra_repr
+        describe: Callable[[_NormBase], str] = _NormBase.extra_repr
         return describe(self)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
