@@ -1,0 +1,122 @@
+"""torch's own CPU batch norm kernels, called on consecutive slices of a batch, without autograd.
+
+A slice of a contiguous (or channels_last) batch is contiguous too, so that nothing is copied and
+every kernel writes into its part of one output.
+"""
+
+import torch
+from torch import Tensor
+
+#: (first, end) of each slice of the batch axis, in order, together the whole batch.
+Bounds = tuple[tuple[int, int], ...]
+
+_aten = torch.ops.aten
+#: torch accumulates channels_last in float32, serially; so many rows lose nothing that matters.
+_ROWS = 8192
+
+
+def statistics_dtype(x: Tensor) -> torch.dtype:
+    """Return the dtype in which the moments of `x` are kept: float64, or else float32."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def dense(x: Tensor) -> Tensor:
+    """Return `x` in a memory format of which a slice of the batch is contiguous."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    if x.dim() == 5 and x.is_contiguous(memory_format=torch.channels_last_3d):
+        return x
+    return x.contiguous()
+
+
+def measure(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each slice, shape (slices, C); 0 for an empty slice."""
+    measured = [_measure_one(x[first:end]) for first, end in bounds]
+    means, variances = zip(*measured, strict=True)
+    return torch.stack(means), torch.stack(variances)
+
+
+def transform(
+    x: Tensor, center: Tensor, scale: Tensor, shift: Tensor | None, bounds: Bounds
+) -> Tensor:
+    """Return (x - center) * scale + shift, each slice by its row of the (slices, C) arguments."""
+    y = torch.empty_like(x)
+    one, unused = torch.ones_like(center[0]), center.new_empty(0)
+    for row, (first, end) in enumerate(bounds):
+        _aten.native_batch_norm.out(
+            x[first:end],
+            scale[row],
+            None if shift is None else shift[row],
+            center[row],
+            one,
+            False,
+            0.0,
+            0.0,
+            out=y[first:end],
+            save_mean=unused,
+            save_invstd=unused,
+        )
+    return y
+
+
+def backward(
+    gradient: Tensor, x: Tensor, scale: Tensor, mean: Tensor, invstd: Tensor | None, bounds: Bounds
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of a slice-wise norm for x, scale and shift.
+
+    torch differentiates the form with `invstd` once more where gradients are recorded.
+
+    Args:
+        gradient: of the output.
+        x: the input.
+        scale: shape (slices, C).
+        mean: shape (slices, C).
+        invstd: 1 / sqrt(var + eps), shape (slices, C): of y = (x - mean) * invstd * scale + shift,
+            whose gradient goes through the moments; or None: of `transform`, of which `mean` is
+            the constant center.
+        bounds: first and end of each slice.
+    """
+    one, unused = torch.ones_like(mean[0]), mean.new_empty(0)
+    parts, rows = [], []
+    whole = None if len(bounds) == 1 or torch.is_grad_enabled() else torch.empty_like(x)
+    for row, (first, end) in enumerate(bounds):
+        constant = (mean[row], one, unused, unused, False)
+        measured = (None, None, mean[row], None if invstd is None else invstd[row], True)
+        moments = constant if invstd is None else measured
+        inputs = gradient[first:end], x[first:end], scale[row]
+        dx, *row = _aten.native_batch_norm_backward(*inputs, *moments, 0.0, [True, True, True])
+        rows.append(row)
+        if whole is None:
+            parts.append(dx)
+        else:  # while it is still in the cache
+            whole[first:end] = dx
+    if whole is None:
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    dscale, dshift = zip(*rows, strict=True)
+    return whole, torch.stack(dscale), torch.stack(dshift)
+
+
+def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:
+    if not x.numel():
+        nothing = x.new_zeros(x.shape[1], dtype=statistics_dtype(x))
+        return nothing, nothing
+    if x.dim() > 2 and x.is_contiguous():
+        return _updated(x)
+    rows = x.movedim(1, -1).reshape(-1, x.shape[1])
+    chunks = torch.split(rows, _ROWS)
+    if len(chunks) == 1:
+        return _updated(rows)
+    means, variances = (torch.stack(s).double() for s in zip(*map(_updated, chunks), strict=True))
+    counts = torch.tensor([[float(len(chunk))] for chunk in chunks], dtype=torch.float64)
+    share = counts / counts.sum()
+    mean = (share * means).sum(0)
+    var = (share * (variances + (means - mean).square())).sum(0)
+    dtype = statistics_dtype(x)
+    return mean.to(dtype), var.to(dtype)
+
+
+def _updated(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance, also of half precision in float32."""
+    scratch = x.new_zeros(2, x.shape[1], dtype=statistics_dtype(x))
+    mean, var = torch.batch_norm_update_stats(x, scratch[0], scratch[1], 1.0)
+    return mean, var
