@@ -22,12 +22,25 @@ if TYPE_CHECKING:
         VerificationError as VerificationError,
     )
     from bnconvert.folding import Folded as Folded, fold as fold
+    from bnconvert.norms.adaptive import Adaptive as Adaptive
     from bnconvert.norms.frozen import Frozen as Frozen
+    from bnconvert.norms.ghost import Ghost as Ghost
     from bnconvert.norms.group import Group as Group
     from bnconvert.norms.keep import Keep as Keep
+    from bnconvert.norms.renorm import Renorm as Renorm
+    from bnconvert.norms.separate import Separate as Separate
+    from bnconvert.norms.sync import Sync as Sync
+    from bnconvert.norms.virtual import Virtual as Virtual
     from bnconvert.planning import Plan as Plan
     from bnconvert.policy import Policy as Policy
     from bnconvert.reporting.report import Report as Report
+    from bnconvert.switches import (
+        checkpoint_contexts as checkpoint_contexts,
+        domain as domain,
+        reset_stream as reset_stream,
+        update_statistics as update_statistics,
+        use_statistics as use_statistics,
+    )
 
 _HOMES = {
     "bnconvert.conversion": ("convert", "plan", "revert"),
@@ -44,12 +57,25 @@ _HOMES = {
         "VerificationError",
     ),
     "bnconvert.folding": ("Folded", "fold"),
+    "bnconvert.norms.adaptive": ("Adaptive",),
     "bnconvert.norms.frozen": ("Frozen",),
+    "bnconvert.norms.ghost": ("Ghost",),
     "bnconvert.norms.group": ("Group",),
     "bnconvert.norms.keep": ("Keep",),
+    "bnconvert.norms.renorm": ("Renorm",),
+    "bnconvert.norms.separate": ("Separate",),
+    "bnconvert.norms.sync": ("Sync",),
+    "bnconvert.norms.virtual": ("Virtual",),
     "bnconvert.planning": ("Plan",),
     "bnconvert.policy": ("Policy",),
     "bnconvert.reporting.report": ("Report",),
+    "bnconvert.switches": (
+        "checkpoint_contexts",
+        "domain",
+        "reset_stream",
+        "update_statistics",
+        "use_statistics",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

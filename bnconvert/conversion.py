@@ -5,6 +5,8 @@ import copy
 from torch import nn
 
 from bnconvert.errors import UnsupportedModelError
+from bnconvert.kinds import norms_in
+from bnconvert.normalization import Normalization
 from bnconvert.planning import Plan, decide
 from bnconvert.policy import Policy
 from bnconvert.rewrite import Alternatives, Rewrite
@@ -57,7 +59,8 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
 
     Args:
         model: an eager module.
-        domain: which domain's statistics to keep; only for norms that hold several.
+        domain: whose statistics the norms get that hold those of several domains; None for
+            the active domain, which outside of any context is the first.
         inplace: change `model` itself rather than a deep copy.
 
     Raises:
@@ -66,11 +69,27 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     """
     require_eager(model)
     if domain is not None:
+        _require_domain(model, domain)
+    target = model if inplace else _copied(model)
+    return swap(target, plain_edits(target, everything=True, domain=domain))
+
+
+def _require_domain(model: nn.Module, domain: str) -> None:
+    """Raise unless every norm that holds domains holds this one, and some norm does."""
+    several = {
+        path or "(root)": module.domains
+        for path, module, _ in norms_in(model)
+        if isinstance(module, Normalization) and module.domains
+    }
+    if not several:
         raise UnsupportedModelError(
             f"no norm of the model holds a domain {domain!r}; leave domain out"
         )
-    target = model if inplace else _copied(model)
-    return swap(target, plain_edits(target, everything=True))
+    for path, domains in several.items():
+        if domain not in domains:
+            raise UnsupportedModelError(
+                f"{path}: holds no domain {domain!r}; use one of {', '.join(domains)}"
+            )
 
 
 def _copied(model: nn.Module) -> nn.Module:

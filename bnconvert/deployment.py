@@ -16,7 +16,7 @@ from bnconvert import onnx_file
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
-from bnconvert.kinds import kind_of
+from bnconvert.kinds import norms_in
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 from bnconvert.tracing import require_eager
@@ -171,7 +171,7 @@ def _report(folded: Folded, proof: Report, draft: Path) -> Report:
 
 def _properties(model: nn.Module, report: Report) -> dict[str, str]:
     """Return what the file says of itself."""
-    classes = Counter(type(m).__name__ for m in model.modules() if kind_of(m) is not None)
+    classes = Counter(type(m).__name__ for _, m, _ in norms_in(model))
     figures = {"passed": not report.failures, "checks": len(report.checks)} | {
         f"worst {measure}": max((c.error for c in report.checks if c.measure == measure), default=0)
         for measure in ("norm", "peak", "rows")
@@ -191,9 +191,8 @@ def _refuse_training_norms(model: nn.Module) -> None:
     """Refuse an eval model with a norm in training mode: exporters ship it as another function."""
     wrong = [
         path
-        for path, module in model.named_modules()
-        if (kind := kind_of(module)) is not None
-        and module.training
+        for path, module, kind in norms_in(model)
+        if module.training
         and not model.training
         and not kind.has_fixed_statistics
         and module._buffers.get("running_mean") is not None

@@ -157,5 +157,5 @@ def _row(site: Site, calls: int, outcome: str, reason: str) -> NormRow:
 
 def _uncalled(site: Site) -> tuple[str, str]:
     if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
-        return "standing", "it normalizes each sample by itself, which is no fixed affine map"
+        return "standing", f"a {site.class_name} is no fixed affine map in eval mode"
     return "uncalled", "the eval forward never calls it"

@@ -1,7 +1,7 @@
 """Which modules are batch normalization, and how each kind of them is read."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
-from bnconvert.normalization import Normalization
+from bnconvert.normalization import Extras, Normalization
 
 #: timm's fused layers: the normalization, then these children, in this order.
 ACTIVATION_TAIL = ("drop", "act")
@@ -52,6 +52,19 @@ def kind_of(module: nn.Module) -> Kind | None:
     if _looks_frozen(module):
         return _kind_of_frozen(module)
     return None
+
+
+def norms_in(
+    model: nn.Module, *, remove_duplicate: bool = True
+) -> Iterator[tuple[str, nn.Module, Kind]]:
+    """Yield path, module and kind of every norm; not those that another norm keeps inside."""
+    inside: list[str] = []
+    for path, module in model.named_modules(remove_duplicate=remove_duplicate):
+        if isinstance(module, Extras):
+            inside.append(f"{path}.")
+        kind = kind_of(module)
+        if kind is not None and not path.startswith(tuple(inside)):
+            yield path, module, kind
 
 
 def channels_of(module: nn.Module) -> int:

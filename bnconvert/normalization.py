@@ -1,14 +1,22 @@
 """The module that every rewritten norm extends: torch's state, one `normalize`, an optional tail.
 
 It keeps `weight`, `bias`, `running_mean`, `running_var` and `num_batches_tracked` at the paths
-where torch's BatchNorm has them, so that a plain checkpoint loads into it, strictly.
+where torch's BatchNorm has them, so that a plain checkpoint loads into it, strictly. What a norm
+keeps beyond that lies in one child, `EXTRAS`, which a plain checkpoint leaves as it is.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+#: The name of the child that holds a norm's persistent state beyond batch norm's own.
+EXTRAS = "bnconvert"
+
+
+class Extras(nn.Module):
+    """Holds buffers, and norms of further domains; is never called."""
 
 
 class Normalization(_NormBase):
@@ -23,21 +31,47 @@ class Normalization(_NormBase):
             `BatchNormAct2d` is norm, drop, act).
     """
 
-    #: Attributes of the variant itself, which `revert` must not leave behind.
-    own: ClassVar[tuple[str, ...]] = ("origin", "tail")
-    #: Whether eval mode computes what the batch norm before it computed in eval mode.
-    is_batch_norm_in_eval: ClassVar[bool] = True
+    #: Attributes, buffers and children of the variant itself, which `revert` must not leave
+    #: behind; each class names only those that it adds.
+    own: ClassVar[tuple[str, ...]] = ("origin", "tail", EXTRAS)
     #: Whether the running statistics are used in training mode too, and never change.
     has_fixed_statistics: ClassVar[bool] = False
+    #: Whether a sample's output depends on the rest of its batch in eval mode too.
+    mixes_samples_in_eval: ClassVar[bool] = False
+    #: The names of the sets of statistics, where there are several.
+    domains: tuple[str, ...] = ()
 
     origin: type[_BatchNorm]
     tail: tuple[str, ...]
 
-    def enter(self) -> None:
-        """Do what must wait until the module stands in the user's model; `swap` calls it."""
+    @property
+    def is_batch_norm_in_eval(self) -> bool:
+        """Whether eval mode is batch norm by one set of running statistics."""
+        return True
 
-    def leave(self) -> None:
+    def begin(self) -> None:
+        """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""
+
+    def enter(self, model: nn.Module) -> None:
+        """Do what must wait until the module stands in the user's `model`; `swap` calls it."""
+
+    def leave(self, model: nn.Module) -> None:
         """Undo `enter`, when another module takes this one's place; `swap` calls it."""
+
+    def why_not_leave(self) -> str | None:
+        """Return what would be lost if another norm took this one's place, or None."""
+        return None
+
+    def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
+        """Return the buffers and parameters that batch norm of `domain` has instead of these.
+
+        Args:
+            domain: a set of statistics; None for the one that is in use.
+
+        Raises:
+            KeyError: there is no such domain.
+        """
+        return {}
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x`, shape (N, C, ...), without the tail."""
@@ -57,11 +91,32 @@ class Normalization(_NormBase):
         describe: Callable[[_NormBase], str] = _NormBase.extra_repr
         return describe(self)
 
+    def extras(self) -> Extras:
+        """Return the child that holds the state beyond batch norm's own, made at first use."""
+        if EXTRAS not in self._modules:
+            self.add_module(EXTRAS, Extras().train(self.training))
+        extras = self._modules[EXTRAS]
+        assert isinstance(extras, Extras)
+        return extras
+
+    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the extras, by name, that go with a plain batch norm's state: as they are."""
+        return dict(self.extras().state_dict())
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         # A norm that was frozen elsewhere has no num_batches_tracked; a plain checkpoint,
         # which has it, loads all the same, because the statistics do not depend on it.
+        inner = f"{prefix}{EXTRAS}."
+        if EXTRAS in self._modules and not any(key.startswith(inner) for key in state_dict):
+            plain = {k.removeprefix(prefix): v for k, v in state_dict.items()}
+            # torch gives each module a dictionary of its own, from which it makes its children's.
+            state_dict |= {inner + name: value for name, value in self.extras_for(plain).items()}
         super()._load_from_state_dict(state_dict, prefix, *rest)
         unexpected: list[str] = rest[3]
         key = f"{prefix}num_batches_tracked"
         if self.num_batches_tracked is None and key in unexpected:
             unexpected.remove(key)
+
+
+#: Which statistics normalize: those that the mode says (None), the running ones, or the batch's.
+Statistics = Literal["running", "batch"] | None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from bnconvert.errors import RefusedError
+from bnconvert.normalization import Normalization
 from bnconvert.policy import Policy
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
@@ -161,11 +162,18 @@ def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
     (choices,) = ruled
     for rewrite in choices:
         reason = _obstacle(site, hidden) if rewrite.replaces else None
-        reason = reason or rewrite.why_not(site)
+        reason = reason or rewrite.why_not(site) or _loss(site, rewrite)
         if reason is None:
             return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
         refusals.append(f"{rewrite!r}: {reason}" if len(choices) > 1 else reason)
     return Decision(site, None, tuple(dict.fromkeys(refusals)))
+
+
+def _loss(site: Site, rewrite: Rewrite) -> str | None:
+    """Return what the norm holds and its successor would not, where there is one."""
+    if not isinstance(site.module, Normalization) or not rewrite.replaces:
+        return None
+    return site.module.why_not_leave() if rewrite.edits(site) else None
 
 
 def _obstacle(site: Site, hidden: dict[int, str]) -> str | None:

@@ -1,6 +1,5 @@
 """The only code that assigns to a model: `inherit` builds a successor, `swap` attaches it."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -8,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.kinds import Kind, channels_of, eps_of, kind_of
+from bnconvert.kinds import Kind, channels_of, eps_of, kind_of, norms_in
 from bnconvert.normalization import Normalization
 
 Successor = TypeVar("Successor", bound=nn.Module)
 
+_AFFINE = ("weight", "bias")
 _COPIED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
@@ -31,8 +31,9 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     """
     kind = kind_of(source)
     assert kind is not None, "inherit is for norms"
-    state = {key: value for key, value in vars(source).items() if key not in _own(source)}
-    state |= {key: copy.copy(state[key]) for key in _COPIED}
+    own = _own(source)
+    state = {key: value for key, value in vars(source).items() if key not in own}
+    state |= {key: _without(state[key], own) for key in _COPIED}
     if not isinstance(source, _NormBase):
         state = _batch_norm_state(source) | state
         state["_buffers"].setdefault("num_batches_tracked", None)
@@ -43,9 +44,19 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     return target
 
 
-def plain(source: nn.Module, kind: Kind) -> nn.Module:
-    """Build the torch batch norm that a variant, or another package's frozen norm, came from."""
+def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module:
+    """Build the torch batch norm that a variant, or another package's frozen norm, came from.
+
+    Args:
+        source: looked at only.
+        kind: how it is read.
+        domain: whose statistics; None for those in use.
+    """
     target = inherit(source, kind.plain)
+    if isinstance(source, Normalization):
+        for name, tensor in source.state_of(domain).items():
+            owner: dict[str, Any] = target._parameters if name in _AFFINE else target._buffers
+            owner[name] = tensor
     promote_affine(target)
     if target.num_batches_tracked is None and target.running_mean is not None:
         target._buffers["num_batches_tracked"] = torch.zeros(
@@ -54,22 +65,27 @@ def plain(source: nn.Module, kind: Kind) -> nn.Module:
     return target
 
 
-def plain_edits(model: nn.Module, *, everything: bool) -> dict[str, nn.Module]:
+def plain_edits(
+    model: nn.Module, *, everything: bool, domain: str | None = None
+) -> dict[str, nn.Module]:
     """Build, and do not attach, plain batch norms for our norms and for frozen ones, by path.
 
     Args:
         model: looked at only.
         everything: also for norms that compute something else than batch norm in eval mode.
+        domain: whose statistics, of norms that hold several; None for those in use.
     """
     built: dict[int, nn.Module] = {}
     edits: dict[str, nn.Module] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        kind = kind_of(module)
+    for path, module, kind in norms_in(model, remove_duplicate=False):
         ours = isinstance(module, Normalization)
-        if kind is None or kind.unsupported or not (ours or kind.has_fixed_statistics):
+        if kind.unsupported or not (ours or kind.has_fixed_statistics):
             continue
         if everything or not isinstance(module, Normalization) or module.is_batch_norm_in_eval:
-            edits[path] = built.setdefault(id(module), plain(module, kind))
+            if id(module) not in built:
+                several = isinstance(module, Normalization) and module.domains
+                built[id(module)] = plain(module, kind, domain if several else None)
+            edits[path] = built[id(module)]
     return edits
 
 
@@ -90,7 +106,7 @@ def settle(model: nn.Module) -> nn.Module:
 
 def promote_affine(target: nn.Module) -> None:
     """Make Parameters of the weight and bias that a frozen norm keeps as buffers."""
-    for name in ("weight", "bias"):
+    for name in _AFFINE:
         tensor = target._buffers.pop(name, None)
         if tensor is not None:
             target._parameters[name] = nn.Parameter(tensor)
@@ -113,11 +129,12 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
         for path, module in replaced.items():
             _attach(model, path, module)
         raise
+    root = edits.get("", model)
     for module in _norms(replaced):
-        module.leave()
+        module.leave(root)
     for module in _norms(edits):
-        module.enter()
-    return edits.get("", model)
+        module.enter(root)
+    return root
 
 
 def _attach(model: nn.Module, path: str, module: nn.Module) -> None:
@@ -160,8 +177,15 @@ def _held(value: object, depth: int) -> Iterator[nn.Module]:
             yield from _held(item, depth - 1)
 
 
-def _own(source: nn.Module) -> tuple[str, ...]:
-    return getattr(type(source), "own", ())
+def _own(source: nn.Module) -> set[str]:
+    return {name for owner in type(source).__mro__ for name in vars(owner).get("own", ())}
+
+
+def _without(names: Any, own: set[str]) -> Any:
+    """Return a copy of a dictionary or a set without the names in `own`."""
+    if isinstance(names, dict):
+        return {name: value for name, value in names.items() if name not in own}
+    return names - own
 
 
 def _batch_norm_state(frozen: nn.Module) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bnconvert.errors import UnsupportedModelError
-from bnconvert.kinds import kind_of
+from bnconvert.kinds import Kind, kind_of, norms_in
 from bnconvert.site import FunctionalNorm, Site, Survey
 
 _REASON_LENGTH = 160
@@ -125,20 +125,17 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
 
 def _sites(found: Survey) -> Iterator[Site]:
     paths: dict[int, list[str]] = defaultdict(list)
-    modules: dict[int, nn.Module] = {}
-    for path, module in found.model.named_modules(remove_duplicate=False):
-        if kind_of(module) is not None:
-            paths[id(module)].append(path)
-            modules[id(module)] = module
+    modules: dict[int, tuple[nn.Module, Kind]] = {}
+    for path, module, kind in norms_in(found.model, remove_duplicate=False):
+        paths[id(module)].append(path)
+        modules[id(module)] = module, kind
     calls: dict[object, list[fx.Node]] = defaultdict(list)
     for node in found.graph.nodes if found.graph is not None else ():
         if node.op == "call_module":
             calls[node.target].append(node)
     for key, (path, *aliases) in paths.items():
-        kind = kind_of(modules[key])
-        assert kind is not None
         called = tuple(node for alias in (path, *aliases) for node in calls[alias])
-        yield Site(path, tuple(aliases), modules[key], kind, called, found)
+        yield Site(path, tuple(aliases), *modules[key], called, found)
 
 
 def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:

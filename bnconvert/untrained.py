@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from bnconvert.kinds import has_default_statistics, kind_of
+from bnconvert.kinds import has_default_statistics, norms_in
 
 #: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
 _RANGES = {
@@ -18,7 +18,7 @@ _RANGES = {
 
 def untrained_norms(model: nn.Module) -> list[nn.Module]:
     """Return the norms of `model` whose running statistics never saw data."""
-    return [m for m in model.modules() if kind_of(m) is not None and has_default_statistics(m)]
+    return [m for _, m, _ in norms_in(model) if has_default_statistics(m)]
 
 
 def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:

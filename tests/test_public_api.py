@@ -22,7 +22,21 @@ TYPES = {"Folded", "Plan", "Policy", "Report"}
 SIGNATURES = {
     "Keep": "() -> None",
     "Frozen": "(affine: Literal['frozen', 'trainable'] = 'frozen') -> None",
+    "Sync": "(process_group: Any = None) -> None",
+    "Ghost": "(size: int = 32) -> None",
+    "Virtual": "(reference: torch.Tensor | tuple[torch.Tensor, ...], per_sample: bool = False)"
+    " -> None",
+    "Renorm": "(r_max: float = 3.0, d_max: float = 5.0, warmup_steps: int = 0) -> None",
+    "Separate": "(domains: Union[tuple[str, ...], Literal['calls']] = ('source', 'target'), "
+    "affine: Literal['shared', 'separate'] = 'shared', "
+    "each: bnconvert.rewrite.Rewrite = Keep()) -> None",
+    "Adaptive": "(prior: float = 16, over: Literal['batch', 'stream'] = 'batch') -> None",
     "Group": "(groups: int = 32) -> None",
+    "update_statistics": "(model, updates)",
+    "use_statistics": "(model, statistics)",
+    "domain": "(model, which)",
+    "checkpoint_contexts": "(model)",
+    "reset_stream": "(model)",
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",

@@ -1,9 +1,25 @@
 """The ways to normalize, one per file: paper, formula, module and rewrite."""
 
+from bnconvert.norms.adaptive import Adaptive
 from bnconvert.norms.frozen import Frozen
+from bnconvert.norms.ghost import Ghost
 from bnconvert.norms.group import Group
 from bnconvert.norms.keep import Keep
+from bnconvert.norms.renorm import Renorm
+from bnconvert.norms.separate import Separate
+from bnconvert.norms.sync import Sync
+from bnconvert.norms.virtual import Virtual
 from bnconvert.rewrite import Rewrite
 
 #: Every rewrite. The contract test runs each of them over every awkward model.
-NORMS: tuple[type[Rewrite], ...] = (Keep, Frozen, Group)
+NORMS: tuple[type[Rewrite], ...] = (
+    Keep,
+    Frozen,
+    Sync,
+    Ghost,
+    Virtual,
+    Renorm,
+    Separate,
+    Adaptive,
+    Group,
+)

@@ -7,16 +7,16 @@ trained or recomputed; freezing fresh ones freezes the identity.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.kinds import has_default_statistics
 from bnconvert.normalization import Normalization
-from bnconvert.rewrite import Rewrite
+from bnconvert.numerics.slices import fixed_affine
+from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site
-from bnconvert.surgery import inherit, promote_affine
 
 
 class FrozenNorm(Normalization):
@@ -28,14 +28,19 @@ class FrozenNorm(Normalization):
             when another norm takes this one's place.
     """
 
-    own: ClassVar[tuple[str, ...]] = (*Normalization.own, "locks_affine", "thaws")
+    own: ClassVar[tuple[str, ...]] = ("locks_affine", "thaws")
     has_fixed_statistics: ClassVar[bool] = True
 
     locks_affine: bool
-    thaws: tuple[str, ...]
+    thaws: tuple[str, ...] = ()
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by the running statistics; the output has the dtype of `x`."""
+        if not self._learns_affine():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            weight, bias = self.weight, self.bias
+            return fixed_affine(x, self.running_mean, self.running_var, weight, bias, self.eps)
         return F.batch_norm(
             x,
             self.running_mean,
@@ -47,7 +52,11 @@ class FrozenNorm(Normalization):
             eps=self.eps,
         )
 
-    def enter(self) -> None:
+    def _learns_affine(self) -> bool:
+        affine = (self.weight, self.bias)
+        return any(tensor is not None and tensor.requires_grad for tensor in affine)
+
+    def enter(self, model: nn.Module) -> None:
         """Freeze weight and bias, if that was asked for."""
         if self.locks_affine:
             wanted = dict(self.named_parameters(recurse=False))
@@ -56,7 +65,7 @@ class FrozenNorm(Normalization):
                 parameter.requires_grad_(False)
                 parameter.grad = None  # an optimizer steps on whatever gradient it finds
 
-    def leave(self) -> None:
+    def leave(self, model: nn.Module) -> None:
         """Thaw what `enter` froze."""
         for name in self.thaws:
             self.get_parameter(name).requires_grad_(True)
@@ -68,7 +77,7 @@ class FrozenNorm(Normalization):
 
 
 @dataclass(frozen=True)
-class Frozen(Rewrite):
+class Frozen(Replacement):
     """Freeze the running statistics, and by default weight and bias too.
 
     Args:
@@ -78,6 +87,7 @@ class Frozen(Rewrite):
     affine: Literal["frozen", "trainable"] = "frozen"
 
     preserves_eval: ClassVar[bool] = True
+    norm: ClassVar[type[Normalization]] = FrozenNorm
 
     def __post_init__(self) -> None:
         """Check the argument."""
@@ -93,24 +103,17 @@ class Frozen(Rewrite):
 
     def why_not(self, site: Site) -> str | None:
         """Refuse norms without running statistics: there is nothing to freeze."""
-        if site.module._buffers.get("running_mean") is None:
-            return "has no running statistics to freeze; use Group() or Keep()"
-        return None
+        fact = needs_running_statistics(site)
+        return fact and f"{fact} to freeze; use Group() or Keep()"
 
-    def edits(self, site: Site) -> dict[str, nn.Module]:
-        """Build one frozen norm for all of the module's paths."""
-        if self._is_done(site.module, site.kind.has_fixed_statistics):
-            return {}
-        frozen = inherit(
-            site.module,
-            FrozenNorm,
-            origin=site.kind.plain,
-            tail=site.kind.tail,
-            locks_affine=self.locks_affine,
-            thaws=(),
-        )
-        promote_affine(frozen)
-        return dict.fromkeys(site.paths, frozen)
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return what is frozen."""
+        return {"locks_affine": self.locks_affine}
+
+    def is_done(self, site: Site) -> bool:
+        """Tell whether the norm is frozen as asked, be it by another package."""
+        elsewhere = site.kind.has_fixed_statistics and not isinstance(site.module, FrozenNorm)
+        return super().is_done(site) or (elsewhere and self.locks_affine)
 
     def caution(self, site: Site) -> str | None:
         """Say where the statistics were never trained, or where freezing reaches further."""
@@ -119,11 +122,6 @@ class Frozen(Rewrite):
         if self.locks_affine and (other := _other_owner(site)):
             return f"shares its weight or bias with {other}: frozen there too"
         return None
-
-    def _is_done(self, module: nn.Module, has_fixed_statistics: bool) -> bool:
-        if isinstance(module, FrozenNorm):
-            return module.locks_affine == self.locks_affine
-        return has_fixed_statistics and self.locks_affine  # another package's frozen norm
 
 
 def _other_owner(site: Site) -> str | None:

@@ -8,15 +8,14 @@ was trained with batch norm must be trained on.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.normalization import Normalization
-from bnconvert.rewrite import Rewrite
+from bnconvert.replacement import Replacement
 from bnconvert.site import Site
-from bnconvert.surgery import inherit, promote_affine
 
 
 class GroupedNorm(Normalization):
@@ -26,10 +25,14 @@ class GroupedNorm(Normalization):
         groups: the number of channel groups.
     """
 
-    own: ClassVar[tuple[str, ...]] = (*Normalization.own, "groups")
-    is_batch_norm_in_eval: ClassVar[bool] = False
+    own: ClassVar[tuple[str, ...]] = ("groups",)
 
     groups: int
+
+    @property
+    def is_batch_norm_in_eval(self) -> bool:
+        """Group norm never is."""
+        return False
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize each sample of `x` by the moments of its channel groups.
@@ -50,7 +53,7 @@ class GroupedNorm(Normalization):
 
 
 @dataclass(frozen=True)
-class Group(Rewrite):
+class Group(Replacement):
     """Use group norm with the batch norm's gamma, beta and eps. Changes the function.
 
     Args:
@@ -60,31 +63,22 @@ class Group(Rewrite):
     groups: int = 32
 
     preserves_eval: ClassVar[bool] = False
+    norm: ClassVar[type[Normalization]] = GroupedNorm
 
     def __post_init__(self) -> None:
         """Check the argument."""
         if self.groups < 1:
             raise ValueError(f"Group: groups is {self.groups}; use a positive number of groups")
 
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the number of groups."""
+        return {"groups": self.groups}
+
     def why_not(self, site: Site) -> str | None:
         """Refuse what does not divide, and groups that would hold a single value."""
         if not _is_legal(self.groups, site):
             return f"{self._fact(site)}; use {_remedy(self.groups, site)}"
         return None
-
-    def edits(self, site: Site) -> dict[str, nn.Module]:
-        """Build one group norm for all of the module's paths."""
-        if isinstance(site.module, GroupedNorm) and site.module.groups == self.groups:
-            return {}
-        grouped = inherit(
-            site.module,
-            GroupedNorm,
-            origin=site.kind.plain,
-            tail=site.kind.tail,
-            groups=self.groups,
-        )
-        promote_affine(grouped)
-        return dict.fromkeys(site.paths, grouped)
 
     def caution(self, site: Site) -> str | None:
         """Say loudly that this is another function."""

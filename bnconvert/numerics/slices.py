@@ -100,6 +100,46 @@ def slice_batch_norm(
     return _joined(parts)
 
 
+def fixed_affine(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Return eval batch norm by tensors that get no gradient; `x` is not kept for backward.
+
+    Args:
+        x: shape (N, C, ...).
+        mean: shape (C,), as are the others.
+        var: the variance.
+        weight: gamma, or None for 1.
+        bias: beta, or None for 0.
+        eps: added to the variance.
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad) or not _has_kernels(x):
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    y: Tensor = _fix(x, mean, var, weight, bias, eps)
+    return y
+
+
+class _Fixed(Function):
+    @staticmethod
+    def forward(
+        x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> Tensor:
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, _, var, weight, _, eps = inputs
+        scale = (var.to(statistics_dtype(output)) + eps).rsqrt()
+        ctx.save_for_backward(scale if weight is None else scale * weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = ctx.saved_tensors
+        center, bounds = torch.zeros_like(scale).unsqueeze(0), whole(gradient)
+        dx = slice_affine(gradient, center, scale.unsqueeze(0), None, bounds)
+        return dx, None, None, None, None, None
+
+
 class _Moments(Function):
     @staticmethod
     def forward(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -161,6 +201,7 @@ class _BatchNorm(Function):
         return *gradients, None, None, None
 
 
+_fix: Callable[..., Any] = _Fixed.apply
 _measure: Callable[..., Any] = _Moments.apply
 _transform: Callable[..., Any] = _Affine.apply
 _normalize: Callable[..., Any] = _BatchNorm.apply

@@ -1,0 +1,147 @@
+"""Adaptive: at test time, the running (source) statistics mixed with the test batch's.
+
+With n samples in the batch, mu = (N * mu_s + n * mu_t) / (N + n), and the same of the variances,
+the batch's being biased (Schneider et al., "Improving robustness against common corruptions by
+covariate shift adaptation", 2020, section 3). N, the prior, says how many samples the source's
+statistics are worth: infinite is plain batch norm, 0 is the batch alone. Training is plain batch
+norm. The source statistics never change by it.
+
+Over a stream each mixture is the next batch's prior: an exponential moving average over the test
+data, kept as `bnconvert.mean` and `bnconvert.var` until it is reset.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.replacement import Replacement, needs_running_statistics
+from bnconvert.site import Site
+from bnconvert.tracking import TrackingNorm
+
+
+class AdaptiveNorm(TrackingNorm):
+    """Batch norm whose eval mode adapts to the batch.
+
+    Attributes:
+        prior: how many samples the source statistics are worth.
+        over: "batch" or "stream": what is adapted to.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("prior", "over")
+    mixes_samples_in_eval: ClassVar[bool] = True
+
+    prior: float
+    over: Literal["batch", "stream"]
+
+    @property
+    def is_batch_norm_in_eval(self) -> bool:
+        """Only with an infinite prior."""
+        return math.isinf(self.prior)
+
+    def begin(self) -> None:
+        """Create the stream's statistics: the source's."""
+        super().begin()
+        if self.over == "stream":
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            self.extras().register_buffer("mean", self.running_mean.clone())
+            self.extras().register_buffer("var", self.running_var.clone())
+
+    def reset(self) -> None:
+        """Forget the stream: the source statistics, bit for bit."""
+        if self.over == "stream":
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            mean, var = self._prior_statistics()
+            mean.copy_(self.running_mean)
+            var.copy_(self.running_var)
+
+    def extras_for(self, plain: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+        """Start the stream at a plain checkpoint's statistics."""
+        kept = self.extras().state_dict()
+        return {name: plain.get(f"running_{name}", kept[name]) for name in kept}
+
+    def by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize by the mixture, unless the running statistics are asked for by a switch."""
+        if self.statistics == "running" or math.isinf(self.prior) or not x.numel():
+            return super().by_running(x, weight, bias)
+        batch = slice_moments(x, whole(x))
+        share = x.shape[0] / (self.prior + x.shape[0])
+        before = self._prior_statistics()
+        mean, var = (
+            (1 - share) * old.to(new.dtype) + share * new[0]
+            for old, new in zip(before, batch, strict=True)
+        )
+        if self.over == "stream":
+            self._remember(mean.detach(), var.detach())
+        scale = (var + self.eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        shift = None if bias is None else bias.unsqueeze(0)
+        return slice_affine(x, mean.unsqueeze(0), scale.unsqueeze(0), shift, whole(x))
+
+    def _prior_statistics(self) -> tuple[Tensor, Tensor]:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        if self.over == "batch":
+            return self.running_mean.clone(), self.running_var.clone()
+        return self.extras().get_buffer("mean"), self.extras().get_buffer("var")
+
+    def _remember(self, mean: Tensor, var: Tensor) -> None:
+        """Make a mixture the stream's statistics; one with a NaN or an infinity is skipped."""
+        if not self.updates:
+            return
+        finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
+        with torch.no_grad():
+            if self.skipped is not None:
+                self.skipped.add_(~finite)
+            for kept, new in zip(self._prior_statistics(), (mean, var), strict=True):
+                kept.copy_(torch.where(finite, new.to(kept.dtype), kept))
+
+    def extra_repr(self) -> str:
+        """Return the prior beside the hyperparameters."""
+        return f"prior={self.prior}, over={self.over!r}, {super().extra_repr()}"
+
+
+@dataclass(frozen=True)
+class Adaptive(Replacement):
+    """Mix the running statistics with the test batch's in eval mode. Changes the function.
+
+    Args:
+        prior: how many samples the running statistics are worth; `float("inf")` uses only
+            them, 0 only the batch.
+        over: "batch" adapts to each batch anew, "stream" remembers: each mixture is the prior
+            of the next batch, until `reset_stream(model)`.
+    """
+
+    prior: float = 16
+    over: Literal["batch", "stream"] = "batch"
+
+    preserves_eval: ClassVar[bool] = False
+    norm: ClassVar[type[Normalization]] = AdaptiveNorm
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not self.prior >= 0:
+            raise ValueError(f"Adaptive: prior is {self.prior}; use a number of samples, 0 or more")
+        if self.over not in ("batch", "stream"):
+            raise ValueError(f'Adaptive: over is {self.over!r}; use over="batch" or over="stream"')
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse norms without running statistics: there is no source."""
+        fact = needs_running_statistics(site)
+        return fact and f"{fact} to adapt from; it uses the batch's already: use Keep()"
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the prior."""
+        return {"prior": self.prior, "over": self.over}
+
+    def caution(self, site: Site) -> str | None:
+        """Say that eval depends on the batch."""
+        if math.isinf(self.prior):
+            return None
+        return "in eval mode the output depends on the test batch, as adaptation does"

@@ -1,0 +1,98 @@
+"""Ghost: in training, groups of consecutive samples are normalized apart.
+
+Each ghost batch of `size` samples has its own mean and variance (Hoffer, Hubara and Soudry,
+"Train longer, generalize better", 2017, algorithm 1), so that a large batch is normalized as
+small ones are. Eval is plain batch norm, at any batch size.
+
+The running statistics get one update per step, by the average over the ghost batches, weighted
+by their samples: of the means, and of the unbiased variances. (The variance that a ghost batch
+normalizes by is what eval has to match; the spread between their means is not part of it.)
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.kernels import Bounds
+from bnconvert.numerics.slices import slice_batch_norm, slice_moments
+from bnconvert.replacement import Replacement
+from bnconvert.site import Site
+from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+
+
+class GhostNorm(TrackingNorm):
+    """Batch norm by ghost batches in training.
+
+    Attributes:
+        size: samples per ghost batch.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("size",)
+
+    size: int
+
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize each ghost batch by its own moments."""
+        bounds = ghost_bounds(x.shape[0], self.size, values_per_sample(x))
+        if len(bounds) == 1:
+            return self.by_whole_batch(x, weight, bias)
+        mean, var = slice_moments(x.detach(), bounds)
+        samples = torch.tensor([end - first for first, end in bounds], device=x.device).unsqueeze(1)
+        share = samples / x.shape[0]
+        spread = unbiased(var, samples * values_per_sample(x))
+        self.track((share * mean).sum(0), (share * spread).sum(0))
+        rows = [None if a is None else a.expand(len(bounds), -1) for a in (weight, bias)]
+        return slice_batch_norm(x, rows[0], rows[1], (mean, var), self.eps, bounds)
+
+    def extra_repr(self) -> str:
+        """Return the size beside the hyperparameters."""
+        return f"size={self.size}, {super().extra_repr()}"
+
+
+def ghost_bounds(samples: int, size: int, values: int) -> Bounds:
+    """Divide a batch into consecutive ghost batches.
+
+    A last group of less than half the size joins the one before, as does one that would have a
+    single value per channel; no group is refused.
+
+    Args:
+        samples: the batch size.
+        size: samples per group.
+        values: values per channel and sample.
+    """
+    size = max(size, 2) if values == 1 else size
+    starts = list(range(0, samples, size)) or [0]
+    last = samples - starts[-1]
+    if len(starts) > 1 and (2 * last < size or last * values < 2):
+        starts.pop()
+    return tuple(zip(starts, (*starts[1:], samples), strict=True))
+
+
+@dataclass(frozen=True)
+class Ghost(Replacement):
+    """Normalize groups of consecutive samples apart in training.
+
+    Args:
+        size: samples per group.
+    """
+
+    size: int = 32
+
+    preserves_eval: ClassVar[bool] = True
+    norm: ClassVar[type[Normalization]] = GhostNorm
+
+    def __post_init__(self) -> None:
+        """Check the argument."""
+        if self.size < 1:
+            raise ValueError(f"Ghost: size is {self.size}; use a positive number of samples")
+
+    def why_not(self, site: Site) -> str | None:
+        """Return None: every norm can."""
+        return None
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the size."""
+        return {"size": self.size}

@@ -1,0 +1,124 @@
+"""Renorm: batch norm in training, corrected towards the running statistics.
+
+x_hat = (x - mu_B) / sigma_B * r + d with r = stop_gradient(clip(sigma_B / sigma, 1 / r_max, r_max))
+and d = stop_gradient(clip((mu_B - mu) / sigma, -d_max, d_max)); sigma = sqrt(var + eps) of the
+running statistics before this step's update (Ioffe, "Batch Renormalization", 2017, algorithm 1).
+The running statistics keep the variance, as batch norm's do, not the paper's sigma: eval is batch
+norm, folds and exports. With (r_max, d_max) = (1, 0) training is batch norm too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.slices import slice_batch_norm, slice_moments, whole
+from bnconvert.replacement import Replacement, needs_running_statistics
+from bnconvert.site import Site
+from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+
+
+class RenormNorm(TrackingNorm):
+    """Batch renormalization in training.
+
+    Its counter of training steps, for the warm-up, is saved as `bnconvert.steps`.
+
+    Attributes:
+        r_max: the limit of the correction of the scale.
+        d_max: the limit of the correction of the shift.
+        warmup_steps: over so many training steps the limits go from (1, 0) to (r_max, d_max).
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps")
+
+    r_max: float
+    d_max: float
+    warmup_steps: int
+
+    def begin(self) -> None:
+        """Create the counter of training steps."""
+        super().begin()
+        assert self.running_mean is not None
+        steps = torch.zeros((), dtype=torch.long, device=self.running_mean.device)
+        self.extras().register_buffer("steps", steps)
+
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize by the batch's moments, then correct by r and d."""
+        if not x.numel():
+            return self.by_whole_batch(x, weight, bias)
+        self.refuse_one_value(x)
+        mean, var = slice_moments(x.detach(), whole(x))
+        r, d = self.correction(mean, var)
+        r, d = (r, d) if weight is None else (r * weight, d * weight)
+        y = slice_batch_norm(x, r, d if bias is None else d + bias, (mean, var), self.eps, whole(x))
+        self.track(mean[0], unbiased(var[0], x.shape[0] * values_per_sample(x)))
+        if self.is_tracking():
+            self.extras().get_buffer("steps").add_(1)
+        return y
+
+    def correction(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """Return r and d, without gradient, for the batch's mean and biased variance."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        sigma = (self.running_var.to(var.dtype) + self.eps).sqrt()
+        r_max, d_max = self.limits()
+        r = (var + self.eps).sqrt() / sigma
+        d = (mean - self.running_mean.to(mean.dtype)) / sigma
+        return torch.minimum(torch.maximum(r, 1 / r_max), r_max), d.clamp(-d_max, d_max)
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """Return the limits of r and d at this step."""
+        steps = self.extras().get_buffer("steps")
+        r_max = torch.tensor(float(self.r_max), device=steps.device)
+        d_max = torch.tensor(float(self.d_max), device=steps.device)
+        if not self.warmup_steps:
+            return r_max, d_max
+        grown = (steps / self.warmup_steps).clamp(max=1)
+        return 1 + (r_max - 1) * grown, d_max * grown
+
+    def extra_repr(self) -> str:
+        """Return the limits beside the hyperparameters."""
+        limits = f"r_max={self.r_max}, d_max={self.d_max}, warmup_steps={self.warmup_steps}"
+        return f"{limits}, {super().extra_repr()}"
+
+
+@dataclass(frozen=True)
+class Renorm(Replacement):
+    """Correct the batch's statistics towards the running ones in training.
+
+    Args:
+        r_max: the limit of the correction of the scale, at least 1; may be infinite.
+        d_max: the limit of the correction of the shift, at least 0; may be infinite.
+        warmup_steps: over so many training steps the limits go from (1, 0), plain batch norm,
+            to (r_max, d_max). The paper: 5000 steps of batch norm, then to 3 by step 40000 and
+            to 5 by step 25000.
+    """
+
+    r_max: float = 3.0
+    d_max: float = 5.0
+    warmup_steps: int = 0
+
+    preserves_eval: ClassVar[bool] = True
+    norm: ClassVar[type[Normalization]] = RenormNorm
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if not (self.r_max >= 1 and self.d_max >= 0 and self.warmup_steps >= 0):
+            raise ValueError(
+                f"{self!r}: needs r_max of at least 1, and d_max and warmup_steps of at least 0; "
+                "Renorm(1.0, 0.0) is batch norm"
+            )
+        if self.warmup_steps and math.isinf(self.r_max + self.d_max):
+            raise ValueError(f"{self!r}: cannot warm up to an infinite limit; give finite limits")
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse norms without running statistics: there is nothing to correct towards."""
+        fact = needs_running_statistics(site)
+        return fact and f"{fact} to correct towards; use Ghost() or Keep()"
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the limits and the warm-up."""
+        return {"r_max": self.r_max, "d_max": self.d_max, "warmup_steps": self.warmup_steps}

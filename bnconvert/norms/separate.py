@@ -1,0 +1,142 @@
+"""Separate: one set of running statistics, and if asked of affine, per domain.
+
+Batches of different domains (source and target, clean and adversarial, the levels of a feature
+pyramid) have different statistics, and an average of them fits neither (Wu and Johnson, 2021,
+section 5; Chang et al., "Domain-Specific Batch Normalization", 2019; Xie et al., "Adversarial
+Examples Improve Image Recognition", 2020, for an auxiliary set). Each domain is a norm of its
+own, of any kind in `EACH`: the first has batch norm's own keys, the others lie in
+`bnconvert.domains.<name>`. `switches.domain` chooses; without a choice it is the first.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from bnconvert.normalization import Extras, Normalization
+from bnconvert.norms.ghost import Ghost, GhostNorm
+from bnconvert.norms.keep import Keep
+from bnconvert.norms.renorm import Renorm, RenormNorm
+from bnconvert.norms.separated import SeparateNorm
+from bnconvert.norms.sync import Sync, SyncNorm
+from bnconvert.replacement import Replacement, build, needs_running_statistics
+from bnconvert.rewrite import Rewrite
+from bnconvert.site import Site
+from bnconvert.tracking import TrackingNorm
+
+
+class SeparateGhostNorm(SeparateNorm, GhostNorm):
+    """Separate statistics, each by ghost batches."""
+
+
+class SeparateRenormNorm(SeparateNorm, RenormNorm):
+    """Separate statistics, each by batch renormalization."""
+
+
+class SeparateSyncNorm(SeparateNorm, SyncNorm):
+    """Separate statistics, each over all ranks."""
+
+
+#: The class with domains, and the class of each further domain, by the rewrite in `each`.
+EACH: dict[type[Rewrite], tuple[type[SeparateNorm], type[TrackingNorm]]] = {
+    Keep: (SeparateNorm, TrackingNorm),
+    Ghost: (SeparateGhostNorm, GhostNorm),
+    Renorm: (SeparateRenormNorm, RenormNorm),
+    Sync: (SeparateSyncNorm, SyncNorm),
+}
+
+
+@dataclass(frozen=True)
+class Separate(Replacement):
+    """Keep one set of running statistics per domain, chosen by `domain(model, name)`.
+
+    Args:
+        domains: the names, the default one first; or "calls": one set for each place at which
+            the model's forward calls the norm, in order (a detector's head shared by levels).
+        affine: "shared" or "separate": whether the domains share weight and bias.
+        each: how each domain is normalized: Keep(), Ghost(), Renorm() or Sync().
+    """
+
+    domains: tuple[str, ...] | Literal["calls"] = ("source", "target")
+    affine: Literal["shared", "separate"] = "shared"
+    each: Rewrite = Keep()  # noqa: RUF009  (a frozen value)
+
+    preserves_eval: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        if self.affine not in ("shared", "separate"):
+            raise ValueError(
+                f'Separate: affine is {self.affine!r}; use affine="shared" or affine="separate"'
+            )
+        if type(self.each) not in EACH:
+            names = ", ".join(f"{rewrite.__name__}()" for rewrite in EACH)
+            raise ValueError(f"Separate: each is {self.each!r}; use one of {names}")
+        if self.domains != "calls":
+            self._check_domains()
+
+    def _check_domains(self) -> None:
+        if isinstance(self.domains, str):
+            raise ValueError(
+                f"Separate: domains is the string {self.domains!r}; use a tuple of names, "
+                'or "calls"'
+            )
+        names: tuple[Any, ...] = tuple(self.domains)
+        object.__setattr__(self, "domains", names)
+        sound = all(isinstance(name, str) and name and "." not in name for name in names)
+        if not names or not sound or len(set(names)) < len(names):
+            raise ValueError(f"Separate: domains is {names!r}; use different names without a dot")
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse norms without running statistics, and calls that cannot be counted."""
+        if fact := needs_running_statistics(site):
+            return f"{fact} to separate; use Keep()"
+        if self.domains == "calls" and not site.observed_calls:
+            seen = "are hidden from the trace" if site.observed_calls is None else "were not seen"
+            return f"its calls {seen}, so that they cannot be counted; name the domains"
+        return self.each.why_not(site)
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the domains' names and the settings of each."""
+        own = self.each.attributes(site) if isinstance(self.each, Replacement) else {}
+        by_call = self.domains == "calls"
+        names = tuple(map(str, range(site.observed_calls or 0))) if by_call else self.domains
+        settings = {"by_call": by_call, "separates_affine": self.affine == "separate"}
+        return {**own, **settings, "domains": names}
+
+    def is_done(self, site: Site) -> bool:
+        """Tell whether the norm already has these domains."""
+        wanted = self.attributes(site)
+        return type(site.module) is EACH[type(self.each)][0] and all(
+            getattr(site.module, name) == value for name, value in wanted.items()
+        )
+
+    def edits(self, site: Site) -> dict[str, nn.Module]:
+        """Build one norm with its further domains' norms inside, for all of the paths."""
+        if self.is_done(site):
+            return {}
+        outer, inner = EACH[type(self.each)]
+        attributes = self.attributes(site)
+        built = build(site, outer, attributes)
+        domains = Extras().train(built.training)
+        own = {name: value for name, value in attributes.items() if name not in SeparateNorm.own}
+        for name in attributes["domains"][1:]:
+            domains._modules[name] = self._further(build(site, inner, own))
+        built.extras().add_module("domains", domains)
+        return dict.fromkeys(site.paths, built)
+
+    def _further(self, norm: Normalization) -> Normalization:
+        """Give a further domain's norm tensors of its own."""
+        # It is called by the first one only: what others attached to the norm stays there.
+        for name, value in vars(nn.Module()).items():
+            if name.endswith("_hooks"):
+                vars(norm)[name] = value
+        norm.tail = ()
+        norm._modules = {name: m for name, m in norm._modules.items() if isinstance(m, Extras)}
+        for name, buffer in norm._buffers.items():
+            norm._buffers[name] = None if buffer is None else buffer.clone()
+        for name, parameter in norm._parameters.items():
+            if parameter is not None:
+                twin = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                norm._parameters[name] = twin if self.affine == "separate" else None
+        return norm

@@ -1,0 +1,202 @@
+"""The module of Separate: a norm that holds further norms, and asks which of them to use."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bnconvert.numerics.blocks import Blocks
+from bnconvert.numerics.slices import slice_affine, slice_batch_norm, slice_moments
+from bnconvert.recomputing import is_unguarded_recomputation, marked
+from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+
+
+class SeparateNorm(TrackingNorm):
+    """Norms of several domains in one place; it is itself the norm of the first domain.
+
+    Attributes:
+        domains: the names.
+        separates_affine: whether further domains have weight and bias of their own.
+        by_call: whether the calls of one forward are the domains.
+        active: the domain of this forward, or the blocks of a mixed batch; None for the first
+            domain. Set by `switches.domain`.
+        position: with `by_call`, how many calls this forward of the root has made; None
+            outside of one.
+    """
+
+    own: ClassVar[tuple[str, ...]] = (
+        "domains",
+        "separates_affine",
+        "by_call",
+        "active",
+        "position",
+    )
+
+    separates_affine: bool
+    by_call: bool
+    active: str | Blocks | None = None
+    position: int | None = None
+
+    @property
+    def is_batch_norm_in_eval(self) -> bool:
+        """While one domain is in use."""
+        return len(self.domains) == 1 or not (self.by_call or isinstance(self.active, Blocks))
+
+    def member(self, index: int) -> TrackingNorm:
+        """Return the norm of a domain."""
+        if index == 0:
+            return self
+        member = self.extras().get_submodule("domains")._modules[self.domains[index]]
+        assert isinstance(member, TrackingNorm)
+        return member
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize `x` by its domain's norm; a mixed batch block by block."""
+        if isinstance(self.active, Blocks) and not self.by_call:
+            return self._mixed(x, self.active)
+        if self.by_call:
+            index = self._next_call()
+        else:
+            index = 0 if self.active is None else self.domains.index(self.active)
+            self._refuse_unknown_recomputation()
+        return self._normalized_by(index, marked(x, index))
+
+    def _normalized_by(self, index: int, x: Tensor) -> Tensor:
+        member = self.member(index)
+        owner = member if self.separates_affine else self
+        return member.normalized(x, owner.weight, owner.bias)
+
+    def _mixed(self, x: Tensor, blocks: Blocks) -> Tensor:
+        if x.shape[0] != blocks.size:
+            raise ValueError(
+                f"input of shape {tuple(x.shape)} has {x.shape[0]} samples and the domain labels "
+                f"{blocks.size}; give one label per sample that reaches the norm"
+            )
+        gathered = blocks.gather(marked(x, blocks.fingerprint))
+        if type(self) is SeparateNorm and blocks.size:
+            return blocks.scatter(self._by_blocks(gathered, blocks))
+        # Also the domains that have no sample: other ranks may, and wait for this one.
+        where = dict(zip(blocks.labels, blocks.bounds, strict=True))
+        absent = [(label, (0, 0)) for label in range(len(self.domains)) if label not in where]
+        parts = {
+            label: self._normalized_by(label, gathered[first:end])
+            for label, (first, end) in sorted([*where.items(), *absent])
+        }
+        return blocks.scatter(torch.cat([parts[label] for label in (*where, *dict(absent))]))
+
+    def _by_blocks(self, x: Tensor, blocks: Blocks) -> Tensor:
+        """Normalize every block at once."""
+        members = [self.member(label) for label in blocks.labels]
+        owners = members if self.separates_affine else [self] * len(members)
+        weight = _stacked([owner.weight for owner in owners])
+        bias = _stacked([owner.bias for owner in owners])
+        if not self.uses_batch():
+            mean = torch.stack([m.get_buffer("running_mean") for m in members])
+            var = torch.stack([m.get_buffer("running_var") for m in members])
+            scale = (var + self.eps).rsqrt()
+            scale = scale if weight is None else scale * weight
+            return slice_affine(x, mean, scale, bias, blocks.bounds)
+        for first, end in blocks.bounds:
+            self.refuse_one_value(x[first:end])
+        mean, var = slice_moments(x.detach(), blocks.bounds)
+        for row, (first, end) in enumerate(blocks.bounds):
+            count = (end - first) * values_per_sample(x)
+            members[row].track(mean[row], unbiased(var[row], count))
+        return slice_batch_norm(x, weight, bias, (mean, var), self.eps, blocks.bounds)
+
+    def _refuse_unknown_recomputation(self) -> None:
+        if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():
+            raise RuntimeError(
+                "a checkpointed forward is recomputed and its domain is unknown; use "
+                "checkpoint(..., use_reentrant=False, context_fn=bnconvert.checkpoint_contexts("
+                "model)), or call backward() inside `with bnconvert.domain(model, ...)`"
+            )
+
+    def _next_call(self) -> int:
+        if self.position is None:
+            raise RuntimeError(
+                "a norm with statistics per call was called outside of the converted model's "
+                "forward, where its calls are not counted; call that model, and checkpoint with "
+                "use_reentrant=False, context_fn=bnconvert.checkpoint_contexts(model)"
+            )
+        index, self.position = self.position, self.position + 1
+        if index >= len(self.domains):
+            raise RuntimeError(
+                f"a norm that was converted for {len(self.domains)} calls is called once more in "
+                "one forward; convert the model as it is now"
+            )
+        return index
+
+    def enter(self, model: nn.Module) -> None:
+        """Count the calls of each forward of the root, if the calls are the domains."""
+        hooks = model._forward_pre_hooks.values()
+        if self.by_call and not any(isinstance(hook, Opening) for hook in hooks):
+            model.register_forward_pre_hook(Opening(), prepend=True)
+            model.register_forward_hook(Closing(), always_call=True)
+
+    def leave(self, model: nn.Module) -> None:
+        """Stop counting when the last norm by calls is gone."""
+        if not any(isinstance(m, SeparateNorm) and m.by_call for m in model.modules()):
+            for hooks in (model._forward_pre_hooks, model._forward_hooks):
+                for key in [k for k, hook in hooks.items() if isinstance(hook, Opening | Closing)]:
+                    del hooks[key]
+
+    def why_not_leave(self) -> str | None:
+        """Return that the further domains' statistics would be lost."""
+        if len(self.domains) == 1:
+            return None
+        return (
+            f"holds the statistics of {', '.join(self.domains)}, of which only one could stay; "
+            f"use revert(model, domain={self.domains[0]!r}) first"
+        )
+
+    def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
+        """Return the tensors of a domain; by default of the active one."""
+        if domain is None:
+            domain = self.active if isinstance(self.active, str) else self.domains[0]
+        if domain not in self.domains:
+            raise KeyError(domain)
+        member = self.member(self.domains.index(domain))
+        tensors: dict[str, Any] = {**member._buffers}
+        if self.separates_affine:
+            tensors |= member._parameters
+        return {k: v for k, v in tensors.items() if k != "skipped" and v is not None}
+
+    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return every domain filled with a plain batch norm's state."""
+        kept = self.extras().state_dict()
+        return {name: plain.get(name.rpartition(".")[2], kept[name]) for name in kept}
+
+    def extra_repr(self) -> str:
+        """Return the domains beside the hyperparameters."""
+        affine = "separate" if self.separates_affine else "shared"
+        named = "calls" if self.by_call else "domains"
+        return f"{named}={self.domains}, affine={affine!r}, {super().extra_repr()}"
+
+
+class Opening:
+    """A hook before a root's forward: every norm by calls is at its first call."""
+
+    def __call__(self, model: nn.Module, inputs: Any) -> None:
+        """Start counting anew, whatever the forward before did."""
+        for norm in _norms_by_call(model):
+            norm.position = 0
+
+
+class Closing:
+    """A hook after a root's forward, on exceptions too: the count is over."""
+
+    def __call__(self, model: nn.Module, inputs: Any, output: Any) -> None:
+        """Stop counting."""
+        for norm in _norms_by_call(model):
+            norm.position = None
+
+
+def _norms_by_call(model: nn.Module) -> list[SeparateNorm]:
+    return [m for m in model.modules() if isinstance(m, SeparateNorm) and m.by_call]
+
+
+def _stacked(rows: list[Tensor | None]) -> Tensor | None:
+    given = [row for row in rows if row is not None]
+    return torch.stack(given) if given else None

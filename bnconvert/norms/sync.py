@@ -1,0 +1,140 @@
+"""Sync: in training, the batch is that of all ranks together.
+
+Each rank sums its own values; one all-reduce of 2C + 1 numbers (count, sum of x, sum of x^2, in
+float64, per channel) gives every rank the moments of all of them, and one of 2C brings their
+gradient back (Peng et al., "MegDet", 2018, section 3.3; Wu and Johnson, 2021, section 2). Ranks
+may have batches of different sizes and shapes, or none. `running_var` is unbiased with the global
+count, as one process with the whole batch would keep it. Without a process group, or alone in it,
+it is plain batch norm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, distributed as dist
+from torch.autograd import Function
+
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.replacement import Replacement
+from bnconvert.site import Site
+from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+
+
+class SyncNorm(TrackingNorm):
+    """Batch norm over all ranks in training, on any device, by any backend.
+
+    Attributes:
+        group_name: the name of the process group, which copies and pickles where the group
+            itself does not; None for the default group.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("group_name",)
+
+    group_name: str | None
+
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize by the moments of all ranks' values; every rank must call it."""
+        group = group_of(self.group_name)
+        if group is None:
+            return self.by_whole_batch(x, weight, bias)
+        count, mean, var = global_moments(x, group)
+        invstd = (var + self.eps).rsqrt()
+        scale = invstd if weight is None else invstd * weight
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        shift = None if bias is None else bias.unsqueeze(0)
+        y = slice_affine(x, mean.to(dtype)[None], scale.to(dtype)[None], shift, whole(x))
+        self.track(mean.detach(), unbiased(var.detach(), count), count > 0)
+        return y
+
+    def extra_repr(self) -> str:
+        """Return the group beside the hyperparameters."""
+        return f"group={self.group_name or 'default'}, {super().extra_repr()}"
+
+
+def group_of(name: str | None) -> Any:
+    """Return the process group to reduce over; None where this process is alone.
+
+    Any: torch.distributed may be missing from a build, and its classes with it.
+
+    Raises:
+        RuntimeError: there is no group of that name in this process.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return None
+    group: Any = dist.group.WORLD
+    if name is not None:
+        registry: Any = dist.distributed_c10d
+        group = registry._resolve_process_group(name)
+    return group if dist.get_world_size(group) > 1 else None
+
+
+def global_moments(x: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return count, mean and biased variance over all ranks, float64, differentiable.
+
+    Args:
+        x: this rank's batch, shape (N, C, ...); N may be 0.
+        group: the process group.
+    """
+    mean, var = (rows[0].double() for rows in slice_moments(x, whole(x)))
+    n = x.shape[0] * values_per_sample(x)
+    # Plain sums: in float64 their cancellation is out of a float32 input's sight.
+    sums = torch.stack([n * mean, n * (var + mean.square())])
+    reduce: Callable[..., tuple[Tensor, Tensor]] = _AllReduce.apply
+    count, (total, squares) = reduce(torch.tensor(float(n), device=x.device).double(), sums, group)
+    divisor = count.clamp(min=1)
+    mean = total / divisor
+    return count, mean, (squares / divisor - mean.square()).clamp(min=0)
+
+
+class _AllReduce(Function):
+    """The sum over ranks; its gradient is the sum over ranks of the gradients."""
+
+    @staticmethod
+    def forward(count: Tensor, sums: Tensor, group: Any) -> tuple[Tensor, Tensor]:
+        flat = torch.cat([count.reshape(1), sums.flatten()])
+        dist.all_reduce(flat, group=group)
+        return flat[0].clone(), flat[1:].reshape(sums.shape).clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.group = inputs[2]
+        ctx.mark_non_differentiable(output[0])
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor, gradient: Tensor) -> tuple[None, Tensor, None]:
+        reduce: Callable[..., tuple[Tensor, Tensor]] = _AllReduce.apply
+        if torch.is_grad_enabled():
+            return None, reduce(gradient.new_zeros(()), gradient, ctx.group)[1], None
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient, group=ctx.group)
+        return None, gradient, None
+
+
+@dataclass(frozen=True)
+class Sync(Replacement):
+    """Take the batch of all ranks together in training.
+
+    Args:
+        process_group: the ranks to take, as from `torch.distributed.new_group`; None for the
+            group that a torch SyncBatchNorm already has, or else all ranks.
+    """
+
+    process_group: Any = field(default=None, hash=False)
+
+    preserves_eval: ClassVar[bool] = True
+    norm: ClassVar[type[Normalization]] = SyncNorm
+
+    def why_not(self, site: Site) -> str | None:
+        """Return None: every norm can."""
+        return None
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the name of the group."""
+        own = getattr(site.module, "process_group", None)
+        if self.process_group is None and isinstance(site.module, SyncNorm):
+            return {"group_name": site.module.group_name}
+        group = own if self.process_group is None else self.process_group
+        return {"group_name": getattr(group, "group_name", None)}

@@ -1,0 +1,213 @@
+"""Virtual: extra images, forward only, enlarge the batch that normalizes.
+
+A reference batch runs through the network before each training step, without gradient; at every
+norm, the moments of the step's own samples are merged with the reference's (slide 27 of "Devils
+in BatchNorm"; Wu and Johnson, 2021, section 3). With `per_sample`, each sample is merged with
+the reference only, with weight n_ref / (n_ref + 1), so that its output does not depend on the
+rest of its batch (Salimans et al., "Improved Techniques for Training GANs", 2016, section 3.4).
+
+The reference itself is normalized by its own moments. Their count, mean and biased variance are
+kept as `bnconvert.count`, `bnconvert.mean` and `bnconvert.var`. The running statistics track the
+merged moments; eval is plain batch norm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.replacement import Replacement
+from bnconvert.site import Site
+from bnconvert.switches import update_statistics
+from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+
+
+class VirtualNorm(TrackingNorm):
+    """Batch norm by the batch and a reference together in training.
+
+    Attributes:
+        reference: the positional inputs of the root that make the reference batch.
+        per_sample: whether each sample is merged with the reference alone.
+        phase: "idle" before any reference came, "recording" while it runs, then "ready".
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
+
+    reference: tuple[Tensor, ...]
+    per_sample: bool
+    phase: str = "idle"
+
+    def begin(self) -> None:
+        """Create the place of the reference's moments."""
+        super().begin()
+        like = next((t for t in (self.running_mean, self.weight) if t is not None), torch.zeros(1))
+        for name in ("mean", "var"):
+            self.extras().register_buffer(name, like.detach().new_zeros(self.num_features))
+        count = torch.zeros((), dtype=torch.long, device=like.device)
+        self.extras().register_buffer("count", count)
+
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize by the batch's moments merged with the reference's.
+
+        Raises:
+            RuntimeError: the root's forward, which runs the reference, was never called.
+        """
+        if self.phase == "recording":
+            self._record(x)
+            return self.by_whole_batch(x, weight, bias)  # it tracks nothing in this phase
+        if self.phase == "idle":
+            raise RuntimeError(
+                "a virtual batch norm was called before its reference batch ran; call the "
+                "converted model, whose forward runs it"
+            )
+        if not x.numel():
+            return self.by_whole_batch(x, weight, bias)
+        n = 1 if self.per_sample else x.shape[0]
+        bounds = tuple((i, i + n) for i in range(0, x.shape[0], n))
+        mean, var = self._merged(*slice_moments(x, bounds), n * values_per_sample(x))
+        scale = (var + self.eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        shift = None if bias is None else bias.expand_as(mean)
+        self._track_merged(x)
+        return slice_affine(x, mean, scale, shift, bounds)
+
+    def _record(self, x: Tensor) -> None:
+        mean, var = slice_moments(x.detach(), whole(x))
+        extras = self.extras()
+        extras.get_buffer("mean").copy_(mean[0])
+        extras.get_buffer("var").copy_(var[0])
+        extras.get_buffer("count").fill_(x.shape[0] * values_per_sample(x))
+
+    def _merged(self, mean: Tensor, var: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Merge rows of moments with the reference's, as `numerics.moments` does."""
+        extras = self.extras()
+        other, spread = (extras.get_buffer(name).to(mean.dtype) for name in ("mean", "var"))
+        share = count / (count + extras.get_buffer("count").to(torch.float64)).to(mean.dtype)
+        delta = mean - other
+        merged = share * var + (1 - share) * spread + share * (1 - share) * delta.square()
+        return other + share * delta, merged
+
+    def _track_merged(self, x: Tensor) -> None:
+        count = x.shape[0] * values_per_sample(x)
+        with torch.no_grad():
+            mean, var = self._merged(*slice_moments(x, whole(x)), count)
+            total = self.extras().get_buffer("count") + count
+            self.track(mean[0], unbiased(var[0], total.to(var.dtype)))
+
+    def enter(self, model: nn.Module) -> None:
+        """Let the root run the reference before its forward, once for all norms."""
+        hooks = [h for h in model._forward_pre_hooks.values() if isinstance(h, ReferencePass)]
+        if not any(hook.reference is self.reference for hook in hooks):
+            model.register_forward_pre_hook(ReferencePass(self.reference), prepend=True)
+
+    def leave(self, model: nn.Module) -> None:
+        """Remove the root's hook with the last norm that needs it."""
+        used = {id(m.reference) for m in model.modules() if isinstance(m, VirtualNorm)}
+        for key, hook in list(model._forward_pre_hooks.items()):
+            if isinstance(hook, ReferencePass) and id(hook.reference) not in used:
+                del model._forward_pre_hooks[key]
+
+    def extra_repr(self) -> str:
+        """Return the reference's size beside the hyperparameters."""
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in self.reference)
+        alone = ", per_sample=True" if self.per_sample else ""
+        return f"reference={shapes}{alone}, {super().extra_repr()}"
+
+
+class ReferencePass:
+    """A hook before a root's forward: in training mode, the reference runs first.
+
+    Attributes:
+        reference: the root's positional inputs.
+    """
+
+    def __init__(self, reference: tuple[Tensor, ...]) -> None:
+        """Keep the reference."""
+        self.reference = reference
+
+    def __call__(self, model: nn.Module, inputs: Any) -> None:
+        """Run the reference through the model; every virtual norm records its moments."""
+        norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, VirtualNorm) and module.reference is self.reference
+        ]
+        if not any(norm.training for norm in norms) or any(n.phase == "recording" for n in norms):
+            return
+        try:
+            for norm in norms:
+                norm.phase = "recording"
+            self._run(model)
+        finally:
+            for norm in norms:
+                norm.phase = "ready"
+
+    def _run(self, model: nn.Module) -> None:
+        forward: Callable[..., Any] = model.forward
+        device = next((p.device for p in model.parameters()), self.reference[0].device)
+        reference = [tensor.to(device) for tensor in self.reference]
+        if torch.compiler.is_compiling():  # a compiler draws its own random numbers
+            with torch.no_grad(), update_statistics(model, False):
+                forward(*reference)
+            return
+        with torch.no_grad(), torch.random.fork_rng(), update_statistics(model, False):
+            forward(*reference)
+
+
+@dataclass(frozen=True, eq=False)
+class Virtual(Replacement):
+    """Enlarge the batch that normalizes by a reference batch, in training.
+
+    Args:
+        reference: a batch of inputs of the whole model, or a tuple of its positional inputs.
+        per_sample: merge each sample with the reference alone, so that outputs do not depend on
+            the rest of the batch.
+    """
+
+    reference: Tensor | tuple[Tensor, ...]
+    per_sample: bool = False
+
+    preserves_eval: ClassVar[bool] = True
+    norm: ClassVar[type[Normalization]] = VirtualNorm
+
+    def __post_init__(self) -> None:
+        """Check the argument."""
+        given = self.reference if isinstance(self.reference, tuple) else (self.reference,)
+        if not given or not all(isinstance(t, Tensor) and t.dim() and len(t) for t in given):
+            raise ValueError(
+                "Virtual: reference is no batch; give a tensor of input samples, or a tuple of "
+                "the model's positional inputs"
+            )
+        object.__setattr__(self, "reference", tuple(tensor.detach() for tensor in given))
+
+    def why_not(self, site: Site) -> str | None:
+        """Refuse a norm that is called several times: each call needs moments of its own."""
+        if len(site.calls) > 1:
+            return (
+                f"is called {len(site.calls)} times in one forward, and the reference's moments "
+                'of one call do not fit another; use Separate(domains="calls") or Keep()'
+            )
+        return None
+
+    def attributes(self, site: Site) -> dict[str, Any]:
+        """Return the reference."""
+        return {"reference": self.reference, "per_sample": self.per_sample}
+
+    def is_done(self, site: Site) -> bool:
+        """Tell whether the norm already has this reference."""
+        norm = site.module
+        return (
+            isinstance(norm, VirtualNorm)
+            and norm.per_sample == self.per_sample
+            and len(norm.reference) == len(self.reference)
+            and all(map(torch.equal, norm.reference, self.reference))
+        )
+
+    def __repr__(self) -> str:
+        """Return the shapes: the numbers are no source code."""
+        shapes = ", ".join(f"<{'x'.join(map(str, t.shape))}>" for t in self.reference)
+        return f"Virtual({shapes}{', per_sample=True' if self.per_sample else ''})"

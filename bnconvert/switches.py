@@ -1,0 +1,206 @@
+"""Switches for one forward: which statistics normalize, whether they are updated, which domain.
+
+Each is a context manager, may be nested, and is undone on exceptions. They work on bnconvert's
+norms and on plain torch batch norm, without converting; frozen norms are never affected.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bnconvert.errors import UnsupportedModelError
+from bnconvert.normalization import Normalization
+from bnconvert.numerics.blocks import Blocks, blocks
+from bnconvert.scratch import switched
+from bnconvert.tracking import TrackingNorm
+
+#: The active domain, and the position among the calls, of each norm that has them.
+Memory = dict[nn.Module, tuple[Any, Any]]
+
+
+@contextmanager
+def update_statistics(model: nn.Module, updates: bool) -> Iterator[None]:
+    """Normalize as before, but update no running statistics (a GAN's fake batch, a PGD pass).
+
+    Also around `loss.backward()`, where a checkpointed forward is recomputed and would update
+    once more. With True, an outer False is lifted. What is loaded into a plain torch norm inside
+    the context is dropped at its end.
+
+    Args:
+        model: any module that holds norms.
+        updates: whether training forwards update the running statistics.
+    """
+    ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
+    with _set(ours, "updates", updates), switched(model, updates=updates):
+        yield
+
+
+@contextmanager
+def use_statistics(model: nn.Module, statistics: Literal["running", "batch"]) -> Iterator[None]:
+    """Normalize by the running statistics in training, or by the batch's in eval.
+
+    Neither updates the running statistics, except "batch" in training, which is what training
+    does anyway.
+
+    Args:
+        model: any module that holds norms.
+        statistics: "running" or "batch".
+
+    Raises:
+        UnsupportedModelError: "running", and a norm has no running statistics.
+        ValueError: it is neither.
+    """
+    if statistics not in ("running", "batch"):
+        raise ValueError(f'statistics is {statistics!r}; use "running" or "batch"')
+    if statistics == "running":
+        _require_running_statistics(model)
+    ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
+    with _set(ours, "statistics", statistics), switched(model, statistics=statistics):
+        yield
+
+
+@contextmanager
+def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
+    """Choose the statistics of norms that were converted with `Separate`.
+
+    Args:
+        model: holds such norms.
+        which: a domain's name, or the domain of each sample of a mixed batch: a LongTensor of
+            shape (N,) with positions in `Separate.domains`. With `Sync` inside, all ranks must
+            choose the same name.
+
+    Raises:
+        UnsupportedModelError: no norm has domains, or one does not know this one.
+        ValueError: the labels are no vector of positions.
+    """
+    norms = _with_domains(model)
+    if not norms:
+        raise UnsupportedModelError(
+            "no norm of the model has domains; convert(model, Separate(domains=...)) first"
+        )
+    active: str | Blocks
+    if isinstance(which, Tensor):
+        active = _checked_blocks(which, min(len(norm.domains) for _, norm in norms))
+    else:
+        active = which
+        for path, norm in norms:
+            if which not in norm.domains:
+                raise UnsupportedModelError(
+                    f"{path or '(root)'}: has no domain {which!r}; use one of "
+                    f"{', '.join(norm.domains)}"
+                )
+    with _set([norm for _, norm in norms], "active", active):
+        yield
+
+
+def checkpoint_contexts(
+    model: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Let a checkpointed part of `model` update its statistics once, and keep its domain.
+
+    `checkpoint(block, x, use_reentrant=False, context_fn=lambda: checkpoint_contexts(model))`,
+    or with `functools.partial`. The recomputation in the backward pass updates nothing, and
+    normalizes with the domain, and the position among a norm's calls, of the forward.
+
+    Args:
+        model: the whole model or the checkpointed part.
+
+    Returns:
+        The contexts of the forward and of its recomputation, as torch's `context_fn` does.
+    """
+    memory: Memory = {}
+    return _remembering(model, memory), _recalling(model, memory)
+
+
+def reset_stream(model: nn.Module) -> None:
+    """Forget what `Adaptive(over="stream")` norms remember: the source statistics, bit for bit."""
+    for module in model.modules():
+        reset = getattr(module, "reset", None)
+        if isinstance(module, Normalization) and reset is not None:
+            reset()
+
+
+@contextmanager
+def _set(norms: Sequence[Normalization], name: str, value: object) -> Iterator[None]:
+    """Set an attribute of norms, and put back what was there."""
+    before = [getattr(norm, name) for norm in norms]
+    try:
+        for norm in norms:
+            setattr(norm, name, value)
+        yield
+    finally:
+        for norm, old in zip(norms, before, strict=True):
+            setattr(norm, name, old)
+
+
+@contextmanager
+def _remembering(model: nn.Module, memory: Memory) -> Iterator[None]:
+    for _, norm in _with_domains(model, by_call=None):
+        memory[norm] = _place(norm)
+    yield
+
+
+@contextmanager
+def _recalling(model: nn.Module, memory: Memory) -> Iterator[None]:
+    now = {
+        norm: (getattr(norm, "active", None), getattr(norm, "position", None)) for norm in memory
+    }
+    try:
+        _recall(memory)
+        with update_statistics(model, False):
+            yield
+    finally:
+        _recall(now)
+
+
+def _place(norm: nn.Module) -> tuple[Any, Any]:
+    return getattr(norm, "active", None), getattr(norm, "position", None)
+
+
+def _recall(memory: Memory) -> None:
+    for norm, (active, position) in memory.items():
+        vars(norm)["active"], vars(norm)["position"] = active, position
+
+
+def _with_domains(
+    model: nn.Module, by_call: bool | None = False
+) -> list[tuple[str, Normalization]]:
+    """Return the norms that have domains, by path; by_call None for both sorts."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, Normalization)
+        and module.domains
+        and by_call in (None, getattr(module, "by_call", False))
+    ]
+
+
+def _checked_blocks(labels: Tensor, domains: int) -> Blocks:
+    if labels.dim() != 1 or labels.dtype != torch.long:
+        raise ValueError(
+            f"domain labels have shape {tuple(labels.shape)} and {labels.dtype}; give a "
+            "LongTensor with one position in the domains per sample"
+        )
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < domains):
+        raise ValueError(
+            f"domain labels go from {int(labels.min())} to {int(labels.max())}; give positions "
+            f"from 0 to {domains - 1}"
+        )
+    return blocks(labels)
+
+
+def _require_running_statistics(model: nn.Module) -> None:
+    without = [
+        path or "(root)"
+        for path, module in model.named_modules()
+        if isinstance(module, TrackingNorm | _BatchNorm) and module.running_mean is None
+    ]
+    if without:
+        raise UnsupportedModelError(
+            f"{', '.join(without)}: no running statistics to use; use_statistics(submodule, "
+            '"running") on the parts that have some'
+        )

@@ -1,0 +1,149 @@
+"""The norm that batch norm is: batch statistics in training, tracked; running ones in eval.
+
+Every norm that trains by some batch's statistics extends it and says only how the batch's part
+goes (`by_batch`); modes, switches, the update rule and what happens to a broken batch are here.
+"""
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bnconvert.normalization import Normalization, Statistics
+
+
+class TrackingNorm(Normalization):
+    """Batch norm in torch's semantics, with switches, and safe against non-finite batches.
+
+    Attributes:
+        updates: whether a training forward updates the running statistics; set by
+            `switches.update_statistics`.
+        statistics: which statistics normalize, whatever the mode says; set by
+            `switches.use_statistics`.
+        skipped: buffer, not saved: how many batches with a NaN or an infinity (an overflow of
+            mixed precision) were kept out of the running statistics.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped")
+
+    updates: bool = True
+    statistics: Statistics = None
+    skipped: Tensor | None
+
+    def begin(self) -> None:
+        """Create the counter of skipped batches."""
+        mean = self.running_mean
+        zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)
+        self.register_buffer("skipped", zero, persistent=False)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize `x` by the batch's statistics or by the running ones."""
+        return self.normalized(x, self.weight, self.bias)
+
+    def normalized(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` with a given affine: a further domain's norm may have none of its own."""
+        if not self.uses_batch():
+            return self.by_running(x, weight, bias)
+        if not self.training:
+            return self.by_whole_batch(x, weight, bias)
+        return self.by_batch(x, weight, bias)
+
+    def uses_batch(self) -> bool:
+        """Tell whether the batch's statistics normalize in this forward."""
+        if self.statistics is not None:
+            return self.statistics == "batch"
+        return self.training or self.running_mean is None
+
+    def is_tracking(self) -> bool:
+        """Tell whether this forward updates the running statistics."""
+        tracks = self.track_running_stats and self.running_mean is not None
+        return self.training and self.updates and tracks and self.uses_batch()
+
+    def by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` by the running statistics."""
+        mean, var = self.running_mean, self.running_var
+        if torch.is_grad_enabled() and mean is not None and var is not None:
+            # A training forward before the backward pass updates the buffers in place, and
+            # torch does not notice: the gradient would silently be another function's.
+            mean, var = mean.clone(), var.clone()
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+
+    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` in training by what the variant makes of the batch."""
+        return self.by_whole_batch(x, weight, bias)
+
+    def by_whole_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` by its own moments, as batch norm does, and track them in training."""
+        if not self.is_tracking() or not x.numel():
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
+        self.track(mean, var)
+        return y
+
+    def track(self, mean: Tensor, var: Tensor, seen: Tensor | None = None) -> None:
+        """Update the running statistics in place, once, if this forward does.
+
+        running = (1 - momentum) * running + momentum * batch; with momentum None the average of
+        all batches. A batch with a NaN or an infinity is counted and changes nothing else.
+
+        Args:
+            mean: the batch's mean, shape (C,).
+            var: the batch's unbiased variance, shape (C,).
+            seen: False where there was no value at all, and nothing is to be tracked.
+        """
+        if not self.is_tracking():
+            return
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        with torch.no_grad():
+            finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
+            seen = torch.ones_like(finite) if seen is None else seen
+            if self.skipped is not None:
+                self.skipped.add_(seen & ~finite)
+            tracked = seen & finite
+            share: float | Tensor = self.momentum if self.momentum is not None else 0.0
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(tracked)
+                if self.momentum is None:
+                    share = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype)
+            for running, batch in ((self.running_mean, mean), (self.running_var, var)):
+                moved = (1 - share) * running + share * batch
+                running.copy_(torch.where(tracked, moved, running))
+
+    def refuse_one_value(self, x: Tensor) -> None:
+        """Refuse what torch's batch norm refuses: one value per channel normalizes to zero.
+
+        Raises:
+            ValueError: as torch's, with the shape.
+        """
+        if x.shape[0] * math.prod(x.shape[2:]) == 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size {x.shape}; "
+                "use a larger batch, or Frozen()"
+            )
+
+    def extra_repr(self) -> str:
+        """Return the hyperparameters, and the switches that are set."""
+        said = [self.settings()]
+        if not self.updates:
+            said.append("updates=False")
+        if self.statistics is not None:
+            said.append(f"statistics={self.statistics!r}")
+        return ", ".join(said)
+
+
+def unbiased(var: Tensor, count: Tensor | int) -> Tensor:
+    """Return the unbiased variance of `count` values from their biased one; 0 values stay 0."""
+    if isinstance(count, int):
+        return var * (count / max(count - 1, 1))
+    return var * (count / (count - 1).clamp(min=1))
+
+
+def values_per_sample(x: Tensor) -> int:
+    """Return how many values of each channel a sample of `x`, shape (N, C, ...), has."""
+    return math.prod(x.shape[2:])
