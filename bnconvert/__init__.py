@@ -8,18 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bnconvert import conventions as conventions
     from bnconvert.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.deployment import export as export, verify as verify
     from bnconvert.diagnosis import inspect as inspect
     from bnconvert.errors import (
         BnconvertError as BnconvertError,
         CaptureError as CaptureError,
+        ConventionError as ConventionError,
         ExportError as ExportError,
         FoldedTrainingError as FoldedTrainingError,
         PolicyError as PolicyError,
         RefusedError as RefusedError,
         UnsupportedModelError as UnsupportedModelError,
         VerificationError as VerificationError,
+    )
+    from bnconvert.finetuning import (
+        Prepared as Prepared,
+        accumulated_momentum as accumulated_momentum,
+        prepare as prepare,
     )
     from bnconvert.folding import Folded as Folded, fold as fold
     from bnconvert.norms.adaptive import Adaptive as Adaptive
@@ -43,12 +50,14 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "bnconvert": ("conventions",),
     "bnconvert.conversion": ("convert", "plan", "revert"),
     "bnconvert.deployment": ("export", "verify"),
     "bnconvert.diagnosis": ("inspect",),
     "bnconvert.errors": (
         "BnconvertError",
         "CaptureError",
+        "ConventionError",
         "ExportError",
         "FoldedTrainingError",
         "PolicyError",
@@ -56,6 +65,7 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
+    "bnconvert.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
     "bnconvert.folding": ("Folded", "fold"),
     "bnconvert.norms.adaptive": ("Adaptive",),
     "bnconvert.norms.frozen": ("Frozen",),
@@ -84,7 +94,9 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its home."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'bnconvert' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    home = _HOME_OF[name]
+    own = home == __name__
+    value = import_module(f"{home}.{name}") if own else getattr(import_module(home), name)
     globals()[name] = value
     return value
 

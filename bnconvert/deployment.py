@@ -17,6 +17,7 @@ from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.kinds import norms_in
+from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 from bnconvert.tracing import require_eager
@@ -55,13 +56,15 @@ def export(
 
     Raises:
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
-        ExportError: a norm is in training mode, or the file cannot be written or run.
+        ExportError: a norm is in training mode or remembers the test stream, or the file cannot
+            be written or run.
         CaptureError: the model cannot be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
     say = progress or _silent
     require_eager(model)
     _refuse_training_norms(model)
+    _refuse_remembering_norms(model)
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
@@ -201,6 +204,20 @@ def _refuse_training_norms(model: nn.Module) -> None:
         raise ExportError(
             f"{', '.join(wrong)}: in training mode inside an eval model, where it normalizes by "
             "its batch; call model.eval() to export the running statistics"
+        )
+
+
+def _refuse_remembering_norms(model: nn.Module) -> None:
+    """Refuse norms that learn from the test stream: a file has no memory."""
+    wrong = [
+        path or "(root)"
+        for path, norm, _ in norms_in(model)
+        if isinstance(norm, Normalization) and norm.remembers_in_eval
+    ]
+    if wrong:
+        raise ExportError(
+            f"{', '.join(wrong)}: remember the test stream, which a file cannot; "
+            'convert with Adaptive(over="batch"), or revert(model)'
         )
 
 

@@ -17,6 +17,10 @@ class LoadError(BnconvertError):
     """The command line cannot make a model or inputs out of what it was given."""
 
 
+class ConventionError(BnconvertError):
+    """Another framework's norm cannot be read: a key too many or too few, or a wrong number."""
+
+
 class PolicyError(BnconvertError):
     """A policy cannot mean what it says: unknown name, bad argument, or a rule without a norm."""
 

@@ -36,8 +36,6 @@ class Normalization(_NormBase):
     own: ClassVar[tuple[str, ...]] = ("origin", "tail", EXTRAS)
     #: Whether the running statistics are used in training mode too, and never change.
     has_fixed_statistics: ClassVar[bool] = False
-    #: Whether a sample's output depends on the rest of its batch in eval mode too.
-    mixes_samples_in_eval: ClassVar[bool] = False
     #: The names of the sets of statistics, where there are several.
     domains: tuple[str, ...] = ()
 
@@ -48,6 +46,16 @@ class Normalization(_NormBase):
     def is_batch_norm_in_eval(self) -> bool:
         """Whether eval mode is batch norm by one set of running statistics."""
         return True
+
+    @property
+    def mixes_samples_in_eval(self) -> bool:
+        """Whether a sample's output is meant to depend on the rest of its batch in eval mode."""
+        return False
+
+    @property
+    def remembers_in_eval(self) -> bool:
+        """Whether an eval forward changes what the next one computes."""
+        return False
 
     def begin(self) -> None:
         """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""

@@ -1,13 +1,13 @@
 """Policy: which rewrite each norm gets, by rules over paths, of which the first match wins."""
 
-import ast
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from bnconvert.errors import PolicyError
-from bnconvert.norms import NORMS
+from bnconvert.grammar import names, parse_rewrite, rules_in
 from bnconvert.norms.keep import Keep
 from bnconvert.rewrite import Alternatives, Rewrite
 from bnconvert.site import Site
@@ -47,7 +47,7 @@ class Policy:
         for pattern, rewrite in rules.items():
             if not isinstance(rewrite, Rewrite | Alternatives):
                 raise PolicyError(
-                    f"rule {pattern!r}: {rewrite!r} is no rewrite; use {_names()}, or a | b"
+                    f"rule {pattern!r}: {rewrite!r} is no rewrite; use {names()}, or a | b"
                 )
         self.rules = tuple(Rule(pattern, rewrite.choices) for pattern, rewrite in rules.items())
         #: Whether every pattern must match a norm; a bare rewrite may meet a model without any.
@@ -65,16 +65,17 @@ class Policy:
         if isinstance(policy, type) and issubclass(policy, Rewrite):
             raise PolicyError(f"{policy.__name__} is a class; use {policy.__name__}()")
         if not isinstance(policy, Rewrite | Alternatives):
-            raise PolicyError(f"{policy!r} is no policy; use {_names()}, or Policy({{pattern: …}})")
+            raise PolicyError(f"{policy!r} is no policy; use {names()}, or Policy({{pattern: …}})")
         bare = cls({"*": policy})
         bare.is_bare = True
         return bare
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "Policy":
-        """Read rules from text: `PATTERN=REWRITE`, or `REWRITE` alone for every norm.
+        """Read rules from text: `PATTERN=REWRITE`, `REWRITE` alone, or the path of a TOML file.
 
         A rewrite is written as in Python, `Group(8) | Keep()`, and is never evaluated as code.
+        Alone it means every norm. A file's rules stand in its own order; see `grammar`.
 
         Raises:
             PolicyError: the text is no rule, or names no known rewrite.
@@ -82,12 +83,16 @@ class Policy:
         rules: dict[str, Rewrite | Alternatives] = {}
         bare = True
         for text in texts:
+            if text.endswith(".toml"):
+                rules |= rules_in(Path(text))
+                bare = False
+                continue
             pattern, equals, source = text.partition("=")
             if not equals or "(" in pattern:  # the = of an argument, as in Frozen(affine="frozen")
                 pattern, source = "*", text
             else:
                 bare = False
-            rules[pattern.strip()] = _parse_rewrite(source.strip())
+            rules[pattern.strip()] = parse_rewrite(source.strip())
         policy = cls(rules)
         policy.is_bare = bare
         return policy
@@ -118,10 +123,6 @@ class Policy:
         return f"Policy({{{', '.join(rules)}}})"
 
 
-def _names() -> str:
-    return ", ".join(f"{norm.__name__}()" for norm in NORMS)
-
-
 def _hint(pattern: str, paths: Sequence[str]) -> str:
     if not paths:
         return f"rule {pattern!r}: the model has no batch norm; remove the rule"
@@ -132,30 +133,3 @@ def _hint(pattern: str, paths: Sequence[str]) -> str:
     near = difflib.get_close_matches(stem, sorted(prefixes), n=1, cutoff=0.5)
     remedy = f"did you mean '{near[0]}'?" if near else f"write paths like '{paths[0]}'"
     return f"rule {pattern!r}: matches none of {len(paths)} norms; {remedy}"
-
-
-def _parse_rewrite(source: str) -> Rewrite | Alternatives:
-    try:
-        tree = ast.parse(source, mode="eval").body
-    except SyntaxError as error:
-        raise PolicyError(f"{source!r} is no rewrite; write it as {_names()}, or a | b") from error
-    return _rewrite_of(tree, source)
-
-
-def _rewrite_of(tree: ast.expr, source: str) -> Rewrite | Alternatives:
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
-        return _rewrite_of(tree.left, source) | _rewrite_of(tree.right, source)
-    known = {norm.__name__: norm for norm in NORMS}
-    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
-        raise PolicyError(f"{source!r} is no rewrite; write it as {_names()}, or a | b")
-    name = tree.func.id
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}()?" if near else f"use {_names()}"
-        raise PolicyError(f"{name} is no known rewrite; {hint}")
-    try:
-        arguments = [ast.literal_eval(value) for value in tree.args]
-        keywords = {k.arg or "": ast.literal_eval(k.value) for k in tree.keywords}
-        return known[name](*arguments, **keywords)
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"{source!r}: {error}") from error

@@ -11,6 +11,7 @@ import bnconvert as bnc
 ERRORS = {
     "BnconvertError",
     "CaptureError",
+    "ConventionError",
     "ExportError",
     "FoldedTrainingError",
     "PolicyError",
@@ -18,7 +19,8 @@ ERRORS = {
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Report"}
+TYPES = {"Folded", "Plan", "Policy", "Prepared", "Report"}
+MODULES = {"conventions"}
 SIGNATURES = {
     "Keep": "() -> None",
     "Frozen": "(affine: Literal['frozen', 'trainable'] = 'frozen') -> None",
@@ -40,6 +42,8 @@ SIGNATURES = {
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",
+    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1)",
+    "accumulated_momentum": "(momentum, steps)",
     "inspect": "(model, example_inputs=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, dynamic_shapes=None, progress=None)",
@@ -55,7 +59,7 @@ def bare(function: object) -> str:
 
 
 def test_the_public_names_are_these() -> None:
-    assert set(dir(bnc)) == ERRORS | TYPES | set(SIGNATURES)
+    assert set(dir(bnc)) == ERRORS | TYPES | MODULES | set(SIGNATURES)
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS | TYPES | set(SIGNATURES)))
@@ -70,6 +74,10 @@ def test_a_signature_stays(name: str) -> None:
     value = getattr(bnc, name)
     shown = str(inspect.signature(value)) if inspect.isclass(value) else bare(value)
     assert shown == SIGNATURES[name]
+
+
+def test_a_public_module_is_there() -> None:
+    assert bnc.conventions.__name__ == "bnconvert.conventions"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli import convert, export, fold, inspect, verify
+from bnconvert.cli import convert, export, fold, inspect, prepare, verify
 
 app = typer.Typer(
     name="bnconvert",
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (inspect, convert, fold, export, verify):
+for command in (inspect, convert, prepare, fold, export, verify):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 
 

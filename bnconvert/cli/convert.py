@@ -5,19 +5,12 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, ReportPath, Weights
+from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights
 
 
 def command(
     model: Model,
-    policy: Annotated[
-        list[str],
-        typer.Option(
-            "--policy",
-            help="REWRITE for every norm, or PATTERN=REWRITE; once per rule, the first match "
-            "wins: --policy 'backbone.*=Frozen()' --policy 'head.*=Group(32) | Keep()'.",
-        ),
-    ],
+    policy: PolicyRules,
     weights: Weights = None,
     output: Annotated[
         Path | None,
@@ -27,7 +20,7 @@ def command(
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, save
+    from bnconvert.cli.output import progress, save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
 
@@ -39,23 +32,5 @@ def command(
     save(planned.report(), report)
     planned.require_legal()
     if output is not None:
-        _write(convert(loaded, rules, inplace=True), rules, output)
+        write_weights(convert(loaded, rules, inplace=True), rules, output)
         typer.echo(f"wrote {output}; load it into convert(model, {rules!r})")
-
-
-def _write(model: object, policy: object, path: Path) -> None:
-    from importlib.metadata import version
-
-    import torch
-    from torch import nn
-
-    assert isinstance(model, nn.Module)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        # Clones: safetensors refuses tensors that share memory, and tied weights do.
-        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        labels = {"bnconvert.policy": repr(policy), "bnconvert.version": version("bnconvert")}
-        save_file(state, path, metadata=labels)
-    else:
-        torch.save(model.state_dict(), path)

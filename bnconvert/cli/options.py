@@ -18,6 +18,14 @@ Weights = Annotated[
         "--weights", help="A state_dict: .safetensors, or .pt that loads with weights_only=True."
     ),
 ]
+PolicyRules = Annotated[
+    list[str],
+    typer.Option(
+        "--policy",
+        help="policy.toml, REWRITE for every norm, or PATTERN=REWRITE; once per rule, the first "
+        "match wins: --policy 'backbone.*=Frozen()' --policy 'head.*=Group(32) | Keep()'.",
+    ),
+]
 Input = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,12 +3,15 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from bnconvert.reporting.report import Report
 
 
@@ -39,3 +42,24 @@ def save(report: "Report", path: Path | None) -> None:
         report.to_html(path)
     else:
         report.to_json(path)
+
+
+def write_weights(model: "nn.Module", policy: object, path: Path) -> None:
+    """Write a converted model's state_dict, with the policy as a label where the format has any.
+
+    Args:
+        model: the converted model.
+        policy: what it was converted by; its repr is the label.
+        path: .safetensors, or anything else for torch's own format.
+    """
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        # Clones: safetensors refuses tensors that share memory, and tied weights do.
+        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        labels = {"bnconvert.policy": repr(policy), "bnconvert.version": version("bnconvert")}
+        save_file(state, path, metadata=labels)
+    else:
+        torch.save(model.state_dict(), path)

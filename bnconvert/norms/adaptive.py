@@ -33,7 +33,6 @@ class AdaptiveNorm(TrackingNorm):
     """
 
     own: ClassVar[tuple[str, ...]] = ("prior", "over")
-    mixes_samples_in_eval: ClassVar[bool] = True
 
     prior: float
     over: Literal["batch", "stream"]
@@ -42,6 +41,16 @@ class AdaptiveNorm(TrackingNorm):
     def is_batch_norm_in_eval(self) -> bool:
         """Only with an infinite prior."""
         return math.isinf(self.prior)
+
+    @property
+    def mixes_samples_in_eval(self) -> bool:
+        """Adaptation is to the batch."""
+        return not self.is_batch_norm_in_eval
+
+    @property
+    def remembers_in_eval(self) -> bool:
+        """Only over a stream."""
+        return self.over == "stream" and not self.is_batch_norm_in_eval
 
     def begin(self) -> None:
         """Create the stream's statistics: the source's."""

@@ -1,0 +1,48 @@
+"""`bnconvert prepare`: a model made ready for fine-tuning, as weights and a plan."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights
+
+
+def command(
+    model: Model,
+    policy: PolicyRules,
+    weights: Weights = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write the prepared state_dict: .safetensors or .pt."),
+    ] = None,
+    weight_decay: Annotated[
+        float, typer.Option(help="For every parameter but those of norms and biases.")
+    ] = 0.0,
+    accumulate: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan, and write nothing.")
+    ] = False,
+    report: ReportPath = None,
+) -> None:
+    """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
+    from bnconvert.cli.loading import load
+    from bnconvert.cli.output import progress, save, write_weights
+    from bnconvert.errors import PolicyError
+    from bnconvert.finetuning import prepare
+    from bnconvert.policy import Policy
+
+    if output is None and not dry_run:
+        raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
+    rules = Policy.parse(policy)
+    with progress("loading the model"):
+        loaded, _ = load(model, weights, None)
+        try:
+            prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)
+        except ValueError as error:
+            raise PolicyError(str(error)) from error
+    typer.echo(str(prepared))
+    save(prepared.plan.report(), report)
+    if output is not None and not dry_run:
+        write_weights(prepared.model, rules, output)
+        typer.echo(f"wrote {output}; load it into prepare(model, {rules!r}).model")

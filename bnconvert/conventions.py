@@ -1,0 +1,222 @@
+"""Other frameworks' batch norm tensors and hyperparameters, in torch's convention.
+
+| framework | names | momentum is the share of | defaults |
+|---|---|---|---|
+| torch | weight, bias, running_mean, running_var | the new value | 0.1, eps 1e-5 |
+| Keras, TensorFlow | gamma, beta, moving_mean, moving_variance | the old value | 0.99, 1e-3 |
+| MXNet | gamma, beta, moving_mean, moving_var; fix_gamma: gamma is 1 | the old value | 0.9, 1e-3 |
+| Caffe | sums of mean and variance, and scale_factor; a Scale layer | the old value | 0.999, 1e-5 |
+| Flax | scale, bias, mean, var | the old value | 0.99, 1e-5 |
+| Paddle | weight, bias, _mean, _variance | the old value | 0.9, 1e-5 |
+
+The variance is taken as it is, since eval divides by it, and another number would be another
+function. In training torch and Caffe keep the unbiased variance, Flax and others the biased one,
+and some kernels of one framework differ: `unbiased_variance` and `biased_variance` convert, by the
+number of values per channel.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from bnconvert.errors import ConventionError
+
+
+@dataclass(frozen=True, eq=False)
+class NormState:
+    """A batch norm in torch's convention.
+
+    Attributes:
+        tensors: weight, bias, running_mean and running_var, those that were given.
+        momentum: the share of the new value in an update.
+        eps: added to the variance.
+    """
+
+    tensors: dict[str, Tensor]
+    momentum: float
+    eps: float
+
+    def load_into(self, norm: _NormBase) -> None:
+        """Copy everything into a torch batch norm of the same channels.
+
+        Raises:
+            ConventionError: a tensor is missing, is too many, or has another shape.
+        """
+        state = norm.state_dict()
+        wanted = set(state) - {"num_batches_tracked"}
+        if wanted != set(self.tensors):
+            raise ConventionError(
+                f"the norm has {', '.join(sorted(wanted))} and the checkpoint "
+                f"{', '.join(sorted(self.tensors))}; give the norm the same affine"
+            )
+        for name, tensor in self.tensors.items():
+            if state[name].shape != tensor.shape:
+                raise ConventionError(
+                    f"{name} has {tensor.numel()} channels and the norm {state[name].numel()}; "
+                    "give the norm that it belongs to"
+                )
+        norm.load_state_dict({**state, **self.tensors})
+        norm.eps, norm.momentum = self.eps, self.momentum
+
+
+def keras(
+    tensors: Mapping[str, Any], *, momentum: float = 0.99, epsilon: float = 1e-3
+) -> NormState:
+    """Convert a Keras or TensorFlow batch norm: gamma, beta, moving_mean, moving_variance.
+
+    Args:
+        tensors: by name; gamma and beta may be missing (scale=False, center=False).
+        momentum: Keras', the share of the old value.
+        epsilon: added to the variance.
+
+    Raises:
+        ConventionError: a key is unknown or missing.
+    """
+    names = {
+        "gamma": "weight",
+        "beta": "bias",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    }
+    return NormState(_renamed(tensors, names), _new_share(momentum), epsilon)
+
+
+def mxnet(
+    tensors: Mapping[str, Any], *, fix_gamma: bool, momentum: float = 0.9, eps: float = 1e-3
+) -> NormState:
+    """Convert an MXNet batch norm: gamma, beta, and moving_ or running_ mean and var.
+
+    Args:
+        tensors: by name.
+        fix_gamma: the operator's setting, by default true in MXNet's symbols and false in Gluon:
+            gamma is then 1, whatever the checkpoint holds.
+        momentum: MXNet's, the share of the old value.
+        eps: added to the variance; Gluon's default is 1e-5.
+
+    Raises:
+        ConventionError: a key is unknown or missing.
+    """
+    names = {"gamma": "weight", "beta": "bias"}
+    prefix = "running" if "running_mean" in tensors else "moving"
+    names |= {f"{prefix}_mean": "running_mean", f"{prefix}_var": "running_var"}
+    state = _renamed(tensors, names)
+    if fix_gamma:
+        state["weight"] = torch.ones_like(state["running_mean"])
+    return NormState(state, _new_share(momentum), eps)
+
+
+def caffe(
+    tensors: Mapping[str, Any], *, moving_average_fraction: float = 0.999, eps: float = 1e-5
+) -> NormState:
+    """Convert Caffe's BatchNorm and Scale layers: mean, variance, scale_factor; weight, bias.
+
+    Caffe keeps sums; mean and variance are those divided by scale_factor (0 means no data, and
+    gives 0, as in Caffe).
+
+    Args:
+        tensors: BatchNorm's three blobs as mean, variance and scale_factor, and, where a Scale
+            layer follows, its blobs as weight and bias.
+        moving_average_fraction: Caffe's, the share of the old value.
+        eps: added to the variance.
+
+    Raises:
+        ConventionError: a key is unknown or missing.
+    """
+    names = {
+        "mean": "running_mean",
+        "variance": "running_var",
+        "scale_factor": "scale_factor",
+        "weight": "weight",
+        "bias": "bias",
+    }
+    state = _renamed(tensors, names, required=("mean", "variance", "scale_factor"))
+    factor = state.pop("scale_factor").double().reshape(())
+    share = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
+    for name in ("running_mean", "running_var"):
+        state[name] = (state[name].double() * share).to(state[name].dtype)
+    return NormState(state, _new_share(moving_average_fraction), eps)
+
+
+def flax(tensors: Mapping[str, Any], *, momentum: float = 0.99, epsilon: float = 1e-5) -> NormState:
+    """Convert a Flax batch norm: scale and bias of `params`, mean and var of `batch_stats`.
+
+    Args:
+        tensors: both collections of the layer, merged.
+        momentum: Flax's, the share of the old value.
+        epsilon: added to the variance.
+
+    Raises:
+        ConventionError: a key is unknown or missing.
+    """
+    names = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+    return NormState(_renamed(tensors, names), _new_share(momentum), epsilon)
+
+
+def paddle(
+    tensors: Mapping[str, Any], *, momentum: float = 0.9, epsilon: float = 1e-5
+) -> NormState:
+    """Convert a Paddle batch norm: weight, bias, _mean, _variance.
+
+    Args:
+        tensors: by name.
+        momentum: Paddle's, the share of the old value.
+        epsilon: added to the variance.
+
+    Raises:
+        ConventionError: a key is unknown or missing.
+    """
+    names = {
+        "weight": "weight",
+        "bias": "bias",
+        "_mean": "running_mean",
+        "_variance": "running_var",
+    }
+    return NormState(_renamed(tensors, names), _new_share(momentum), epsilon)
+
+
+def unbiased_variance(var: Tensor, count: int) -> Tensor:
+    """Return var * n / (n - 1) of a biased variance over n values per channel (N x H x W)."""
+    return (var.double() * (_count(count) / (count - 1))).to(var.dtype)
+
+
+def biased_variance(var: Tensor, count: int) -> Tensor:
+    """Return var * (n - 1) / n of an unbiased variance over n values per channel (N x H x W)."""
+    return (var.double() * ((_count(count) - 1) / count)).to(var.dtype)
+
+
+def _count(count: int) -> int:
+    if count < 2:
+        raise ConventionError(
+            f"a variance of {count} values per channel; give a count of 2 or more"
+        )
+    return count
+
+
+def _new_share(old_share: float) -> float:
+    if not 0 <= old_share <= 1:
+        raise ConventionError(f"momentum is {old_share}; give the share of the old value, 0 to 1")
+    return 1 - old_share
+
+
+def _renamed(
+    tensors: Mapping[str, Any], names: Mapping[str, str], required: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Return copies under torch's names; nothing may be left over or missing."""
+    required = required or [k for k, name in names.items() if name.startswith("running")]
+    unknown = [key for key in tensors if key not in names]
+    missing = [key for key in required if key not in tensors]
+    if unknown or missing:
+        said = [f"unknown: {', '.join(unknown)}"] if unknown else []
+        said += [f"missing: {', '.join(missing)}"] if missing else []
+        raise ConventionError(f"keys {'; '.join(said)}; the known ones are {', '.join(names)}")
+    return {names[key]: _tensor(value) for key, value in tensors.items()}
+
+
+def _tensor(value: Any) -> Tensor:
+    """Return a copy of a tensor, or of any framework's array that numpy reads."""
+    return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
