@@ -14,7 +14,7 @@ from bnconvert.aten import normalize_batch_norms
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
 from bnconvert.quiet import quiet
-from bnconvert.surgery import settle
+from bnconvert.surgery import settle, uncopied
 from bnconvert.tracing import first_line, require_eager
 
 
@@ -109,7 +109,7 @@ def _dynamic_batch(example: Example) -> Any:
 
 def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
     try:
-        twin = copy.deepcopy(model)
+        twin = copy.deepcopy(model, uncopied(model))
     except Exception as failure:
         raise CaptureError(
             f"{type(model).__name__}: cannot be copied ({first_line(failure)}); "

@@ -10,7 +10,7 @@ from bnconvert.normalization import Normalization
 from bnconvert.planning import Plan, decide
 from bnconvert.policy import Policy
 from bnconvert.rewrite import Alternatives, Rewrite
-from bnconvert.surgery import plain_edits, swap
+from bnconvert.surgery import plain_edits, swap, uncopied
 from bnconvert.tracing import require_eager
 
 
@@ -94,7 +94,7 @@ def _require_domain(model: nn.Module, domain: str) -> None:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, uncopied(model))
     except Exception as failure:
         raise UnsupportedModelError(
             f"the model cannot be copied ({failure}); use inplace=True"

@@ -14,6 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.kinds import Kind, kind_of, norms_in
 from bnconvert.site import FunctionalNorm, Site, Survey
+from bnconvert.surgery import uncopied
 
 _REASON_LENGTH = 160
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
@@ -115,7 +116,7 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
     try:
-        shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+        shared: dict[int, Any] = {id(p): p for p in model.parameters()} | uncopied(model)
         with torch.random.fork_rng(devices=[]):  # a forward may draw numbers while it is traced
             graph = tracer.trace(copy.deepcopy(model, shared))
     except Exception as failure:

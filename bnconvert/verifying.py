@@ -77,9 +77,9 @@ def _prove(model: nn.Module, example: Example, path: Path) -> Report:
     notes = [reference.note] if reference.note else []
     if mixing:
         notes.append(
-            f"batch-composition invariance is deliberately off: norms that adapt to the test batch "
-            f"({', '.join(mixing)}), and the file computes the mixture; for a fixed function recompute the "
-            "statistics on target data and revert the model"
+            "batch-composition invariance is deliberately off: norms that adapt to the test batch "
+            f"({', '.join(mixing)}), and the file computes the mixture; for a fixed function "
+            "recompute the statistics on target data and revert the model"
         )
     elif not rows:
         notes.append("no row was compared in other company: there is only one, or none comes out")

@@ -64,8 +64,8 @@ ROOMS = {
     "norms": (
         "__init__",
         "separate",
-        "separated",
         "virtual",
+        "separated",
         "adaptive",
         "renorm",
         "ghost",

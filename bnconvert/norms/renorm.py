@@ -67,7 +67,8 @@ class RenormNorm(TrackingNorm):
         r_max, d_max = self.limits()
         r = (var + self.eps).sqrt() / sigma
         d = (mean - self.running_mean.to(mean.dtype)) / sigma
-        return torch.minimum(torch.maximum(r, 1 / r_max), r_max), d.clamp(-d_max, d_max)
+        r = torch.minimum(torch.maximum(r, 1 / r_max), r_max)
+        return r.detach(), d.clamp(-d_max, d_max).detach()
 
     def limits(self) -> tuple[Tensor, Tensor]:
         """Return the limits of r and d at this step."""

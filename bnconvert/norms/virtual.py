@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.normalization import Normalization
+from bnconvert.norms.separated import SeparateNorm
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
@@ -101,14 +102,13 @@ class VirtualNorm(TrackingNorm):
     def enter(self, model: nn.Module) -> None:
         """Let the root run the reference before its forward, once for all norms."""
         hooks = [h for h in model._forward_pre_hooks.values() if isinstance(h, ReferencePass)]
-        if not any(hook.reference is self.reference for hook in hooks):
+        if not any(hook.is_for(self) for hook in hooks):
             model.register_forward_pre_hook(ReferencePass(self.reference), prepend=True)
 
     def leave(self, model: nn.Module) -> None:
         """Remove the root's hook with the last norm that needs it."""
-        used = {id(m.reference) for m in model.modules() if isinstance(m, VirtualNorm)}
         for key, hook in list(model._forward_pre_hooks.items()):
-            if isinstance(hook, ReferencePass) and id(hook.reference) not in used:
+            if isinstance(hook, ReferencePass) and not hook.norms_in(model):
                 del model._forward_pre_hooks[key]
 
     def extra_repr(self) -> str:
@@ -129,13 +129,17 @@ class ReferencePass:
         """Keep the reference."""
         self.reference = reference
 
+    def is_for(self, norm: VirtualNorm) -> bool:
+        """Tell whether the norm has this reference: the very tensors, also in a copy of both."""
+        return norm.reference[0] is self.reference[0]
+
+    def norms_in(self, model: nn.Module) -> list[VirtualNorm]:
+        """Return the norms that this reference is for."""
+        return [m for m in model.modules() if isinstance(m, VirtualNorm) and self.is_for(m)]
+
     def __call__(self, model: nn.Module, inputs: Any) -> None:
         """Run the reference through the model; every virtual norm records its moments."""
-        norms = [
-            module
-            for module in model.modules()
-            if isinstance(module, VirtualNorm) and module.reference is self.reference
-        ]
+        norms = self.norms_in(model)
         if not any(norm.training for norm in norms) or any(n.phase == "recording" for n in norms):
             return
         try:
@@ -145,9 +149,11 @@ class ReferencePass:
         finally:
             for norm in norms:
                 norm.phase = "ready"
+            self._reopen(model)
 
     def _run(self, model: nn.Module) -> None:
         forward: Callable[..., Any] = model.forward
+        self._reopen(model)
         device = next((p.device for p in model.parameters()), self.reference[0].device)
         reference = [tensor.to(device) for tensor in self.reference]
         if torch.compiler.is_compiling():  # a compiler draws its own random numbers
@@ -156,6 +162,12 @@ class ReferencePass:
             return
         with torch.no_grad(), torch.random.fork_rng(), update_statistics(model, False):
             forward(*reference)
+
+    def _reopen(self, model: nn.Module) -> None:
+        """Let norms by calls, elsewhere in the model, start anew: this was no forward of theirs."""
+        for norm in model.modules():
+            if isinstance(norm, SeparateNorm) and norm.by_call:
+                norm.position = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,8 @@ def transform(
     y = torch.empty_like(x)
     one, unused = torch.ones_like(center[0]), center.new_empty(0)
     for row, (first, end) in enumerate(bounds):
+        if not x[first:end].numel():
+            continue
         _aten.native_batch_norm.out(
             x[first:end],
             scale[row],
@@ -84,8 +86,11 @@ def backward(
         measured = (None, None, mean[row], None if invstd is None else invstd[row], True)
         moments = constant if invstd is None else measured
         inputs = gradient[first:end], x[first:end], scale[row]
-        dx, *row = _aten.native_batch_norm_backward(*inputs, *moments, 0.0, [True, True, True])
-        rows.append(row)
+        if inputs[1].numel():
+            dx, *sums = _aten.native_batch_norm_backward(*inputs, *moments, 0.0, [True, True, True])
+        else:  # of which the operator divides by the size
+            dx, *sums = inputs[1] * 0, *torch.zeros_like(scale[row]).expand(2, -1)
+        rows.append(sums)
         if whole is None:
             parts.append(dx)
         else:  # while it is still in the cache

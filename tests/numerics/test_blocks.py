@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from bnconvert.numerics.blocks import blocks
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 1], [2, 0, 0], [1]])
+def test_labels_that_lie_in_blocks_move_nothing(labels: list[int]) -> None:
+    found = blocks(torch.tensor(labels))
+    x = torch.randn(len(labels), 2)
+    assert found.order is None
+    assert found.gather(x) is x
+    assert found.scatter(x) is x
+    for label, (first, end) in zip(found.labels, found.bounds, strict=True):
+        assert set(labels[first:end]) == {label}
+
+
+def test_mixed_labels_are_gathered_and_put_back() -> None:
+    labels = torch.tensor([1, 0, 1, 2, 0, 1])
+    found = blocks(labels)
+    assert (found.labels, found.bounds) == ((0, 1, 2), ((0, 2), (2, 5), (5, 6)))
+    x = torch.arange(6.0).reshape(6, 1)
+    gathered = found.gather(x)
+    assert gathered.flatten().tolist() == [1, 4, 0, 2, 5, 3]
+    assert torch.equal(found.scatter(gathered), x)
+
+
+def test_gathering_keeps_channels_last() -> None:
+    x = torch.randn(3, 2, 4, 4).to(memory_format=torch.channels_last)
+    gathered = blocks(torch.tensor([1, 0, 1])).gather(x)
+    assert gathered.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_no_samples_make_no_blocks() -> None:
+    found = blocks(torch.zeros(0, dtype=torch.long))
+    assert (found.size, found.labels, found.bounds) == (0, (), ())
+
+
+def test_other_labels_have_another_fingerprint() -> None:
+    first, second = (blocks(torch.tensor(labels)) for labels in ([0, 1, 0], [0, 1, 1]))
+    assert first.fingerprint != second.fingerprint
+    assert first.fingerprint == blocks(torch.tensor([0, 1, 0])).fingerprint
