@@ -76,10 +76,10 @@ class TrackingNorm(Normalization):
 
     def by_whole_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize `x` by its own moments, as batch norm does, and track them in training."""
-        if not self.is_tracking() or not x.numel():
+        if self.running_mean is None or self.running_var is None or not x.numel():
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
-        assert self.running_mean is not None
-        assert self.running_var is not None
+        # Also where nothing is tracked: a checkpointed forward and its recomputation must save
+        # the same tensors, and only one of them may track.
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
         y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
         self.track(mean, var)
