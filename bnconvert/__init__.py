@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnconvert import conventions as conventions
+    from bnconvert.checkpointing import checkpoint_contexts as checkpoint_contexts
     from bnconvert.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.deployment import export as export, verify as verify
     from bnconvert.diagnosis import inspect as inspect
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from bnconvert.policy import Policy as Policy
     from bnconvert.reporting.report import Report as Report
     from bnconvert.switches import (
-        checkpoint_contexts as checkpoint_contexts,
         domain as domain,
         reset_stream as reset_stream,
         update_statistics as update_statistics,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bnconvert": ("conventions",),
+    "bnconvert.checkpointing": ("checkpoint_contexts",),
     "bnconvert.conversion": ("convert", "plan", "revert"),
     "bnconvert.deployment": ("export", "verify"),
     "bnconvert.diagnosis": ("inspect",),
@@ -80,7 +81,6 @@ _HOMES = {
     "bnconvert.policy": ("Policy",),
     "bnconvert.reporting.report": ("Report",),
     "bnconvert.switches": (
-        "checkpoint_contexts",
         "domain",
         "reset_stream",
         "update_statistics",

@@ -102,7 +102,7 @@ def mxnet(
         ConventionError: a key is unknown or missing.
     """
     names = {"gamma": "weight", "beta": "bias"}
-    prefix = "running" if "running_mean" in tensors else "moving"
+    prefix = "running" if any(key.startswith("running") for key in tensors) else "moving"
     names |= {f"{prefix}_mean": "running_mean", f"{prefix}_var": "running_var"}
     state = _renamed(tensors, names)
     if fix_gamma:

@@ -8,15 +8,18 @@ from torch import Tensor
 from torch.autograd import Function
 
 
+def is_recomputation() -> bool:
+    """Tell whether this forward runs in a backward pass."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
 def is_unguarded_recomputation() -> bool:
     """Tell whether this forward runs in a backward pass without anyone comparing what it saves.
 
     That is torch's reentrant checkpointing. The other kind, `use_reentrant=False`, compares the
     tensors that both forwards save; see `marked`.
     """
-    if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
-        return False
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is None
+    return is_recomputation() and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
 
 
 def marked(x: Tensor, key: int) -> Tensor:

@@ -5,8 +5,8 @@ norms and on plain torch batch norm, without converting; frozen norms are never 
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from bnconvert.normalization import Normalization
 from bnconvert.numerics.blocks import Blocks, blocks
 from bnconvert.scratch import switched
 from bnconvert.tracking import TrackingNorm
-
-#: The active domain, and the position among the calls, of each norm that has them.
-Memory = dict[nn.Module, tuple[Any, Any]]
 
 
 @contextmanager
@@ -97,25 +94,6 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
         yield
 
 
-def checkpoint_contexts(
-    model: nn.Module,
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Let a checkpointed part of `model` update its statistics once, and keep its domain.
-
-    `checkpoint(block, x, use_reentrant=False, context_fn=lambda: checkpoint_contexts(model))`,
-    or with `functools.partial`. The recomputation in the backward pass updates nothing, and
-    normalizes with the domain, and the position among a norm's calls, of the forward.
-
-    Args:
-        model: the whole model or the checkpointed part.
-
-    Returns:
-        The contexts of the forward and of its recomputation, as torch's `context_fn` does.
-    """
-    memory: Memory = {}
-    return _remembering(model, memory), _recalling(model, memory)
-
-
 def reset_stream(model: nn.Module) -> None:
     """Forget what `Adaptive(over="stream")` norms remember: the source statistics, bit for bit."""
     for module in model.modules():
@@ -137,45 +115,14 @@ def _set(norms: Sequence[Normalization], name: str, value: object) -> Iterator[N
             setattr(norm, name, old)
 
 
-@contextmanager
-def _remembering(model: nn.Module, memory: Memory) -> Iterator[None]:
-    for _, norm in _with_domains(model, by_call=None):
-        memory[norm] = _place(norm)
-    yield
-
-
-@contextmanager
-def _recalling(model: nn.Module, memory: Memory) -> Iterator[None]:
-    now = {
-        norm: (getattr(norm, "active", None), getattr(norm, "position", None)) for norm in memory
-    }
-    try:
-        _recall(memory)
-        with update_statistics(model, False):
-            yield
-    finally:
-        _recall(now)
-
-
-def _place(norm: nn.Module) -> tuple[Any, Any]:
-    return getattr(norm, "active", None), getattr(norm, "position", None)
-
-
-def _recall(memory: Memory) -> None:
-    for norm, (active, position) in memory.items():
-        vars(norm)["active"], vars(norm)["position"] = active, position
-
-
-def _with_domains(
-    model: nn.Module, by_call: bool | None = False
-) -> list[tuple[str, Normalization]]:
-    """Return the norms that have domains, by path; by_call None for both sorts."""
+def _with_domains(model: nn.Module) -> list[tuple[str, Normalization]]:
+    """Return the norms whose domain the user chooses, by path."""
     return [
         (path, module)
         for path, module in model.named_modules()
         if isinstance(module, Normalization)
         and module.domains
-        and by_call in (None, getattr(module, "by_call", False))
+        and not getattr(module, "by_call", False)
     ]
 
 

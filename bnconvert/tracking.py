@@ -5,7 +5,9 @@ goes (`by_batch`); modes, switches, the update rule and what happens to a broken
 """
 
 import math
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -114,6 +116,25 @@ class TrackingNorm(Normalization):
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
                 moved = (1 - share) * running + share * batch
                 running.copy_(torch.where(tracked, moved, running))
+
+    def remember(self) -> dict[str, Any]:
+        """Return, by attribute, what a recomputation of the coming forward must see again."""
+        return {}
+
+    def stop_remembering(self) -> None:
+        """End what `remember` began."""
+
+    @contextmanager
+    def recalling(self, remembered: Mapping[str, Any]) -> Iterator[None]:
+        """Put back for a while what `remember` returned."""
+        before = {name: getattr(self, name) for name in remembered}
+        try:
+            for name, value in remembered.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
 
     def refuse_one_value(self, x: Tensor) -> None:
         """Refuse what torch's batch norm refuses: one value per channel normalizes to zero.

@@ -14,6 +14,7 @@ FLOORS = (
     "__init__",
     "deployment",
     "finetuning",
+    "checkpointing",
     "diagnosis",
     "folding",
     "conversion",

@@ -8,6 +8,8 @@ norm, folds and exports. With (r_max, d_max) = (1, 0) training is batch norm too
 """
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.slices import slice_batch_norm, slice_moments, whole
+from bnconvert.recomputing import is_recomputation
 from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site
 from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
@@ -30,13 +33,17 @@ class RenormNorm(TrackingNorm):
         r_max: the limit of the correction of the scale.
         d_max: the limit of the correction of the shift.
         warmup_steps: over so many training steps the limits go from (1, 0) to (r_max, d_max).
+        record: while a checkpointed forward runs, the r and d of each call so far.
+        replay: while it is recomputed, those of its calls still to come.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps")
+    own: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
 
     r_max: float
     d_max: float
     warmup_steps: int
+    record: list[tuple[Tensor, Tensor]] | None = None
+    replay: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def begin(self) -> None:
         """Create the counter of training steps."""
@@ -51,13 +58,47 @@ class RenormNorm(TrackingNorm):
             return self.by_whole_batch(x, weight, bias)
         self.refuse_one_value(x)
         mean, var = slice_moments(x.detach(), whole(x))
-        r, d = self.correction(mean, var)
+        r, d = self._recalled() or self.correction(mean, var)
+        if self.record is not None:
+            self.record.append((r, d))
         r, d = (r, d) if weight is None else (r * weight, d * weight)
         y = slice_batch_norm(x, r, d if bias is None else d + bias, (mean, var), self.eps, whole(x))
         self.track(mean[0], unbiased(var[0], x.shape[0] * values_per_sample(x)))
         if self.is_tracking():
             self.extras().get_buffer("steps").add_(1)
         return y
+
+    def _recalled(self) -> tuple[Tensor, Tensor] | None:
+        """Return the forward's r and d in its recomputation: the statistics have moved since.
+
+        Raises:
+            RuntimeError: they are not known.
+        """
+        if self.replay is not None:
+            return next(self.replay)
+        if is_recomputation():
+            raise RuntimeError(
+                "a checkpointed batch renormalization is recomputed after its running statistics "
+                "were updated, and its gradient would be another function's; use checkpoint(..., "
+                "use_reentrant=False, context_fn=lambda: bnconvert.checkpoint_contexts(model))"
+            )
+        return None
+
+    def remember(self) -> dict[str, Any]:
+        """Record r and d of each call, and return them."""
+        self.record = []
+        return {**super().remember(), "replay": self.record}
+
+    def stop_remembering(self) -> None:
+        """End the record."""
+        super().stop_remembering()
+        self.record = None
+
+    @contextmanager
+    def recalling(self, remembered: Mapping[str, Any]) -> Iterator[None]:
+        """Replay the record from its start."""
+        with super().recalling({**remembered, "replay": iter(remembered["replay"])}):
+            yield
 
     def correction(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """Return r and d, without gradient, for the batch's mean and biased variance."""

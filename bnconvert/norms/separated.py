@@ -109,8 +109,9 @@ class SeparateNorm(TrackingNorm):
         if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():
             raise RuntimeError(
                 "a checkpointed forward is recomputed and its domain is unknown; use "
-                "checkpoint(..., use_reentrant=False, context_fn=bnconvert.checkpoint_contexts("
-                "model)), or call backward() inside `with bnconvert.domain(model, ...)`"
+                "checkpoint(..., use_reentrant=False, context_fn=lambda: bnconvert."
+                "checkpoint_contexts(model)), or call backward() inside `with bnconvert.domain("
+                "model, ...)`"
             )
 
     def _next_call(self) -> int:
@@ -118,7 +119,7 @@ class SeparateNorm(TrackingNorm):
             raise RuntimeError(
                 "a norm with statistics per call was called outside of the converted model's "
                 "forward, where its calls are not counted; call that model, and checkpoint with "
-                "use_reentrant=False, context_fn=bnconvert.checkpoint_contexts(model)"
+                "use_reentrant=False, context_fn=lambda: bnconvert.checkpoint_contexts(model)"
             )
         index, self.position = self.position, self.position + 1
         if index >= len(self.domains):
@@ -127,6 +128,10 @@ class SeparateNorm(TrackingNorm):
                 "one forward; convert the model as it is now"
             )
         return index
+
+    def remember(self) -> dict[str, Any]:
+        """Return the active domain and the position among the calls."""
+        return {**super().remember(), "active": self.active, "position": self.position}
 
     def enter(self, model: nn.Module) -> None:
         """Count the calls of each forward of the root, if the calls are the domains."""

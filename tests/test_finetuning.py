@@ -1,0 +1,155 @@
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import bnconvert as bnc
+from tests.zoo import IMAGE, Net, build, trained
+
+
+class DigitsNet(nn.Module):
+    """Two blocks and a classifier for 8 x 8 digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Linear(72, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x).flatten(1))
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    data = pytest.importorskip("sklearn.datasets").load_digits()
+    images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16
+    return images, torch.tensor(data.target)
+
+
+def test_20_steps_of_adamw_move_everything_but_what_is_frozen() -> None:
+    torch.manual_seed(0)
+    policy = bnc.Policy({"backbone.*": bnc.Frozen(), "head.*": bnc.Ghost(8)})
+    prepared = bnc.prepare(trained(DigitsNet()), policy, weight_decay=0.1)
+    model = prepared.model.train()
+    images, labels = digits()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.AdamW(prepared.parameter_groups, lr=1e-2)
+    for step in range(20):
+        rows = slice(16 * step, 16 * step + 16)
+        optimizer.zero_grad()
+        F.cross_entropy(model(images[rows]), labels[rows]).backward()
+        optimizer.step()
+    after = model.state_dict()
+    frozen = [name for name in after if name.startswith(("backbone.1.", "backbone.4."))]
+    assert len(frozen) == 10
+    for name, tensor in after.items():
+        assert torch.equal(tensor, before[name]) == (name in frozen), name
+
+
+def test_every_trainable_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
+    model = nn.ModuleDict(
+        {
+            "net": trained(Net()),
+            "layer": nn.LayerNorm(4),
+            "attention": nn.MultiheadAttention(4, 2),
+            "unused": nn.Linear(3, 3).requires_grad_(False),
+        }
+    )
+    model["tied"] = nn.Linear(1, 1)
+    model["tied"].weight = model["net"].head.weight
+    prepared = bnc.prepare(model, bnc.Frozen(affine="trainable"), weight_decay=0.05)
+    decayed, others = prepared.parameter_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
+    names = {id(p): name for name, p in prepared.model.named_parameters()}
+    assert [names[id(p)] for p in decayed["params"]] == [
+        "net.conv.weight",
+        "net.head.weight",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+    ]
+    seen = [id(p) for group in prepared.parameter_groups for p in group["params"]]
+    trainable = [id(p) for p in prepared.model.parameters() if p.requires_grad]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == set(trainable)
+
+
+def test_nothing_trainable_of_a_kind_makes_no_empty_group() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4))
+    groups = bnc.prepare(model, bnc.Frozen()).parameter_groups
+    assert [len(group["params"]) for group in groups] == [1]
+
+
+def test_the_model_itself_is_not_changed() -> None:
+    model = trained(Net())
+    prepared = bnc.prepare(model, bnc.Frozen(), accumulate=4)
+    assert type(model.norm) is nn.BatchNorm2d
+    assert model.norm.momentum == 0.1
+    assert prepared.model is not model
+    assert prepared.plan.decisions[0].outcome == "Frozen(affine='frozen')"
+
+
+@pytest.mark.parametrize(
+    ("momentum", "steps"), [*itertools.product([0.1, 0.01, 1.0, 0.0], [1, 2, 8])]
+)
+def test_so_many_updates_move_as_far_as_one(momentum: float, steps: int) -> None:
+    share = bnc.accumulated_momentum(momentum, steps)
+    value = 0.0
+    for _ in range(steps):
+        value = (1 - share) * value + share * 1.0
+    assert math.isclose(value, momentum, rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_the_running_statistics_move_per_step_as_without_accumulation() -> None:
+    x = torch.randn(32, 3, 4, 4).double() * 2 + 3
+    plain = nn.BatchNorm2d(3).double().train()
+    plain(x)
+    prepared = bnc.prepare(nn.BatchNorm2d(3).double(), bnc.Keep(), accumulate=4)
+    norm = prepared.model.train()
+    for _ in range(4):
+        norm(x)
+    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    torch.testing.assert_close(norm.running_var, plain.running_var)
+    assert any("the batch that normalizes stays the micro-batch" in n for n in prepared.notes)
+
+
+def test_accumulation_leaves_frozen_and_cumulative_norms_and_says_so() -> None:
+    model, _ = build("cumulative_momentum")
+    prepared = bnc.prepare(model, bnc.Ghost(2), accumulate=2)
+    assert prepared.model.norm.momentum is None
+    assert "norm: momentum=None averages all micro-batches, left as it is" in prepared.notes
+    frozen = bnc.prepare(trained(Net()), bnc.Frozen(), accumulate=2)
+    assert frozen.model.norm.momentum == 0.1
+    domains = bnc.prepare(trained(Net()), bnc.Separate(), accumulate=2)
+    momenta = {m.momentum for m in domains.model.modules() if hasattr(m, "momentum")}
+    assert momenta == {bnc.accumulated_momentum(0.1, 2)}
+
+
+def test_a_folded_model_is_refused_with_the_reason() -> None:
+    folded = bnc.fold(trained(Net()), IMAGE)
+    for model in (folded, folded.module, nn.Sequential(folded.module)):
+        with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded model"):
+            bnc.prepare(model, bnc.Frozen())  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight_decay is -1; use 0 or more"):
+        bnc.prepare(Net(), bnc.Frozen(), weight_decay=-1)
+    with pytest.raises(ValueError, match="accumulate is 0; use the number of micro-batches"):
+        bnc.prepare(Net(), bnc.Frozen(), accumulate=0)
+    with pytest.raises(ValueError, match="momentum is 9; use torch's convention"):
+        bnc.accumulated_momentum(9, 2)
+    with pytest.raises(bnc.RefusedError):
+        bnc.prepare(Net(), bnc.Group(3))
+
+
+def test_it_prints_the_plan_the_groups_and_the_notes() -> None:
+    text = str(bnc.prepare(trained(Net()), bnc.Ghost(4), weight_decay=0.1, accumulate=2))
+    assert "Ghost(size=4)" in text
+    assert "2 parameters (248 numbers) with weight decay 0.1" in text
+    assert "3 parameters (20 numbers) with weight decay 0.0" in text
+    assert "momentum is set for 2 micro-batches" in text
