@@ -112,6 +112,53 @@ def test_convert_prints_the_plan_and_writes_weights_that_load(run: Run, factory:
     converted.load_state_dict(torch.load("c.pt", weights_only=True))
 
 
+POLICY = """
+"norm" = [{norm = "group", groups = 3}, {norm = "frozen"}]
+"*" = {norm = "keep"}
+"""
+
+
+def test_prepare_reads_a_policy_file_and_writes_weights_that_load(run: Run, factory: str) -> None:
+    Path("policy.toml").write_text(POLICY)
+    arguments = ["prepare", f"{factory}:plain", "--policy", "policy.toml", "--weight-decay", "0.1"]
+    result = run(*arguments, "-o", "prepared.safetensors", "--report", "plan.json")
+    assert result.code == 0
+    assert "1 norms: 1 Frozen(affine='frozen')" in result.out
+    assert "2 parameters (248 numbers) with weight decay 0.1" in result.out
+    assert "wrote prepared.safetensors" in result.out
+    policy = bnc.Policy.parse(["policy.toml"])
+    prepared = bnc.prepare(Net(), policy).model
+    prepared.load_state_dict(load_file("prepared.safetensors"))
+    assert torch.equal(prepared.norm.running_var, build("plain")[0].norm.running_var)
+    assert json.loads(Path("plan.json").read_text())["norms"][0]["outcome"].startswith("Frozen")
+
+
+def test_prepare_without_writing_shows_the_plan_and_the_momentum(run: Run, factory: str) -> None:
+    arguments = ["prepare", f"{factory}:plain", "--policy", "Ghost(2)", "--accumulate", "4"]
+    result = run(*arguments, "--dry-run", "-o", "never.safetensors")
+    assert result.code == 0
+    assert "momentum is set for 4 micro-batches per optimizer step" in result.out
+    assert not Path("never.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing to do: give -o prepared.safetensors, or --dry-run"),
+        (["--dry-run", "--accumulate", "0"], "accumulate is 0; use the number of micro-batches"),
+        (["--dry-run", "--policy", "none.toml"], "none.toml: cannot be read"),
+        (["--dry-run", "--policy", "norm=Group(3)"], "8 channels do not divide into 3 groups"),
+    ],
+)
+def test_what_prepare_cannot_do_is_a_sentence_and_exit_code_2(
+    run: Run, factory: str, options: list[str], said: str
+) -> None:
+    rest = [] if "--policy" in options else ["--policy", "Ghost(2)"]
+    result = run("prepare", f"{factory}:plain", *options, *rest)
+    assert result.code == 2
+    assert said in result.err
+
+
 @pytest.mark.parametrize(
     ("rule", "hint"),
     [
