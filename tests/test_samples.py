@@ -63,3 +63,50 @@ def test_the_main_job_ends_with_a_verified_file_that_sees_a_daisy(
         "report.html",
         "predictions.png",
     }
+
+
+@pytest.mark.slow
+def test_two_domains_need_statistics_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlxtend")
+    two_domains = sample("two_domains")
+    assert two_domains.main(["--output", str(tmp_path)]) == 0
+    rows = {
+        line[2:42].strip(): [float(number) for number in line[42:].split()]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("  ")
+    }
+    assert list(rows) == [
+        "shared",
+        "shared, eval by the batch",
+        "separate",
+        "separate, affine too",
+        "separate, mixed batches",
+        "one range, shared",
+        "one range, separate",
+    ]
+    assert rows["shared"][0] > 30  # the digits, under an average of both domains
+    for way in list(rows)[1:5]:
+        assert max(rows[way]) < 12, way
+    assert (tmp_path / "two_domains.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+def test_fine_tuning_with_two_images_prints_what_happens(
+    lite0: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetuning = sample("finetune_small_batch")
+    assert finetuning.main(["--output", str(tmp_path)]) == 0
+    rows = {
+        line[:12].strip(): [float(number) for number in line[12:].rstrip("% ").split()]
+        for line in capsys.readouterr().out.splitlines()
+        if line.endswith("%") and not line.startswith("losses")
+    }
+    assert list(rows) == ["batch norm", "frozen", "group norm", "renorm"]
+    training, seen, _, right = zip(*rows.values(), strict=True)
+    assert seen[1] < 0.5  # frozen norms learn the crops
+    assert training[1] < training[0]  # which the noise of two images hinders
+    assert seen[3] < seen[0]
+    assert all(0 <= share <= 100 for share in right)
+    assert (tmp_path / "finetune_small_batch.png").stat().st_size > 20_000
