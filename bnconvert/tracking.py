@@ -103,19 +103,17 @@ class TrackingNorm(Normalization):
         assert self.running_mean is not None
         assert self.running_var is not None
         with torch.no_grad():
-            finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
-            seen = torch.ones_like(finite) if seen is None else seen
+            finite = torch.stack((mean, var)).isfinite().all()
+            tracked = finite if seen is None else finite & seen
             if self.skipped is not None:
-                self.skipped.add_(seen & ~finite)
-            tracked = seen & finite
+                self.skipped.add_(~finite if seen is None else seen & ~finite)
             share: float | Tensor = self.momentum if self.momentum is not None else 0.0
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(tracked)
                 if self.momentum is None:
-                    share = 1 / self.num_batches_tracked.clamp(min=1).to(mean.dtype)
+                    share = 1 / self.num_batches_tracked.clamp(min=1).to(self.running_mean.dtype)
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-                moved = (1 - share) * running + share * batch
-                running.copy_(torch.where(tracked, moved, running))
+                running.lerp_(torch.where(tracked, batch.to(running.dtype), running), share)
 
     def remember(self) -> dict[str, Any]:
         """Return, by attribute, what a recomputation of the coming forward must see again."""

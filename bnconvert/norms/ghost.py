@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.kernels import Bounds
-from bnconvert.numerics.slices import slice_batch_norm, slice_moments
+from bnconvert.numerics.slices import slice_batch_norm
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
 from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
@@ -39,17 +39,25 @@ class GhostNorm(TrackingNorm):
         bounds = ghost_bounds(x.shape[0], self.size, values_per_sample(x))
         if len(bounds) == 1:
             return self.by_whole_batch(x, weight, bias)
-        mean, var = slice_moments(x.detach(), bounds)
-        samples = torch.tensor([end - first for first, end in bounds], device=x.device).unsqueeze(1)
-        share = samples / x.shape[0]
-        spread = unbiased(var, samples * values_per_sample(x))
-        self.track((share * mean).sum(0), (share * spread).sum(0))
         rows = [None if a is None else a.expand(len(bounds), -1) for a in (weight, bias)]
-        return slice_batch_norm(x, rows[0], rows[1], (mean, var), self.eps, bounds)
+        y, mean, var = slice_batch_norm(x, rows[0], rows[1], self.eps, bounds)
+        if self.is_tracking():
+            self.track(*_average(mean, var, [end - first for first, end in bounds], x))
+        return y
 
     def extra_repr(self) -> str:
         """Return the size beside the hyperparameters."""
         return f"size={self.size}, {super().extra_repr()}"
+
+
+def _average(mean: Tensor, var: Tensor, samples: list[int], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the groups' mean and unbiased variance, averaged by their samples."""
+    values = values_per_sample(x)
+    if len(set(samples)) == 1:
+        return mean.mean(0), unbiased(var.mean(0), samples[0] * values)
+    share = torch.tensor([[n / x.shape[0]] for n in samples], dtype=mean.dtype, device=x.device)
+    lost = torch.tensor([[n * values / (n * values - 1)] for n in samples]).to(share)
+    return (share * mean).sum(0), (share * lost * var).sum(0)
 
 
 def ghost_bounds(samples: int, size: int, values: int) -> Bounds:

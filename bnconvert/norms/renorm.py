@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.normalization import Normalization
-from bnconvert.numerics.slices import slice_batch_norm, slice_moments, whole
+from bnconvert.numerics.slices import batch_norm_by, slice_moments, whole
 from bnconvert.recomputing import is_recomputation
 from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site
@@ -62,10 +62,10 @@ class RenormNorm(TrackingNorm):
         if self.record is not None:
             self.record.append((r, d))
         r, d = (r, d) if weight is None else (r * weight, d * weight)
-        y = slice_batch_norm(x, r, d if bias is None else d + bias, (mean, var), self.eps, whole(x))
+        y = batch_norm_by(x, r, d if bias is None else d + bias, (mean, var), self.eps, whole(x))
         self.track(mean[0], unbiased(var[0], x.shape[0] * values_per_sample(x)))
         if self.is_tracking():
-            self.extras().get_buffer("steps").add_(1)
+            self.steps.add_(1)
         return y
 
     def _recalled(self) -> tuple[Tensor, Tensor] | None:
@@ -106,20 +106,23 @@ class RenormNorm(TrackingNorm):
         assert self.running_var is not None
         sigma = (self.running_var.to(var.dtype) + self.eps).sqrt()
         r_max, d_max = self.limits()
-        r = (var + self.eps).sqrt() / sigma
-        d = (mean - self.running_mean.to(mean.dtype)) / sigma
-        r = torch.minimum(torch.maximum(r, 1 / r_max), r_max)
-        return r.detach(), d.clamp(-d_max, d_max).detach()
+        r = ((var + self.eps).sqrt() / sigma).clamp(1 / r_max, r_max)
+        d = ((mean - self.running_mean.to(mean.dtype)) / sigma).clamp(-d_max, d_max)
+        return r.detach(), d.detach()
 
-    def limits(self) -> tuple[Tensor, Tensor]:
-        """Return the limits of r and d at this step."""
-        steps = self.extras().get_buffer("steps")
-        r_max = torch.tensor(float(self.r_max), device=steps.device)
-        d_max = torch.tensor(float(self.d_max), device=steps.device)
+    def limits(self) -> tuple[Any, Any]:
+        """Return the limits of r and d at this step: numbers, or tensors while they grow."""
         if not self.warmup_steps:
-            return r_max, d_max
-        grown = (steps / self.warmup_steps).clamp(max=1)
-        return 1 + (r_max - 1) * grown, d_max * grown
+            return self.r_max, self.d_max
+        grown = (self.steps / self.warmup_steps).clamp(max=1)
+        return 1 + (self.r_max - 1) * grown, self.d_max * grown
+
+    @property
+    def steps(self) -> Tensor:
+        """The counter of training steps."""
+        steps = self.extras()._buffers["steps"]
+        assert steps is not None
+        return steps
 
     def extra_repr(self) -> str:
         """Return the limits beside the hyperparameters."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.numerics.blocks import Blocks
-from bnconvert.numerics.slices import slice_affine, slice_batch_norm, slice_moments
+from bnconvert.numerics.slices import slice_affine, slice_batch_norm
 from bnconvert.recomputing import is_unguarded_recomputation, marked
 from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
 
@@ -99,11 +99,11 @@ class SeparateNorm(TrackingNorm):
             return slice_affine(x, mean, scale, bias, blocks.bounds)
         for first, end in blocks.bounds:
             self.refuse_one_value(x[first:end])
-        mean, var = slice_moments(x.detach(), blocks.bounds)
+        y, mean, var = slice_batch_norm(x, weight, bias, self.eps, blocks.bounds)
         for row, (first, end) in enumerate(blocks.bounds):
             count = (end - first) * values_per_sample(x)
             members[row].track(mean[row], unbiased(var[row], count))
-        return slice_batch_norm(x, weight, bias, (mean, var), self.eps, blocks.bounds)
+        return y
 
     def _refuse_unknown_recomputation(self) -> None:
         if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():

@@ -1,10 +1,13 @@
 """A mixed batch as blocks: where the samples of each domain lie, found out once per batch."""
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from bnconvert.numerics.kernels import Bounds
 
@@ -32,11 +35,11 @@ class Blocks:
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the samples of `x` block by block."""
-        return x if self.order is None else _selected(x, self.order)
+        return x if self.order is None else _permute(x, self.order, self.inverse)
 
     def scatter(self, x: Tensor) -> Tensor:
         """Return gathered samples in their own order."""
-        return x if self.inverse is None else _selected(x, self.inverse)
+        return x if self.inverse is None else _permute(x, self.inverse, self.order)
 
 
 def blocks(labels: Tensor) -> Blocks:
@@ -57,9 +60,32 @@ def blocks(labels: Tensor) -> Blocks:
     return Blocks(len(labels), tuple(runs.tolist()), bounds, order, inverse, fingerprint)
 
 
+class _Permuted(Function):
+    """The samples in another order; the gradient comes back in the first one."""
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        return _selected(x, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1], inputs[2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        order, inverse = ctx.saved_tensors
+        return _permute(gradient, inverse, order), None, None
+
+
+_permute: Callable[..., Tensor] = _Permuted.apply
+
+
 def _selected(x: Tensor, index: Tensor) -> Tensor:
-    """Select samples and keep the memory format, which index_select does not."""
-    selected = x.index_select(0, index)
-    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return selected.contiguous(memory_format=torch.channels_last)
-    return selected
+    """Select samples as rows of memory: index_select loses the memory format, and its speed."""
+    axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
+    laid = x.permute(0, *axes)
+    if not laid.is_contiguous():
+        return x.index_select(0, index)
+    rows = laid.reshape(laid.shape[0], -1).index_select(0, index)
+    back = [0, *(axes.index(axis) + 1 for axis in range(1, x.dim()))]
+    return rows.reshape(len(index), *laid.shape[1:]).permute(back)

@@ -31,6 +31,9 @@ def dense(x: Tensor) -> Tensor:
 
 def measure(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance of each slice, shape (slices, C); 0 for an empty slice."""
+    if len(bounds) == 1:
+        mean, var = _measure_one(x)
+        return mean.unsqueeze(0), var.unsqueeze(0)
     measured = [_measure_one(x[first:end]) for first, end in bounds]
     means, variances = zip(*measured, strict=True)
     return torch.stack(means), torch.stack(variances)
@@ -59,6 +62,47 @@ def transform(
             save_invstd=unused,
         )
     return y
+
+
+def batch_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, bounds: Bounds
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return batch norm of each slice by its own moments; and mean, biased variance and invstd.
+
+    Measuring and normalizing in one call reads each slice while it is in the cache.
+    """
+    if not all(_adds_in_double(x[first:end]) for first, end in bounds):
+        mean, var = measure(x, bounds)
+        invstd = (var + eps).rsqrt()
+        return transform(x, mean, weight * invstd, bias, bounds), mean, var, invstd
+    y = torch.empty_like(x)
+    found = weight.new_zeros(4, *weight.shape)
+    mean, spread, again, invstd = found.unbind()
+    positions = x[0, 0].numel() if len(x) else 0
+    for row, (first, end) in enumerate(bounds):
+        if not x[first:end].numel():
+            continue
+        _aten.native_batch_norm.out(
+            x[first:end],
+            weight[row],
+            bias[row],
+            mean[row],
+            spread[row],
+            True,
+            1.0,
+            eps,
+            out=y[first:end],
+            save_mean=again[row],
+            save_invstd=invstd[row],
+        )
+        count = (end - first) * positions
+        spread[row] *= (count - 1) / count  # the running variance that it keeps is unbiased
+    return y, mean, spread, invstd
+
+
+def _adds_in_double(x: Tensor) -> bool:
+    """Tell whether torch's own sums are exact enough: in double, or over few rows."""
+    return (x.dim() > 2 and x.is_contiguous()) or x.numel() <= _ROWS * x.shape[1]
 
 
 def backward(
@@ -97,6 +141,8 @@ def backward(
             whole[first:end] = dx
     if whole is None:
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(rows) == 1:
+        return whole, rows[0][0].unsqueeze(0), rows[0][1].unsqueeze(0)
     dscale, dshift = zip(*rows, strict=True)
     return whole, torch.stack(dscale), torch.stack(dshift)
 
@@ -105,12 +151,9 @@ def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:
     if not x.numel():
         nothing = x.new_zeros(x.shape[1], dtype=statistics_dtype(x))
         return nothing, nothing
-    if x.dim() > 2 and x.is_contiguous():
+    if _adds_in_double(x):
         return _updated(x)
-    rows = x.movedim(1, -1).reshape(-1, x.shape[1])
-    chunks = torch.split(rows, _ROWS)
-    if len(chunks) == 1:
-        return _updated(rows)
+    chunks = torch.split(x.movedim(1, -1).reshape(-1, x.shape[1]), _ROWS)
     means, variances = (torch.stack(s).double() for s in zip(*map(_updated, chunks), strict=True))
     counts = torch.tensor([[float(len(chunk))] for chunk in chunks], dtype=torch.float64)
     share = counts / counts.sum()

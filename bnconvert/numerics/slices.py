@@ -68,6 +68,31 @@ def slice_affine(
 
 
 def slice_batch_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, bounds: Bounds
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return batch norm of each slice by its own moments, and mean and biased variance.
+
+    y = weight * (x - mean) / sqrt(var + eps) + bias; the gradient goes through the moments too,
+    but those that are returned, of shape (slices, C), have none.
+
+    Args:
+        x: shape (N, C, ...).
+        weight: shape (slices, C), or None for 1.
+        bias: shape (slices, C), or None for 0.
+        eps: added to the variance.
+        bounds: first and end of each slice of the batch axis; none may have a single value.
+    """
+    if not _has_kernels(x):
+        moments = slice_moments(x.detach(), bounds)
+        return batch_norm_by(x, weight, bias, moments, eps, bounds), *moments
+    dtype, shape = statistics_dtype(x), (len(bounds), x.shape[1])
+    weight = x.new_ones(shape, dtype=dtype) if weight is None else weight.to(dtype)
+    bias = x.new_zeros(shape, dtype=dtype) if bias is None else bias.to(dtype)
+    y, mean, var, _ = _measure_and_normalize(kernels.dense(x), weight, bias, eps, bounds)
+    return y, mean, var
+
+
+def batch_norm_by(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
@@ -75,19 +100,17 @@ def slice_batch_norm(
     eps: float,
     bounds: Bounds,
 ) -> Tensor:
-    """Return batch norm of each slice by its own mean and biased variance.
-
-    y = weight * (x - mean) / sqrt(var + eps) + bias; the gradient goes through the moments too.
+    """Return what `slice_batch_norm` does, where the moments are known already.
 
     Args:
         x: shape (N, C, ...).
-        weight: shape (slices, C), or None for 1.
+        weight: shape (slices, C), or None for 1; it may depend on the moments.
         bias: shape (slices, C), or None for 0.
         moments: what `slice_moments` measured on the same `x`, without its gradient.
         eps: added to the variance.
         bounds: first and end of each slice of the batch axis.
     """
-    mean, var = (value.detach() for value in moments)
+    mean, var = moments
     weight = torch.ones_like(mean) if weight is None else weight.to(mean.dtype)
     bias = torch.zeros_like(mean) if bias is None else bias.to(mean.dtype)
     if _has_kernels(x):
@@ -201,10 +224,32 @@ class _BatchNorm(Function):
         return *gradients, None, None, None
 
 
+class _MeasuredBatchNorm(Function):
+    @staticmethod
+    def forward(
+        x: Tensor, weight: Tensor, bias: Tensor, eps: float, bounds: Bounds
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return kernels.batch_norm(x, weight, bias, eps, bounds)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, weight, _, _, ctx.bounds = inputs
+        _, mean, var, invstd = output
+        ctx.save_for_backward(x, weight, mean, invstd)
+        ctx.mark_non_differentiable(mean, var, invstd)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, invstd = ctx.saved_tensors
+        gradients = kernels.backward(gradient, x, weight, mean, invstd, ctx.bounds)
+        return *gradients, None, None
+
+
 _fix: Callable[..., Any] = _Fixed.apply
 _measure: Callable[..., Any] = _Moments.apply
 _transform: Callable[..., Any] = _Affine.apply
 _normalize: Callable[..., Any] = _BatchNorm.apply
+_measure_and_normalize: Callable[..., Any] = _MeasuredBatchNorm.apply
 
 
 def _has_kernels(x: Tensor) -> bool:

@@ -31,6 +31,17 @@ def test_gathering_keeps_channels_last() -> None:
     assert gathered.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 4), (3, 2, 4, 5), (3, 2, 4, 5, 6)])
+def test_gathering_has_first_and_second_gradients(shape: tuple[int, ...]) -> None:
+    found = blocks(torch.tensor([1, 0, 1]))
+    x = torch.randn(shape, dtype=torch.float64)
+    for laid in (x, x.transpose(1, -1).contiguous().transpose(1, -1), x[:, ::2]):
+        leaf = laid.detach().requires_grad_()
+        assert torch.equal(found.gather(leaf), leaf[torch.tensor([1, 0, 2])])
+        assert torch.autograd.gradcheck(found.gather, leaf)
+        assert torch.autograd.gradgradcheck(lambda x: found.scatter(x.square()), leaf)
+
+
 def test_no_samples_make_no_blocks() -> None:
     found = blocks(torch.zeros(0, dtype=torch.long))
     assert (found.size, found.labels, found.bounds) == (0, (), ())

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from bnconvert.numerics import slices
 from bnconvert.numerics.slices import (
+    batch_norm_by,
     fixed_affine,
     slice_affine,
     slice_batch_norm,
@@ -57,9 +58,14 @@ def test_the_affine_map_has_first_and_second_gradients(way: str, shape: tuple[in
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_batch_norm_has_first_and_second_gradients(way: str, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("moments", [True, False])
+def test_batch_norm_has_first_and_second_gradients(
+    way: str, shape: tuple[int, ...], moments: bool
+) -> None:
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return slice_batch_norm(x, weight, bias, slice_moments(x, BOUNDS), 1e-3, BOUNDS)
+        if moments:
+            return batch_norm_by(x, weight, bias, slice_moments(x.detach(), BOUNDS), 1e-3, BOUNDS)
+        return slice_batch_norm(x, weight, bias, 1e-3, BOUNDS)[0]
 
     assert gradcheck(function, (batch(shape), *rows(2)))
     assert gradgradcheck(function, (batch(shape), *rows(2)))
@@ -68,7 +74,10 @@ def test_batch_norm_has_first_and_second_gradients(way: str, shape: tuple[int, .
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_norm_of_a_slice_is_torchs_batch_norm_of_it(way: str, shape: tuple[int, ...]) -> None:
     x, (weight, bias) = batch(shape), rows(2)
-    y = slice_batch_norm(x, weight, bias, slice_moments(x, BOUNDS), 1e-3, BOUNDS)
+    y, mean, var = slice_batch_norm(x, weight, bias, 1e-3, BOUNDS)
+    for mine, other in zip((mean, var), slice_moments(x, BOUNDS), strict=True):
+        assert not mine.requires_grad
+        torch.testing.assert_close(mine, other)
     parts = [
         F.batch_norm(x[first:end], None, None, weight[row], bias[row], True, 0.0, 1e-3)
         for row, (first, end) in enumerate(BOUNDS)
@@ -84,7 +93,8 @@ def test_half_precision_comes_back_as_it_went_in(way: str, dtype: torch.dtype) -
     weight = torch.rand(2, 3, requires_grad=True)
     for y in (
         slice_affine(x, mean, weight, None, BOUNDS),
-        slice_batch_norm(x, weight, None, (mean, var), 1e-3, BOUNDS),
+        batch_norm_by(x, weight, None, (mean.detach(), var.detach()), 1e-3, BOUNDS),
+        slice_batch_norm(x, weight, None, 1e-3, BOUNDS)[0],
     ):
         assert y.dtype is dtype
         dx, dweight = torch.autograd.grad(y.float().square().sum(), [x, weight], retain_graph=True)
@@ -108,7 +118,7 @@ def test_a_gradient_of_any_layout_is_taken(make: Callable[[Tensor], Tensor]) -> 
     x = torch.randn(4, 3, 6, 5).to(memory_format=torch.channels_last).requires_grad_()
     gradient = make(torch.randn(4, 3, 6, 5))
     gradient = gradient.expand(4, 3, 6, 5) if gradient.dim() == 0 else gradient
-    mine = slice_batch_norm(x, None, None, slice_moments(x, whole(x)), 1e-5, whole(x))
+    mine, _, _ = slice_batch_norm(x, None, None, 1e-5, whole(x))
     theirs = F.batch_norm(x, None, None, None, None, True, 0.0, 1e-5)
     assert mine.stride() == theirs.stride()
     (a,), (b,) = (torch.autograd.grad(y, x, gradient) for y in (mine, theirs))
