@@ -30,6 +30,8 @@ def marked(x: Tensor, key: int) -> Tensor:
     """
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
         return x
+    if torch._C._autograd._top_saved_tensors_default_hooks(False) is None:
+        return x  # nobody would compare
     mark: Callable[..., Tensor] = _Mark.apply
     return mark(x, key)
 

@@ -78,7 +78,16 @@ ROOMS = {
     "findings": ("__init__", "configuration", "stored", "rule"),
     "folds": ("__init__", "conv_transpose", "conv", "linear", "fold"),
     "reporting": ("report", "faces", "records", "table", "__init__"),
-    "numerics": ("slices", "blocks", "kernels", "moments", "affine", "distance", "__init__"),
+    "numerics": (
+        "reduced",
+        "slices",
+        "blocks",
+        "kernels",
+        "moments",
+        "affine",
+        "distance",
+        "__init__",
+    ),
 }
 NAMELESS = {"utils", "helpers", "common", "base", "manager", "handler", "impl"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from bnconvert.kinds import has_default_statistics
 from bnconvert.normalization import Normalization
-from bnconvert.numerics.slices import fixed_affine
+from bnconvert.numerics.batch_norm import fixed_affine
 from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from bnconvert.normalization import Normalization
-from bnconvert.numerics.slices import batch_norm_by, slice_moments, whole
+from bnconvert.numerics.batch_norm import batch_norm_by
+from bnconvert.numerics.slices import slice_moments, whole
 from bnconvert.recomputing import is_recomputation
 from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site

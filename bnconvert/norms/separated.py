@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.blocks import Blocks
-from bnconvert.numerics.slices import slice_affine, slice_batch_norm
+from bnconvert.numerics.slices import slice_affine
 from bnconvert.recomputing import is_unguarded_recomputation, marked
 from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
 

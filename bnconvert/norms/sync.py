@@ -8,19 +8,17 @@ count, as one process with the whole batch would keep it. Without a process grou
 it is plain batch norm.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, distributed as dist
-from torch.autograd import Function
 
 from bnconvert.normalization import Normalization
-from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class SyncNorm(TrackingNorm):
@@ -40,13 +38,10 @@ class SyncNorm(TrackingNorm):
         group = group_of(self.group_name)
         if group is None:
             return self.by_whole_batch(x, weight, bias)
-        count, mean, var = global_moments(x, group)
-        invstd = (var + self.eps).rsqrt()
-        scale = invstd if weight is None else invstd * weight
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        shift = None if bias is None else bias.unsqueeze(0)
-        y = slice_affine(x, mean.to(dtype)[None], scale.to(dtype)[None], shift, whole(x))
-        self.track(mean.detach(), unbiased(var.detach(), count), count > 0)
+        y, count, mean, var = reduced_batch_norm(
+            x, weight, bias, self.eps, partial(dist.all_reduce, group=group)
+        )
+        self.track(mean, unbiased(var, count), count > 0)
         return y
 
     def extra_repr(self) -> str:
@@ -69,48 +64,6 @@ def group_of(name: str | None) -> Any:
         registry: Any = dist.distributed_c10d
         group = registry._resolve_process_group(name)
     return group if dist.get_world_size(group) > 1 else None
-
-
-def global_moments(x: Tensor, group: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return count, mean and biased variance over all ranks, float64, differentiable.
-
-    Args:
-        x: this rank's batch, shape (N, C, ...); N may be 0.
-        group: the process group.
-    """
-    mean, var = (rows[0].double() for rows in slice_moments(x, whole(x)))
-    n = x.shape[0] * values_per_sample(x)
-    # Plain sums: in float64 their cancellation is out of a float32 input's sight.
-    sums = torch.stack([n * mean, n * (var + mean.square())])
-    reduce: Callable[..., tuple[Tensor, Tensor]] = _AllReduce.apply
-    count, (total, squares) = reduce(torch.tensor(float(n), device=x.device).double(), sums, group)
-    divisor = count.clamp(min=1)
-    mean = total / divisor
-    return count, mean, (squares / divisor - mean.square()).clamp(min=0)
-
-
-class _AllReduce(Function):
-    """The sum over ranks; its gradient is the sum over ranks of the gradients."""
-
-    @staticmethod
-    def forward(count: Tensor, sums: Tensor, group: Any) -> tuple[Tensor, Tensor]:
-        flat = torch.cat([count.reshape(1), sums.flatten()])
-        dist.all_reduce(flat, group=group)
-        return flat[0].clone(), flat[1:].reshape(sums.shape).clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.group = inputs[2]
-        ctx.mark_non_differentiable(output[0])
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor, gradient: Tensor) -> tuple[None, Tensor, None]:
-        reduce: Callable[..., tuple[Tensor, Tensor]] = _AllReduce.apply
-        if torch.is_grad_enabled():
-            return None, reduce(gradient.new_zeros(()), gradient, ctx.group)[1], None
-        gradient = gradient.contiguous().clone()
-        dist.all_reduce(gradient, group=ctx.group)
-        return None, gradient, None
 
 
 @dataclass(frozen=True)

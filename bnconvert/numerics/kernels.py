@@ -20,6 +20,11 @@ def statistics_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
+def has_kernels(x: Tensor) -> bool:
+    """Tell whether these kernels are for `x`; a compiler fuses elementary operations instead."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def dense(x: Tensor) -> Tensor:
     """Return `x` in a memory format of which a slice of the batch is contiguous."""
     if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
@@ -145,6 +150,17 @@ def backward(
         return whole, rows[0][0].unsqueeze(0), rows[0][1].unsqueeze(0)
     dscale, dshift = zip(*rows, strict=True)
     return whole, torch.stack(dscale), torch.stack(dshift)
+
+
+def sums_backward(gradient: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of gradient * (x - center) and of the gradient, shape (C,)."""
+    if not x.numel():
+        return torch.zeros_like(center), torch.zeros_like(center)
+    one, unused = torch.ones_like(center), center.new_empty(0)
+    constant = (center, one, unused, unused, False)
+    mask = [False, True, True]
+    _, dot, total = _aten.native_batch_norm_backward(gradient, x, one, *constant, 0.0, mask)
+    return dot, total
 
 
 def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+
+import pytest
+
+from bnconvert.numerics import kernels
+
+
+@pytest.fixture(params=["kernels", "elementary"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Both ways: torch's CPU kernels, and elementary operations as elsewhere."""
+    if request.param == "elementary":
+        monkeypatch.setattr(kernels, "has_kernels", lambda x: False)
+    return request.param

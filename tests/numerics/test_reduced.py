@@ -1,0 +1,107 @@
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.nn import functional as F
+
+from bnconvert.numerics import reduced
+from bnconvert.numerics.reduced import reduced_batch_norm
+
+SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 2), (6, 3, 2, 3, 2)]
+
+
+def alone(values: Tensor) -> None:
+    """Add up over one process."""
+
+
+def doubled(values: Tensor) -> None:
+    """Add up over two processes with the same values."""
+    values.mul_(2)
+
+
+def leaves(shape: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (shape, (3,), (3,))
+    return [
+        torch.randn(s, generator=generator, dtype=torch.float64).requires_grad_() for s in shapes
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_alone_it_is_batch_norm_with_its_gradients(shape: tuple[int, ...]) -> None:
+    x, weight, bias = leaves(shape)
+    y, count, mean, var = reduced_batch_norm(x, weight, bias, 1e-3, alone)
+    expected = F.batch_norm(x, None, None, weight, bias, True, 0.0, 1e-3)
+    torch.testing.assert_close(y, expected)
+    gradient = torch.randn_like(x)
+    for mine, other in zip(
+        torch.autograd.grad(y, [x, weight, bias], gradient),
+        torch.autograd.grad(expected, [x, weight, bias], gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+    axes = tuple(a for a in range(len(shape)) if a != 1)
+    assert count == x.numel() / 3
+    torch.testing.assert_close(mean, x.mean(axes))
+    torch.testing.assert_close(var, x.var(axes, unbiased=False))
+    assert not mean.requires_grad
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_has_second_gradients(shape: tuple[int, ...]) -> None:
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return reduced_batch_norm(x, weight, bias, 1e-3, alone)[0]
+
+    assert gradcheck(function, leaves(shape))
+    assert gradgradcheck(function, leaves(shape))
+
+
+def test_twice_the_same_values_are_the_same_batch_norm_of_twice_the_count() -> None:
+    x, weight, bias = leaves((4, 3, 5))
+    y, count, _, var = reduced_batch_norm(x, weight, bias, 1e-3, doubled)
+    other, _, _, once = reduced_batch_norm(x, weight, bias, 1e-3, alone)
+    assert count == 40
+    torch.testing.assert_close(var, once)
+    torch.testing.assert_close(y, other)
+    gradient = torch.randn_like(x)
+    (mine,), (theirs,) = (torch.autograd.grad(out, x, gradient) for out in (y, other))
+    torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_fast_way_and_the_composed_way_agree(dtype: torch.dtype) -> None:
+    x = leaves((6, 3, 4, 2))[0].detach().to(dtype).requires_grad_()
+    weight = torch.rand(3, requires_grad=True)
+    results = []
+    for way in (reduced_batch_norm, reduced._composed):
+        y, _, mean, _ = way(x, weight, None, 1e-3, alone)
+        gradient = torch.ones_like(y) + torch.arange(2.0, dtype=dtype)
+        results.append([y, mean.detach(), *torch.autograd.grad(y, [x, weight], gradient)])
+    assert results[0][0].dtype is dtype
+    rough = {torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 5e-2}[dtype]
+    for mine, other in zip(*results, strict=True):
+        torch.testing.assert_close(mine, other, rtol=rough, atol=rough)
+
+
+def test_an_input_without_a_gradient_is_reduced_once() -> None:
+    calls: list[int] = []
+
+    def counted(values: Tensor) -> None:
+        calls.append(values.numel())
+
+    x, weight, bias = leaves((4, 3, 5))
+    reduced_batch_norm(x.detach(), weight, bias, 1e-3, counted)[0].sum().backward()
+    assert calls == [7]
+    reduced_batch_norm(x, weight, bias, 1e-3, counted)[0].sum().backward()
+    assert calls == [7, 7, 6]
+
+
+def test_an_empty_share_takes_part() -> None:
+    x = torch.zeros(0, 3, 4, requires_grad=True)
+    y, count, mean, var = reduced_batch_norm(x, None, None, 1e-3, alone)
+    y.sum().backward()
+    assert count == 0
+    assert not mean.any()
+    assert not var.any()
+    assert x.grad is not None
+    assert x.grad.shape == (0, 3, 4)
