@@ -80,6 +80,7 @@ ROOMS = {
     "reporting": ("report", "faces", "records", "table", "__init__"),
     "numerics": (
         "reduced",
+        "batch_norm",
         "slices",
         "blocks",
         "kernels",
