@@ -1,6 +1,6 @@
 """The module of Separate: a norm that holds further norms, and asks which of them to use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.blocks import Blocks
+from bnconvert.numerics.kernels import Bounds
+from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import slice_affine
 from bnconvert.recomputing import is_unguarded_recomputation, marked
 from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
@@ -74,10 +76,16 @@ class SeparateNorm(TrackingNorm):
                 f"input of shape {tuple(x.shape)} has {x.shape[0]} samples and the domain labels "
                 f"{blocks.size}; give one label per sample that reaches the norm"
             )
-        gathered = blocks.gather(marked(x, blocks.fingerprint))
+        x = marked(x, blocks.fingerprint)
         if type(self) is SeparateNorm and blocks.size:
-            return blocks.scatter(self._by_blocks(gathered, blocks))
+            for first, end in blocks.bounds if self.uses_batch() else ():
+                if (end - first) * values_per_sample(x) == 1:
+                    self.refuse_one_value(x[:1])
+            if blocks.order is not None and blocks.suits_runs(x):
+                return self._by_runs(x, blocks)
+            return blocks.scatter(self._by_blocks(blocks.gather(x), blocks))
         # Also the domains that have no sample: other ranks may, and wait for this one.
+        gathered = blocks.gather(x)
         where = dict(zip(blocks.labels, blocks.bounds, strict=True))
         absent = [(label, (0, 0)) for label in range(len(self.domains)) if label not in where]
         parts = {
@@ -87,24 +95,52 @@ class SeparateNorm(TrackingNorm):
         return blocks.scatter(torch.cat([parts[label] for label in (*where, *dict(absent))]))
 
     def _by_blocks(self, x: Tensor, blocks: Blocks) -> Tensor:
-        """Normalize every block at once."""
-        members = [self.member(label) for label in blocks.labels]
-        owners = members if self.separates_affine else [self] * len(members)
-        weight = _stacked([owner.weight for owner in owners])
-        bias = _stacked([owner.bias for owner in owners])
+        """Normalize every block of gathered samples at once."""
+        weight, bias = self._affine_of(blocks.labels)
         if not self.uses_batch():
-            mean = torch.stack([m.get_buffer("running_mean") for m in members])
-            var = torch.stack([m.get_buffer("running_var") for m in members])
-            scale = (var + self.eps).rsqrt()
-            scale = scale if weight is None else scale * weight
-            return slice_affine(x, mean, scale, bias, blocks.bounds)
-        for first, end in blocks.bounds:
-            self.refuse_one_value(x[first:end])
+            return self._by_running_rows(x, weight, bias, blocks.labels, blocks.bounds)
         y, mean, var = slice_batch_norm(x, weight, bias, self.eps, blocks.bounds)
         for row, (first, end) in enumerate(blocks.bounds):
-            count = (end - first) * values_per_sample(x)
-            members[row].track(mean[row], unbiased(var[row], count))
+            spread = unbiased(var[row], (end - first) * values_per_sample(x))
+            self.member(blocks.labels[row]).track(mean[row], spread)
         return y
+
+    def _by_runs(self, x: Tensor, blocks: Blocks) -> Tensor:
+        """Normalize every run of samples as it lies; runs of one domain share their moments."""
+        labels = tuple(blocks.run_labels.tolist())
+        weight, bias = self._affine_of(labels)
+        if not self.uses_batch():
+            return self._by_running_rows(x, weight, bias, labels, blocks.runs)
+        y, count, mean, var = reduced_batch_norm(
+            x, weight, bias, self.eps, blocks.runs, blocks.add_up
+        )
+        for label in blocks.labels:
+            row = labels.index(label)
+            self.member(label).track(mean[row], unbiased(var[row], count[row]))
+        return y
+
+    def _by_running_rows(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        labels: Sequence[int],
+        bounds: Bounds,
+    ) -> Tensor:
+        """Normalize each slice by its domain's running statistics."""
+        members = [self.member(label) for label in labels]
+        mean = torch.stack([m.get_buffer("running_mean") for m in members])
+        var = torch.stack([m.get_buffer("running_var") for m in members])
+        scale = (var + self.eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        return slice_affine(x, mean, scale, bias, bounds)
+
+    def _affine_of(self, labels: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
+        """Return weight and bias of the domains, a row each."""
+        owners = [self.member(label) if self.separates_affine else self for label in labels]
+        weight = None if self.weight is None else torch.stack([o.weight for o in owners])
+        bias = None if self.bias is None else torch.stack([o.bias for o in owners])
+        return weight, bias
 
     def _refuse_unknown_recomputation(self) -> None:
         if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():
@@ -201,8 +237,3 @@ class Closing:
 
 def _norms_by_call(model: nn.Module) -> list[SeparateNorm]:
     return [m for m in model.modules() if isinstance(m, SeparateNorm) and m.by_call]
-
-
-def _stacked(rows: list[Tensor | None]) -> Tensor | None:
-    given = [row for row in rows if row is not None]
-    return torch.stack(given) if given else None

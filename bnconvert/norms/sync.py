@@ -16,6 +16,7 @@ from torch import Tensor, distributed as dist
 
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.reduced import reduced_batch_norm
+from bnconvert.numerics.slices import whole
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
 from bnconvert.tracking import TrackingNorm, unbiased
@@ -38,10 +39,10 @@ class SyncNorm(TrackingNorm):
         group = group_of(self.group_name)
         if group is None:
             return self.by_whole_batch(x, weight, bias)
-        y, count, mean, var = reduced_batch_norm(
-            x, weight, bias, self.eps, partial(dist.all_reduce, group=group)
-        )
-        self.track(mean, unbiased(var, count), count > 0)
+        rows = [None if a is None else a.unsqueeze(0) for a in (weight, bias)]
+        reduce = partial(dist.all_reduce, group=group)
+        y, count, mean, var = reduced_batch_norm(x, rows[0], rows[1], self.eps, whole(x), reduce)
+        self.track(mean[0], unbiased(var, count)[0], count[0, 0] > 0)
         return y
 
     def extra_repr(self) -> str:

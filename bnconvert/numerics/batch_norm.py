@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bnconvert.numerics import kernels
 from bnconvert.numerics.kernels import Bounds, statistics_dtype
-from bnconvert.numerics.slices import joined, slice_affine, slice_moments, whole
+from bnconvert.numerics.slices import joined, slice_moments
 
 
 def slice_batch_norm(
@@ -100,15 +100,15 @@ class _Fixed(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, _, var, weight, _, eps = inputs
-        scale = (var.to(statistics_dtype(output)) + eps).rsqrt()
-        ctx.save_for_backward(scale if weight is None else scale * weight)
+        _, _, var, weight, _, ctx.eps = inputs
+        ctx.save_for_backward(var, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (scale,) = ctx.saved_tensors
-        center, bounds = torch.zeros_like(scale).unsqueeze(0), whole(gradient)
-        dx = slice_affine(gradient, center, scale.unsqueeze(0), None, bounds)
+        # The same map without its shift; so that it has a gradient of its own.
+        var, weight = ctx.saved_tensors
+        zero = torch.zeros_like(var)
+        dx = F.batch_norm(gradient, zero, var, weight, None, False, 0.0, ctx.eps)
         return dx, None, None, None, None, None
 
 

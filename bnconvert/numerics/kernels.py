@@ -152,15 +152,22 @@ def backward(
     return whole, torch.stack(dscale), torch.stack(dshift)
 
 
-def sums_backward(gradient: Tensor, x: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of gradient * (x - center) and of the gradient, shape (C,)."""
-    if not x.numel():
-        return torch.zeros_like(center), torch.zeros_like(center)
-    one, unused = torch.ones_like(center), center.new_empty(0)
-    constant = (center, one, unused, unused, False)
-    mask = [False, True, True]
-    _, dot, total = _aten.native_batch_norm_backward(gradient, x, one, *constant, 0.0, mask)
-    return dot, total
+def sums_backward(
+    gradient: Tensor, x: Tensor, center: Tensor, bounds: Bounds
+) -> tuple[Tensor, Tensor]:
+    """Return each slice's sums of gradient * (x - center) and of the gradient, (slices, C)."""
+    one, unused = torch.ones_like(center[0]), center.new_empty(0)
+    rows = []
+    for row, (first, end) in enumerate(bounds):
+        inputs = gradient[first:end], x[first:end], one
+        if not inputs[1].numel():
+            rows.append(torch.zeros_like(center[row]).expand(2, -1).unbind())
+            continue
+        constant = (center[row], one, unused, unused, False)
+        mask = [False, True, True]
+        rows.append(_aten.native_batch_norm_backward(*inputs, *constant, 0.0, mask)[1:])
+    dots, totals = zip(*rows, strict=True)
+    return torch.stack(dots), torch.stack(totals)
 
 
 def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:

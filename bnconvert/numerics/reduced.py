@@ -1,4 +1,4 @@
-"""Batch norm by the moments of several processes' values, with one reduction each way."""
+"""Batch norm of slices that share their moments: with other processes, or with each other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,37 +8,45 @@ from torch import Tensor
 from torch.autograd import Function
 
 from bnconvert.numerics import kernels
-from bnconvert.numerics.kernels import statistics_dtype
-from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.numerics.kernels import Bounds, statistics_dtype
+from bnconvert.numerics.slices import slice_affine, slice_moments
 
-#: Adds up a tensor over all processes, in place, like `torch.distributed.all_reduce`.
+#: Replaces each slice's row, in place, by the sum of the rows that it shares its moments with;
+#: shape (slices, numbers). Over processes it is `torch.distributed.all_reduce`.
 Reduce = Callable[[Tensor], Any]
 
 
 def reduced_batch_norm(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, reduce: Reduce
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    bounds: Bounds,
+    reduce: Reduce,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return batch norm by the moments of all processes; and their count, mean, biased variance.
+    """Return batch norm by shared moments; and their count, mean and biased variance.
 
-    2C + 1 float64 numbers are reduced forward (count, sum of x and of x^2 per channel, whose
-    cancellation in float64 is out of a float32 input's sight) and 2C backward. The moments that
-    are returned have no gradient; the output's goes through them.
+    2C + 1 float64 numbers of each slice are reduced forward (count, sum of x and of x^2 per
+    channel, whose cancellation in float64 is out of a float32 input's sight) and 2C backward.
+    The moments that are returned, of shape (slices, 1) and (slices, C), have no gradient; the
+    output's goes through them.
 
     Args:
         x: this process's values, shape (N, C, ...); N may be 0.
-        weight: gamma, shape (C,), or None for 1.
-        bias: beta, shape (C,), or None for 0.
+        weight: gamma, shape (slices, C), or None for 1.
+        bias: beta, shape (slices, C), or None for 0.
         eps: added to the variance.
+        bounds: first and end of each slice of the batch axis.
         reduce: called once in the forward and, where x needs a gradient, once in the backward.
     """
     if not kernels.has_kernels(x):
-        y, count, mean, var = _composed(x, weight, bias, eps, reduce)
+        y, count, mean, var = _composed(x, weight, bias, eps, bounds, reduce)
         return y, count, mean.detach(), var.detach()
-    channels, dtype = x.shape[1], statistics_dtype(x)
-    weight = x.new_ones(channels, dtype=dtype) if weight is None else weight.to(dtype)
-    bias = x.new_zeros(channels, dtype=dtype) if bias is None else bias.to(dtype)
+    dtype, shape = statistics_dtype(x), (len(bounds), x.shape[1])
+    weight = x.new_ones(shape, dtype=dtype) if weight is None else weight.to(dtype)
+    bias = x.new_zeros(shape, dtype=dtype) if bias is None else bias.to(dtype)
     apply: Callable[..., Any] = _ReducedBatchNorm.apply
-    y, count, mean, var = apply(kernels.dense(x), weight, bias, eps, reduce)
+    y, count, mean, var = apply(kernels.dense(x), weight, bias, eps, bounds, reduce)
     return y, count, mean, var
 
 
@@ -47,58 +55,67 @@ class _ReducedBatchNorm(Function):
 
     @staticmethod
     def forward(
-        x: Tensor, weight: Tensor, bias: Tensor, eps: float, reduce: Reduce
+        x: Tensor, weight: Tensor, bias: Tensor, eps: float, bounds: Bounds, reduce: Reduce
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        moments = kernels.measure(x, whole(x))
-        count, mean, var = _reduced(*moments, _values(x), lambda values: _sum(values, reduce))
+        count, mean, var = _reduced(*kernels.measure(x, bounds), x, bounds, reduce)
         scale = (weight * (var + eps).rsqrt()).to(weight.dtype)
-        center = mean.to(weight.dtype)
-        y = kernels.transform(x, center[None], scale[None], bias[None], whole(x))
+        y = kernels.transform(x, mean.to(weight.dtype), scale, bias, bounds)
         return y, count, mean, var
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, weight, bias, ctx.eps, ctx.reduce = inputs
+        x, weight, bias, *ctx.settings = inputs
         ctx.save_for_backward(x, weight, bias, *output[1:])
         ctx.mark_non_differentiable(*output[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, count, mean, var = ctx.saved_tensors
+        eps, bounds, reduce = ctx.settings
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            y = _composed(x, weight, bias, ctx.eps, ctx.reduce)[0]
+            y = _composed(x, weight, bias, *ctx.settings)[0]
             wanted = [t for t in (x, weight, bias) if t.requires_grad]
             found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
-            return (
-                *(next(found) if t.requires_grad else None for t in (x, weight, bias)),
-                None,
-                None,
-            )
-        invstd = (var + ctx.eps).rsqrt()
+            three = (next(found) if t.requires_grad else None for t in (x, weight, bias))
+            return *three, None, None, None
+        invstd = (var + eps).rsqrt()
         center = mean.to(weight.dtype)
-        dot, total = kernels.sums_backward(gradient, x, center)
-        dweight = (dot * invstd).to(weight.dtype)
-        if not ctx.needs_input_grad[0]:
-            return None, dweight, total, None, None
-        # dx = weight * invstd * (g - sum(g) / n - x_hat * sum(g * x_hat) / n) over all processes.
-        both = torch.stack([dot.double() * invstd, total.double()])
-        ctx.reduce(both)
-        both = both / count.clamp(min=1)
-        scale = weight * invstd
-        slope, shift = -scale * invstd * both[0], -scale * both[1]
-        rows = [t.to(weight.dtype)[None] for t in (slope, shift, scale)]
-        dx = kernels.transform(x, center[None], rows[0], rows[1], whole(x))
-        if dx.dtype == weight.dtype:
-            dx.addcmul_(gradient, rows[2].reshape(1, -1, *[1] * (x.dim() - 2)))
-        else:  # the factors of half precision are in float32
-            gradient = torch.empty_like(x).copy_(gradient)
-            nothing = torch.zeros_like(rows[2])
-            dx += kernels.transform(gradient, nothing, rows[2], None, whole(x))
-        return dx, dweight, total, None, None
+        dot, total = kernels.sums_backward(gradient, x, center, bounds)
+        dweight, dx = (dot * invstd).to(weight.dtype), None
+        if ctx.needs_input_grad[0]:
+            # dx = weight * invstd * (g - sum(g) / n - x_hat * sum(g * x_hat) / n), shared sums.
+            both = torch.cat([dot.double() * invstd, total.double()], 1)
+            reduce(both)
+            along, across = (both / count.clamp(min=1)).chunk(2, 1)
+            scale = weight * invstd
+            wide = (-scale * invstd * along, -scale * across, scale)
+            slope, shift, scale = (rows.to(weight.dtype) for rows in wide)
+            dx = _added(gradient, x, center, slope, shift, scale, bounds)
+        return dx, dweight, total, None, None, None
+
+
+def _added(
+    gradient: Tensor,
+    x: Tensor,
+    center: Tensor,
+    slope: Tensor,
+    shift: Tensor,
+    scale: Tensor,
+    bounds: Bounds,
+) -> Tensor:
+    """Return (x - center) * slope + shift + gradient * scale, each slice by its row."""
+    dx = kernels.transform(x, center, slope, shift, bounds)
+    if dx.dtype != scale.dtype:  # the factors of half precision are in float32
+        gradient = torch.empty_like(x).copy_(gradient)
+        return dx.add_(kernels.transform(gradient, torch.zeros_like(scale), scale, None, bounds))
+    if len(bounds) > 1:
+        sizes = torch.tensor([end - first for first, end in bounds])
+        scale = scale.repeat_interleave(sizes, dim=0)
+    return dx.addcmul_(gradient, scale.reshape(*scale.shape, *[1] * (x.dim() - 2)))
 
 
 class _Sum(Function):
-    """The sum over processes; its gradient is the sum of the processes' gradients."""
+    """The shared sums; their gradient is the shared sum of the gradients."""
 
     @staticmethod
     def forward(values: Tensor, reduce: Reduce) -> Tensor:
@@ -119,29 +136,29 @@ _sum: Callable[..., Tensor] = _Sum.apply
 
 
 def _composed(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, reduce: Reduce
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    bounds: Bounds,
+    reduce: Reduce,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the same by differentiable pieces, to any order, on any device."""
-    moments = slice_moments(x, whole(x))
-    count, mean, var = _reduced(*moments, _values(x), lambda values: _sum(values, reduce))
+    count, mean, var = _reduced(*slice_moments(x, bounds), x, bounds, reduce)
     scale = (var + eps).rsqrt()
-    scale = scale if weight is None else scale * weight
-    shift = None if bias is None else bias[None]
-    y = slice_affine(x, mean[None], scale[None], shift, whole(x))
+    y = slice_affine(x, mean, scale if weight is None else scale * weight, bias, bounds)
     return y, count.detach(), mean, var
 
 
 def _reduced(
-    mean: Tensor, var: Tensor, n: int, add: Callable[[Tensor], Tensor]
+    mean: Tensor, var: Tensor, x: Tensor, bounds: Bounds, reduce: Reduce
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return count, mean and biased variance over all processes, from one process's rows."""
-    mean, var = mean[0].double(), var[0].double()
-    flat = torch.cat([mean.new_full((1,), n), n * mean, n * (var + mean.square())])
-    flat = add(flat)
-    count = flat[0].clone()
-    mean, square = (flat[1:] / count.clamp(min=1)).reshape(2, -1).unbind()
+    """Return count, mean and biased variance of what each slice shares, from its own."""
+    positions = x[0, 0].numel() if len(x) else 0
+    counts = [[float((end - first) * positions)] for first, end in bounds]
+    mean, var = mean.double(), var.double()
+    n = torch.tensor(counts, dtype=torch.float64, device=x.device)
+    flat = _sum(torch.cat([n, n * mean, n * (var + mean.square())], 1), reduce)
+    count = flat[:, :1].clone()
+    mean, square = (flat[:, 1:] / count.clamp(min=1)).chunk(2, 1)
     return count, mean, (square - mean.square()).clamp(min=0)
-
-
-def _values(x: Tensor) -> int:
-    return x.shape[0] * (x[0, 0].numel() if len(x) else 0)

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
-from bnconvert.numerics import reduced
-from bnconvert.numerics.reduced import reduced_batch_norm
+from bnconvert.numerics.reduced import Reduce, _composed, reduced_batch_norm
+from bnconvert.numerics.slices import whole
 
 SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 2), (6, 3, 2, 3, 2)]
 
@@ -19,6 +19,15 @@ def doubled(values: Tensor) -> None:
     values.mul_(2)
 
 
+def reduced(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, reduce: Reduce
+) -> tuple[Tensor, ...]:
+    """Call it for one slice, and take the row from the moments."""
+    rows = [None if a is None else a.unsqueeze(0) for a in (weight, bias)]
+    y, *moments = reduced_batch_norm(x, rows[0], rows[1], 1e-3, whole(x), reduce)
+    return y, *(rows[0] for rows in moments)
+
+
 def leaves(shape: tuple[int, ...]) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = (shape, (3,), (3,))
@@ -30,7 +39,7 @@ def leaves(shape: tuple[int, ...]) -> list[Tensor]:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_alone_it_is_batch_norm_with_its_gradients(shape: tuple[int, ...]) -> None:
     x, weight, bias = leaves(shape)
-    y, count, mean, var = reduced_batch_norm(x, weight, bias, 1e-3, alone)
+    y, count, mean, var = reduced(x, weight, bias, alone)
     expected = F.batch_norm(x, None, None, weight, bias, True, 0.0, 1e-3)
     torch.testing.assert_close(y, expected)
     gradient = torch.randn_like(x)
@@ -50,7 +59,7 @@ def test_alone_it_is_batch_norm_with_its_gradients(shape: tuple[int, ...]) -> No
 @pytest.mark.parametrize("shape", SHAPES)
 def test_it_has_second_gradients(shape: tuple[int, ...]) -> None:
     def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return reduced_batch_norm(x, weight, bias, 1e-3, alone)[0]
+        return reduced(x, weight, bias, alone)[0]
 
     assert gradcheck(function, leaves(shape))
     assert gradgradcheck(function, leaves(shape))
@@ -58,8 +67,8 @@ def test_it_has_second_gradients(shape: tuple[int, ...]) -> None:
 
 def test_twice_the_same_values_are_the_same_batch_norm_of_twice_the_count() -> None:
     x, weight, bias = leaves((4, 3, 5))
-    y, count, _, var = reduced_batch_norm(x, weight, bias, 1e-3, doubled)
-    other, _, _, once = reduced_batch_norm(x, weight, bias, 1e-3, alone)
+    y, count, _, var = reduced(x, weight, bias, doubled)
+    other, _, _, once = reduced(x, weight, bias, alone)
     assert count == 40
     torch.testing.assert_close(var, once)
     torch.testing.assert_close(y, other)
@@ -73,8 +82,8 @@ def test_the_fast_way_and_the_composed_way_agree(dtype: torch.dtype) -> None:
     x = leaves((6, 3, 4, 2))[0].detach().to(dtype).requires_grad_()
     weight = torch.rand(3, requires_grad=True)
     results = []
-    for way in (reduced_batch_norm, reduced._composed):
-        y, _, mean, _ = way(x, weight, None, 1e-3, alone)
+    for way in (reduced_batch_norm, _composed):
+        y, _, mean, _ = way(x, weight[None], None, 1e-3, whole(x), alone)
         gradient = torch.ones_like(y) + torch.arange(2.0, dtype=dtype)
         results.append([y, mean.detach(), *torch.autograd.grad(y, [x, weight], gradient)])
     assert results[0][0].dtype is dtype
@@ -90,18 +99,38 @@ def test_an_input_without_a_gradient_is_reduced_once() -> None:
         calls.append(values.numel())
 
     x, weight, bias = leaves((4, 3, 5))
-    reduced_batch_norm(x.detach(), weight, bias, 1e-3, counted)[0].sum().backward()
+    reduced(x.detach(), weight, bias, counted)[0].sum().backward()
     assert calls == [7]
-    reduced_batch_norm(x, weight, bias, 1e-3, counted)[0].sum().backward()
+    reduced(x, weight, bias, counted)[0].sum().backward()
     assert calls == [7, 7, 6]
 
 
 def test_an_empty_share_takes_part() -> None:
     x = torch.zeros(0, 3, 4, requires_grad=True)
-    y, count, mean, var = reduced_batch_norm(x, None, None, 1e-3, alone)
+    y, count, mean, var = reduced(x, None, None, alone)
     y.sum().backward()
     assert count == 0
     assert not mean.any()
     assert not var.any()
     assert x.grad is not None
     assert x.grad.shape == (0, 3, 4)
+
+
+def test_slices_of_one_label_are_normalized_together() -> None:
+    x, *_ = leaves((7, 3, 4))
+    weight, bias = (torch.rand(2, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    bounds, labels = ((0, 2), (2, 3), (3, 6), (6, 7)), torch.tensor([0, 1, 0, 1])
+    same = (labels[:, None] == labels).double()
+
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = weight[labels], bias[labels]
+        return reduced_batch_norm(x, *rows, 1e-3, bounds, lambda t: t.copy_(same @ t))[0]
+
+    y = function(x, weight, bias)
+    where = torch.tensor([0, 0, 1, 0, 0, 0, 1])
+    for label in (0, 1):
+        own = (weight[label], bias[label])
+        expected = F.batch_norm(x[where == label], None, None, *own, True, 0.0, 1e-3)
+        torch.testing.assert_close(y[where == label], expected)
+    assert gradcheck(function, (x, weight, bias))
+    assert gradgradcheck(function, (x, weight, bias))
