@@ -107,7 +107,7 @@ class SeparateNorm(TrackingNorm):
 
     def _by_runs(self, x: Tensor, blocks: Blocks) -> Tensor:
         """Normalize every run of samples as it lies; runs of one domain share their moments."""
-        labels = tuple(blocks.run_labels.tolist())
+        labels = blocks.run_labels
         weight, bias = self._affine_of(labels)
         if not self.uses_batch():
             return self._by_running_rows(x, weight, bias, labels, blocks.runs)

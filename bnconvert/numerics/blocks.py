@@ -3,14 +3,13 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from bnconvert.numerics.kernels import Bounds
+from bnconvert.numerics.kernels import Bounds, has_kernels
 
 #: A run costs some 50 microseconds of calls, moving a number to and fro some nanoseconds.
 _RUNS, _NUMBERS = 128, 16384
@@ -28,7 +27,7 @@ class Blocks:
             blocks, and nothing has to be moved.
         inverse: shape (N,), undoes `order`.
         runs: first and end of each run of equal labels in the batch as it lies.
-        run_labels: shape (runs,), their labels.
+        run_labels: the label of each run.
         fingerprint: a number that differs for other labels, nearly surely.
     """
 
@@ -38,21 +37,18 @@ class Blocks:
     order: Tensor | None
     inverse: Tensor | None
     runs: Bounds
-    run_labels: Tensor
+    run_labels: tuple[int, ...]
     fingerprint: int
 
     def suits_runs(self, x: Tensor) -> bool:
         """Tell whether `x` is faster normalized run by run than moved: few runs of much data."""
-        return len(self.runs) <= _RUNS and x[0].numel() >= _NUMBERS
-
-    @cached_property
-    def same(self) -> Tensor:
-        """Which runs have the same label: shape (runs, runs), float64, 1 or 0."""
-        return (self.run_labels[:, None] == self.run_labels).double()
+        few = len(self.runs) <= _RUNS and x[0].numel() >= _NUMBERS
+        return few and has_kernels(x)
 
     def add_up(self, rows: Tensor) -> None:
         """Replace the rows of runs, in place, by the sums over the runs of the same label."""
-        rows.copy_(self.same @ rows)
+        labels = torch.tensor(self.run_labels, device=rows.device)
+        rows.copy_((labels[:, None] == labels).to(rows.dtype) @ rows)
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the samples of `x` block by block."""
@@ -70,7 +66,7 @@ def blocks(labels: Tensor) -> Blocks:
         labels: shape (N,), integers.
     """
     runs, counts = torch.unique_consecutive(labels, return_counts=True)
-    lie, run_labels = _bounds(counts), runs
+    lie, run_labels = _bounds(counts), tuple(runs.tolist())
     order = inverse = None
     if len(runs) != len(torch.unique(runs)):
         order = torch.argsort(labels, stable=True)
@@ -109,7 +105,7 @@ _permute: Callable[..., Tensor] = _Permuted.apply
 def _selected(x: Tensor, index: Tensor) -> Tensor:
     """Select samples as rows of memory: index_select loses the memory format, and its speed."""
     axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
-    laid = x.permute(0, *axes)
+    laid, index = x.permute(0, *axes), index.to(x.device)
     if not laid.is_contiguous():
         return x.index_select(0, index)
     rows = laid.reshape(laid.shape[0], -1).index_select(0, index)

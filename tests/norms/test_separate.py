@@ -79,6 +79,49 @@ def test_a_mixed_batch_is_each_domains_norm_on_its_subset(
         torch.testing.assert_close(y[where == index], single[name].eval()(x[where == index]))
 
 
+@pytest.mark.parametrize("affine", ["shared", "separate"])
+@pytest.mark.parametrize("training", [True, False])
+def test_images_that_are_too_large_to_move_are_normalized_where_they_lie(
+    affine: str, training: bool
+) -> None:
+    norm = separate(affine=affine).train(training)
+    single = {name: plain().train(training) for name in DOMAINS}
+    x = torch.randn(7, 5, 60, 60, dtype=torch.float64).requires_grad_()
+    where = torch.tensor(LABELS[1])
+    gradient = torch.randn_like(x)
+    with bnc.domain(norm, where):
+        assert norm.active.suits_runs(x)
+        y = norm(x)
+    (dx,) = torch.autograd.grad(y, x, gradient)
+    for index, name in enumerate(DOMAINS):
+        subset = x[where == index].detach().requires_grad_()
+        expected = single[name](subset)
+        torch.testing.assert_close(y[where == index], expected)
+        (other,) = torch.autograd.grad(expected, subset, gradient[where == index])
+        torch.testing.assert_close(dx[where == index], other)
+        reverted = bnc.revert(norm, domain=name)
+        torch.testing.assert_close(dict(reverted.state_dict()), dict(single[name].state_dict()))
+
+
+def test_a_mixed_batch_compiles_into_one_graph() -> None:
+    norm, twin = separate(), separate()
+    compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
+    where = torch.tensor(LABELS[1])
+    x = batch()
+    with bnc.domain(norm, where), bnc.domain(twin, where):
+        torch.testing.assert_close(compiled(x), norm(x))
+    torch.testing.assert_close(dict(twin.state_dict()), dict(norm.state_dict()))
+
+
+def test_one_value_of_a_domain_is_refused_as_by_torch() -> None:
+    norm = separate(plain(2))
+    with (
+        bnc.domain(norm, torch.tensor([0, 0, 1])),
+        pytest.raises(ValueError, match="more than 1 value per channel"),
+    ):
+        norm(batch(3, 2))
+
+
 def test_shared_affine_learns_from_all_and_separate_affine_apart() -> None:
     for affine in ("shared", "separate"):
         norm = separate(affine=affine)

@@ -51,3 +51,19 @@ def test_other_labels_have_another_fingerprint() -> None:
     first, second = (blocks(torch.tensor(labels)) for labels in ([0, 1, 0], [0, 1, 1]))
     assert first.fingerprint != second.fingerprint
     assert first.fingerprint == blocks(torch.tensor([0, 1, 0])).fingerprint
+
+
+def test_runs_of_one_label_are_added_up() -> None:
+    found = blocks(torch.tensor([1, 1, 0, 1, 2]))
+    assert (found.runs, found.run_labels) == (((0, 2), (2, 3), (3, 4), (4, 5)), (1, 0, 1, 2))
+    rows = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
+    found.add_up(rows)
+    assert rows.tolist() == [[6, 8], [3, 4], [6, 8], [7, 8]]
+
+
+def test_runs_suit_much_data_and_moving_suits_little() -> None:
+    found = blocks(torch.tensor([1, 0, 1]))
+    assert found.suits_runs(torch.zeros(3, 64, 16, 16))
+    assert not found.suits_runs(torch.zeros(3, 64))
+    assert not blocks(torch.arange(1000) % 2).suits_runs(torch.zeros(1000, 64, 16, 16))
+    assert not found.suits_runs(torch.zeros(3, 64, 16, 16, device="meta"))
