@@ -54,6 +54,8 @@ def assert_close(first: list[Tensor], second: list[Tensor], tolerance: float = 1
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+# torch 2.13's compiler looks at .grad of what passes a hook after the forward.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @every
 @modes
 def test_it_compiles_into_one_graph_that_does_the_same(choice: Rewrite, training: bool) -> None:
