@@ -52,11 +52,11 @@ class Blocks:
 
     def gather(self, x: Tensor) -> Tensor:
         """Return the samples of `x` block by block."""
-        return x if self.order is None else _permute(x, self.order, self.inverse)
+        return x if self.order is None else _moved(x, self.order, self.inverse)
 
     def scatter(self, x: Tensor) -> Tensor:
         """Return gathered samples in their own order."""
-        return x if self.inverse is None else _permute(x, self.inverse, self.order)
+        return x if self.inverse is None else _moved(x, self.inverse, self.order)
 
 
 def blocks(labels: Tensor) -> Blocks:
@@ -100,6 +100,10 @@ class _Permuted(Function):
 
 
 _permute: Callable[..., Tensor] = _Permuted.apply
+
+
+def _moved(x: Tensor, order: Tensor, inverse: Tensor | None) -> Tensor:
+    return _permute(x, order, inverse) if has_kernels(x) else _selected(x, order)
 
 
 def _selected(x: Tensor, index: Tensor) -> Tensor:
