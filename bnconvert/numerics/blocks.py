@@ -87,7 +87,15 @@ class _Permuted(Function):
 
     @staticmethod
     def forward(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
-        return _selected(x, order)
+        # Into a new tensor: an in-place activation may not follow a view from in here.
+        axes = _laid_axes(x)
+        laid = x.permute(0, *axes)
+        if not laid.is_contiguous():
+            return x.index_select(0, order)
+        y = torch.empty_like(x)
+        rows = y.permute(0, *axes).view(len(x), -1)
+        torch.index_select(laid.view(len(x), -1), 0, order, out=rows)
+        return y
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -108,10 +116,15 @@ def _moved(x: Tensor, order: Tensor, inverse: Tensor | None) -> Tensor:
 
 def _selected(x: Tensor, index: Tensor) -> Tensor:
     """Select samples as rows of memory: index_select loses the memory format, and its speed."""
-    axes = sorted(range(1, x.dim()), key=x.stride, reverse=True)
+    axes = _laid_axes(x)
     laid, index = x.permute(0, *axes), index.to(x.device)
     if not laid.is_contiguous():
         return x.index_select(0, index)
     rows = laid.reshape(laid.shape[0], -1).index_select(0, index)
     back = [0, *(axes.index(axis) + 1 for axis in range(1, x.dim()))]
     return rows.reshape(len(index), *laid.shape[1:]).permute(back)
+
+
+def _laid_axes(x: Tensor) -> list[int]:
+    """Return the axes of a sample as they lie in memory, the outermost first."""
+    return sorted(range(1, x.dim()), key=x.stride, reverse=True)

@@ -103,6 +103,21 @@ def test_images_that_are_too_large_to_move_are_normalized_where_they_lie(
         torch.testing.assert_close(dict(reverted.state_dict()), dict(single[name].state_dict()))
 
 
+@pytest.mark.parametrize("labels", LABELS, ids=str)
+@pytest.mark.parametrize("positions", [(4, 3), (60, 60)])
+@pytest.mark.parametrize("each", EACH, ids=repr)
+def test_an_inplace_activation_may_follow_a_mixed_batch(
+    each: bnc.Keep, positions: tuple[int, ...], labels: list[int]
+) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(inplace=True))
+    model = bnc.convert(model, bnc.Separate(each=each)).train()
+    for memory in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(7, 3, *positions).to(memory_format=memory)
+        with bnc.domain(model, torch.tensor(labels)):
+            model(x).sum().backward()
+    assert model[0].weight.grad.isfinite().all()
+
+
 def test_a_mixed_batch_compiles_into_one_graph() -> None:
     norm, twin = separate(), separate()
     compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
