@@ -44,11 +44,18 @@ def convert(
         PolicyError: a rule matches no norm, or the policy is none.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
+    return carried_out(model, policy, inplace=inplace)[0]
+
+
+def carried_out(
+    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+) -> tuple[nn.Module, Plan]:
+    """Do what `convert` does, and return the plan that was carried out as well."""
     require_eager(model)
     target = model if inplace else _copied(model)
     chosen = decide(target, Policy.of(policy))
     chosen.require_legal()
-    return swap(target, chosen.edits())
+    return swap(target, chosen.edits()), chosen
 
 
 def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:

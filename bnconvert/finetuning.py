@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.conversion import convert, plan
+from bnconvert.conversion import carried_out
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.folding import Folded, FoldedModule
 from bnconvert.kinds import kind_of
@@ -76,9 +76,7 @@ def prepare(
         raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
-    chosen = plan(model, policy)
-    chosen.require_legal()
-    target = convert(model, policy)
+    target, chosen = carried_out(model, policy)
     notes = tuple(_accumulate(target, accumulate))
     return Prepared(target, _groups(target, weight_decay), chosen, notes)
 

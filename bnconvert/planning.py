@@ -173,7 +173,8 @@ def _loss(site: Site, rewrite: Rewrite) -> str | None:
     """Return what the norm holds and its successor would not, where there is one."""
     if not isinstance(site.module, Normalization) or not rewrite.replaces:
         return None
-    return site.module.why_not_leave() if rewrite.edits(site) else None
+    loss = site.module.why_not_leave()
+    return loss if loss and rewrite.edits(site) else None
 
 
 def _obstacle(site: Site, hidden: dict[int, str]) -> str | None:

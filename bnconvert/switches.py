@@ -31,8 +31,7 @@ def update_statistics(model: nn.Module, updates: bool) -> Iterator[None]:
         model: any module that holds norms.
         updates: whether training forwards update the running statistics.
     """
-    ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
-    with _set(ours, "updates", updates), switched(model, updates=updates):
+    with _switched(model, "updates", updates):
         yield
 
 
@@ -55,8 +54,7 @@ def use_statistics(model: nn.Module, statistics: Literal["running", "batch"]) ->
         raise ValueError(f'statistics is {statistics!r}; use "running" or "batch"')
     if statistics == "running":
         _require_running_statistics(model)
-    ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
-    with _set(ours, "statistics", statistics), switched(model, statistics=statistics):
+    with _switched(model, "statistics", statistics):
         yield
 
 
@@ -100,6 +98,14 @@ def reset_stream(model: nn.Module) -> None:
         reset = getattr(module, "reset", None)
         if isinstance(module, Normalization) and reset is not None:
             reset()
+
+
+@contextmanager
+def _switched(model: nn.Module, name: str, value: object) -> Iterator[None]:
+    """Set a switch on every norm that tracks statistics, ours and torch's."""
+    ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
+    with _set(ours, name, value), switched(model, **{name: value}):
+        yield
 
 
 @contextmanager

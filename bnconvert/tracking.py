@@ -4,7 +4,6 @@ Every norm that trains by some batch's statistics extends it and says only how t
 goes (`by_batch`); modes, switches, the update rule and what happens to a broken batch are here.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnconvert.normalization import Normalization, Statistics
+from bnconvert.numerics.kernels import values_per_sample
 
 
 class TrackingNorm(Normalization):
@@ -140,7 +140,7 @@ class TrackingNorm(Normalization):
         Raises:
             ValueError: as torch's, with the shape.
         """
-        if x.shape[0] * math.prod(x.shape[2:]) == 1:
+        if x.shape[0] * values_per_sample(x) == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {x.shape}; "
                 "use a larger batch, or Frozen()"
@@ -161,8 +161,3 @@ def unbiased(var: Tensor, count: Tensor | int) -> Tensor:
     if isinstance(count, int):
         return var * (count / max(count - 1, 1))
     return var * (count / (count - 1).clamp(min=1))
-
-
-def values_per_sample(x: Tensor) -> int:
-    """Return how many values of each channel a sample of `x`, shape (N, C, ...), has."""
-    return math.prod(x.shape[2:])

@@ -11,6 +11,7 @@ data, kept as `bnconvert.mean` and `bnconvert.var` until it is reset.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -70,7 +71,7 @@ class AdaptiveNorm(TrackingNorm):
             mean.copy_(self.running_mean)
             var.copy_(self.running_var)
 
-    def extras_for(self, plain: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Start the stream at a plain checkpoint's statistics."""
         kept = self.extras().state_dict()
         return {name: plain.get(f"running_{name}", kept[name]) for name in kept}

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import slice_batch_norm
-from bnconvert.numerics.kernels import Bounds
+from bnconvert.numerics.kernels import Bounds, values_per_sample
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class GhostNorm(TrackingNorm):

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import batch_norm_by
+from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
 from bnconvert.recomputing import is_recomputation
 from bnconvert.replacement import Replacement, needs_running_statistics
 from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class RenormNorm(TrackingNorm):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.blocks import Blocks
-from bnconvert.numerics.kernels import Bounds
+from bnconvert.numerics.kernels import Bounds, values_per_sample
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import slice_affine
 from bnconvert.recomputing import is_unguarded_recomputation, marked
-from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class SeparateNorm(TrackingNorm):
@@ -79,8 +79,7 @@ class SeparateNorm(TrackingNorm):
         x = marked(x, blocks.fingerprint)
         if type(self) is SeparateNorm and blocks.size:
             for first, end in blocks.bounds if self.uses_batch() else ():
-                if (end - first) * values_per_sample(x) == 1:
-                    self.refuse_one_value(x[:1])
+                self.refuse_one_value(x[: end - first])
             if blocks.order is not None and blocks.suits_runs(x):
                 return self._by_runs(x, blocks)
             return blocks.scatter(self._by_blocks(blocks.gather(x), blocks))

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from bnconvert.normalization import Normalization
 from bnconvert.norms.separated import SeparateNorm
+from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
 from bnconvert.switches import update_statistics
-from bnconvert.tracking import TrackingNorm, unbiased, values_per_sample
+from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class VirtualNorm(TrackingNorm):

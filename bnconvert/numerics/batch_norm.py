@@ -127,7 +127,7 @@ class _BatchNorm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, invstd = ctx.saved_tensors
-        gradients = kernels.backward(gradient, x, weight, mean, invstd, ctx.bounds)
+        gradients = kernels.batch_norm_backward(gradient, x, weight, mean, invstd, ctx.bounds)
         return *gradients, None, None, None
 
 
@@ -148,7 +148,7 @@ class _MeasuredBatchNorm(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, invstd = ctx.saved_tensors
-        gradients = kernels.backward(gradient, x, weight, mean, invstd, ctx.bounds)
+        gradients = kernels.batch_norm_backward(gradient, x, weight, mean, invstd, ctx.bounds)
         return *gradients, None, None
 
 

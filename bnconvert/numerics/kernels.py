@@ -4,6 +4,8 @@ A slice of a contiguous (or channels_last) batch is contiguous too, so that noth
 every kernel writes into its part of one output.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,11 @@ _ROWS = 8192
 def statistics_dtype(x: Tensor) -> torch.dtype:
     """Return the dtype in which the moments of `x` are kept: float64, or else float32."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def values_per_sample(x: Tensor) -> int:
+    """Return how many values of each channel a sample of `x`, shape (N, C, ...), has."""
+    return math.prod(x.shape[2:])
 
 
 def has_kernels(x: Tensor) -> bool:
@@ -83,7 +90,7 @@ def batch_norm(
     y = torch.empty_like(x)
     found = weight.new_zeros(4, *weight.shape)
     mean, spread, again, invstd = found.unbind()
-    positions = x[0, 0].numel() if len(x) else 0
+    positions = values_per_sample(x)
     for row, (first, end) in enumerate(bounds):
         if not x[first:end].numel():
             continue
@@ -110,35 +117,30 @@ def _adds_in_double(x: Tensor) -> bool:
     return (x.dim() > 2 and x.is_contiguous()) or x.numel() <= _ROWS * x.shape[1]
 
 
-def backward(
-    gradient: Tensor, x: Tensor, scale: Tensor, mean: Tensor, invstd: Tensor | None, bounds: Bounds
+def batch_norm_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, mean: Tensor, invstd: Tensor, bounds: Bounds
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of a slice-wise norm for x, scale and shift.
+    """Return the gradients of `batch_norm` for x, weight and bias, also through the moments.
 
-    torch differentiates the form with `invstd` once more where gradients are recorded.
+    torch differentiates them once more where gradients are recorded.
 
     Args:
         gradient: of the output.
         x: the input.
-        scale: shape (slices, C).
+        weight: shape (slices, C).
         mean: shape (slices, C).
-        invstd: 1 / sqrt(var + eps), shape (slices, C): of y = (x - mean) * invstd * scale + shift,
-            whose gradient goes through the moments; or None: of `transform`, of which `mean` is
-            the constant center.
+        invstd: 1 / sqrt(var + eps), shape (slices, C).
         bounds: first and end of each slice.
     """
-    one, unused = torch.ones_like(mean[0]), mean.new_empty(0)
     parts, rows = [], []
     whole = None if len(bounds) == 1 or torch.is_grad_enabled() else torch.empty_like(x)
     for row, (first, end) in enumerate(bounds):
-        constant = (mean[row], one, unused, unused, False)
-        measured = (None, None, mean[row], None if invstd is None else invstd[row], True)
-        moments = constant if invstd is None else measured
-        inputs = gradient[first:end], x[first:end], scale[row]
+        inputs = gradient[first:end], x[first:end], weight[row]
         if inputs[1].numel():
-            dx, *sums = _aten.native_batch_norm_backward(*inputs, *moments, 0.0, [True, True, True])
+            measured = (None, None, mean[row], invstd[row], True)
+            dx, *sums = _aten.native_batch_norm_backward(*inputs, *measured, 0.0, [True] * 3)
         else:  # of which the operator divides by the size
-            dx, *sums = inputs[1] * 0, *torch.zeros_like(scale[row]).expand(2, -1)
+            dx, *sums = inputs[1] * 0, *torch.zeros_like(weight[row]).expand(2, -1)
         rows.append(sums)
         if whole is None:
             parts.append(dx)
@@ -148,8 +150,8 @@ def backward(
         whole = parts[0] if len(parts) == 1 else torch.cat(parts)
     if len(rows) == 1:
         return whole, rows[0][0].unsqueeze(0), rows[0][1].unsqueeze(0)
-    dscale, dshift = zip(*rows, strict=True)
-    return whole, torch.stack(dscale), torch.stack(dshift)
+    dweight, dbias = zip(*rows, strict=True)
+    return whole, torch.stack(dweight), torch.stack(dbias)
 
 
 def sums_backward(

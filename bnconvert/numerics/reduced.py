@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from bnconvert.numerics import kernels
-from bnconvert.numerics.kernels import Bounds, statistics_dtype
+from bnconvert.numerics.kernels import Bounds, statistics_dtype, values_per_sample
 from bnconvert.numerics.slices import slice_affine, slice_moments
 
 #: Replaces each slice's row, in place, by the sum of the rows that it shares its moments with;
@@ -154,7 +154,7 @@ def _reduced(
     mean: Tensor, var: Tensor, x: Tensor, bounds: Bounds, reduce: Reduce
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return count, mean and biased variance of what each slice shares, from its own."""
-    positions = x[0, 0].numel() if len(x) else 0
+    positions = values_per_sample(x)
     counts = [[float((end - first) * positions)] for first, end in bounds]
     mean, var = mean.double(), var.double()
     n = torch.tensor(counts, dtype=torch.float64, device=x.device)

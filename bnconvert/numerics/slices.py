@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from bnconvert.numerics import kernels
-from bnconvert.numerics.kernels import Bounds, statistics_dtype
+from bnconvert.numerics.kernels import Bounds, statistics_dtype, values_per_sample
 
 
 def whole(x: Tensor) -> Bounds:
@@ -80,7 +80,7 @@ class _Moments(Function):
     def backward(ctx: Any, dmean: Tensor, dvar: Tensor) -> tuple[Tensor, None]:
         # d mean / dx = 1 / n and d var / dx = 2 (x - mean) / n.
         x, mean = ctx.saved_tensors
-        positions = x[0, 0].numel() if len(x) else 0
+        positions = values_per_sample(x)
         counts = [max((end - first) * positions, 1) for first, end in ctx.bounds]
         share = 1 / dmean.new_tensor(counts).unsqueeze(1)
         return slice_affine(x, mean, 2 * dvar * share, dmean * share, ctx.bounds), None
@@ -99,12 +99,12 @@ class _Affine(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, center, scale = ctx.saved_tensors
+        dx = slice_affine(gradient, torch.zeros_like(center), scale, None, ctx.bounds)
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            dx = slice_affine(gradient, torch.zeros_like(center), scale, None, ctx.bounds)
             centered = slice_affine(x, center, torch.ones_like(center), None, ctx.bounds)
             dscale, dshift = (_sums(g, ctx.bounds) for g in (gradient * centered, gradient))
         else:
-            dx, dscale, dshift = kernels.backward(gradient, x, scale, center, None, ctx.bounds)
+            dscale, dshift = kernels.sums_backward(gradient, x, center, ctx.bounds)
         return dx, -scale * dshift, dscale, dshift, None
 
 

@@ -8,18 +8,7 @@ from torch.nn import functional as F
 
 from bnconvert.numerics.batch_norm import batch_norm_by, fixed_affine, slice_batch_norm
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
-
-BOUNDS = ((0, 2), (2, 6))
-SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 2), (6, 3, 2, 3, 2)]
-
-
-def batch(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
-
-
-def rows(count: int) -> list[Tensor]:
-    return [batch((len(BOUNDS), 3), seed) for seed in range(1, count + 1)]
+from tests.numerics.test_slices import BOUNDS, SHAPES, batch, rows
 
 
 @pytest.mark.parametrize("shape", SHAPES)
