@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bnconvert.checkpointing import checkpoint_contexts as checkpoint_contexts
     from bnconvert.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.deployment import export as export, verify as verify
-    from bnconvert.diagnosis import inspect as inspect
+    from bnconvert.diagnosis import diagnose as diagnose, inspect as inspect
     from bnconvert.errors import (
         BnconvertError as BnconvertError,
         CaptureError as CaptureError,
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         FoldedTrainingError as FoldedTrainingError,
         PolicyError as PolicyError,
         RefusedError as RefusedError,
+        ReportError as ReportError,
+        StatisticsError as StatisticsError,
         UnsupportedModelError as UnsupportedModelError,
         VerificationError as VerificationError,
     )
@@ -42,6 +44,10 @@ if TYPE_CHECKING:
     from bnconvert.planning import Plan as Plan
     from bnconvert.policy import Policy as Policy
     from bnconvert.reporting.report import Report as Report
+    from bnconvert.statistics import (
+        Recomputation as Recomputation,
+        recompute_statistics as recompute_statistics,
+    )
     from bnconvert.switches import (
         domain as domain,
         reset_stream as reset_stream,
@@ -54,7 +60,7 @@ _HOMES = {
     "bnconvert.checkpointing": ("checkpoint_contexts",),
     "bnconvert.conversion": ("convert", "plan", "revert"),
     "bnconvert.deployment": ("export", "verify"),
-    "bnconvert.diagnosis": ("inspect",),
+    "bnconvert.diagnosis": ("diagnose", "inspect"),
     "bnconvert.errors": (
         "BnconvertError",
         "CaptureError",
@@ -63,6 +69,8 @@ _HOMES = {
         "FoldedTrainingError",
         "PolicyError",
         "RefusedError",
+        "ReportError",
+        "StatisticsError",
         "UnsupportedModelError",
         "VerificationError",
     ),
@@ -80,6 +88,7 @@ _HOMES = {
     "bnconvert.planning": ("Plan",),
     "bnconvert.policy": ("Policy",),
     "bnconvert.reporting.report": ("Report",),
+    "bnconvert.statistics": ("Recomputation", "recompute_statistics"),
     "bnconvert.switches": (
         "domain",
         "reset_stream",

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,9 +17,11 @@ from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.kinds import norms_in
+from bnconvert.measuring.replicas import twin
 from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
+from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
 from bnconvert.untrained import jittered, untrained_norms
 from bnconvert.verifying import SEED, prove
@@ -32,6 +34,7 @@ def export(
     example_inputs: Inputs,
     path: str | Path,
     *,
+    calibration: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -48,6 +51,8 @@ def export(
         example_inputs: a tuple of positional inputs, or a mapping of keyword inputs; real ones
             prove more than random ones.
         path: the file to write.
+        calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
+            them before it is folded, and the file is compared with that. The report has the rows.
         dynamic_shapes: as for torch.export; by default the batch size may vary.
         progress: called with a few words when the next step starts.
 
@@ -68,6 +73,7 @@ def export(
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
+    model, calibrated = _calibrated(model, calibration, say)
     example = Example.of(example_inputs)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         draft = Path(scratch) / target.name
@@ -77,7 +83,7 @@ def export(
         if untrained_norms(model) and not proof.failures:
             say("verifying a copy with other statistics: the given ones are untrained")
             proof = _proof_with_jitter(model, example, dynamic_shapes, proof, draft)
-        report = _report(folded, proof, draft)
+        report = _report(folded, proof, draft, calibrated)
         onnx_file.label(draft, _properties(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
@@ -143,10 +149,10 @@ def _write(
 def _proof_with_jitter(
     model: nn.Module, example: Example, dynamic_shapes: Any, proof: Report, draft: Path
 ) -> Report:
-    twin = jittered(model, torch.Generator().manual_seed(SEED))
+    shaken = jittered(model, torch.Generator().manual_seed(SEED))
     other = draft.with_name("jittered.onnx")
-    _write(twin, example.kwargs or example.args, dynamic_shapes, other, _silent)
-    second = prove(twin, example, other)
+    _write(shaken, example.kwargs or example.args, dynamic_shapes, other, _silent)
+    second = prove(shaken, example, other)
     renamed = (replace(check, case=f"other statistics, {check.case}") for check in second.checks)
     note = (
         "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
@@ -155,7 +161,18 @@ def _proof_with_jitter(
     return replace(proof, checks=(*proof.checks, *renamed), notes=(*proof.notes, note))
 
 
-def _report(folded: Folded, proof: Report, draft: Path) -> Report:
+def _calibrated(
+    model: nn.Module, batches: Iterable[Any] | None, say: Progress
+) -> tuple[nn.Module, Report | None]:
+    """Return a copy with precise statistics and how far they moved; or the model itself."""
+    if batches is None:
+        return model, None
+    say("recomputing statistics")
+    model = twin(model)
+    return model, recompute_statistics(model, batches).report
+
+
+def _report(folded: Folded, proof: Report, draft: Path, calibrated: Report | None) -> Report:
     norms = folded.report.norms
     worst = max(proof.checks, key=lambda c: c.error / c.allowed if c.allowed else c.error)
     facts: dict[str, str | int | float] = {
@@ -168,8 +185,9 @@ def _report(folded: Folded, proof: Report, draft: Path) -> Report:
         "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
         "size": f"{sum(f.stat().st_size for f in onnx_file.files_of(draft)) / 1e6:.1f} MB",
     }
-    notes = (*folded.report.notes, *proof.notes)
-    return replace(proof, norms=norms, facts=facts, notes=notes)
+    moved = calibrated or Report("")
+    notes = (*moved.notes, *folded.report.notes, *proof.notes)
+    return replace(proof, norms=norms, statistics=moved.statistics, facts=facts, notes=notes)
 
 
 def _properties(model: nn.Module, report: Report) -> dict[str, str]:

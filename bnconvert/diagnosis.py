@@ -1,18 +1,23 @@
-"""`inspect`: every norm of a model in a table, and what is wrong with them, without data."""
+"""`inspect` and `diagnose`: every norm of a model, and what is wrong, without data and with."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
+from bnconvert.findings.measured import measured_findings
 from bnconvert.folding import fold
 from bnconvert.kinds import has_default_statistics
+from bnconvert.measuring.feeding import Call
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
+from bnconvert.trial import Score, Trial
 
 
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
@@ -40,6 +45,50 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     except CaptureError as failure:
         return replace(report, notes=(*report.notes, str(failure)))
     return replace(report, norms=folded.norms, notes=(*report.notes, *folded.notes))
+
+
+def diagnose(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    loss: Score | None = None,
+    metric: Score | None = None,
+    forward: Call | None = None,
+) -> Report:
+    """Run data through the model by three sorts of statistics, and say what is wrong with it.
+
+    The running statistics, the batches' own (each norm by its mini-batch), and the precise ones
+    (layer by layer): how far each norm's running statistics are from the other two, and the loss
+    and metric under each. On *training* data: where the precise statistics repair what the
+    running ones break, it is no overfitting but the statistics (Wu and Johnson, "Rethinking
+    'Batch' in BatchNorm", 2021, section 3). All modules are in eval mode; the model, its modes
+    and buffers included, is not changed. The fix of BN005, BN103, BN201 and BN202 is a line of
+    code in terms of `bnc`, `model` and `batches`.
+
+    Args:
+        model: an eager module, in any mode.
+        batches: as for `recompute_statistics`; all are held. From 64 samples on, it is said
+            which running statistics are stale.
+        loss: loss(output, batch) for each batch, a number that is smaller where better.
+        metric: metric(output, batch), likewise: an error, not an accuracy.
+        forward: forward(model, batch), for batches that the model does not take directly.
+
+    Returns:
+        The report: `.findings`, `.statistics` (rows against "precise" and "batch"), `.scores`.
+
+    Raises:
+        StatisticsError: no norm to measure, or no usable data.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+    """
+    found = survey(model)
+    trial = Trial(model, batches, forward, {"loss": loss, "metric": metric})
+    trial.run()
+    static = [finding for family in FINDINGS for finding in family(found)]
+    findings = (*static, *measured_findings(trial.measurements()))
+    notes = trial.notes if findings else (*trial.notes, "no findings")
+    title = f"{type(model).__name__}: diagnosis over {trial.samples} samples"
+    rows = trial.rows("precise") + trial.rows("batch")
+    return Report(title, statistics=rows, scores=trial.means(), findings=findings, notes=notes)
 
 
 def _row(site: Site) -> NormRow:

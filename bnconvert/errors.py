@@ -21,6 +21,17 @@ class ConventionError(BnconvertError):
     """Another framework's norm cannot be read: a key too many or too few, or a wrong number."""
 
 
+class StatisticsError(BnconvertError):
+    """Running statistics cannot be measured: no norm, no usable data, or a rank is lost.
+
+    Every buffer has the values that it had before.
+    """
+
+
+class ReportError(BnconvertError):
+    """A report cannot be drawn."""
+
+
 class PolicyError(BnconvertError):
     """A policy cannot mean what it says: unknown name, bad argument, or a rule without a norm."""
 

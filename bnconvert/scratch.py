@@ -81,6 +81,11 @@ def switched(model: nn.Module, **wishes: Any) -> Iterator[None]:
             _restore(norm, *settings)
 
 
+def is_switched(norm: nn.Module) -> bool:
+    """Tell whether a switch is set on a plain batch norm, whose buffers are then scratch."""
+    return _STATE in vars(norm)
+
+
 def _settings(norm: _BatchNorm) -> tuple[Any, ...]:
     buffers = {name: norm._buffers[name] for name in _BUFFERS if name in norm._buffers}
     return norm.training, norm.momentum, buffers, vars(norm).get(_STATE)

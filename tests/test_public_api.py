@@ -16,10 +16,12 @@ ERRORS = {
     "FoldedTrainingError",
     "PolicyError",
     "RefusedError",
+    "ReportError",
+    "StatisticsError",
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Prepared", "Report"}
+TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report"}
 MODULES = {"conventions"}
 SIGNATURES = {
     "Keep": "() -> None",
@@ -45,8 +47,13 @@ SIGNATURES = {
     "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1)",
     "accumulated_momentum": "(momentum, steps)",
     "inspect": "(model, example_inputs=None)",
+    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
+    "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
+    "forward=None, max_samples=None, domain=None, memory_limit=None, process_group=None, "
+    "progress=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
-    "export": "(model, example_inputs, path, *, dynamic_shapes=None, progress=None)",
+    "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
+    "progress=None)",
     "verify": "(model, onnx_path, inputs)",
 }
 

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli import convert, export, fold, inspect, prepare, verify
+from bnconvert.cli import (
+    convert,
+    diagnose,
+    export,
+    fold,
+    inspect,
+    prepare,
+    recompute,
+    verify,
+)
 
 app = typer.Typer(
     name="bnconvert",
@@ -20,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (inspect, convert, prepare, fold, export, verify):
+for command in (inspect, diagnose, convert, prepare, recompute, fold, export, verify):
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 
 

@@ -32,5 +32,7 @@ def command(
     save(planned.report(), report)
     planned.require_legal()
     if output is not None:
-        write_weights(convert(loaded, rules, inplace=True), rules, output)
+        write_weights(
+            convert(loaded, rules, inplace=True), {"bnconvert.policy": repr(rules)}, output
+        )
         typer.echo(f"wrote {output}; load it into convert(model, {rules!r})")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, ReportPath, Weights
+from bnconvert.cli.options import BatchSize, Input, Model, ReportPath, Weights
 
 
 def command(
@@ -16,9 +16,19 @@ def command(
     ),
     weights: Weights = None,
     inputs: Input = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="Recompute the statistics over this data first, as `recompute` does, which has "
+            "more options.",
+        ),
+    ] = None,
+    batch_size: BatchSize = 32,
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
+    from bnconvert.cli.data import calibration
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import progress, save, show
     from bnconvert.deployment import export
@@ -26,8 +36,9 @@ def command(
 
     with progress("loading the model") as say:
         loaded, example = load(model, weights, inputs)
+        batches = calibration(data, loaded, batch_size) if data else None
         try:
-            result = export(loaded, required(example), output, progress=say)
+            result = export(loaded, required(example), output, calibration=batches, progress=say)
         except VerificationError as failure:
             save(failure.report, report)
             raise

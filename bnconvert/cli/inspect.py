@@ -1,22 +1,6 @@
 """`bnconvert inspect`: the table of norms and the findings."""
 
-from enum import StrEnum
-from typing import Annotated
-
-import typer
-
-from bnconvert.cli.options import Input, Model, ReportPath, Weights
-
-_RANK = ("info", "warning", "error")
-
-
-class FailOn(StrEnum):
-    """The severity from which findings make the command fail."""
-
-    error = "error"
-    warning = "warning"
-    info = "info"
-    never = "never"
+from bnconvert.cli.options import FailOn, Input, Model, ReportPath, Severity, Weights
 
 
 def command(
@@ -24,13 +8,11 @@ def command(
     weights: Weights = None,
     inputs: Input = None,
     report: ReportPath = None,
-    fail_on: Annotated[
-        FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")
-    ] = FailOn.error,
+    fail_on: FailOn = Severity.error,
 ) -> None:
     """List every norm of MODEL and what is wrong with it. With --input, also what folds."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, show
+    from bnconvert.cli.output import exit_on, progress, show
     from bnconvert.diagnosis import inspect
 
     with progress("loading the model") as say:
@@ -38,7 +20,4 @@ def command(
         say("looking")
         result = inspect(loaded, example if inputs else None)
     show(result, report)
-    if fail_on is not FailOn.never:
-        failing = _RANK[_RANK.index(fail_on) :]
-        if any(finding.severity in failing for finding in result.findings):
-            raise typer.Exit(1)
+    exit_on(result, fail_on)

@@ -58,6 +58,19 @@ def required(example: "Inputs | None") -> "Inputs":
     return example
 
 
+def made_by(source: str) -> Any:
+    """Return what `file.py:name` or `package.module:name` names.
+
+    Raises:
+        LoadError: there is no such thing.
+    """
+    where, _, name = source.partition(":")
+    found = getattr(_imported(where), name or "-", None)
+    if found is None:
+        raise LoadError(f"{where}: has no function {name or '?'}; name one as file.py:function")
+    return found
+
+
 def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
     import torch
 
@@ -98,9 +111,9 @@ def _extra(module: str, package: str) -> Any:
 def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
     from torch import nn
 
-    factory = getattr(_imported(where), name, None)
+    factory = made_by(f"{where}:{name}")
     if not callable(factory):
-        raise LoadError(f"{where}: has no function {name}; name one that returns the model")
+        raise LoadError(f"{where}:{name}: is no function; name one that returns the model")
     try:
         made = factory()
     except Exception as failure:

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bnconvert.reporting.report import Report
+
+
+_RANK = ("info", "warning", "error")
 
 
 @contextlib.contextmanager
@@ -28,14 +31,16 @@ def progress(first: str) -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def show(report: "Report", path: Path | None) -> None:
-    """Print a report, and write it to `path` if there is one: HTML by its suffix, else JSON."""
+def show(report: "Report", path: Path | None, picture: Path | None = None) -> None:
+    """Print a report, and write it, as `save` does, and its picture, where there are paths."""
     typer.echo(str(report))
     save(report, path)
+    if picture is not None:
+        report.plot(picture)
 
 
 def save(report: "Report", path: Path | None) -> None:
-    """Write a report to `path`, if there is one."""
+    """Write a report to `path`, if there is one: HTML by its suffix, else JSON."""
     if path is None:
         return
     if path.suffix in (".html", ".htm"):
@@ -44,12 +49,19 @@ def save(report: "Report", path: Path | None) -> None:
         report.to_json(path)
 
 
-def write_weights(model: "nn.Module", policy: object, path: Path) -> None:
-    """Write a converted model's state_dict, with the policy as a label where the format has any.
+def exit_on(report: "Report", severity: str) -> None:
+    """Exit with 1 where a finding is at least so severe; "never" does not."""
+    failing = _RANK[_RANK.index(severity) :] if severity in _RANK else ()
+    if any(finding.severity in failing for finding in report.findings):
+        raise typer.Exit(1)
+
+
+def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> None:
+    """Write a model's state_dict, with labels where the format has any.
 
     Args:
-        model: the converted model.
-        policy: what it was converted by; its repr is the label.
+        model: the model.
+        labels: what was done to it.
         path: .safetensors, or anything else for torch's own format.
     """
     import torch
@@ -59,7 +71,6 @@ def write_weights(model: "nn.Module", policy: object, path: Path) -> None:
 
         # Clones: safetensors refuses tensors that share memory, and tied weights do.
         state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        labels = {"bnconvert.policy": repr(policy), "bnconvert.version": version("bnconvert")}
-        save_file(state, path, metadata=labels)
+        save_file(state, path, metadata={**labels, "bnconvert.version": version("bnconvert")})
     else:
         torch.save(model.state_dict(), path)

@@ -44,5 +44,5 @@ def command(
     typer.echo(str(prepared))
     save(prepared.plan.report(), report)
     if output is not None and not dry_run:
-        write_weights(prepared.model, rules, output)
+        write_weights(prepared.model, {"bnconvert.policy": repr(rules)}, output)
         typer.echo(f"wrote {output}; load it into prepare(model, {rules!r}).model")

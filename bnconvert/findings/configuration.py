@@ -6,6 +6,7 @@ from bnconvert.findings.rule import Rule, found_by
 from bnconvert.reporting.records import Finding
 from bnconvert.site import Site, Survey
 
+_SUSPICIOUS = 0.5
 RULES = (
     Rule(
         "BN003",
@@ -20,6 +21,15 @@ RULES = (
         lambda site: site.module._buffers.get("running_mean") is None,
         "no running statistics: the output of a sample depends on the rest of its batch",
         "set track_running_stats=True and train or recompute them",
+    ),
+    Rule(
+        "BN005",
+        "warning",
+        lambda site: _momentum(site) >= _SUSPICIOUS,
+        "momentum of 0.5 or more: the last batch dominates the running statistics; it looks like "
+        "the convention of Keras, where 0.9 is torch's 0.1",
+        "[setattr(m, 'momentum', min(1 - m.momentum, 0.1) or 0.1) for m in model.modules() "
+        "if (getattr(m, 'momentum', None) or 0) >= 0.5]",
     ),
     Rule(
         "BN009",
@@ -51,6 +61,12 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"closed to the trace, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
+
+
+def _momentum(site: Site) -> float:
+    if site.kind.has_fixed_statistics:
+        return 0.0
+    return float(getattr(site.module, "momentum", None) or 0.0)
 
 
 def _is_frozen_by_eval(site: Site) -> bool:

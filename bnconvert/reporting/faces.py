@@ -2,13 +2,29 @@
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bnconvert.reporting.records import Check, Contents, NormRow
+from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
 from bnconvert.reporting.table import table
 
 _NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 _CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
+_STATISTICS_COLUMNS = (
+    "running statistics",
+    "class",
+    "channels",
+    "against",
+    "samples",
+    "mean off",
+    "sigma off",
+    "error",
+    "enough",
+    "remark",
+)
+_MEANING = (
+    "mean off: |old - new| in the new sigma; sigma off: |old / new - 1|; error: standard error of "
+    "the new mean in sigma, by images; enough: samples for an error of 0.03"
+)
 _Rows = list[tuple[str, ...]]
 
 
@@ -17,6 +33,10 @@ def text_of(report: Contents) -> str:
     parts = [report.title]
     if report.norms:
         parts += [table(_NORM_COLUMNS, _norm_rows(report.norms)), summary(report.norms)]
+    if report.statistics:
+        parts += [table(_STATISTICS_COLUMNS, _statistics_rows(report.statistics)), _MEANING]
+    if report.scores:
+        parts.append(table(*_scores(report.scores)))
     if report.checks:
         parts.append(table(_CHECK_COLUMNS, _check_rows(report.checks)))
     parts += [
@@ -35,6 +55,11 @@ def html_of(report: Contents) -> str:
     if report.norms:
         body.append(f"<p>{html.escape(summary(report.norms))}</p>")
         body.append(_html_table(_NORM_COLUMNS, _norm_rows(report.norms)))
+    if report.statistics:
+        body.append(_html_table(_STATISTICS_COLUMNS, _statistics_rows(report.statistics)))
+        body.append(f"<p>{html.escape(_MEANING)}</p>")
+    if report.scores:
+        body.append(_html_table(*_scores(report.scores)))
     if report.checks:
         body.append(_html_table(_CHECK_COLUMNS, _check_rows(report.checks)))
     if report.findings:
@@ -74,6 +99,34 @@ def _norm_rows(rows: Sequence[NormRow]) -> _Rows:
         )
         for row in rows
     ]
+
+
+def _statistics_rows(rows: Sequence[StatisticsRow]) -> _Rows:
+    return [
+        (
+            row.path,
+            row.class_name,
+            str(row.channels),
+            row.against,
+            str(row.samples),
+            _distance(row.mean_distance),
+            _distance(row.deviation_distance),
+            "?" if row.standard_error is None else f"{row.standard_error:.3f}",
+            "?" if row.enough_samples is None else str(row.enough_samples),
+            row.remark,
+        )
+        for row in rows
+    ]
+
+
+def _scores(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], _Rows]:
+    ways = tuple(next(iter(scores.values())))
+    rows = [(name, *(f"{by[way]:.4g}" for way in ways)) for name, by in scores.items()]
+    return ("by these statistics", *ways), rows
+
+
+def _distance(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.3f}"
 
 
 def _check_rows(checks: Sequence[Check]) -> _Rows:

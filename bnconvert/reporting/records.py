@@ -74,13 +74,48 @@ class Check:
 
 
 @dataclass(frozen=True)
+class StatisticsRow:
+    """How far a norm's running statistics were from measured ones; distances in their sigma.
+
+    sigma is sqrt(var + eps) of the measured ones; distances are root mean squares over channels.
+
+    Attributes:
+        path: the norm, with the domain or call in brackets if it holds several sets.
+        class_name: its class.
+        channels: how many channels it normalizes.
+        samples: how many samples were measured.
+        mean_distance: |old mean - new mean| / sigma; None where the old one is not finite.
+        deviation_distance: |old sigma / sigma - 1|; likewise.
+        standard_error: of the new mean, sqrt(rho / N), where rho is the share of the variance
+            that the means of single images have; None where too few images were seen.
+        enough_samples: how many samples give a standard error of 0.03.
+        against: what was measured: "layerwise", "aggregate" or "ema".
+        remark: what else to know.
+    """
+
+    path: str
+    class_name: str
+    channels: int
+    samples: int
+    mean_distance: float | None
+    deviation_distance: float | None
+    standard_error: float | None
+    enough_samples: int | None
+    against: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
 class Contents:
     """Everything that a report says.
 
     Attributes:
         title: one line.
         norms: one row per norm and call.
+        statistics: how far running statistics were from measured ones.
         findings: what the user should know.
+        scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
+            "batch", "precise"): the mean over the data.
         checks: the verification's figures.
         facts: further figures by name.
         notes: further sentences.
@@ -88,6 +123,8 @@ class Contents:
 
     title: str
     norms: tuple[NormRow, ...] = ()
+    statistics: tuple[StatisticsRow, ...] = ()
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)

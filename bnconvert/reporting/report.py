@@ -44,6 +44,19 @@ class Report(Contents):
         """Write the report as one HTML page."""
         Path(path).write_text(html_of(self), encoding="utf-8")
 
+    def plot(self, path: str | Path) -> None:
+        """Draw the running statistics' distances, and the scores if there are any, as a picture.
+
+        Args:
+            path: the file; its suffix is the format (.png, .svg, .pdf).
+
+        Raises:
+            ReportError: there is nothing to draw, or matplotlib is not installed.
+        """
+        from bnconvert.reporting.picture import draw
+
+        draw(self, Path(path))
+
     def __str__(self) -> str:
         """Return the report as text that a person can read."""
         return text_of(self)

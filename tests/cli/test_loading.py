@@ -43,7 +43,7 @@ def test_a_factory_is_found_by_file_or_by_module() -> None:
         ("models", "models: is no MODEL; write file.py:factory"),
         ("nothing.py:f", "there is no such file"),
         ("nothing.here:f", "cannot be imported"),
-        ("models.py:missing", "has no function missing; name one that returns the model"),
+        ("models.py:missing", "has no function missing; name one as file.py:function"),
         ("models.py:broken", "raised RuntimeError: no weights here; it must run without"),
         ("models.py:number", "returned a int; return a torch.nn.Module"),
     ],

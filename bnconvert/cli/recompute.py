@@ -1,0 +1,64 @@
+"""`bnconvert recompute`: precise running statistics, as weights."""
+
+from typing import Any
+
+import typer
+
+from bnconvert.cli.options import (
+    BatchSize,
+    CropPct,
+    DataSource,
+    ImgSize,
+    Interpolation,
+    Mean,
+    MemoryLimit,
+    Method,
+    Model,
+    Plot,
+    ReportPath,
+    Samples,
+    StateDict,
+    Std,
+    Way,
+    Weights,
+)
+
+
+def command(
+    model: Model,
+    data: DataSource,
+    output: StateDict,
+    weights: Weights = None,
+    method: Method = Way.layerwise,
+    memory_limit: MemoryLimit = None,
+    batch_size: BatchSize = 32,
+    samples: Samples = None,
+    img_size: ImgSize = None,
+    crop_pct: CropPct = None,
+    interpolation: Interpolation = None,
+    mean: Mean = None,
+    std: Std = None,
+    report: ReportPath = None,
+    plot: Plot = None,
+) -> None:
+    """Replace MODEL's running statistics by precise ones over --data, and write the weights."""
+    from bnconvert.cli.data import load_data
+    from bnconvert.cli.loading import load
+    from bnconvert.cli.output import progress, show, write_weights
+    from bnconvert.cli.preprocessing import Preprocessing
+    from bnconvert.statistics import recompute_statistics
+
+    with progress("loading the model"):
+        loaded, _ = load(model, weights, None)
+    images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
+    source = load_data(data, loaded, batch_size, images)
+    limit = None if memory_limit is None else int(memory_limit * 1e6)
+    common: dict[str, Any] = {
+        "forward": source.forward,
+        "max_samples": samples,
+        "memory_limit": limit,
+    }
+    result = recompute_statistics(loaded, source.batches, method=method.value, **common)
+    show(result.report, report, plot)
+    write_weights(loaded, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
+    typer.echo(f"\nwrote {output}; use it with --weights {output}")

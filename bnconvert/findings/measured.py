@@ -1,0 +1,109 @@
+"""Findings that need data: BN103, BN201, BN202; each fix is one line of code that mends it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isnan, sqrt
+
+from bnconvert.reporting.records import Finding, StatisticsRow
+
+#: What mends statistics; `batches` is what was diagnosed.
+RECOMPUTE = "bnc.recompute_statistics(model, batches)"
+#: Under so many samples, a distance says little of where the statistics belong.
+SAMPLES = 64
+_MEAN_OFF, _SIGMA_OFF = 0.2, 0.3
+_ERRORS = 4.0  # a distance of so many standard errors is none of chance
+_INITIAL = 0.01
+_WORSE, _CERTAIN = 1.25, 3.0
+
+#: A score of each batch, with its number of samples; smaller is better.
+Scores = Mapping[int, tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a diagnosis measured.
+
+    Attributes:
+        rows: the running statistics against the precise ones.
+        initial_weights: by path, how much the initial values still weigh in the average.
+        scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
+            "batch", "precise"): the scores of the batches.
+    """
+
+    rows: Sequence[StatisticsRow]
+    initial_weights: Mapping[str, float]
+    scores: Mapping[str, Mapping[str, Scores]]
+
+
+def measured_findings(measured: Measurements) -> Iterator[Finding]:
+    """Yield what the measurements tell."""
+    off = [row for row in measured.rows if is_off(row)]
+    initial = [row.path for row in off if measured.initial_weights.get(row.path, 0) > _INITIAL]
+    if initial:
+        weight = max(measured.initial_weights[path] for path in initial)
+        message = f"the initial mean 0 and variance 1 still weigh {weight:.0%} in the average"
+        yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE)
+    if off:
+        worst = max(off, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
+        message = f"the running statistics are not those of the data: {_words(worst)}"
+        yield Finding("BN201", "error", tuple(row.path for row in off), message, RECOMPUTE)
+    for name, by_statistics in measured.scores.items():
+        running, precise = by_statistics["running"], by_statistics["precise"]
+        if is_worse(running, precise):
+            values = ", ".join(f"{mean_of(s):.4g} by {w}" for w, s in by_statistics.items())
+            yield Finding(
+                "BN202",
+                "error",
+                tuple(row.path for row in measured.rows),
+                f"false overfitting: {name} {values} statistics, on the same data; the running "
+                "statistics break what the weights have learned",
+                RECOMPUTE,
+            )
+            return
+
+
+def is_off(row: StatisticsRow) -> bool:
+    """Tell whether statistics are farther from the precise ones than noise would bring them."""
+    if row.samples < SAMPLES:
+        return False
+    if row.mean_distance is None or row.deviation_distance is None:
+        return True
+    noise = _ERRORS * (row.standard_error or 0.0)
+    return row.mean_distance > max(_MEAN_OFF, noise) or row.deviation_distance > max(
+        _SIGMA_OFF, noise
+    )
+
+
+def is_worse(scores: Scores, others: Scores) -> bool:
+    """Tell whether scores are worse than others, by a quarter and by more than chance.
+
+    The batches are compared in pairs: three standard errors of the differences' mean; of fewer
+    than three batches nothing is known about chance, and twice the score is asked.
+    """
+    common = sorted(scores.keys() & others.keys())
+    if not common:
+        return False
+    mine, theirs = (mean_of({i: s[i] for i in common}) for s in (scores, others))
+    if isnan(mine):
+        return not isnan(theirs)
+    if len(common) < 3:
+        return mine > 2 * theirs
+    gaps = [scores[i][0] - others[i][0] for i in common]
+    mean = sum(gaps) / len(gaps)
+    spread = sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
+    return mine > _WORSE * theirs and mean > _CERTAIN * spread
+
+
+def mean_of(scores: Scores) -> float:
+    """Return the mean score of a sample; NaN where there is none."""
+    samples = sum(count for _, count in scores.values())
+    return sum(s * count for s, count in scores.values()) / samples if samples else float("nan")
+
+
+def _words(row: StatisticsRow) -> str:
+    if row.mean_distance is None or row.deviation_distance is None:
+        return f"those of {row.path} are not finite"
+    return (
+        f"at {row.path} the mean is off by {row.mean_distance:.2g} sigma and sigma by "
+        f"{row.deviation_distance:.0%}"
+    )

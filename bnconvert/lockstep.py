@@ -1,0 +1,52 @@
+"""Paused forwards: many batches are inside one network at once and advance together.
+
+A forward pass runs as a greenlet, a coroutine that may stop anywhere in ordinary code, however
+deep: no trace is needed, and data-dependent control flow is no obstacle. All of them share one
+thread, one memory allocator and one pool of workers.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from greenlet import GreenletExit, greenlet
+
+from bnconvert.torch_state import TorchState
+
+
+class Forward:
+    """A forward pass that can pause.
+
+    Whoever creates it drives it: `resume` runs it until it pauses or ends, and raises what it
+    raises.
+    """
+
+    def __init__(self, run: Callable[[], object]) -> None:
+        """Make it, and do not start it.
+
+        Args:
+            run: the forward; it calls `pause` from wherever it likes.
+        """
+        self._outside = TorchState.now()
+        self._greenlet = greenlet(run)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has returned, raised or been cancelled."""
+        return bool(self._greenlet.dead)
+
+    def resume(self) -> None:
+        """Run until the next pause, or the end."""
+        self._greenlet.switch()
+
+    def pause(self) -> None:
+        """Go back to the driver, whose grad mode and autocast it had when it made this forward."""
+        driver = self._greenlet.parent
+        assert driver is not None
+        with self._outside.restored():
+            driver.switch()
+
+    def cancel(self) -> None:
+        """End it where it stands; its `finally` blocks run, its tensors are let go."""
+        if self._greenlet and not self.is_over:
+            with suppress(Exception):
+                self._greenlet.throw(GreenletExit)

@@ -1,0 +1,18 @@
+"""The context in which a model is run only to look at it."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Run without gradients, uncompiled, and leave the random state as it is."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.random.fork_rng())
+        if "torch._dynamo" in sys.modules:  # else nothing can be compiled, and importing it is slow
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield

@@ -1,0 +1,59 @@
+"""Several processes that measure one model on shares of the data, and agree on each step."""
+
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from torch import distributed as dist
+
+from bnconvert.errors import StatisticsError
+
+Value = TypeVar("Value")
+
+
+class Ranks:
+    """The processes of a group; or this one alone.
+
+    Every rank must call `gather` equally often. A rank that fails says so in its next turn, so
+    that the others raise instead of waiting.
+    """
+
+    def __init__(self, group: Any) -> None:
+        """Join `group`, a process group or None. Any: torch.distributed may be missing."""
+        several = group is not None and dist.get_world_size(group) > 1
+        self._group = group if several else None
+        self._is_lost = False
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the value of every rank, in the order of the ranks.
+
+        Raises:
+            StatisticsError: another rank has failed, or is gone.
+        """
+        if self._group is None:
+            return [value]
+        replies = self._exchange((None, value))
+        failures = {rank: failure for rank, (failure, _) in enumerate(replies) if failure}
+        if failures:
+            self._is_lost = True
+            said = "; ".join(f"rank {rank} failed: {why}" for rank, why in failures.items())
+            raise StatisticsError(f"{said}; mend that and run all ranks again")
+        return [value for _, value in replies]
+
+    def tell(self, failure: BaseException) -> None:
+        """Let the other ranks raise: this one cannot go on."""
+        if self._group is not None and not self._is_lost:
+            with suppress(StatisticsError):
+                self._exchange((f"{type(failure).__name__}: {failure}", None))
+
+    def _exchange(self, parcel: tuple[str | None, Any]) -> list[tuple[str | None, Any]]:
+        replies: list[Any] = [None] * dist.get_world_size(self._group)
+        try:
+            dist.all_gather_object(replies, parcel, group=self._group)
+        except RuntimeError as failure:
+            self._is_lost = True
+            reason = str(failure).strip().splitlines()[0]
+            raise StatisticsError(
+                f"another rank died, or took longer than the group's timeout ({reason}); start "
+                "all ranks again"
+            ) from failure
+        return replies

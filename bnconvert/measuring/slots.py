@@ -1,0 +1,171 @@
+"""Slots: the sets of running statistics that a measurement fills, and why others are left."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer
+
+from bnconvert.errors import StatisticsError
+from bnconvert.kinds import Kind, eps_of, norms_in
+from bnconvert.normalization import Normalization
+from bnconvert.norms.separated import SeparateNorm
+from bnconvert.numerics.blocks import Blocks
+from bnconvert.scratch import is_switched
+from bnconvert.tracking import TrackingNorm
+
+
+@dataclass(frozen=True, eq=False)
+class Slot:
+    """One set of running statistics: a norm's, or one domain's of a norm.
+
+    Attributes:
+        index: its place among the slots.
+        path: where the norm is, with the domain in brackets if it holds several.
+        class_name: the norm's class.
+        mean: its buffer of means, shape (C,).
+        var: its buffer of variances, shape (C,).
+        counter: its buffer that counts batches, or None.
+        eps: what the norm adds to the variance.
+        momentum: the norm's; None for the average of all batches.
+    """
+
+    index: int
+    path: str
+    class_name: str
+    mean: Tensor
+    var: Tensor
+    counter: Tensor | None
+    eps: float
+    momentum: float | None
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The buffers, those that exist."""
+        return [b for b in (self.mean, self.var, self.counter) if b is not None]
+
+    def put(self, mean: Tensor, var: Tensor) -> None:
+        """Write statistics into the buffers, in place, whatever they are."""
+        self.mean.copy_(mean)
+        self.var.copy_(var)
+
+    def write(self, mean: Tensor, var: Tensor) -> None:
+        """Write final statistics into the buffers, in place.
+
+        Raises:
+            StatisticsError: they do not fit the buffers' dtype.
+        """
+        self.put(mean, var)
+        if not (torch.isfinite(self.mean).all() and torch.isfinite(self.var).all()):
+            raise StatisticsError(
+                f"{self.path}: statistics of up to {max(mean.abs().max(), var.max()):.3g} do not "
+                f"fit its {self.var.dtype} buffers; keep the norms in float32 (norm.float())"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """What is measured of a model, and what is not.
+
+    Attributes:
+        measured: the slots.
+        left: path to reason, for every norm that is left alone.
+    """
+
+    measured: tuple[Slot, ...]
+    left: dict[str, str]
+
+    def require_some(self) -> None:
+        """Raise where there is nothing to measure.
+
+        Raises:
+            StatisticsError: with the reason for each norm.
+        """
+        if self.measured:
+            return
+        if not self.left:
+            raise StatisticsError("the model has no batch norm; there is nothing to recompute")
+        reasons = "\n  ".join(f"{path}: {reason}" for path, reason in self.left.items())
+        raise StatisticsError(
+            "no norm has running statistics to recompute; convert or unfreeze some first\n  "
+            + reasons
+        )
+
+
+def slots_of(model: nn.Module, domain: str | None = None) -> Slots:
+    """Find what is to be measured. Looks only.
+
+    Args:
+        model: whose norms; those in eval mode inside a model in training mode count as frozen.
+        domain: measure only norms that hold this domain.
+
+    Raises:
+        StatisticsError: a switch (`update_statistics`, `use_statistics`, a mixed batch of
+            domains) is in force.
+    """
+    measured: list[Slot] = []
+    left: dict[str, str] = {}
+    for path, norm, kind in norms_in(model):
+        path = path or "(root)"
+        _refuse_switches(path, norm)
+        reason = _why_left(norm, kind, model.training, domain)
+        if reason is not None:
+            left[path] = reason
+            continue
+        for place, holder in _holders(path, norm):
+            measured.append(_slot(len(measured), place, type(norm).__name__, holder))
+    return Slots(tuple(measured), left)
+
+
+def _slot(index: int, path: str, class_name: str, holder: nn.Module) -> Slot:
+    mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
+    counter = holder._buffers.get("num_batches_tracked")
+    momentum = getattr(holder, "momentum", None)
+    return Slot(index, path, class_name, mean, var, counter, eps_of(holder), momentum)
+
+
+def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each module whose buffers are to be filled, with its place."""
+    if not isinstance(norm, SeparateNorm):
+        yield path, norm
+    elif norm.by_call:
+        for index, name in enumerate(norm.domains):
+            yield f"{path}[call {name}]", norm.member(index)
+    else:
+        active = norm.active if isinstance(norm.active, str) else norm.domains[0]
+        yield f"{path}[{active}]", norm.member(norm.domains.index(active))
+
+
+def _why_left(
+    norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
+) -> str | None:
+    mean = norm._buffers.get("running_mean")
+    if kind.has_fixed_statistics:
+        return "its statistics are frozen"
+    if mean is None or norm._buffers.get("running_var") is None:
+        return "has no running statistics"
+    if isinstance(mean, UninitializedBuffer) or mean.is_meta:
+        return "its running statistics hold no numbers yet"
+    if isinstance(norm, Normalization) and not isinstance(norm, TrackingNorm):
+        return f"{type(norm).__name__} does not use its running statistics"
+    if not getattr(norm, "track_running_stats", True):
+        return "track_running_stats is off"
+    if in_training_model and not norm.training:
+        return "is in eval mode inside a model in training mode, which freezes it"
+    if domain is not None and domain not in getattr(norm, "domains", ()):
+        return f"holds no domain {domain!r}"
+    return None
+
+
+def _refuse_switches(path: str, norm: nn.Module) -> None:
+    ours = isinstance(norm, TrackingNorm)
+    if is_switched(norm) or (ours and (not norm.updates or norm.statistics is not None)):
+        raise StatisticsError(
+            f"{path}: update_statistics or use_statistics is in force; leave its context first"
+        )
+    if isinstance(norm, SeparateNorm) and isinstance(norm.active, Blocks):
+        raise StatisticsError(
+            f"{path}: the domain of each sample is chosen, and statistics are measured domain by "
+            "domain; leave that context and give domain=..."
+        )

@@ -1,0 +1,197 @@
+"""`recompute_statistics`: precise running statistics, over batches of data."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from math import ceil, log
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, distributed as dist, nn
+
+from bnconvert.measuring.apart import apart
+from bnconvert.measuring.feeding import Call, default_call, read
+from bnconvert.measuring.layerwise import Layerwise, Outcome
+from bnconvert.measuring.minibatch import MiniBatches
+from bnconvert.measuring.paging import LimitedMemory, Memory
+from bnconvert.measuring.ranks import Ranks
+from bnconvert.measuring.rows import rows_of
+from bnconvert.measuring.slots import Slots, slots_of
+from bnconvert.progress import Progress, shown
+from bnconvert.reporting.report import Report
+from bnconvert.switches import domain as chosen_domain
+from bnconvert.tracing import require_eager
+
+Method = Literal["layerwise", "aggregate", "ema"]
+Variance = Literal["population", "unbiased"]
+_METHODS, _VARIANCES = ("layerwise", "aggregate", "ema"), ("population", "unbiased")
+#: The weight that initial values may still have in a moving average.
+_WASHED_OUT = 0.01
+_SEPARATE = 'Separate(domains="calls")'
+
+
+@dataclass(frozen=True, eq=False)
+class Recomputation:
+    """Recomputed statistics; they are in the model already.
+
+    Attributes:
+        report: how far each norm's statistics moved, how sure they are, and what was left.
+    """
+
+    report: Report
+    _before: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
+
+    def undo(self) -> None:
+        """Give the buffers the values that they had before, bit for bit, in place."""
+        _restore(self._before)
+
+    def __str__(self) -> str:
+        """Return the report as text."""
+        return str(self.report)
+
+
+def recompute_statistics(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    method: Method = "layerwise",
+    variance: Variance = "population",
+    forward: Call | None = None,
+    max_samples: int | None = None,
+    domain: str | None = None,
+    memory_limit: int | None = None,
+    process_group: Any = None,
+    progress: Progress | None = None,
+) -> Recomputation:
+    """Replace running statistics, in place, by precise ones over `batches`.
+
+    The true average instead of a moving one that was kept while the model moved (Wu and Johnson,
+    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Measured are the norms that track
+    statistics: not frozen ones, and in a model in training mode not those in eval mode. All
+    modules run as in eval mode (dropout off), in replicas: modes, hooks, parameters, momentum,
+    the random state and all other buffers stay as they are, and on any error, Ctrl-C included,
+    the statistics too. A batch with a NaN or an infinity counts nowhere and is reported.
+
+    Args:
+        model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
+        batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
+            model's forward requires; the rest are labels) or of mappings (keyword arguments).
+        method: "layerwise": each norm is measured while all earlier ones use their final
+            statistics, so that how the data are divided into batches does not matter; reads the
+            batches once and holds them. "aggregate": each norm normalizes by its own mini-batch,
+            and the moments are pooled exactly. "ema": a moving average as training keeps it, with
+            each norm's momentum.
+        variance: "population", the mean squared deviation, with which batch norm normalizes in
+            training; or "unbiased", which torch keeps in `running_var`.
+        forward: forward(model, batch), for batches that the model does not take directly. It must
+            call the model that it is given, which is a replica.
+        max_samples: stop after the batch with which so many samples are reached.
+        domain: of norms that were converted with `Separate`: whose statistics to replace; other
+            norms are left. Without it, those of the domain in use.
+        memory_limit: bytes of activations to hold, for "layerwise"; what exceeds it is moved to
+            a temporary file. One batch's own are always held.
+        process_group: the ranks that measure together, each on its own share of the data, of any
+            size; all get the same statistics. None for this process alone.
+        progress: called with how much is done, of how much (or None), and what it is. By default
+            a bar on stderr, where that is a terminal.
+
+    Returns:
+        The report, and a way to undo.
+
+    Raises:
+        StatisticsError: no norm to measure, no usable data, one value per channel in every
+            batch, a lost rank.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+        ValueError: no such method or variance, or ranks for "ema".
+    """
+    require_eager(model)
+    ranks = _ranks(method, variance, process_group)
+    memory = Memory() if memory_limit is None else LimitedMemory(memory_limit)
+    with _domain(model, domain), shown(progress) as say:
+        slots = slots_of(model, domain)
+        before = tuple((b, b.detach().clone()) for slot in slots.measured for b in slot.buffers)
+        old = {s.index: (s.mean.clone(), s.var.clone()) for s in slots.measured}
+        common: dict[str, Any] = {"ranks": ranks, "variance": variance, "progress": say}
+        try:
+            slots.require_some()
+            call = forward or default_call(slots.measured[0].mean.device)
+            way = (
+                Layerwise(model, slots, call, memory=memory, **common)
+                if method == "layerwise"
+                else MiniBatches(model, slots, call, average=method, **common)
+            )
+            with apart():
+                outcome = way.run(read(batches, max_samples))
+        except BaseException as failure:
+            _restore(before)
+            ranks.tell(failure)
+            raise
+    notes = [*_notes(slots, outcome, method), *filter(None, [memory.account()])]
+    if process_group is None and dist.is_available() and dist.is_initialized():
+        notes.append("measured on this rank alone; give process_group= to measure on all")
+    rows = rows_of(slots.measured, old, outcome.results, outcome.inseparable, method)
+    title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
+    return Recomputation(Report(title, statistics=rows, notes=tuple(notes)), before)
+
+
+def _ranks(method: str, variance: str, group: Any) -> Ranks:
+    if method not in _METHODS:
+        raise ValueError(f"method is {method!r}; use one of {', '.join(_METHODS)}")
+    if variance not in _VARIANCES:
+        raise ValueError(f"variance is {variance!r}; use one of {', '.join(_VARIANCES)}")
+    if method == "ema" and group is not None:
+        raise ValueError(
+            'method "ema" depends on the order of the batches, which ranks do not have; use '
+            'method="aggregate"'
+        )
+    return Ranks(group)
+
+
+def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
+    return nullcontext() if name is None else chosen_domain(model, name)
+
+
+def _restore(before: Iterable[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, value in before:
+            buffer.copy_(value)
+
+
+def _notes(slots: Slots, outcome: Outcome, method: str) -> list[str]:
+    """Return what a reader must know beside the rows."""
+    unreached = [s.path for s in slots.measured if not _reached(outcome, s.index)]
+    notes = [f"{path}: left alone: {reason}" for path, reason in slots.left.items()]
+    notes += [f"{path}: left alone: no batch reached it" for path in unreached]
+    notes += [f"batch {index} skipped: {why}" for index, why in sorted(outcome.skipped.items())]
+    if outcome.inseparable:
+        paths = ", ".join(slots.measured[index].path for index in sorted(outcome.inseparable))
+        notes.append(
+            f"{paths}: called several times in one forward, so that no layer by layer exists; "
+            "measured over the calls, each normalized by its own mini-batch; "
+            f"convert with {_SEPARATE} for statistics per call"
+        )
+    if outcome.passes > 1:
+        notes.append(f"{outcome.passes} passes over the data were needed")
+    return notes + (_washed(slots, outcome) if method == "ema" else [])
+
+
+def _reached(outcome: Outcome, index: int) -> bool:
+    return index in outcome.results and outcome.results[index].moments.count > 0
+
+
+def _washed(slots: Slots, outcome: Outcome) -> list[str]:
+    """Say how many updates the momentum needs: (1 - m)^n < 0.01."""
+    needs: dict[float, list[int]] = {}
+    for slot in slots.measured:
+        if slot.momentum is not None and 0 <= slot.momentum < 1 and slot.index in outcome.results:
+            needs.setdefault(slot.momentum, []).append(outcome.results[slot.index].batches)
+    return [_washing(momentum, min(counts)) for momentum, counts in needs.items()]
+
+
+def _washing(momentum: float, had: int) -> str:
+    if momentum == 0:
+        return "momentum 0: nothing moves; set another momentum, or use another method"
+    wanted = ceil(log(_WASHED_OUT) / log(1 - momentum))
+    left = (1 - momentum) ** had
+    said = f"momentum {momentum:g} needs {wanted} updates until the old values weigh under 1 %"
+    return f"{said}; {had} were made, and they weigh {left:.1%}"

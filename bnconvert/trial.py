@@ -1,0 +1,119 @@
+"""A trial of a model's statistics: the same data by running, batch and precise ones."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from bnconvert.errors import StatisticsError
+from bnconvert.findings.measured import SAMPLES, Measurements, is_worse, mean_of
+from bnconvert.measuring.apart import apart
+from bnconvert.measuring.feeding import Call, default_call, read, tensors_of
+from bnconvert.measuring.replicas import replica, twin
+from bnconvert.measuring.slots import Slots, slots_of
+from bnconvert.reporting.records import StatisticsRow
+from bnconvert.reporting.report import Report
+from bnconvert.statistics import recompute_statistics
+
+#: What a batch's output is worth: score(output, batch), a number that is smaller where better.
+Score = Callable[[Any, Any], Any]
+WAYS = ("running", "batch", "precise")
+
+
+class Trial:
+    """Runs the model in a twin with buffers of its own, three times over the same batches."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        forward: Call | None,
+        scores: Mapping[str, Score | None],
+    ) -> None:
+        """Read the batches; `run` does the rest.
+
+        Raises:
+            StatisticsError: there is nothing to measure, or no data.
+        """
+        self.twin = twin(model)
+        self.slots: Slots = slots_of(self.twin)
+        self.slots.require_some()
+        self.call = forward or default_call(self.slots.measured[0].mean.device)
+        self.batches = [(batch.index, batch.value) for batch in read(batches, None)]
+        if not self.batches:
+            raise StatisticsError("batches gave no data; give at least one batch with samples")
+        self.functions = {name: score for name, score in scores.items() if score is not None}
+        self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
+            name: {way: {} for way in WAYS} for name in self.functions
+        }
+        self.initial = {
+            slot.path: (1 - slot.momentum) ** int(slot.counter)
+            for slot in self.slots.measured
+            if slot.momentum is not None and slot.counter is not None
+        }
+        self.reports: dict[str, Report] = {}
+
+    def run(self) -> None:
+        """Measure and score; the twin has its first statistics again afterwards."""
+        with apart():
+            copy, call = replica(self.twin), self._scored("running")
+            for batch in self.batches:
+                call(copy, batch)
+        for way, method in (("batch", "aggregate"), ("precise", "layerwise")):
+            result = recompute_statistics(
+                self.twin,
+                self.batches,
+                method="aggregate" if method == "aggregate" else "layerwise",
+                forward=self._scored(way),
+            )
+            self.reports[way] = result.report
+            result.undo()
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that were read."""
+        return sum(_samples(value) for _, value in self.batches)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know beside the rows."""
+        notes = list(self.reports["precise"].notes)
+        if self.samples < SAMPLES:
+            notes.append(
+                f"{self.samples} samples: from {SAMPLES} on, it is said which running statistics "
+                "are stale"
+            )
+        for name, by in self.scores.items():
+            if is_worse(by["running"], by["batch"]) and not is_worse(by["running"], by["precise"]):
+                notes.append(
+                    f"the {name} is better by the batches' own statistics, but not by precise "
+                    "ones: training relies on its small or mixed batches; fine-tune with "
+                    "Frozen(), or with Separate() per domain"
+                )
+        return tuple(notes)
+
+    def rows(self, way: str) -> tuple[StatisticsRow, ...]:
+        """Return how far the running statistics are from those of this way."""
+        return tuple(replace(row, against=way) for row in self.reports[way].statistics)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return the mean scores by name and statistics."""
+        return {name: {way: mean_of(by[way]) for way in WAYS} for name, by in self.scores.items()}
+
+    def measurements(self) -> Measurements:
+        """Return what findings are made of."""
+        return Measurements(self.rows("precise"), self.initial, self.scores)
+
+    def _scored(self, way: str) -> Call:
+        def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
+            index, batch = numbered
+            output = self.call(model, batch)
+            for name, score in self.functions.items():
+                self.scores[name][way][index] = float(score(output, batch)), _samples(batch)
+
+        return call
+
+
+def _samples(batch: Any) -> int:
+    return next((len(tensor) for tensor in tensors_of(batch)), 1)
