@@ -7,7 +7,7 @@ from math import ceil, log
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import distributed as dist, nn
 
 from bnconvert.measuring.apart import apart
 from bnconvert.measuring.feeding import Call, default_call, read
@@ -16,7 +16,7 @@ from bnconvert.measuring.minibatch import MiniBatches
 from bnconvert.measuring.paging import LimitedMemory, Memory
 from bnconvert.measuring.ranks import Ranks
 from bnconvert.measuring.rows import rows_of
-from bnconvert.measuring.slots import Slots, slots_of
+from bnconvert.measuring.slots import Saved, Slots, slots_of
 from bnconvert.progress import Progress, shown
 from bnconvert.reporting.report import Report
 from bnconvert.switches import domain as chosen_domain
@@ -39,7 +39,7 @@ class Recomputation:
     """
 
     report: Report
-    _before: tuple[tuple[Tensor, Tensor], ...] = field(repr=False)
+    _before: Saved = field(repr=False)
 
     def undo(self) -> None:
         """Give the buffers the values that they had before, bit for bit, in place."""
@@ -106,32 +106,37 @@ def recompute_statistics(
     """
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
-    memory = Memory() if memory_limit is None else LimitedMemory(memory_limit)
+    limited = memory_limit is not None and method == "layerwise"
+    memory = LimitedMemory(memory_limit or 0) if limited else Memory()
     with _domain(model, domain), shown(progress) as say:
         slots = slots_of(model, domain)
-        before = tuple((b, b.detach().clone()) for slot in slots.measured for b in slot.buffers)
-        old = {s.index: (s.mean.clone(), s.var.clone()) for s in slots.measured}
+        before = slots.saved()
         common: dict[str, Any] = {"ranks": ranks, "variance": variance, "progress": say}
         try:
             slots.require_some()
             call = forward or default_call(slots.measured[0].mean.device)
-            way = (
-                Layerwise(model, slots, call, memory=memory, **common)
-                if method == "layerwise"
-                else MiniBatches(model, slots, call, average=method, **common)
-            )
             with apart():
+                way = (
+                    Layerwise(model, slots, call, memory=memory, **common)
+                    if method == "layerwise"
+                    else MiniBatches(model, slots, call, average=method, **common)
+                )
                 outcome = way.run(read(batches, max_samples))
         except BaseException as failure:
             _restore(before)
             ranks.tell(failure)
             raise
-    notes = [*_notes(slots, outcome, method), *filter(None, [memory.account()])]
-    if process_group is None and dist.is_available() and dist.is_initialized():
-        notes.append("measured on this rank alone; give process_group= to measure on all")
-    rows = rows_of(slots.measured, old, outcome.results, outcome.inseparable, method)
+    notes = (*_notes(slots, outcome, method), *_circumstances(memory, process_group))
+    rows = rows_of(slots.measured, before, outcome.results, outcome.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
-    return Recomputation(Report(title, statistics=rows, notes=tuple(notes)), before)
+    return Recomputation(Report(title, statistics=rows, notes=notes), before)
+
+
+def _circumstances(memory: Memory, group: Any) -> list[str]:
+    notes = [said] if (said := memory.account()) else []
+    if group is None and dist.is_available() and dist.is_initialized():
+        notes.append("measured on this rank alone; give process_group= to measure on all")
+    return notes
 
 
 def _ranks(method: str, variance: str, group: Any) -> Ranks:
@@ -151,10 +156,11 @@ def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
 
 
-def _restore(before: Iterable[tuple[Tensor, Tensor]]) -> None:
+def _restore(before: Saved) -> None:
     with torch.no_grad():
-        for buffer, value in before:
-            buffer.copy_(value)
+        for slot, values in before.items():
+            for buffer, value in zip(slot.buffers, values, strict=True):
+                buffer.copy_(value)
 
 
 def _notes(slots: Slots, outcome: Outcome, method: str) -> list[str]:

@@ -1,36 +1,77 @@
-"""--data: batches of real data from what the user typed, and how they are fed and scored."""
+"""--data: batches of real data from what the user typed, and how the model is fed with them."""
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.loading import made_by
+from bnconvert.cli.arrays import Arrays
+from bnconvert.cli.code import made_by, raised
 from bnconvert.cli.preprocessing import Preprocessing
-from bnconvert.errors import LoadError
+from bnconvert.errors import BnconvertError, LoadError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
-_LABELS = ("labels", "label", "targets", "target", "y")
 _FORMS = "images:DIR, imagefolder:DIR, npz:FILE, package.module:loader or file.py:loader"
+
+
+def _itself(batch: Any) -> Any:
+    return batch
 
 
 @dataclass(frozen=True)
 class Data:
-    """Batches, and what to do with one.
+    """Batches, and what is in one.
 
     Attributes:
-        batches: an iterable of batches.
-        forward: forward(model, batch), or None for batches that go in as they are.
-        labels: labels(batch), or None where there are none.
+        source: what the user typed.
+        batches: an iterable of batches; once only.
+        inputs: inputs(batch), what the model takes of it: a tensor, or a tuple or mapping of them.
+        labels: labels(batch), the classes, or None where there are none.
     """
 
+    source: str
     batches: Iterable[Any]
-    forward: "Callable[[nn.Module, Any], Any] | None" = None
+    inputs: Callable[[Any], Any] = _itself
     labels: "Callable[[Any], Tensor] | None" = None
+
+    def feed(self, model: "nn.Module", batch: Any) -> Any:
+        """Return the model's output for a batch.
+
+        Raises:
+            LoadError: the model cannot take it.
+        """
+        from bnconvert.measuring.feeding import default_call, tensors_of
+
+        inputs = self.inputs(batch)
+        device = next(tensor.device for tensor in model.buffers())
+        try:
+            return default_call(device)(model, inputs)
+        except BnconvertError:
+            raise
+        except Exception as failure:
+            shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
+            raise LoadError(
+                f"--data {self.source}: a batch of {shapes}: the model {raised(failure)}; give what "
+                "its forward takes"
+            ) from failure
+
+    def calibration(self, model: "nn.Module") -> Iterator[Any]:
+        """Yield what the model takes of each batch, after a try with the first one.
+
+        Raises:
+            LoadError: the model cannot take it.
+        """
+        from bnconvert.measuring.apart import apart
+        from bnconvert.measuring.replicas import replica
+
+        for index, batch in enumerate(self.batches):
+            if index == 0:
+                with apart():
+                    self.feed(replica(model), batch)
+            yield self.inputs(batch)
 
 
 def load_data(source: str, model: "nn.Module", batch_size: int, images: Preprocessing) -> Data:
@@ -48,54 +89,56 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: Preproce
     if not name:
         raise LoadError(f"--data {source}: is no source of data; give {_FORMS}")
     if kind == "images":
-        files = _images_in(Path(name))
-        return Data(_batched(files, batch_size, images))
+        return _images(source, Path(name), batch_size, images)
     if kind == "imagefolder":
-        return _image_folder(Path(name), batch_size, images)
+        return _image_folder(source, Path(name), batch_size, images)
     if kind == "npz":
-        return _arrays(Path(name), model, batch_size)
+        arrays = Arrays.of(Path(name), model)
+        labels = arrays.classes if arrays.label else None
+        return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
+    return Data(source, _guarded(source, _loader(source)))
+
+
+def _loader(source: str) -> Iterable[Any]:
+    from torch import Tensor, nn
+
     made = made_by(source)
-    loader = made() if callable(made) else made
-    if not isinstance(loader, Iterable):
+    try:
+        loader = made() if callable(made) else made
+    except Exception as failure:
+        raise LoadError(f"--data {source}: {raised(failure)}; it must run without arguments") from failure
+    # These can be iterated over, but not batch by batch.
+    wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
+    if wrong or not isinstance(loader, Iterable):
         raise LoadError(
             f"--data {source}: gives a {type(loader).__name__}; let it return an iterable of "
             "batches, such as a DataLoader"
         )
-    return Data(loader)
+    return loader
 
 
-def calibration(source: str, model: "nn.Module", batch_size: int) -> Iterable[Any]:
-    """Return batches that the model takes as they are, for an export.
-
-    Raises:
-        LoadError: as `load_data`.
-    """
-    data = load_data(source, model, batch_size, Preprocessing.of(model))
-    if data.labels is None or data.forward is None:
-        return data.batches
-    labels = data.labels
-    return (_without(batch, labels(batch)) for batch in data.batches)
+def _guarded(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except Exception as failure:
+        raise LoadError(f"--data {source}: {raised(failure)}; mend the loader") from failure
 
 
-def _without(batch: Any, labels: "Tensor") -> Any:
-    """Return a batch without its labels."""
-    if isinstance(batch, dict):
-        return {key: value for key, value in batch.items() if value is not labels}
-    return batch[0]
+def _images(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
+    import torch
 
-
-def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise LoadError(f"{folder}: there is no such folder; give one with images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    files = _images_in(folder)
     if not files:
         raise LoadError(
             f"{folder}: holds no image; for one folder per class, give imagefolder:{folder}"
         )
-    return files
+    parts = _parts(files, batch_size)
+    return Data(source, (torch.stack([images.read(file) for file in part]) for part in parts))
 
 
-def _image_folder(folder: Path, batch_size: int, images: Preprocessing) -> Data:
+def _image_folder(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
     import torch
 
     if not folder.is_dir():
@@ -104,55 +147,26 @@ def _image_folder(folder: Path, batch_size: int, images: Preprocessing) -> Data:
     pairs = [(file, index) for index, path in enumerate(classes) for file in _images_in(path)]
     if not pairs:
         raise LoadError(f"{folder}: has no folders of images; for a flat one, give images:{folder}")
-    # In an order of chance, but always the same: batches of one class have other statistics.
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
-    pairs = [pairs[index] for index in order]
 
-    def batches() -> Iterator[Any]:
-        for first in range(0, len(pairs), batch_size):
-            part = pairs[first : first + batch_size]
+    def batches() -> Iterator[tuple["Tensor", "Tensor"]]:
+        for part in _parts(pairs, batch_size):
             pixels = torch.stack([images.read(file) for file, _ in part])
             yield pixels, torch.tensor([label for _, label in part])
 
-    return Data(batches(), lambda model, batch: model(batch[0]), lambda batch: batch[1])
+    return Data(source, batches(), lambda batch: batch[0], lambda batch: batch[1])
 
 
-def _batched(files: Sequence[Path], batch_size: int, images: Preprocessing) -> Iterator["Tensor"]:
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+
+
+def _parts(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Yield batches in an order of chance, but always the same.
+
+    Files that lie side by side are alike, and batches of one sort have statistics of their own.
+    """
     import torch
 
-    for first in range(0, len(files), batch_size):
-        part = files[first : first + batch_size]
-        yield torch.stack([images.read(file) for file in part])
-
-
-def _arrays(file: Path, model: "nn.Module", batch_size: int) -> Data:
-    import numpy as np
-    import torch
-
-    if not file.is_file():
-        raise LoadError(f"{file}: there is no such file; save one with numpy.savez")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: torch.from_numpy(archive[key]) for key in archive.files}
-    except (ValueError, TypeError, OSError) as failure:
-        raise LoadError(f"{file}: cannot be read ({failure}); use numpy.savez") from None
-    known = [key for key in inspect.signature(model.forward).parameters if key in arrays]
-    labels = next((key for key in _LABELS if key in arrays and key not in known), None)
-    others = [key for key in arrays if key != labels]
-    if not known and len(others) != 1:
-        raise LoadError(
-            f"{file}: holds {', '.join(arrays)}, and the model's forward takes "
-            f"{', '.join(inspect.signature(model.forward).parameters)}; name the arrays so"
-        )
-    length = len(arrays[others[0]])
-
-    def batches() -> Iterator[dict[str, "Tensor"]]:
-        for first in range(0, length, batch_size):
-            yield {key: value[first : first + batch_size] for key, value in arrays.items()}
-
-    def forward(model: "nn.Module", batch: dict[str, "Tensor"]) -> Any:
-        if known:
-            return model(**{key: batch[key] for key in known})
-        return model(batch[others[0]])
-
-    return Data(batches(), forward, (lambda batch: batch[labels]) if labels else None)
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    for first in range(0, len(items), batch_size):
+        yield [items[index] for index in order[first : first + batch_size]]

@@ -1,15 +1,13 @@
 """MODEL, --weights and --input: a model and its example inputs from what the user typed."""
 
 import importlib
-import importlib.util
 import inspect
 import pickle
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.code import made_by, raised
 from bnconvert.errors import LoadError
 
 if TYPE_CHECKING:
@@ -56,19 +54,6 @@ def required(example: "Inputs | None") -> "Inputs":
             "(model, example_inputs)"
         )
     return example
-
-
-def made_by(source: str) -> Any:
-    """Return what `file.py:name` or `package.module:name` names.
-
-    Raises:
-        LoadError: there is no such thing.
-    """
-    where, _, name = source.partition(":")
-    found = getattr(_imported(where), name or "-", None)
-    if found is None:
-        raise LoadError(f"{where}: has no function {name or '?'}; name one as file.py:function")
-    return found
 
 
 def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
@@ -118,8 +103,7 @@ def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
         made = factory()
     except Exception as failure:
         raise LoadError(
-            f"{where}:{name}: raised {type(failure).__name__}: {failure}; it must run "
-            "without arguments"
+            f"{where}:{name}: {raised(failure)}; it must run without arguments"
         ) from failure
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
@@ -128,26 +112,6 @@ def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
             "or (model, example_inputs)"
         )
     return model, example
-
-
-def _imported(where: str) -> ModuleType:
-    path = Path(where)
-    if path.suffix == ".py":
-        if not path.is_file():
-            raise LoadError(f"{where}: there is no such file; give a path from here")
-        sys.path.insert(0, str(path.parent.resolve()))
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-        return module
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(where)
-    except ImportError as failure:
-        raise LoadError(f"{where}: cannot be imported ({failure}); give file.py:factory") from None
 
 
 def _load_weights(model: "nn.Module", path: Path) -> None:
@@ -164,9 +128,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise LoadError(f"{path}: there is no such file; give a state_dict")
     if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
+        return _safe_state(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

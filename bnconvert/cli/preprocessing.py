@@ -1,5 +1,6 @@
 """How images become inputs: resize, crop, normalize, as networks are evaluated."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import floor
 from pathlib import Path
@@ -10,19 +11,24 @@ from bnconvert.errors import LoadError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+_CROP_MODES = ("center", "squash")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_OWN = "give a loader of your own"
+_PIP = "pip install 'bnconvert[images]'"
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to an image; the names are timm's.
+    """What is done to an image; the names, and what they mean, are timm's.
 
     Attributes:
         img_size: the side of the square that is cropped from the middle, in pixels.
-        crop_pct: which part of the shorter side the crop is.
-        interpolation: "nearest", "bilinear" or "bicubic".
+        crop_pct: which part of the resized image's shorter side the crop is.
+        interpolation: one of `INTERPOLATIONS`.
         mean: subtracted from the values in [0, 1], per channel.
         std: then divided by.
+        crop_mode: "center" keeps the proportions; "squash" makes the image a square before.
     """
 
     img_size: int = 224
@@ -30,6 +36,25 @@ class Preprocessing:
     interpolation: str = "bilinear"
     mean: tuple[float, ...] = _IMAGENET[0]
     std: tuple[float, ...] = _IMAGENET[1]
+    crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            LoadError: one of them means nothing.
+        """
+        if not 0 < self.crop_pct <= 1:
+            raise LoadError(f"crop_pct: is {self.crop_pct}; use a part of the image, up to 1")
+        if self.interpolation not in INTERPOLATIONS:
+            raise LoadError(
+                f"interpolation: there is no {self.interpolation!r}; use one of "
+                f"{', '.join(INTERPOLATIONS)}"
+            )
+        if self.crop_mode not in _CROP_MODES:
+            raise LoadError(f"crop_mode: the model wants {self.crop_mode!r} images; {_OWN}")
+        if min(self.std) <= 0:
+            raise LoadError(f"std: is {self.std}; divide by positive numbers")
 
     @classmethod
     def of(cls, model: "nn.Module", *given: Any) -> "Preprocessing":
@@ -38,14 +63,20 @@ class Preprocessing:
         Args:
             model: has a `default_cfg` if it is timm's.
             *given: the attributes in their order, None where nothing was given.
+
+        Raises:
+            LoadError: a value means nothing, or the model wants something else than squares.
         """
-        config = dict(getattr(model, "default_cfg", None) or {})
-        if "input_size" in config:
-            config["img_size"] = config["input_size"][-1]
+        config = getattr(model, "default_cfg", None)
+        own = dict(config) if isinstance(config, Mapping) else {}
         names = [field.name for field in fields(cls)]
-        own = {name: config[name] for name in names if name in config}
         wanted = {n: v for n, v in zip(names, given, strict=False) if v is not None}
-        return cls(**(own | wanted))
+        if "img_size" not in wanted and "input_size" in own:
+            *_, height, width = own["input_size"]
+            if height != width:
+                raise LoadError(f"img_size: the model wants {height} x {width} pixels; {_OWN}")
+            own["img_size"] = width
+        return cls(**({n: own[n] for n in names if n in own} | wanted))
 
     def read(self, file: Path) -> "Tensor":
         """Return an image as an input of shape (3, img_size, img_size).
@@ -55,24 +86,43 @@ class Preprocessing:
         """
         import numpy as np
         import torch
+        from PIL import Image
 
-        try:
-            from PIL import Image, UnidentifiedImageError
-        except ImportError as failure:
-            raise LoadError(
-                f"Pillow cannot be imported ({failure}); pip install 'bnconvert[images]'"
-            ) from None
-        try:
-            picture = Image.open(file).convert("RGB")
-        except (UnidentifiedImageError, OSError) as failure:
-            raise LoadError(f"{file}: is no readable image ({failure}); remove it") from None
-        short = floor(self.img_size / self.crop_pct)
-        scale = short / min(picture.size)
-        size = [max(round(side * scale), self.img_size) for side in picture.size]
-        way = Image.Resampling[self.interpolation.upper()]
-        picture = picture.resize((size[0], size[1]), way)
-        left, top = ((side - self.img_size) // 2 for side in picture.size)
+        picture = opened(file)
+        size = self._resized(picture.size)
+        picture = picture.resize(size, Image.Resampling[self.interpolation.upper()])
+        # Half a pixel goes to the even side, as torchvision crops.
+        left, top = (round((side - self.img_size) / 2) for side in size)
         picture = picture.crop((left, top, left + self.img_size, top + self.img_size))
-        pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255).permute(2, 0, 1)
         mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
         return ((pixels - mean) / std).contiguous()
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        short = floor(self.img_size / self.crop_pct)
+        if self.crop_mode == "squash":
+            return short, short
+        width, height = (short * side // min(size) for side in size)
+        return width, height
+
+
+def opened(file: Path) -> Any:
+    """Return a Pillow image in RGB, eight bits per channel.
+
+    Raises:
+        LoadError: it cannot be read, or Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as failure:
+        raise LoadError(f"Pillow cannot be imported ({failure}); {_PIP}") from None
+    try:
+        with Image.open(file) as picture:
+            mode = picture.mode
+            converted = picture.convert("RGB")
+    # What Pillow raises for files that are broken in the middle is not of one class.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise LoadError(f"{file}: is no readable image ({failure}); remove it") from None
+    if mode.startswith(("I", "F")):  # Pillow cuts these off at 255
+        raise LoadError(f"{file}: has more than 8 bits per channel; {_OWN}, or npz:FILE")
+    return converted

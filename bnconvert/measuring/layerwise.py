@@ -136,8 +136,9 @@ class Layerwise:
             _add(self.current, found)
         for index in self._unfinished() & self.current.keys():
             self._write(self.slots[index], self.current[index])
+        waits = self._deferred()  # for the inseparable ones that have just been written
         self.results |= self.current
-        return not self._deferred()
+        return not waits or not self.current
 
     def _rounds(self, visitors: Sequence[Visitor]) -> bool:
         """Finish slot after slot; tell whether the pass came to its end."""

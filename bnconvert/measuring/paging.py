@@ -86,11 +86,12 @@ class LimitedMemory(Memory):
         self._resident = self._largest = self._clock = 0
         self._paused: dict[int, int] = {}  # batch to the time of its last pause
         self._owner: int | None = None
-        self._file = ScratchFile()
+        self._file: ScratchFile
         self._watch = _Watch(self)
 
     def __enter__(self) -> "LimitedMemory":
-        """Watch operators."""
+        """Open the file, and watch operators."""
+        self._file = ScratchFile()
         self._watch.__enter__()
         return self
 

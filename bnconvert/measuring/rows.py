@@ -6,16 +6,13 @@ import torch
 from torch import Tensor
 
 from bnconvert.measuring.measured import Measured
-from bnconvert.measuring.slots import Slot
+from bnconvert.measuring.slots import Saved, Slot
 from bnconvert.reporting.records import StatisticsRow
-
-#: A slot's mean and variance.
-Statistics = tuple[Tensor, Tensor]
 
 
 def rows_of(
     slots: Iterable[Slot],
-    before: Mapping[int, Statistics],
+    before: Saved,
     found: Mapping[int, Measured],
     inseparable: Collection[int],
     against: str,
@@ -24,7 +21,7 @@ def rows_of(
 
     Args:
         slots: with the new statistics in their buffers.
-        before: the old statistics, by slot index.
+        before: the old statistics.
         found: what was measured, by slot index.
         inseparable: the indices of slots that were measured over their calls.
         against: what the new statistics are, such as "layerwise".
@@ -32,7 +29,7 @@ def rows_of(
     return tuple(
         _row(
             slot,
-            before[slot.index],
+            before[slot],
             found[slot.index],
             "over its calls, by mini-batches" if slot.index in inseparable else "",
             against,
@@ -43,7 +40,7 @@ def rows_of(
 
 
 def _row(
-    slot: Slot, before: Statistics, found: Measured, remark: str, against: str
+    slot: Slot, before: list[Tensor], found: Measured, remark: str, against: str
 ) -> StatisticsRow:
     mean, var = slot.mean.double(), slot.var.double()
     sigma = (var + slot.eps).sqrt()

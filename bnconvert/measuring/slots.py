@@ -64,6 +64,10 @@ class Slot:
             )
 
 
+#: Copies of slots' buffers, in the order of `Slot.buffers`: mean, variance, counter.
+Saved = dict[Slot, list[Tensor]]
+
+
 @dataclass(frozen=True, eq=False)
 class Slots:
     """What is measured of a model, and what is not.
@@ -75,6 +79,10 @@ class Slots:
 
     measured: tuple[Slot, ...]
     left: dict[str, str]
+
+    def saved(self) -> Saved:
+        """Return copies of the buffers."""
+        return {slot: [b.detach().clone() for b in slot.buffers] for slot in self.measured}
 
     def require_some(self) -> None:
         """Raise where there is nothing to measure.

@@ -1,0 +1,62 @@
+"""Python that the user names: file.py:name or package.module:name."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bnconvert.errors import LoadError
+
+
+def made_by(source: str) -> Any:
+    """Return what `file.py:name` or `package.module:name` names.
+
+    Raises:
+        LoadError: there is no such thing.
+    """
+    where, _, name = source.partition(":")
+    found = getattr(_imported(where), name or "-", None)
+    if found is None:
+        raise LoadError(f"{where}: has no function {name or '?'}; name one as file.py:function")
+    return found
+
+
+def raised(failure: Exception) -> str:
+    """Return what went wrong in code of the user's, for a sentence."""
+    return f"raised {type(failure).__name__}: {failure}"
+
+
+def _imported(where: str) -> ModuleType:
+    path = Path(where)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise LoadError(f"{where}: there is no such file; give a path from here")
+        return _executed(path)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(where)
+    except ImportError as failure:
+        raise LoadError(f"{where}: cannot be imported ({failure}); give file.py:factory") from None
+    except Exception as failure:
+        raise LoadError(f"{where}: {raised(failure)}; mend the module") from failure
+
+
+def _executed(path: Path) -> ModuleType:
+    """Return the module of a file, which is run once, whatever is named in it."""
+    known = sys.modules.get(path.stem)
+    if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
+        return known
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as failure:
+        del sys.modules[path.stem]
+        raise LoadError(f"{path}: {raised(failure)}; mend the file") from failure
+    return module

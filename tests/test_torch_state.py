@@ -1,0 +1,30 @@
+import torch
+
+from bnconvert.torch_state import TorchState
+
+
+def test_a_state_is_put_back_and_then_what_was_found() -> None:
+    outside = TorchState.now()
+    with torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        torch.set_default_dtype(torch.float64)
+        try:
+            inside = TorchState.now()
+            assert inside != outside
+            with outside.restored():
+                assert TorchState.now() == outside
+                assert torch.empty(1).dtype is torch.float32
+                assert not torch.empty(1).is_inference()
+            assert TorchState.now() == inside
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert TorchState.now() == outside
+
+
+def test_an_exception_undoes_it_too() -> None:
+    outside = TorchState.now()
+    with torch.no_grad():
+        try:
+            with outside.restored():
+                raise KeyError
+        except KeyError:
+            assert not torch.is_grad_enabled()
