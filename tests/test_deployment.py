@@ -112,3 +112,17 @@ def test_half_precision_is_judged_by_its_own_rounding(tmp_path: Path) -> None:
     report = bnc.export(trained(model).half(), (IMAGE[0].half(),), tmp_path / "m.onnx")
     assert report.failures == ()
     assert all(1e-5 < check.error < 1e-2 for check in report.checks if check.measure == "norm")
+
+
+def test_calibration_gives_the_file_precise_statistics_and_leaves_the_model(tmp_path: Path) -> None:
+    model, inputs = build("residual")
+    batches = list((torch.randn(40, 3, 8, 8) * 3 + 2).split(10))
+    state = copy.deepcopy(model.state_dict())
+    report = bnc.export(model, inputs, tmp_path / "m.onnx", calibration=batches)
+    assert [row.path for row in report.statistics] == ["bn1", "bn2"]
+    assert report.failures == ()
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, tmp_path / "m.onnx", inputs)
+    bnc.recompute_statistics(model, batches)
+    assert bnc.verify(model, tmp_path / "m.onnx", inputs).failures == ()

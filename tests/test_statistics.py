@@ -187,13 +187,11 @@ def test_every_zoo_model_is_measured_or_refused_and_undone_bit_for_bit(
     state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     modes = [module.training for module in model.modules()]
     hooks = [len(module._forward_pre_hooks) for module in model.modules()]
-    try:
-        result = bnc.recompute_statistics(model, batches, method=method)
-    except bnc.StatisticsError as refusal:
-        assert zoo.name in {"without_statistics", "functional", "no_norm", "frozen_elsewhere"}, (
-            refusal
-        )
+    if zoo.name in {"without_statistics", "functional", "no_norm", "frozen_elsewhere"}:
+        with pytest.raises(bnc.StatisticsError, match="to recompute"):
+            bnc.recompute_statistics(model, batches, method=method)
     else:
+        result = bnc.recompute_statistics(model, batches, method=method)
         assert any(row.mean_distance for row in result.report.statistics)
         result.undo()
     assert modes == [module.training for module in model.modules()]
@@ -419,7 +417,9 @@ def test_what_are_no_batches_is_refused() -> None:
     few = [(torch.randn(4, 3),), (torch.randn(4, 3), 1, 2)]
     model = nn.ModuleDict({"norm": norm})
     model.forward = lambda *inputs: norm(inputs[0])  # type: ignore[method-assign]
-    with pytest.raises(bnc.StatisticsError, match="3 elements and ModuleDict.forward requires 0; "):
+    with pytest.raises(
+        bnc.StatisticsError, match=r"3 elements and ModuleDict\.forward requires 0; "
+    ):
         bnc.recompute_statistics(model, few)
 
 
@@ -546,10 +546,18 @@ def test_statistics_per_call_are_separable() -> None:
 
 @pytest.mark.parametrize(
     "policy",
-    [bnc.Sync(), bnc.Ghost(4), bnc.Renorm(), bnc.Adaptive(16), bnc.Adaptive(16, over="stream"),
-     bnc.Separate(), bnc.Separate(each=bnc.Ghost(2)), bnc.Virtual(torch.randn(2, 3, 12, 12).double())],
+    [
+        bnc.Sync(),
+        bnc.Ghost(4),
+        bnc.Renorm(),
+        bnc.Adaptive(16),
+        bnc.Adaptive(16, over="stream"),
+        bnc.Separate(),
+        bnc.Separate(each=bnc.Ghost(2)),
+        bnc.Virtual(torch.zeros(2, 3, 12, 12).double()),
+    ],
     ids=repr,
-)  # fmt: skip
+)
 def test_every_norm_that_tracks_is_measured_as_the_plain_one(policy: Any) -> None:
     plain, batches = built("inception_like")
     model = bnc.convert(plain, policy)
@@ -581,7 +589,7 @@ def test_wrong_words_are_refused() -> None:
         bnc.recompute_statistics(model, data, method="swa")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="variance is 'biased'; use one of population, unbiased"):
         bnc.recompute_statistics(model, data, variance="biased")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match='depends on the order of the batches.*"aggregate"'):
+    with pytest.raises(ValueError, match=r'depends on the order of the batches.*"aggregate"'):
         bnc.recompute_statistics(model, data, method="ema", process_group=object())
 
 

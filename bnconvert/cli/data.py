@@ -106,7 +106,9 @@ def _loader(source: str) -> Iterable[Any]:
     try:
         loader = made() if callable(made) else made
     except Exception as failure:
-        raise LoadError(f"--data {source}: {raised(failure)}; it must run without arguments") from failure
+        raise LoadError(
+            f"--data {source}: {raised(failure)}; it must run without arguments"
+        ) from failure
     # These can be iterated over, but not batch by batch.
     wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
     if wrong or not isinstance(loader, Iterable):

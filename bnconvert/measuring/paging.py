@@ -103,10 +103,12 @@ class LimitedMemory(Memory):
     ) -> None:
         """Bring back what is still alive, and close the file."""
         self._watch.__exit__(kind, error, trace)
+        held = self.peak
         try:
             for page in list(self._pages.values()):
                 self._fill(page)
         finally:
+            self.peak = held
             self._pages.clear()
             self._file.close()
 
@@ -141,7 +143,7 @@ class LimitedMemory(Memory):
     def watch(self, storage: torch.UntypedStorage) -> None:
         """Take note of a storage that an operator made."""
         key, size = storage._cdata, storage.nbytes()
-        if key in self._pages or size < _SMALL or self._owner is None or not storage.resizable():
+        if key in self._pages or size < _SMALL or self._owner is None:
             return
         self._pages[key] = _Page(weakref.ref(storage, self._forget(key)), size, self._owner)
         self._count(size)
@@ -171,7 +173,7 @@ class LimitedMemory(Memory):
 
     def _empty(self, page: _Page) -> None:
         storage = page.storage()
-        if storage is None:
+        if storage is None or not storage.resizable():  # numpy may look at it by now
             return
         if page.place is None:
             page.place = self._file.put(storage)

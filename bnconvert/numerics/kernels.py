@@ -14,7 +14,7 @@ Bounds = tuple[tuple[int, int], ...]
 
 _aten = torch.ops.aten
 #: torch accumulates channels_last in float32, serially; so many rows lose nothing that matters.
-_ROWS = 8192
+_ROWS = 4096
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:

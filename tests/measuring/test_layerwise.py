@@ -304,7 +304,7 @@ def test_a_forward_that_changes_its_input_is_refused_where_the_data_are_needed_a
 
     model = trained(Scaling()).double()
     before = statistics_of(model)
-    with pytest.raises(bnc.StatisticsError, match="changes its input in place.*batch.clone"):
+    with pytest.raises(bnc.StatisticsError, match=r"changes its input in place.*batch\.clone"):
         bnc.recompute_statistics(model, data())
     assert farthest(statistics_of(model), before) == 0
     bnc.recompute_statistics(model, data(), forward=lambda m, x: m(x.clone()))
