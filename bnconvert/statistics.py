@@ -11,12 +11,13 @@ from torch import distributed as dist, nn
 
 from bnconvert.measuring.apart import apart
 from bnconvert.measuring.feeding import Call, default_call, read
-from bnconvert.measuring.layerwise import Layerwise, Outcome
+from bnconvert.measuring.layerwise import Layerwise
 from bnconvert.measuring.minibatch import MiniBatches
 from bnconvert.measuring.paging import LimitedMemory, Memory
 from bnconvert.measuring.ranks import Ranks
 from bnconvert.measuring.rows import rows_of
 from bnconvert.measuring.slots import Saved, Slots, slots_of
+from bnconvert.measuring.task import Outcome, Task
 from bnconvert.progress import Progress, shown
 from bnconvert.reporting.report import Report
 from bnconvert.switches import domain as chosen_domain
@@ -111,16 +112,12 @@ def recompute_statistics(
     with _domain(model, domain), shown(progress) as say:
         slots = slots_of(model, domain)
         before = slots.saved()
-        common: dict[str, Any] = {"ranks": ranks, "variance": variance, "progress": say}
         try:
             slots.require_some()
             call = forward or default_call(slots.measured[0].mean.device)
+            task = Task(model, slots.measured, call, ranks, variance, say)
+            way = Layerwise(task, memory) if method == "layerwise" else MiniBatches(task, method)
             with apart():
-                way = (
-                    Layerwise(model, slots, call, memory=memory, **common)
-                    if method == "layerwise"
-                    else MiniBatches(model, slots, call, average=method, **common)
-                )
                 outcome = way.run(read(batches, max_samples))
         except BaseException as failure:
             _restore(before)

@@ -93,6 +93,7 @@ ROOMS = {
         "minibatch",
         "layerwise",
         "visitor",
+        "task",
         "paging",
         "scratch_file",
         "feeding",

@@ -1,5 +1,9 @@
 import importlib.util
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -110,3 +114,67 @@ def test_fine_tuning_with_two_images_prints_what_happens(
     assert seen[3] < seen[0]
     assert all(0 <= share <= 100 for share in right)
     assert (tmp_path / "finetune_small_batch.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+def test_false_overfitting_is_named_mended_and_not_seen_where_there_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("sklearn", "matplotlib"):
+        pytest.importorskip(package)
+    false_overfitting = sample("false_overfitting")
+    assert false_overfitting.main(["--output", str(tmp_path)]) == 0
+    by_epoch, before, after, control, _ = capsys.readouterr().out.split("\n\n")
+    rows = [[float(number) for number in line.split()] for line in by_epoch.splitlines()[2:]]
+    assert [row[0] for row in rows] == [1, 2, 3, 4, 5, 6]
+    _, validation, validation_precise, training, training_precise = zip(*rows, strict=True)
+    for running, precise in (
+        (validation, validation_precise),
+        (training, training_precise),
+    ):
+        assert sum(running[-3:]) > 2 * sum(precise[-3:])
+        assert precise[-1] < 15
+
+    def rates(diagnosis: str) -> list[float]:
+        return [float(rate) for rate in re.findall(r"([\d.]+) by", diagnosis.splitlines()[0])]
+
+    assert "BN202 error: false overfitting" in before
+    assert rates(before)[0] > 2 * max(rates(before)[1:])
+    assert "BN202" not in after
+    assert rates(after)[0] == pytest.approx(rates(before)[2], abs=0.5)
+    assert "no findings" in control
+    assert max(rates(control)) < 2
+    for picture in ("false_overfitting.png", "diagnosis.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG"), picture
+        assert (tmp_path / picture).stat().st_size > 10_000, picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", [[1, 2], [2, 1, 0]], ids=str)
+def test_ranks_with_unequal_shares_agree_with_one_process(shares: list[int]) -> None:
+    pytest.importorskip("sklearn")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(len(shares))]
+    command += ["--standalone", str(SAMPLES / "distributed_statistics.py")]
+    command += ["--shares", *map(str, shares)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(r"^rank (\d): (\d+) images, checksum (\w+)$", done.stdout, re.MULTILINE)
+    ranks, images, checksums = zip(*sorted(found), strict=True)
+    assert ranks == tuple(map(str, range(len(shares))))
+    assert images == tuple(str(599 * share) for share in shares)
+    assert len(set(checksums)) == 1
+    assert f"{len(shares)} ranks agree; one process on all 1797 images" in done.stdout
+
+
+def test_without_torchrun_the_distributed_sample_says_how_to_start_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    assert sample("distributed_statistics").main([]) == 2
+    assert "torchrun --nproc-per-node 2 samples/distributed" in capsys.readouterr().err

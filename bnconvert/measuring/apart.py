@@ -12,7 +12,8 @@ def apart() -> Iterator[None]:
     """Run without gradients, uncompiled, and leave the random state as it is."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng())
+        devices = range(torch.cuda.device_count())  # named, or torch warns where there are several
+        stack.enter_context(torch.random.fork_rng(devices=list(devices)))
         if "torch._dynamo" in sys.modules:  # else nothing can be compiled, and importing it is slow
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

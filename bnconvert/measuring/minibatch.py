@@ -11,18 +11,16 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Batch, Call
+from bnconvert.measuring.feeding import Batch
 from bnconvert.measuring.interception import Interception
-from bnconvert.measuring.layerwise import Outcome, finish, no_data
 from bnconvert.measuring.measured import Measured, measure
-from bnconvert.measuring.ranks import Ranks
 from bnconvert.measuring.replicas import replica
-from bnconvert.measuring.slots import Slot, Slots
+from bnconvert.measuring.slots import Slot
+from bnconvert.measuring.task import Outcome, Task, add, no_data
 from bnconvert.measuring.visitor import why_unusable
-from bnconvert.progress import Progress
 
 Average = Literal["aggregate", "ema"]
 
@@ -30,23 +28,12 @@ Average = Literal["aggregate", "ema"]
 class MiniBatches:
     """The measurement; `run` it once."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        slots: Slots,
-        call: Call,
-        *,
-        ranks: Ranks,
-        variance: str,
-        average: Average,
-        progress: Progress,
-    ) -> None:
-        """Prepare to measure `slots` of `model`, which `call` feeds with batches."""
-        self.model, self.slots, self.call = model, slots.measured, call
-        self.ranks, self.variance, self.progress = ranks, variance, progress
+    def __init__(self, task: Task, average: Average) -> None:
+        """Prepare to do `task`."""
+        self.task = task
         self.average = average
-        self.by_mean = {id(slot.mean): slot for slot in self.slots}
-        self.before = {s.index: (s.mean.clone(), s.var.clone()) for s in self.slots}
+        self.by_mean = task.by_mean
+        self.before = {s.index: (s.mean.clone(), s.var.clone()) for s in self.task.slots}
         self.moving: dict[int, tuple[Tensor, Tensor]] = {}
         self.updates: dict[int, int] = {}
         self.found: list[tuple[Slot, Measured]] = []
@@ -59,25 +46,26 @@ class MiniBatches:
         Raises:
             StatisticsError: there is no usable data.
         """
-        twin = replica(self.model)
+        twin = replica(self.task.model)
         results: dict[int, Measured] = {}
         skipped: dict[int, str] = {}
         for batch in batches:
             self.found, self.failure, self.seen = [], None, batch.seen
             with Interception(self.by_mean, self._arrive):
-                self.call(twin, batch.value)
+                self.task.call(twin, batch.value)
             if self.failure is not None:
                 skipped[batch.index] = self.failure
                 continue
             for slot, found in self.found:
-                known = results.get(slot.index)
-                results[slot.index] = known.merge(found) if known else found
+                add(results, {slot.index: found})
                 self._move(slot, found)
-            self.progress(batch.index + 1, None, self.average)
-        results = self._of_all_ranks(results)
+            self.task.progress(batch.index + 1, None, self.average)
+        shares, results = self.task.ranks.gather(results), {}
+        for share in shares:
+            add(results, share)
         if not results:
             raise StatisticsError(no_data(skipped))
-        for slot in self.slots:
+        for slot in self.task.slots:
             slot.put(*self.before[slot.index])
             if slot.index in results:
                 self._finish(slot, results[slot.index])
@@ -90,13 +78,6 @@ class MiniBatches:
             self.found.append((slot, found))
             slot.put(found.moments.mean, found.moments.biased_variance())
 
-    def _of_all_ranks(self, results: dict[int, Measured]) -> dict[int, Measured]:
-        total: dict[int, Measured] = {}
-        for share in self.ranks.gather(results):
-            for index, found in share.items():
-                total[index] = total[index].merge(found) if index in total else found
-        return total
-
     def _move(self, slot: Slot, found: Measured) -> None:
         """Let the moving average take one step."""
         if self.average != "ema":
@@ -106,7 +87,7 @@ class MiniBatches:
         share = 1 / count if slot.momentum is None else slot.momentum
         if not all(bool(torch.isfinite(tensor).all()) for tensor in old):
             share = 1.0
-        new = found.moments.mean.to(old[0]), found.variance(self.variance).to(old[1])
+        new = found.moments.mean.to(old[0]), found.variance(self.task.variance).to(old[1])
         if share == 1.0:  # 0 * NaN would stay NaN
             self.moving[slot.index] = new
         else:
@@ -115,7 +96,7 @@ class MiniBatches:
 
     def _finish(self, slot: Slot, found: Measured) -> None:
         if self.average == "aggregate":
-            finish(slot, found, self.variance)
+            self.task.finish(slot, found)
             return
         slot.write(*self.moving[slot.index])
         if slot.counter is not None:

@@ -62,6 +62,21 @@ def with_nan(rank: int) -> list[Tensor]:
     return [*batches, torch.full((2, 3, 8, 8), float("nan")).double()] if rank == 1 else batches
 
 
+class Overflowing(nn.Module):
+    """Divides by zero behind its first norm where the input is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x) / (x.abs().amax() < 50))
+
+
+def wild(rank: int) -> list[Tensor]:
+    return [*batches_of(rank), *([torch.full((2, 3, 8, 8), 99.0).double()] if rank == 1 else [])]
+
+
 def joined(rank: int, world: int, folder: str, seconds: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -85,6 +100,9 @@ def worker(rank: int, world: int, folder: str) -> None:
     report = bnc.recompute_statistics(model, with_nan(rank), process_group=group).report
     results["a broken batch"] = statistics_of(model)
     results["rows"] = [row.samples for row in report.statistics]
+    model = Overflowing().double().eval()
+    bnc.recompute_statistics(model, wild(rank), process_group=group)
+    results["an overflow in the middle"] = statistics_of(model)
     results["a failing rank"] = refusal(model_of(Residual), broken(rank))
     results["no data"] = refusal(model_of(Residual), [])
     alone = bnc.recompute_statistics(model, batches_of(0))
@@ -137,6 +155,16 @@ def test_a_broken_batch_of_one_rank_counts_on_none(results: list[Any]) -> None:
     for result in results:
         assert farthest(result["a broken batch"], results[0]["layerwise"]) < 1e-12
         assert result["rows"] == [sum(sum(SHARES[rank]) for rank in range(len(results)))] * 2
+
+
+def test_a_batch_that_overflows_in_the_middle_on_one_rank_counts_on_none(
+    results: list[Any],
+) -> None:
+    model = Overflowing().double().eval()
+    union = [batch for rank in range(len(results)) for batch in batches_of(rank)]
+    bnc.recompute_statistics(model, union)
+    for result in results:
+        assert farthest(result["an overflow in the middle"], statistics_of(model)) < 1e-12
 
 
 def test_a_rank_that_fails_lets_the_others_fail_and_nothing_changes(results: list[Any]) -> None:
