@@ -167,9 +167,12 @@ def _calibrated(
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
-    say("recomputing statistics")
     model = twin(model)
-    return model, recompute_statistics(model, batches).report
+
+    def step(done: int, total: int | None, what: str) -> None:
+        say(f"recomputing statistics: {what}")
+
+    return model, recompute_statistics(model, batches, progress=step).report
 
 
 def _report(folded: Folded, proof: Report, draft: Path, calibrated: Report | None) -> Report:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.findings.measured import SAMPLES, Measurements, is_worse, mean_of
 from bnconvert.measuring.apart import apart
 from bnconvert.measuring.feeding import Call, default_call, read, tensors_of
 from bnconvert.measuring.replicas import replica, twin
-from bnconvert.measuring.slots import Slots, slots_of
+from bnconvert.measuring.slots import Slot, Slots, slots_of
+from bnconvert.progress import shown
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
@@ -47,28 +49,26 @@ class Trial:
         self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
             name: {way: {} for way in WAYS} for name in self.functions
         }
-        self.initial = {
-            slot.path: (1 - slot.momentum) ** int(slot.counter)
-            for slot in self.slots.measured
-            if slot.momentum is not None and slot.counter is not None
-        }
+        self.initial: dict[str, float] = {}
         self.reports: dict[str, Report] = {}
 
     def run(self) -> None:
         """Measure and score; the twin has its first statistics again afterwards."""
-        with apart():
+        with apart(), shown(None) as say:
             copy, call = replica(self.twin), self._scored("running")
-            for batch in self.batches:
+            for index, batch in enumerate(self.batches):
+                say(index, len(self.batches), "by running statistics")
                 call(copy, batch)
-        for way, method in (("batch", "aggregate"), ("precise", "layerwise")):
-            result = recompute_statistics(
-                self.twin,
-                self.batches,
-                method="aggregate" if method == "aggregate" else "layerwise",
-                forward=self._scored(way),
-            )
-            self.reports[way] = result.report
-            result.undo()
+        before = self.slots.saved()
+        own = recompute_statistics(
+            self.twin, self.batches, method="aggregate", forward=self._scored("batch")
+        )
+        own.undo()
+        precise = recompute_statistics(self.twin, self.batches, forward=self._scored("precise"))
+        weights = {slot.path: initial_weight(slot, *saved) for slot, saved in before.items()}
+        self.initial = {path: weight for path, weight in weights.items() if weight}
+        precise.undo()
+        self.reports = {"batch": own.report, "precise": precise.report}
 
     @property
     def samples(self) -> int:
@@ -117,3 +117,34 @@ class Trial:
 
 def _samples(batch: Any) -> int:
     return next((len(tensor) for tensor in tensors_of(batch)), 1)
+
+
+def initial_weight(slot: Slot, mean: Tensor, var: Tensor, counter: Tensor | None = None) -> float:
+    """Return what the initial mean 0 and variance 1 weigh in a moving average.
+
+    That is (1 - momentum)^n after n batches, if the average is one from the start: statistics
+    that were loaded or recomputed are not. So they must come nearer to the precise ones when the
+    initial values are taken out.
+
+    Args:
+        slot: holds the precise statistics.
+        mean: the moving average of means.
+        var: the moving average of variances.
+        counter: of its batches.
+    """
+    if slot.momentum is None or counter is None:
+        return 0.0
+    if not mean.any() and bool((var == 1).all()):
+        return 1.0
+    weight = (1 - slot.momentum) ** int(counter)
+    if weight >= 1:
+        return 0.0
+
+    def distance(mean: Tensor, var: Tensor) -> float:
+        spread = slot.var.double() + slot.eps
+        off = torch.cat([(mean - slot.mean) / spread.sqrt(), (var - slot.var) / spread])
+        return float(off.square().mean())
+
+    mean, var = mean.double(), var.double()
+    without = distance(mean / (1 - weight), (var - weight) / (1 - weight))
+    return weight if without < distance(mean, var) else 0.0

@@ -34,11 +34,24 @@ def test_the_same_data_are_run_by_three_sorts_of_statistics() -> None:
 def test_the_weight_of_the_initial_values_is_known() -> None:
     norm = nn.BatchNorm1d(3, momentum=0.1)
     for _ in range(3):
-        norm(torch.randn(4, 3))
-    trial = Trial(norm, [torch.randn(4, 3)], None, {})
+        norm(torch.randn(64, 3) * 3 + 2)
+    data = [torch.randn(64, 3) * 3 + 2]
+    trial = Trial(norm, data, None, {})
+    trial.run()
     assert trial.initial == {"(root)": pytest.approx(0.9**3)}
-    cumulative = nn.BatchNorm1d(3, momentum=None)
-    assert Trial(cumulative, [torch.randn(4, 3)], None, {}).initial == {}
+    fresh = Trial(nn.BatchNorm1d(3), data, None, {})
+    fresh.run()
+    assert fresh.initial == {"(root)": 1.0}
+
+
+def test_statistics_that_were_recomputed_have_no_initial_values_in_them() -> None:
+    x = torch.randn(64, 3) * 3 + 2
+    for norm in (nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=None)):
+        bnc.recompute_statistics(norm, x.split(16))
+        for data in (x, x * 0.6):
+            trial = Trial(norm, [data], None, {})
+            trial.run()
+            assert trial.initial == {}
 
 
 def test_a_model_that_lives_on_its_batches_is_told_so() -> None:

@@ -4,10 +4,13 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
 from bnconvert.errors import LoadError
+
+_LONGEST = 400  # characters of an error that is not ours
 
 
 def made_by(source: str) -> Any:
@@ -25,7 +28,7 @@ def made_by(source: str) -> Any:
 
 def raised(failure: Exception) -> str:
     """Return what went wrong in code of the user's, for a sentence."""
-    return f"raised {type(failure).__name__}: {failure}"
+    return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
 
 
 def _imported(where: str) -> ModuleType:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights
+from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
 
 
 def command(
@@ -13,8 +13,7 @@ def command(
     policy: PolicyRules,
     weights: Weights = None,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write the converted state_dict: .safetensors or .pt."),
+        Path | None, output_file("Write the converted state_dict: .safetensors or .pt.")
     ] = None,
     report: ReportPath = None,
 ) -> None:

@@ -37,16 +37,24 @@ class Data:
     inputs: Callable[[Any], Any] = _itself
     labels: "Callable[[Any], Tensor] | None" = None
 
+    def first(self, samples: int | None) -> Iterator[Any]:
+        """Yield batches until so many samples were read, or all."""
+        from bnconvert.measuring.feeding import read
+
+        return (batch.value for batch in read(self.batches, samples))
+
     def feed(self, model: "nn.Module", batch: Any) -> Any:
         """Return the model's output for a batch.
 
         Raises:
             LoadError: the model cannot take it.
         """
+        from torch import device as device_of
+
         from bnconvert.measuring.feeding import default_call, tensors_of
 
         inputs = self.inputs(batch)
-        device = next(tensor.device for tensor in model.buffers())
+        device = next((tensor.device for tensor in model.buffers()), device_of("cpu"))
         try:
             return default_call(device)(model, inputs)
         except BnconvertError:
@@ -54,8 +62,8 @@ class Data:
         except Exception as failure:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
-                f"--data {self.source}: a batch of {shapes}: the model {raised(failure)}; give what "
-                "its forward takes"
+                f"--data {self.source}: on a batch of {shapes} the model {raised(failure)}; give "
+                "what its forward takes"
             ) from failure
 
     def calibration(self, model: "nn.Module") -> Iterator[Any]:

@@ -1,5 +1,9 @@
 """`bnconvert diagnose`: the model's statistics against those of data."""
 
+from typing import TYPE_CHECKING
+
+import typer
+
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -19,8 +23,12 @@ from bnconvert.cli.options import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from bnconvert.reporting.report import Report
+
 
 def command(
+    context: typer.Context,
     model: Model,
     data: DataSource,
     weights: Weights = None,
@@ -39,21 +47,37 @@ def command(
 ) -> None:
     """Run training --data through MODEL by running, batch and precise statistics, and judge."""
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.loading import load, made_by
+    from bnconvert.cli.loading import load
     from bnconvert.cli.output import exit_on, progress, show
     from bnconvert.cli.preprocessing import Preprocessing
-    from bnconvert.cli.scores import cross_entropy, error
+    from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
-    from bnconvert.measuring.feeding import read
 
     with progress("loading the model"):
         loaded, _ = load(model, weights, None)
     images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
-    labels = source.labels
-    losses = made_by(loss) if loss else labels and cross_entropy(labels)
-    metrics = made_by(metric) if metric else labels and error(labels)
-    batches = (batch.value for batch in read(source.batches, samples))
-    result = diagnose(loaded, batches, loss=losses, metric=metrics, forward=source.forward)
+    result = diagnose(
+        loaded,
+        source.first(samples),
+        loss=loss_of(loss, source.labels),
+        metric=metric_of(metric, source.labels),
+        forward=source.feed,
+    )
     show(result, report, plot)
+    _say_what_mends(result, context)
     exit_on(result, fail_on)
+
+
+def _say_what_mends(result: "Report", context: typer.Context) -> None:
+    """Print the command that recomputes over the same data, read in the same way."""
+    from bnconvert.cli.output import command_line
+    from bnconvert.findings.measured import RECOMPUTE
+
+    if all(finding.fix != RECOMPUTE for finding in result.findings):
+        return
+    only_here = ("model", "loss", "metric", "report", "plot", "fail_on")
+    common = {name: v for name, v in context.params.items() if name not in only_here}
+    model = context.params["model"]
+    mending = command_line("recompute", model, **common, output="recomputed.safetensors")
+    typer.echo(f"\nto recompute the statistics: {mending}")

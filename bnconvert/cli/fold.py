@@ -5,16 +5,14 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, ReportPath, Weights
+from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
 
 
 def command(
     model: Model,
     weights: Weights = None,
     inputs: Input = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the folded program: .pt2.")
-    ] = None,
+    output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL's norms away; with -o, write the folded graph as a torch.export program."""

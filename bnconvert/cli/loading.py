@@ -127,15 +127,20 @@ def _state_dict(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise LoadError(f"{path}: there is no such file; give a state_dict")
-    if path.suffix == ".safetensors":
-        return _safe_state(path)
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise LoadError(
             f"{path}: holds a pickled object, and unpickling it would run code from the file; "
             "save model.state_dict() instead, and name the model by its factory"
         ) from None
+    except Exception as failure:  # of a broken file, torch and safetensors raise anything
+        said = type(failure).__name__, *str(failure).splitlines()[:1]
+        raise LoadError(f"{path}: cannot be read ({': '.join(said)}); save it again") from None
     for key in _WRAPPINGS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]

@@ -2,9 +2,31 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    """Refuse a file whose folder does not exist, before the work and not after it."""
+    if path is not None and not path.parent.is_dir():
+        raise typer.BadParameter(f"{path}: there is no folder {path.parent}; make it first")
+    return path
+
+
+def _picture(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in _PICTURES:
+        raise typer.BadParameter(f"{path}: is no picture; use one of {', '.join(_PICTURES)}")
+    return _in_a_folder(path)
+
+
+def output_file(text: str) -> Any:
+    """Return the option for the file that a command writes."""
+    return typer.Option("-o", "--output", metavar="FILE", callback=_in_a_folder, help=text)
+
+
+_PICTURES = (".png", ".svg", ".pdf")
+_IMAGES, _SCORES = "Images, from files", "Scores"
 
 Model = Annotated[
     str,
@@ -16,13 +38,16 @@ Model = Annotated[
 Weights = Annotated[
     Path | None,
     typer.Option(
-        "--weights", help="A state_dict: .safetensors, or .pt that loads with weights_only=True."
+        "--weights",
+        metavar="FILE",
+        help="A state_dict: .safetensors, or .pt that loads with weights_only=True.",
     ),
 ]
 PolicyRules = Annotated[
     list[str],
     typer.Option(
         "--policy",
+        metavar="RULE",
         help="policy.toml, REWRITE for every norm, or PATTERN=REWRITE; once per rule, the first "
         "match wins: --policy 'backbone.*=Frozen()' --policy 'head.*=Group(32) | Keep()'.",
     ),
@@ -31,56 +56,124 @@ Input = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
+        metavar="SHAPE",
         help="An example input of random numbers, as 1,3,224,224 or x:1,3,224,224 or "
         "ids:1,16:int64; once per input.",
     ),
 ]
 ReportPath = Annotated[
-    Path | None, typer.Option("--report", help="Also write the report here, as JSON or .html.")
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        callback=_in_a_folder,
+        help="Also write the report here, as JSON or .html.",
+    ),
 ]
 DataSource = Annotated[
     str,
     typer.Option(
         "--data",
-        help="Real data: images:DIR, imagefolder:DIR (a folder per class), npz:FILE (arrays named "
-        "as the forward's parameters), package.module:loader or file.py:loader (batches).",
+        metavar="SOURCE",
+        help="Real data: images:DIR, imagefolder:DIR (a folder per class, classes in the order of "
+        "their names), npz:FILE (arrays named as the forward's parameters; y or labels are "
+        "classes), package.module:loader or file.py:loader (batches, or a function that returns "
+        "them).",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples per batch, of files and arrays.")]
-Samples = Annotated[int | None, typer.Option(min=1, help="Stop after so many samples.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Samples per batch, of files and arrays.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Stop after the batch with which N samples are read."),
+]
 ImgSize = Annotated[
-    int | None, typer.Option(min=1, help="Side of the images; timm's models know it, else 224.")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=_IMAGES,
+        help="Side of the images, in pixels. This and the others: by default what a timm model "
+        "says of itself, else 224, 0.875, bilinear and ImageNet's mean and std.",
+    ),
 ]
 CropPct = Annotated[
-    float | None, typer.Option(min=0.01, max=1, help="Part of the shorter side that is kept.")
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=1,
+        metavar="PART",
+        rich_help_panel=_IMAGES,
+        help="Which part of the shorter side is kept, in the middle.",
+    ),
 ]
-Interpolation = Annotated[str | None, typer.Option(help="nearest, bilinear or bicubic.")]
+
+
+class Resampling(StrEnum):
+    """How pixels are interpolated."""
+
+    nearest = "nearest"
+    bilinear = "bilinear"
+    bicubic = "bicubic"
+    lanczos = "lanczos"
+    box = "box"
+    hamming = "hamming"
+
+
+Interpolation = Annotated[
+    Resampling | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_IMAGES,
+        help=f"How images are resized: {', '.join(Resampling)}.",
+    ),
+]
 Mean = Annotated[
-    tuple[float, float, float] | None, typer.Option(help="Subtracted from values in [0, 1].")
+    tuple[float, float, float] | None,
+    typer.Option(
+        metavar="R G B", rich_help_panel=_IMAGES, help="Subtracted from values in [0, 1]."
+    ),
 ]
-Std = Annotated[tuple[float, float, float] | None, typer.Option(help="Then divided by.")]
+Std = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(metavar="R G B", rich_help_panel=_IMAGES, help="Then divided by."),
+]
 Plot = Annotated[
-    Path | None, typer.Option(help="Also draw how far the statistics are off: .png or .svg.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        callback=_picture,
+        help="Also draw how far the statistics are off: .png, .svg or .pdf.",
+    ),
 ]
-StateDict = Annotated[
-    Path, typer.Option("-o", "--output", help="Write the state_dict: .safetensors or .pt.")
-]
+StateDict = Annotated[Path, output_file("Write the state_dict: .safetensors or .pt.")]
 MemoryLimit = Annotated[
     float | None,
-    typer.Option(help="MB of activations to hold, layerwise; the rest lies in a temporary file."),
+    typer.Option(
+        min=0,
+        metavar="MB",
+        help="Activations to hold, layerwise; the rest lies in a temporary file.",
+    ),
 ]
 LossFunction = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        help="file.py:function of (output, batch), smaller where better; where the data have "
-        "labels it is the cross entropy.",
+        metavar="FUNCTION",
+        rich_help_panel=_SCORES,
+        help="file.py:function of (output, batch), smaller where better. By default, where the "
+        "data have classes, the cross entropy.",
     ),
 ]
 MetricFunction = Annotated[
     str | None,
     typer.Option(
-        "--metric", help="Likewise; where the data have labels it is the share of wrong classes."
+        "--metric",
+        metavar="FUNCTION",
+        rich_help_panel=_SCORES,
+        help="Likewise, an error. By default, where the data have classes, the share of wrong "
+        "ones.",
     ),
 ]
 
@@ -94,7 +187,12 @@ class Way(StrEnum):
 
 
 Method = Annotated[
-    Way, typer.Option("--method", help="layerwise does not depend on the division into batches.")
+    Way,
+    typer.Option(
+        "--method",
+        help="layerwise: each norm behind final ones, whatever the batches; aggregate: each norm "
+        "by its batch, pooled; ema: a moving average, with the norms' momentum.",
+    ),
 ]
 
 

@@ -1,11 +1,12 @@
 """What commands print: results on stdout, progress on stderr, reports into files."""
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -47,6 +48,16 @@ def save(report: "Report", path: Path | None) -> None:
         report.to_html(path)
     else:
         report.to_json(path)
+
+
+def command_line(command: str, *arguments: str, **options: Any) -> str:
+    """Return a command as it is typed, without the options that are None."""
+    words = ["bnconvert", command, *arguments]
+    for name, value in options.items():
+        if value is not None:
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + name.replace("_", "-"), *map(str, values)]
+    return shlex.join(words)
 
 
 def exit_on(report: "Report", severity: str) -> None:

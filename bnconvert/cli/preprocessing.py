@@ -6,12 +6,12 @@ from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.options import Resampling
 from bnconvert.errors import LoadError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 _CROP_MODES = ("center", "squash")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _OWN = "give a loader of your own"
@@ -25,7 +25,7 @@ class Preprocessing:
     Attributes:
         img_size: the side of the square that is cropped from the middle, in pixels.
         crop_pct: which part of the resized image's shorter side the crop is.
-        interpolation: one of `INTERPOLATIONS`.
+        interpolation: one of `Resampling`.
         mean: subtracted from the values in [0, 1], per channel.
         std: then divided by.
         crop_mode: "center" keeps the proportions; "squash" makes the image a square before.
@@ -46,10 +46,10 @@ class Preprocessing:
         """
         if not 0 < self.crop_pct <= 1:
             raise LoadError(f"crop_pct: is {self.crop_pct}; use a part of the image, up to 1")
-        if self.interpolation not in INTERPOLATIONS:
+        if self.interpolation not in tuple(Resampling):
             raise LoadError(
                 f"interpolation: there is no {self.interpolation!r}; use one of "
-                f"{', '.join(INTERPOLATIONS)}"
+                f"{', '.join(Resampling)}"
             )
         if self.crop_mode not in _CROP_MODES:
             raise LoadError(f"crop_mode: the model wants {self.crop_mode!r} images; {_OWN}")

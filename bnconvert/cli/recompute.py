@@ -1,7 +1,5 @@
 """`bnconvert recompute`: precise running statistics, as weights."""
 
-from typing import Any
-
 import typer
 
 from bnconvert.cli.options import (
@@ -52,13 +50,15 @@ def command(
         loaded, _ = load(model, weights, None)
     images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
-    limit = None if memory_limit is None else int(memory_limit * 1e6)
-    common: dict[str, Any] = {
-        "forward": source.forward,
-        "max_samples": samples,
-        "memory_limit": limit,
-    }
-    result = recompute_statistics(loaded, source.batches, method=method.value, **common)
-    show(result.report, report, plot)
+    result = recompute_statistics(
+        loaded,
+        source.batches,
+        method=method.value,
+        forward=source.feed,
+        max_samples=samples,
+        memory_limit=None if memory_limit is None else int(memory_limit * 1e6),
+    )
+    # Before the report, whose picture may fail.
     write_weights(loaded, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
+    show(result.report, report, plot)
     typer.echo(f"\nwrote {output}; use it with --weights {output}")

@@ -1,10 +1,35 @@
-"""The loss and the metric of a classifier, for data with labels."""
+"""--loss and --metric: what a batch's output is worth; usual ones for data with classes."""
 
 from collections.abc import Callable
 from typing import Any
 
+from bnconvert.cli.code import made_by, raised
+from bnconvert.errors import LoadError
+
 Labels = Callable[[Any], Any]
 Score = Callable[[Any, Any], Any]
+
+
+def loss_of(typed: str | None, labels: Labels | None) -> Score | None:
+    """Return the loss that the user named, or the mean cross entropy, or None without labels.
+
+    Raises:
+        LoadError: there is no such function; or, from the score, that it cannot be computed.
+    """
+    if typed:
+        return _named("--loss", typed)
+    return labels and _checked("the cross entropy", cross_entropy(labels))
+
+
+def metric_of(typed: str | None, labels: Labels | None) -> Score | None:
+    """Return the metric that the user named, or the share of wrong classes, or None.
+
+    Raises:
+        LoadError: as `loss_of`.
+    """
+    if typed:
+        return _named("--metric", typed)
+    return labels and _checked("the share of wrong classes", error(labels))
 
 
 def cross_entropy(labels: Labels) -> Score:
@@ -26,3 +51,24 @@ def error(labels: Labels) -> Score:
         return (output.argmax(1) != labels(batch).to(output.device)).double().mean()
 
     return score
+
+
+def _named(option: str, typed: str) -> Score:
+    function = made_by(typed)
+    if not callable(function):
+        raise LoadError(f"{option} {typed}: is no function; name one of (output, batch)")
+    return _checked(f"{option} {typed}", function)
+
+
+def _checked(name: str, score: Score) -> Score:
+    def checked(output: Any, batch: Any) -> float:
+        try:
+            return float(score(output, batch))
+        except Exception as failure:
+            raise LoadError(
+                f"{name}: {raised(failure)}, for an output of class {type(output).__name__}; give "
+                "--loss and --metric file.py:function of (output, batch) that return a number, or "
+                "data without labels"
+            ) from failure
+
+    return checked

@@ -10,10 +10,11 @@ from bnconvert.reporting.records import Finding, StatisticsRow
 RECOMPUTE = "bnc.recompute_statistics(model, batches)"
 #: Under so many samples, a distance says little of where the statistics belong.
 SAMPLES = 64
-_MEAN_OFF, _SIGMA_OFF = 0.2, 0.3
+#: In sigma: from here on, statistics are stale; initial values are seen earlier.
+_STALE, _SEEN = (0.15, 0.22), (0.05, 0.05)
 _ERRORS = 4.0  # a distance of so many standard errors is none of chance
 _INITIAL = 0.01
-_WORSE, _CERTAIN = 1.25, 3.0
+_WORSE, _CERTAIN = 0.25, 3.0
 
 #: A score of each batch, with its number of samples; smaller is better.
 Scores = Mapping[int, tuple[float, int]]
@@ -38,7 +39,8 @@ class Measurements:
 def measured_findings(measured: Measurements) -> Iterator[Finding]:
     """Yield what the measurements tell."""
     off = [row for row in measured.rows if is_off(row)]
-    initial = [row.path for row in off if measured.initial_weights.get(row.path, 0) > _INITIAL]
+    seen = [row.path for row in measured.rows if is_off(row, _SEEN)]
+    initial = [path for path in seen if measured.initial_weights.get(path, 0) > _INITIAL]
     if initial:
         weight = max(measured.initial_weights[path] for path in initial)
         message = f"the initial mean 0 and variance 1 still weigh {weight:.0%} in the average"
@@ -47,31 +49,36 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
         worst = max(off, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
         message = f"the running statistics are not those of the data: {_words(worst)}"
         yield Finding("BN201", "error", tuple(row.path for row in off), message, RECOMPUTE)
-    for name, by_statistics in measured.scores.items():
-        running, precise = by_statistics["running"], by_statistics["precise"]
-        if is_worse(running, precise):
-            values = ", ".join(f"{mean_of(s):.4g} by {w}" for w, s in by_statistics.items())
-            yield Finding(
-                "BN202",
-                "error",
-                tuple(row.path for row in measured.rows),
-                f"false overfitting: {name} {values} statistics, on the same data; the running "
-                "statistics break what the weights have learned",
-                RECOMPUTE,
-            )
-            return
+    broken = [by for by in measured.scores.values() if is_worse(by["running"], by["precise"])]
+    if broken:
+        values = "; ".join(
+            f"{name} " + ", ".join(f"{mean_of(scores):.4g} by {way}" for way, scores in by.items())
+            for name, by in measured.scores.items()
+        )
+        yield Finding(
+            "BN202",
+            "error",
+            tuple(row.path for row in measured.rows),
+            f"false overfitting: {values} statistics, on the same data; the running statistics "
+            "break what the weights have learned",
+            RECOMPUTE,
+        )
 
 
-def is_off(row: StatisticsRow) -> bool:
-    """Tell whether statistics are farther from the precise ones than noise would bring them."""
+def is_off(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
+    """Tell whether statistics are farther from the precise ones than noise would bring them.
+
+    Args:
+        row: the distances.
+        limits: for the mean and for sigma, where the noise is smaller.
+    """
     if row.samples < SAMPLES:
         return False
     if row.mean_distance is None or row.deviation_distance is None:
         return True
     noise = _ERRORS * (row.standard_error or 0.0)
-    return row.mean_distance > max(_MEAN_OFF, noise) or row.deviation_distance > max(
-        _SIGMA_OFF, noise
-    )
+    distances = (row.mean_distance, row.deviation_distance)
+    return any(d > max(limit, noise) for d, limit in zip(distances, limits, strict=True))
 
 
 def is_worse(scores: Scores, others: Scores) -> bool:
@@ -86,12 +93,13 @@ def is_worse(scores: Scores, others: Scores) -> bool:
     mine, theirs = (mean_of({i: s[i] for i in common}) for s in (scores, others))
     if isnan(mine):
         return not isnan(theirs)
+    worse = mine - theirs
     if len(common) < 3:
-        return mine > 2 * theirs
+        return worse > abs(theirs)
     gaps = [scores[i][0] - others[i][0] for i in common]
     mean = sum(gaps) / len(gaps)
     spread = sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    return mine > _WORSE * theirs and mean > _CERTAIN * spread
+    return worse > _WORSE * abs(theirs) and mean > _CERTAIN * spread
 
 
 def mean_of(scores: Scores) -> float:

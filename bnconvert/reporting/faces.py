@@ -3,6 +3,7 @@
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
 from bnconvert.reporting.table import table
@@ -10,7 +11,7 @@ from bnconvert.reporting.table import table
 _NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 _CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
 _STATISTICS_COLUMNS = (
-    "running statistics",
+    "norm",
     "class",
     "channels",
     "against",
@@ -34,7 +35,7 @@ def text_of(report: Contents) -> str:
     if report.norms:
         parts += [table(_NORM_COLUMNS, _norm_rows(report.norms)), summary(report.norms)]
     if report.statistics:
-        parts += [table(_STATISTICS_COLUMNS, _statistics_rows(report.statistics)), _MEANING]
+        parts += _statistics_text(report.statistics)
     if report.scores:
         parts.append(table(*_scores(report.scores)))
     if report.checks:
@@ -119,10 +120,25 @@ def _statistics_rows(rows: Sequence[StatisticsRow]) -> _Rows:
     ]
 
 
+def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:
+    """Return the table and what its columns mean; what all rows share is said below it."""
+    against = {row.against for row in rows}
+    said = f"against {against.pop()} statistics; " if len(against) == 1 else ""
+    hidden = {"class"} | ({"against"} if said else set())
+    kept = [i for i, name in enumerate(_STATISTICS_COLUMNS) if name not in hidden]
+    columns = [_STATISTICS_COLUMNS[i] for i in kept]
+    lines = [[row[i] for i in kept] for row in _statistics_rows(rows)]
+    return [table(columns, lines), said + _MEANING]
+
+
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], _Rows]:
     ways = tuple(next(iter(scores.values())))
-    rows = [(name, *(f"{by[way]:.4g}" for way in ways)) for name, by in scores.items()]
+    rows = [(name, *(_score(by[way]) for way in ways)) for name, by in scores.items()]
     return ("by these statistics", *ways), rows
+
+
+def _score(value: float) -> str:
+    return f"{value:.4g}" if isfinite(value) else "not finite"
 
 
 def _distance(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ from bnconvert.errors import ReportError
 from bnconvert.reporting.records import Contents, StatisticsRow
 
 _LEAST = 1e-3  # what is nearer is drawn here, on a logarithmic axis
-_COLOURS = {"mean": "#33669a", "sigma": "#d08030", "running": "#b03a3a"}
+_MOST = 1.0  # the axis reaches at least so far
+_COLOURS = {"running": "#ee6677", "batch": "#ccbb44", "precise": "#4477aa"}
+_MEAN, _SIGMA, _NOISE = "#4477aa", "#cc7722", "#d8d8d8"
+_ROW, _MARGINS, _SCORES_HEIGHT = 0.19, 1.5, 2.2  # inches
+_SMALL = 7  # points
 
 
 def draw(report: Contents, path: Path) -> None:
     """Draw `report` into the file `path`.
 
     Raises:
-        ReportError: there is nothing to draw, or matplotlib is not installed.
+        ReportError: there is nothing to draw, no such format, or matplotlib is not installed.
     """
     if not report.statistics:
         raise ReportError(f"{report.title}: no statistics to draw; recompute or diagnose first")
@@ -27,44 +32,64 @@ def draw(report: Contents, path: Path) -> None:
             f"matplotlib cannot be imported ({failure}); pip install 'bnconvert[plot]'"
         ) from None
     against = tuple(dict.fromkeys(row.against for row in report.statistics))
-    panels = len(against) + len(report.scores)
-    most = max(sum(row.against == name for row in report.statistics) for name in against)
-    figure = figures.Figure(figsize=(4.2 * panels + 2, 1.8 + 0.2 * most), layout="constrained")
+    paths = tuple(dict.fromkeys(row.path for row in report.statistics))
+    heights = [_MARGINS + _ROW * len(paths)] + [_SCORES_HEIGHT] * bool(report.scores)
+    width = 2.5 + 4 * max(len(against), len(report.scores))
+    figure = figures.Figure(figsize=(width, 0.5 + sum(heights)), layout="constrained")
+    formats = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in formats:
+        raise ReportError(f"{path}: is no format of pictures; use .png, .svg or .pdf")
     figure.suptitle(report.title)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for axis, name in zip(axes, against, strict=False):
-        _distances(axis, [row for row in report.statistics if row.against == name], name)
-    for axis, (name, values) in zip(axes[len(against) :], report.scores.items(), strict=True):
-        _scores(axis, name, values)
+    below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    axes = below[0].subplots(1, len(against), squeeze=False, sharex=True, sharey=True)[0]
+    for axis, name in zip(axes, against, strict=True):
+        _distances(axis, [row for row in report.statistics if row.against == name], name, paths)
+    _label(axes[0], paths, report.statistics)
+    below[0].legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    if report.scores:
+        axes = below[1].subplots(1, len(report.scores), squeeze=False)[0]
+        for axis, (name, values) in zip(axes, report.scores.items(), strict=True):
+            _scores(axis, name, values)
     figure.savefig(path, dpi=120)
 
 
-def _distances(axis: Any, rows: Sequence[StatisticsRow], against: str) -> None:
-    places = range(len(rows))
-    bars = (
-        ("mean", -0.2, [row.mean_distance for row in rows]),
-        ("sigma", 0.2, [row.deviation_distance for row in rows]),
-    )
-    for name, shift, values in bars:
-        finite = [_LEAST if v is None else max(v, _LEAST) for v in values]
-        axis.barh(
-            [p + shift for p in places], finite, 0.4, color=_COLOURS[name], label=f"{name} off"
-        )
-    errors = [(p, row.standard_error) for p, row in zip(places, rows, strict=True)]
-    known = [(p, max(e, _LEAST)) for p, e in errors if e is not None]
-    if known:
-        axis.plot([e for _, e in known], [p for p, _ in known], "k|", label="standard error")
+def _distances(
+    axis: Any, rows: Sequence[StatisticsRow], against: str, paths: Sequence[str]
+) -> None:
+    """Draw one kind of rows, each at the height of its path."""
+    places = [paths.index(row.path) for row in rows]
+    errors = [max(row.standard_error or 0.0, _LEAST) for row in rows]
+    axis.barh(places, errors, 0.8, color=_NOISE, label="up to the standard error of the mean")
+    for name, mark, colour, values in (
+        ("mean off", "o", _MEAN, [row.mean_distance for row in rows]),
+        ("sigma off", "D", _SIGMA, [row.deviation_distance for row in rows]),
+    ):
+        known = [(max(v, _LEAST), p) for v, p in zip(values, places, strict=True) if v is not None]
+        # Whole at the edges too, where what is nearer than the axis reaches is drawn.
+        axis.plot(*zip(*known, strict=True) if known else ([], []), mark, color=colour, label=name,
+                  markersize=4.5, clip_on=False, zorder=3)  # fmt: skip
     for place, row in zip(places, rows, strict=True):
         if row.mean_distance is None or row.deviation_distance is None:
-            axis.text(_LEAST * 1.2, place, "was not finite", va="center", fontsize=7)
-    axis.set(xscale="log", yticks=list(places), ylim=(len(rows) - 0.4, -0.6), xlim=(_LEAST, None))
-    axis.set_yticklabels([row.path for row in rows], fontsize=7)
+            axis.text(_LEAST * 1.3, place, "was not finite", va="center", fontsize=_SMALL)
+    axis.grid(color="#eeeeee")
+    axis.set_axisbelow(True)
     axis.set_xlabel(f"distance from the {against} statistics, in their sigma")
-    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(0, 1.06), ncols=3, frameon=False)
+
+
+def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> None:
+    """Set the limits and the labels that all kinds of rows share."""
+    farthest = [v for row in rows for v in (row.mean_distance, row.deviation_distance)]
+    most = max(_MOST, *(value or 0.0 for value in farthest))
+    axis.set(xscale="log", xlim=(_LEAST, 1.3 * most), ylim=(len(paths) - 0.4, -0.6))
+    axis.set_yticks(range(len(paths)), labels=paths, fontsize=_SMALL)
 
 
 def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
-    colours = [_COLOURS["running"] if way == "running" else _COLOURS["mean"] for way in values]
-    bars = axis.bar(list(values), list(values.values()), color=colours)
-    axis.bar_label(bars, fmt="%.3g")
-    axis.set(title=f"{name}, by these statistics", ylabel=name)
+    sizes = [value if isfinite(value) else 0.0 for value in values.values()]
+    colours = [_COLOURS.get(way, _MEAN) for way in values]
+    bars = axis.bar(list(values), sizes, 0.6, color=colours)
+    labels = [f"{value:.3g}" if isfinite(value) else "not finite" for value in values.values()]
+    axis.bar_label(bars, labels=labels, padding=2)
+    axis.margins(y=0.18)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set(ylabel=name, xlabel="by these statistics")

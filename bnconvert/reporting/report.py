@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class Report(Contents):
         return {
             "schema_version": SCHEMA_VERSION,
             "versions": {name: version(name) for name in packages},
-            **asdict(self),
+            **_plain(asdict(self)),
         }
 
     def to_json(self, path: str | Path) -> None:
@@ -60,3 +61,12 @@ class Report(Contents):
     def __str__(self) -> str:
         """Return the report as text that a person can read."""
         return text_of(self)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without NaN and infinities, which JSON does not have: they become None."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -10,6 +10,7 @@ freed memory, except where memory is measured: else page faults drown the figure
 
 import argparse
 import copy
+import ctypes
 import json
 import os
 import random
@@ -128,16 +129,22 @@ def peak_memory(name: str, way: str, count: int) -> float:
 
 def print_memory(name: str, way: str, count: int) -> None:
     """Print the growth of the process's peak resident memory, in megabytes."""
-    import resource
-
     torch.set_num_threads(1)
     model, data = network(name), images(count, torch.contiguous_format)
     candidates = ways(model, data, name)
     with torch.no_grad():
         model(data[0][:2])
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident("VmRSS")
     candidates[way]()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6 - before)
+    print(resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    """Return the resident memory now (VmRSS) or at its peak (VmHWM), in megabytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(field))) / 1e3
 
 
 def report(results: dict[str, Any]) -> None:

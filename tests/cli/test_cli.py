@@ -1,79 +1,19 @@
 """The commands on small factories: what they print, write and return."""
 
 import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import bnconvert as bnc
-from bnconvert.__main__ import main
+from tests.cli.conftest import Run
 from tests.zoo import Net, build
-
-FACTORY = """
-import torch
-from tests.zoo import build
-
-def plain():
-    return build("plain")
-
-def without_example():
-    return build("plain")[0]
-
-def without_statistics():
-    return build("without_statistics")
-
-def own_forward():
-    return build("own_forward")
-
-def branch_on_data():
-    class Guarded(torch.nn.Module):
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-    return Guarded(), (torch.randn(2, 3),)
-
-def two_inputs():
-    return build("two_inputs")
-
-def broken():
-    raise RuntimeError("no weights here")
-
-def number():
-    return 3
-"""
-
-
-@pytest.fixture
-def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Write a file of factories and stand beside it; return its name."""
-    (tmp_path / "models.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    return "models.py"
-
-
-class Result:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*arguments: str) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main(list(arguments))
-        out, err = capsys.readouterr()
-        return Result(stop.value.code or 0, out, err)
-
-    return call
 
 
 def test_inspect_prints_the_table_and_nothing_else(run: Run, factory: str) -> None:
@@ -197,6 +137,49 @@ def test_export_then_verify(run: Run, factory: str) -> None:
     other = run("verify", f"{factory}:two_inputs", "m.onnx")
     assert other.code == 4
     assert "give one tensor for each" in other.err
+
+
+def test_an_exported_file_has_precise_statistics_and_the_commands_to_prove_it(
+    run: Run, factory: str
+) -> None:
+    images = torch.randn(8, 3, 8, 8) * 2 + 1
+    np.savez("images.npz", images=images.numpy(), labels=np.arange(8))
+    data = ["--data", "npz:images.npz", "--batch-size", "4"]
+    result = run("export", f"{factory}:plain", "-o", "m.onnx", "--report", "r.json", *data)
+    assert (result.code, result.err) == (0, "")
+    report = json.loads(Path("r.json").read_text())
+    assert [row["path"] for row in report["statistics"]] == ["norm"]
+    assert all(check["passed"] for check in report["checks"])
+    assert run("verify", f"{factory}:plain", "m.onnx").code == 3, "the model's own are others"
+    again = result.out.splitlines()[-1].partition("to compare it again: ")[2]
+    for command in again.split(" && "):
+        assert run(*shlex.split(command)[1:]).code == 0
+
+
+def test_an_export_with_data_leaves_the_factorys_model_alone(run: Run, factory: str) -> None:
+    np.savez("images.npz", images=np.ones((4, 3, 8, 8)) * np.arange(4).reshape(4, 1, 1, 1))
+    arguments = [f"{factory}:shared", "-o", "m.onnx"]
+    assert run("export", *arguments, "--data", "npz:images.npz").code == 0
+    model, kept = sys.modules["models"].SHARED[0], build("plain")[0].state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
+    assert run("verify", f"{factory}:shared", "m.onnx").code == 3
+
+
+def test_data_for_a_model_without_norms_are_refused(run: Run, factory: str) -> None:
+    np.savez("images.npz", images=np.ones((4, 3, 8, 8)))
+    result = run("export", f"{factory}:without_norm", "--data", "npz:images.npz")
+    assert result.code == 4
+    assert "the model has no batch norm; there is nothing to recompute" in result.err
+
+
+def test_data_that_the_model_does_not_take_are_refused_before_the_export(
+    run: Run, factory: str
+) -> None:
+    np.savez("images.npz", images=np.zeros((2, 5, 8, 8)))
+    result = run("export", f"{factory}:plain", "-o", "m.onnx", "--data", "npz:images.npz")
+    assert result.code == 4
+    assert "on a batch of (2, 5, 8, 8) the model raised RuntimeError" in result.err
+    assert list(Path().glob("*.onnx")) == []
 
 
 def test_numbers_that_disagree_are_exit_code_three_with_a_report(run: Run, factory: str) -> None:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from bnconvert.cli.loading import load, required
 from bnconvert.errors import LoadError
-from tests.cli.test_cli import FACTORY
+from tests.cli.conftest import FACTORY
 from tests.zoo import Net, trained
 
 
@@ -87,6 +87,14 @@ def test_a_pickled_object_is_refused_and_never_run() -> None:
         with pytest.raises(LoadError, match="would run code from the file; save"):
             load("models.py:plain", Path(name), None)
     assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["empty.pt", "zip.pt", "text.safetensors"])
+def test_a_broken_file_of_weights_is_refused(name: str) -> None:
+    content = {"empty.pt": b"", "zip.pt": b"PK\x03\x04", "text.safetensors": b"no tensors"}
+    Path(name).write_bytes(content[name])
+    with pytest.raises(LoadError, match=rf"{name}: cannot be read \(.*\); save it again"):
+        load("models.py:plain", Path(name), None)
 
 
 def test_weights_that_do_not_fit_or_exist_are_refused() -> None:

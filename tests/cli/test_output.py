@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bnconvert.cli.output import progress, save, show
+from bnconvert.cli.output import command_line, progress, save, show
 from bnconvert.reporting.report import Report
 
 
@@ -38,3 +38,11 @@ def test_a_report_is_printed_and_saved_by_its_suffix(
     save(Report("title"), tmp_path / "r.json")
     assert '"title": "title"' in (tmp_path / "r.json").read_text()
     save(Report("title"), None)
+
+
+def test_a_command_line_can_be_typed_as_it_is() -> None:
+    options = {"batch_size": 4, "samples": None, "mean": (0.5, 0.0, 1.0), "data": "images:my dir"}
+    line = command_line("recompute", "a.py:f", **options)
+    assert line == (
+        "bnconvert recompute a.py:f --batch-size 4 --mean 0.5 0.0 1.0 --data 'images:my dir'"
+    )

@@ -89,6 +89,8 @@ def test_false_overfitting_is_named_with_all_three_scores() -> None:
         (scores(1.0, 1.1, 0.9), scores(0.5, 0.5, 0.5), True),
         (scores(0.6, 0.6, 0.6), scores(0.55, 0.55, 0.55), False),  # not by a quarter
         (scores(0.0, 0.03, 0.0, 0.0), scores(0.0, 0.0, 0.0, 0.0), False),  # by chance
+        (scores(-1.0, -1.0, -1.0), scores(-1.01, -1.01, -1.01), False),  # log-likelihoods
+        (scores(-1.0, -1.0, -1.0), scores(-2.0, -2.0, -2.0), True),
         (scores(1.0), scores(0.4), True),
         (scores(1.0), scores(0.6), False),  # one batch tells nothing of chance
         (scores(float("nan"), 1.0), scores(1.0, 1.0), True),
