@@ -94,7 +94,7 @@ def built(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, lis
     return model, list(x.to(dtype).split(SIZES))
 
 
-LARGE = {"densenet121", "googlenet"}
+LARGE = {"resnet18", "densenet121", "googlenet"}
 SWEEP = [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in MODELS]
 
 
@@ -118,11 +118,11 @@ def test_in_float32_it_is_as_exact_as_float32_is(name: str) -> None:
     naive = farthest(layer_by_layer(model, batches), wanted)
     bnc.recompute_statistics(model, batches)
     assert farthest(statistics_of(model), wanted) < max(1e-5, 1.5 * naive)
-    if name not in LARGE:  # in GoogLeNet float32 itself is 2e-5 off
+    if name not in LARGE - {"resnet18"}:  # where float32 itself is 1.3e-5 and 2e-5 off
         assert naive < 1e-5
 
 
-@pytest.mark.parametrize("name", ["resnet18", "inception_like", "vector", "volume"])
+@pytest.mark.parametrize("name", SWEEP)
 def test_layerwise_does_not_depend_on_how_the_data_are_divided(name: str) -> None:
     model, batches = built(name)
     bnc.recompute_statistics(model, batches)

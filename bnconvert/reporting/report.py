@@ -68,5 +68,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return type(value)(_plain(inner) for inner in value)
     return None if isinstance(value, float) and not isfinite(value) else value

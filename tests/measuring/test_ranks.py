@@ -126,7 +126,7 @@ def dying(rank: int, world: int, folder: str) -> None:
     os._exit(0)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
     torch.multiprocessing.spawn(worker, (request.param, str(folder)), nprocs=request.param)
