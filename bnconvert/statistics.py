@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import distributed as dist, nn
 
+from bnconvert.errors import StatisticsError
 from bnconvert.measuring.apart import apart
 from bnconvert.measuring.feeding import Call, default_call, read
 from bnconvert.measuring.layerwise import Layerwise
@@ -89,8 +90,8 @@ def recompute_statistics(
         max_samples: stop after the batch with which so many samples are reached.
         domain: of norms that were converted with `Separate`: whose statistics to replace; other
             norms are left. Without it, those of the domain in use.
-        memory_limit: bytes of activations to hold, for "layerwise"; what exceeds it is moved to
-            a temporary file. One batch's own are always held.
+        memory_limit: bytes of activations to hold, for "layerwise" on the CPU; what exceeds it is
+            moved to a temporary file. One batch's own are always held.
         process_group: the ranks that measure together, each on its own share of the data, of any
             size; all get the same statistics. None for this process alone.
         progress: called with how much is done, of how much (or None), and what it is. By default
@@ -107,13 +108,12 @@ def recompute_statistics(
     """
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
-    limited = memory_limit is not None and method == "layerwise"
-    memory = LimitedMemory(memory_limit or 0) if limited else Memory()
     with _domain(model, domain), shown(progress) as say:
         slots = slots_of(model, domain)
         before = slots.saved()
         try:
             slots.require_some()
+            memory = _memory(memory_limit, method, slots.measured[0].mean.device)
             call = forward or default_call(slots.measured[0].mean.device)
             task = Task(model, slots.measured, call, ranks, variance, say)
             way = Layerwise(task, memory) if method == "layerwise" else MiniBatches(task, method)
@@ -127,6 +127,18 @@ def recompute_statistics(
     rows = rows_of(slots.measured, before, outcome.results, outcome.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
     return Recomputation(Report(title, statistics=rows, notes=notes), before)
+
+
+def _memory(limit: int | None, method: str, device: torch.device) -> Memory:
+    """Return where paused forwards keep what they hold; only layerwise has any."""
+    if limit is None or method != "layerwise":
+        return Memory()
+    if device.type != "cpu":
+        raise StatisticsError(
+            f"memory_limit bounds what lies in main memory, and the model is on {device}; move it "
+            "to the CPU, or leave memory_limit out"
+        )
+    return LimitedMemory(limit)
 
 
 def _circumstances(memory: Memory, group: Any) -> list[str]:
