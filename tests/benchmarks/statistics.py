@@ -179,6 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--output", type=Path, default=Path("statistics.json"))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     parser.add_argument("--memory", nargs=3, help="a network, a way and a number of images")
     options = parser.parse_args()
     if options.memory:
@@ -189,8 +191,9 @@ def main() -> None:
         os.execve(sys.executable, arguments, {**os.environ, **_KEEP})
     torch.set_num_threads(1)
     results: dict[str, Any] = {"times": {}, "errors": {}, "memory": {}}
-    for name in NETWORKS:
-        for layout, memory in FORMATS.items():
+    for name in options.networks:
+        for layout in options.formats:
+            memory = FORMATS[layout]
             model, data = network(name).to(memory_format=memory), images(256, memory)
             case = f"{name} {layout}"
             results["times"][case] = ratios(ways(model, data, name), options.rounds)
@@ -200,7 +203,7 @@ def main() -> None:
     for way in ways(nn.Identity(), [], "resnet18"):
         results["memory"][way] = {
             f"{name}, {count} images": peak_memory(name, way, count)
-            for name in NETWORKS
+            for name in options.networks
             for count in (256, 512)
         }
     report(results)
