@@ -9,7 +9,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -30,12 +29,7 @@ class Memory:
         """Begin."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """End."""
 
     def own(self, batch: Batch) -> Batch:
@@ -95,14 +89,9 @@ class LimitedMemory(Memory):
         self._watch.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Bring back what is still alive, and close the file."""
-        self._watch.__exit__(kind, error, trace)
+        self._watch.__exit__(*error)
         held = self.peak
         try:
             for page in list(self._pages.values()):
