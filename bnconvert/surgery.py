@@ -171,18 +171,19 @@ def hidden_references(model: nn.Module, wanted: Sequence[nn.Module]) -> dict[int
         for name, value in vars(owner).items():
             if name.startswith("_") and name.endswith(("_hooks", "_modules", "_buffers")):
                 continue
-            for held in _held(value, depth=3):
-                if id(held) in ids:
-                    found[id(held)] = f"{path}.{name}".lstrip(".")
+            for module in held(value, (nn.Module,)):
+                if id(module) in ids:
+                    found[id(module)] = f"{path}.{name}".lstrip(".")
     return found
 
 
-def _held(value: object, depth: int) -> Iterator[nn.Module]:
-    if isinstance(value, nn.Module):
+def held(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iterator[Any]:
+    """Yield what of `kinds` a value is, or holds in lists, tuples, sets and dictionaries."""
+    if isinstance(value, kinds):
         yield value
     elif depth and isinstance(value, list | tuple | set | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _held(item, depth - 1)
+            yield from held(item, kinds, depth - 1)
 
 
 def _own(source: nn.Module) -> set[str]:

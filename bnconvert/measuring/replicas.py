@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bnconvert.errors import UnsupportedModelError
-from bnconvert.surgery import uncopied
+from bnconvert.surgery import held, uncopied
 from bnconvert.tracking import TrackingNorm
 
 
@@ -59,12 +59,4 @@ def _shared(model: nn.Module) -> Iterator[Tensor | np.ndarray[Any, Any]]:
         yield from (t for t in module._buffers.values() if t is not None)
         for name, value in vars(module).items():
             if not name.startswith("_"):
-                yield from _tensors_in(value, depth=3)
-
-
-def _tensors_in(value: object, depth: int) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    if isinstance(value, Tensor | np.ndarray):
-        yield value
-    elif depth and isinstance(value, list | tuple | set | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors_in(item, depth - 1)
+                yield from held(value, (Tensor, np.ndarray))
