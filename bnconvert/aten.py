@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 aten = torch.ops.aten
 
@@ -26,6 +26,7 @@ class NormCall:
         number: which call of that owner it is, from 1.
         obstacle: why it is no fixed affine map (it uses batch statistics), or None.
         caller: path of the module in whose forward it is called, to check the owner against.
+        channels: how many channels it normalizes.
     """
 
     node: fx.Node
@@ -33,11 +34,7 @@ class NormCall:
     number: int
     obstacle: str | None
     caller: str
-
-    @property
-    def eps(self) -> float:
-        """What is added to the variance."""
-        return float(argument(self.node, "eps"))
+    channels: int
 
 
 def normalize_batch_norms(module: fx.GraphModule) -> None:
@@ -69,20 +66,22 @@ def norm_calls(module: fx.GraphModule) -> list[NormCall]:
     counts: dict[str, int] = {}
     calls: list[NormCall] = []
     for node in module.graph.nodes:
-        obstacle = _obstacle(node)
+        obstacle = batch_norm_obstacle(node)
         if obstacle is None and node.target is not aten.batch_norm.default:
             continue
         if standardizes_weight(node):
             continue
         owner = _owner(node)
         counts[owner] = counts.get(owner, 0) + 1
-        calls.append(NormCall(node, owner, counts[owner], obstacle, called_in(node)))
+        value = node.meta["val"]
+        channels = int((value if isinstance(value, Tensor) else value[0]).shape[1])
+        calls.append(NormCall(node, owner, counts[owner], obstacle, called_in(node), channels))
     return calls
 
 
 def standardizes_weight(node: fx.Node) -> bool:
     """Tell whether a batch norm with its own statistics normalizes a weight: no norm at all."""
-    return _obstacle(node) is not None and comes_from_constant(node)
+    return batch_norm_obstacle(node) is not None and comes_from_constant(node)
 
 
 def argument(node: fx.Node, name: str) -> Any:
@@ -107,44 +106,6 @@ def constant(module: fx.GraphModule, node: object) -> Tensor | None:
 def readers_of(value: fx.Node) -> set[fx.Node]:
     """Return every operator that reads the numbers of a value; who reads its shape does not."""
     return {user for user in value.users if user.op != "call_module" and user.target not in _SHAPE}
-
-
-def readers(module: fx.GraphModule, tensor: Tensor) -> set[fx.Node]:
-    """Return every operator that reads the memory of `tensor`, under whatever name."""
-    storage = tensor.untyped_storage().data_ptr()
-    found: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        value = constant(module, node)
-        if value is not None and value.untyped_storage().data_ptr() == storage:
-            found |= readers_of(node)
-    return found
-
-
-def replace_constant(module: fx.GraphModule, node: fx.Node, value: Tensor) -> None:
-    """Put `value` where `node` reads its tensor from."""
-    prefix, _, name = str(node.target).rpartition(".")
-    owner = module.get_submodule(prefix)
-    old = getattr(owner, name)
-    if isinstance(old, nn.Parameter):
-        setattr(owner, name, nn.Parameter(value, requires_grad=old.requires_grad))
-    else:
-        setattr(owner, name, value)
-
-
-def add_parameter(module: fx.GraphModule, beside: fx.Node, name: str, value: Tensor) -> fx.Node:
-    """Add a parameter next to the one that `beside` reads, under a free name; return its node."""
-    prefix, _, _ = str(beside.target).rpartition(".")
-    owner = module.get_submodule(prefix)
-    free = name
-    while hasattr(owner, free) and getattr(owner, free) is not None:
-        free = f"{free}_folded"
-    if free in owner._parameters or free in owner._buffers:
-        delattr(owner, free)  # registered as None
-    owner.register_parameter(free, nn.Parameter(value, requires_grad=False))
-    with module.graph.inserting_after(beside):
-        node = module.graph.get_attr(f"{prefix}.{free}".lstrip("."))
-    node.meta = {"val": value}
-    return node
 
 
 def remove_unread(module: fx.GraphModule) -> None:
@@ -174,7 +135,7 @@ def comes_from_constant(node: fx.Node) -> bool:
     return True
 
 
-def _obstacle(node: fx.Node) -> str | None:
+def batch_norm_obstacle(node: fx.Node) -> str | None:
     """Return why a batch norm uses batch statistics; None for eval norms and everything else."""
     if node.target in _TRAINING:
         return "it is in training mode: it normalizes by the batch's own statistics"
@@ -195,3 +156,20 @@ def called_in(node: fx.Node) -> str:
     """Return the path of the module in whose forward an operator was called."""
     stack = node.meta.get("nn_module_stack") or {}
     return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def describe(node: fx.Node) -> str:
+    """Return an operator in a reader's words: its name, and the module that calls it."""
+    if node.op == "placeholder":
+        return f"the model's input {node.name}"
+    if node.op == "output":
+        return "the model's output"
+    name = getattr(node.target, "__name__", str(node.target)).partition(".")[0]
+    where = called_in(node)
+    return f"{where} ({name})" if where else name
+
+
+def names_of(nodes: set[fx.Node]) -> str:
+    """Return some operators in words, the first three by name."""
+    names = sorted(describe(node) for node in nodes)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

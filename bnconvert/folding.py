@@ -7,12 +7,12 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.aten import NormCall, norm_calls, remove_unread, standardizes_weight
+from bnconvert.aten import norm_calls, standardizes_weight
 from bnconvert.capturing import Captured, capture
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.examples import Inputs
-from bnconvert.folds import FOLDS
-from bnconvert.folds.fold import Fold, affine_of, describe, producer_of
+from bnconvert.folds.fates import Fate, fold_network
+from bnconvert.network import Network
 from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
@@ -51,7 +51,7 @@ class Folded:
 
 
 def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
-    """Fold the batch norms of the eval model into the layers before them.
+    """Fold the batch norms of the eval model into the layers around them.
 
     The model itself is not changed. All arithmetic is done in float64 and rounded once. What is
     not folded stands in the report with its reason.
@@ -66,61 +66,18 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
     captured = capture(model, example_inputs, dynamic_shapes)
-    seen = norm_calls(captured.module)
-    rows = _rows(model, _fold_all(captured.module, seen))
-    remove_unread(captured.module)
+    weights = sum(standardizes_weight(node) for node in captured.module.graph.nodes)
+    calls = norm_calls(captured.module)
+    fates = fold_network(Network(captured.module), calls)
     report = Report(
         f"Folded {type(model).__name__}",
-        norms=tuple(rows),
-        notes=(*captured.notes, *_standardization(captured.module)),
+        norms=tuple(_rows(model, fates)),
+        notes=(*captured.notes, *_standardization(weights)),
     )
     return Folded(FoldedModule(captured.module, captured.module.graph), report, captured)
 
 
-@dataclass(frozen=True)
-class _Fate:
-    """What became of one call of a norm."""
-
-    call: NormCall
-    outcome: str
-    reason: str
-
-
-def _fold_all(module: fx.GraphModule, seen: Sequence[NormCall]) -> list[_Fate]:
-    """Fold to a fixed point: a fold may give the next norm a layer to fold into."""
-    fates: dict[NormCall, _Fate] = {}
-    progress = True
-    while progress:
-        progress = False
-        for call in seen:
-            if call in fates and fates[call].outcome == "folded":
-                continue
-            verdict = _judge(module, call)
-            if isinstance(verdict, str):
-                fates[call] = _Fate(call, "standing", verdict)
-            else:
-                layer, producer = verdict
-                layer.apply(module, call, producer)
-                fates[call] = _Fate(call, "folded", f"into {describe(producer)}")
-                progress = True
-    return [fates[call] for call in seen]
-
-
-def _judge(module: fx.GraphModule, call: NormCall) -> tuple[Fold, fx.Node] | str:
-    """Return the fold that may take the norm and the layer to take it, or why there is none."""
-    affine = affine_of(module, call)
-    if isinstance(affine, str):
-        return affine
-    producer = producer_of(call)
-    if isinstance(producer, str):
-        return producer
-    for layer in FOLDS:
-        if producer.target in layer.targets:
-            return layer.why_not(module, call, producer) or (layer, producer)
-    return f"its input is made by {describe(producer)}, not by a convolution or a linear layer"
-
-
-def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
+def _rows(model: nn.Module, fates: Sequence[Fate]) -> Iterator[NormRow]:
     """Return a row per call of every norm module, then those of functional norms."""
     rest = list(fates)
     for site in survey(model).sites:
@@ -132,27 +89,35 @@ def _rows(model: nn.Module, fates: Sequence[_Fate]) -> Iterator[NormRow]:
                 said = f"called by {fate.call.caller or 'the root'} through F.batch_norm: {said}"
             if len(mine) > 1:
                 said = f"call {number} of {len(mine)}: {said}"
-            yield _row(site, len(mine), fate.outcome, said)
+            yield _row(site, len(mine), fate.outcome, said, fate.fold)
         if not mine:
             yield _row(site, 0, *_uncalled(site))
     for fate in rest:
         owner = fate.call.owner
         if not isinstance(model.get_submodule(owner), _InstanceNorm):
-            channels = int(fate.call.node.meta["val"].shape[1])
-            yield NormRow(owner, "F.batch_norm", channels, 1, fate.outcome, fate.reason)
+            yield NormRow(
+                owner,
+                "F.batch_norm",
+                fate.call.channels,
+                1,
+                fate.outcome,
+                fate.reason,
+                fold=fate.fold,
+            )
 
 
-def _standardization(module: fx.GraphModule) -> Iterator[str]:
-    count = sum(standardizes_weight(node) for node in module.graph.nodes)
+def _standardization(count: int) -> Iterator[str]:
     if count:
         yield (
             f"{count} batch norm operators standardize weights, not activations: they are no "
-            "norms and stay in the graph"
+            "norms, and the weights are constants now"
         )
 
 
-def _row(site: Site, calls: int, outcome: str, reason: str) -> NormRow:
-    return NormRow(site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases)
+def _row(site: Site, calls: int, outcome: str, reason: str, fold: str = "") -> NormRow:
+    return NormRow(
+        site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases, fold
+    )
 
 
 def _uncalled(site: Site) -> tuple[str, str]:

@@ -1,9 +1,21 @@
 """The folds, one per file: the algebra as docstring, match, refuse with a reason, rewrite."""
 
-from bnconvert.folds.conv import Conv
-from bnconvert.folds.conv_transpose import ConvTranspose
+from bnconvert.folds.affine import Affine
+from bnconvert.folds.apart import Apart
+from bnconvert.folds.branches import Branches
+from bnconvert.folds.direct import Direct
 from bnconvert.folds.fold import Fold
-from bnconvert.folds.linear import Linear
+from bnconvert.folds.forward import Forward
+from bnconvert.folds.sequences import Sequences
+from bnconvert.folds.through import Through
 
 #: Every fold, in the order in which they are tried.
-FOLDS: tuple[Fold, ...] = (Conv(), ConvTranspose(), Linear())
+FOLDS: tuple[Fold, ...] = (
+    Direct(),
+    Affine(),
+    Branches(),
+    Through(),
+    Forward(),
+    Sequences(),
+    Apart(),
+)

@@ -38,6 +38,7 @@ class NormRow:
         outcome: "folded", "standing", "uncalled", "seen", ...
         reason: into what it was folded, or why it stands.
         aliases: further paths of the same module.
+        fold: which fold did it: "direct", "through", "forward", ...; "" for none.
     """
 
     path: str
@@ -47,6 +48,7 @@ class NormRow:
     outcome: str
     reason: str = ""
     aliases: tuple[str, ...] = ()
+    fold: str = ""
 
 
 @dataclass(frozen=True)

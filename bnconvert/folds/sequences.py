@@ -1,0 +1,80 @@
+"""Two convolutions in a row, one of which has a kernel of one pixel, become one.
+
+W2 * (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2). If the second has zero padding, the first
+must have no bias: at the border it would be missing. It is done where it saves work.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import fx
+
+from bnconvert.aten import argument, readers_of
+from bnconvert.folds.branches import set_kernel
+from bnconvert.folds.fold import Fold
+from bnconvert.layers.geometry import Kernel, kernel_of
+from bnconvert.layers.plan import Edit, Plan
+from bnconvert.layers.way import Way
+from bnconvert.layers.weights import example_size
+from bnconvert.network import Network
+from bnconvert.numerics.linear_maps import composed
+
+
+class Sequences(Fold):
+    """A convolution straight behind a convolution."""
+
+    name: ClassVar[str] = "sequences"
+
+    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
+        """Make one convolution of two."""
+        second = kernel_of(way.network, node)
+        if second is None or readers_of(second.source) != {node}:
+            return None
+        first = kernel_of(way.network, second.source)
+        if first is None or first.groups != 1 or second.groups != 1:
+            return None
+        if not _point(second) and not _point(first):
+            return None
+        if not _point(second) and any(second.padding) and bool(first.bias.any()):
+            return None
+        whole = _composed(first, second)
+        before = first.cost * example_size(second.source) + second.cost * example_size(node)
+        like = argument(node, "weight")
+        if whole.cost * example_size(node) >= before or not way.network.fits(like, whole.weight):
+            return None
+        return Plan((Joined(node, whole, second.source),))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined(Edit):
+    """A convolution that takes the one before it in."""
+
+    kernel: Kernel
+    first: fx.Node
+
+    @property
+    def removes(self) -> tuple[fx.Node, ...]:
+        """The first convolution."""
+        return (self.first,)
+
+    def apply(self, network: Network) -> None:
+        """Give the second convolution the kernel of both."""
+        set_kernel(network, self.node, self.kernel)
+        network.remove(self.first)
+
+
+def _point(kernel: Kernel) -> bool:
+    """Tell whether a convolution maps each pixel by itself."""
+    return prod(kernel.size) == 1 and set(kernel.stride) == {1} and not any(kernel.padding)
+
+
+def _composed(first: Kernel, second: Kernel) -> Kernel:
+    weight = composed(first.weight, second.weight)
+    taps = second.weight.flatten(2).sum(2)
+    bias = second.bias + torch.mv(taps, first.bias)
+    shape = first if _point(second) else second
+    return replace(
+        shape, source=first.source, weight=weight, bias=bias, cost=weight[0].numel(), groups=1
+    )

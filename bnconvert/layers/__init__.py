@@ -1,0 +1,1 @@
+"""How each operator takes a per-channel map: behind it, in front of it, or through it."""

@@ -1,0 +1,83 @@
+"""Concatenation: each part gets its share of the map."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.aten import aten
+from bnconvert.layers.layer import Layer, Route, sizes_of
+from bnconvert.layers.plan import Plan
+from bnconvert.numerics.channel_map import ChannelMap
+
+
+class Concatenation(Layer):
+    """Concatenation along any axis."""
+
+    targets: ClassVar[frozenset[Any]] = frozenset({aten.cat.default})
+
+    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+        """Divide the map among the parts; all must take theirs."""
+        parts, axis, sizes = _parts(node)
+        if len(set(parts)) < len(parts):
+            return "it concatenates a value with itself"
+        shares = [wanted] * len(parts)
+        if wanted.varies_along(axis):
+            if not all(isinstance(size, int) for size in sizes):
+                return "it concatenates parts of dynamic size"
+            wide = wanted.widened(axis, sum(sizes))
+            starts = [sum(sizes[:index]) for index in range(len(sizes))]
+            shares = [_share(wide, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
+        plan: Plan | str = Plan()
+        for part, share in zip(parts, shares, strict=True):
+            other = route.upward(part, node, share)
+            if isinstance(other, str):
+                return other
+            assert isinstance(plan, Plan)
+            plan = plan.with_plan(other)
+            if isinstance(plan, str):
+                return plan
+        return plan
+
+    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+        """Hand the map down, with nothing for the other parts."""
+        parts, axis, sizes = _parts(node)
+        if not all(isinstance(size, int) for size in sizes):
+            return "it is concatenated with parts of dynamic size"
+        none = ChannelMap.identity(owed.axes)
+        shares = [
+            (owed if part is source else none).widened(axis, size)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        return route.downward(
+            node,
+            ChannelMap.of(
+                _joined([s.scale for s in shares], axis), _joined([s.shift for s in shares], axis)
+            ),
+        )
+
+
+def _joined(tensors: list[Tensor], axis: int) -> Tensor:
+    shape = list(torch.broadcast_shapes(*(_without(t, axis) for t in tensors)))
+    wide = []
+    for tensor in tensors:
+        shape[axis] = tensor.shape[axis]
+        wide.append(tensor.expand(shape))
+    return torch.cat(wide, axis)
+
+
+def _without(tensor: Tensor, axis: int) -> list[int]:
+    shape = list(tensor.shape)
+    shape[axis] = 1
+    return shape
+
+
+def _share(change: ChannelMap, axis: int, start: int, size: int) -> ChannelMap:
+    return change.each(lambda t: t.narrow(axis, start, size))
+
+
+def _parts(node: fx.Node) -> tuple[list[fx.Node], int, list[Any]]:
+    parts = list(node.args[0])  # type: ignore[arg-type]
+    axes = len(sizes_of(node))
+    axis = int(node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % axes  # type: ignore[arg-type]
+    return parts, axis, [sizes_of(part)[axis] for part in parts]

@@ -1,0 +1,93 @@
+"""Resizing and shuffling: weights that sum to one commute with every map of the channels."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, fx
+
+from bnconvert.aten import argument, aten
+from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
+from bnconvert.layers.plan import Plan
+from bnconvert.numerics.channel_map import ChannelMap
+
+
+class Resizing(Layer):
+    """Nearest, linear and cubic interpolation."""
+
+    targets: ClassVar[frozenset[Any]] = frozenset(
+        overload
+        for packet in (
+            aten.upsample_nearest1d,
+            aten.upsample_nearest2d,
+            aten.upsample_nearest3d,
+            aten._upsample_nearest_exact1d,
+            aten._upsample_nearest_exact2d,
+            aten._upsample_nearest_exact3d,
+            aten.upsample_linear1d,
+            aten.upsample_bilinear2d,
+            aten.upsample_trilinear3d,
+            aten.upsample_bicubic2d,
+            aten._upsample_bilinear2d_aa,
+            aten._upsample_bicubic2d_aa,
+        )
+        for overload in (packet.default, packet.vec)
+    )
+
+    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+        """Hand the map up."""
+        if any(wanted.varies_along(axis) for axis in range(2, wanted.axes)):
+            return "it varies from place to place of a resized value"
+        return route.upward(input_of(node), node, wanted)
+
+    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+        """Hand the map down."""
+        if any(owed.varies_along(axis) for axis in range(2, owed.axes)):
+            return "it varies from place to place of a value that is resized"
+        return route.downward(node, owed)
+
+
+class Shuffling(Layer):
+    """Pixel shuffle and its inverse, and channel shuffle."""
+
+    targets: ClassVar[frozenset[Any]] = frozenset(
+        {aten.pixel_shuffle.default, aten.pixel_unshuffle.default, aten.channel_shuffle.default}
+    )
+
+    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+        """Hand the map up, its channels where they came from."""
+        source = input_of(node)
+        moved = _moved(node, wanted, sizes_of(node), back=True)
+        return moved if isinstance(moved, str) else route.upward(source, node, moved)
+
+    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+        """Hand the map down, its channels where they go."""
+        moved = _moved(node, owed, sizes_of(source), back=False)
+        return moved if isinstance(moved, str) else route.downward(node, moved)
+
+
+def _moved(node: fx.Node, change: ChannelMap, sizes: list[Any], *, back: bool) -> ChannelMap | str:
+    axis = -1 if node.target is aten.channel_shuffle.default else -3
+    axis = 1 if axis == -1 else change.axes - 3
+    if any(change.varies_along(other) for other in range(change.axes) if other != axis):
+        return "it varies along another axis than the channels that are shuffled"
+    wide = change.widened(axis, int(sizes[axis]))
+    if node.target is aten.channel_shuffle.default:
+        groups = int(argument(node, "groups"))
+        columns = int(sizes[axis]) // groups
+        rows = (columns, groups) if back else (groups, columns)
+        return wide.each(lambda t: _transposed(t, axis, rows) if t.shape[axis] > 1 else t)
+    name = "upscale_factor" if node.target is aten.pixel_shuffle.default else "downscale_factor"
+    square = int(argument(node, name)) ** 2
+    if (node.target is aten.pixel_shuffle.default) == back:
+        return wide.each(lambda t: t.repeat_interleave(square, axis))
+    channels = int(sizes[axis]) // square
+    parts = wide.each(lambda t: t.movedim(axis, 0).reshape(channels, square))
+    if parts.varies_along(1):
+        return "it varies between channels that become pixels of one"
+    shape = [1] * change.axes
+    shape[axis] = channels
+    return parts.each(lambda t: t.expand(channels, 1).reshape(shape))
+
+
+def _transposed(tensor: Tensor, axis: int, rows: tuple[int, int]) -> Tensor:
+    split = tensor.unflatten(axis, rows)
+    return split.transpose(axis, axis + 1).flatten(axis, axis + 1)

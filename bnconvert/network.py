@@ -1,0 +1,162 @@
+"""A captured graph while it is folded: constants in float64, who reads what, what it carries."""
+
+import torch
+from torch import Tensor, fx, nn
+
+from bnconvert.aten import argument, called_in, constant, readers_of, remove_unread
+from bnconvert.numerics.channel_map import ChannelMap
+
+
+def channelwise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * x + shift: the operator that stands in the graph while it is folded."""
+    return x * scale + shift
+
+
+class Network:
+    """A captured graph that is being rewritten.
+
+    Whatever is changed is kept in float64 until `commit` rounds it, once, to the dtype that
+    its node had when it was captured.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        """Read the graph; nothing changes yet."""
+        self.module = module
+        self.graph = module.graph
+        #: Names of the norms whose map a node holds beside its own, by node.
+        self.carried: dict[fx.Node, tuple[int, ...]] = {}
+        self._copies: list[fx.Node] = []
+        self._memory: dict[int, set[fx.Node]] | None = None
+
+    def constant(self, node: object) -> Tensor | None:
+        """Return the tensor that a node reads, floating-point ones in float64; or None."""
+        value = constant(self.module, node)
+        if value is None:
+            return None
+        value = value.detach()
+        return value.double() if value.dtype.is_floating_point else value
+
+    def sharers(self, layer: fx.Node, node: object) -> set[fx.Node]:
+        """Return the operators beside `layer` that read the memory of a constant."""
+        value = constant(self.module, node)
+        if value is None:
+            return set()
+        if self._memory is None:
+            self._memory = {}
+            for other in self.graph.find_nodes(op="get_attr"):
+                held = constant(self.module, other)
+                if held is not None:
+                    key = held.untyped_storage().data_ptr()
+                    self._memory.setdefault(key, set()).update(readers_of(other))
+        return self._memory.get(value.untyped_storage().data_ptr(), set()) - {layer}
+
+    def fits(self, like: fx.Node, value: Tensor) -> bool:
+        """Tell whether `value` has finite numbers in the dtype that `like` has in the model."""
+        return bool(torch.isfinite(value.to(like.meta["val"].dtype)).all())
+
+    def give(self, layer: fx.Node, weight: Tensor, bias: Tensor | None) -> None:
+        """Give a layer another weight and bias; what others read too stays theirs."""
+        old_weight, old_bias = layer.args[1], argument(layer, "bias")
+        assert isinstance(old_weight, fx.Node)
+        new_weight = self._put(layer, old_weight, old_weight, "weight", weight)
+        new_bias: fx.Node | None = None
+        if bias is not None:
+            new_bias = self._put(layer, old_bias, old_weight, "bias", bias)
+        layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
+        layer.kwargs = {k: v for k, v in layer.kwargs.items() if k not in ("weight", "bias")}
+        self._memory = None
+
+    def add_constant(self, near: fx.Node, name: str, value: Tensor, dtype: torch.dtype) -> fx.Node:
+        """Add a tensor of the model beside the node `near`, under a free name."""
+        prefix, _, leaf = name.rpartition(".")
+        owner = self.module.get_submodule(prefix) if self._has(prefix) else self.module
+        prefix = prefix if owner is not self.module else ""
+        free, number = leaf, 0
+        while getattr(owner, free, None) is not None:
+            number += 1
+            free = f"{leaf}_{number}"
+        owner._parameters.pop(free, None)  # registered as None
+        owner._buffers.pop(free, None)
+        owner.register_parameter(free, nn.Parameter(value, requires_grad=False))
+        with self.graph.inserting_before(near):
+            node = self.graph.get_attr(f"{prefix}.{free}".lstrip("."))
+        node.meta = {"val": torch.empty(value.shape, dtype=dtype, device="meta")}
+        self._memory = None
+        return node
+
+    def mapped(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
+        """Replace an affine node by one that maps `source` by `change`; what it carries stays."""
+        dtype = node.meta["val"].dtype
+        owner = called_in(node)
+        scale = self.add_constant(node, f"{owner}.scale".lstrip("."), change.scale, dtype)
+        shift = self.add_constant(node, f"{owner}.shift".lstrip("."), change.shift, dtype)
+        with self.graph.inserting_before(node):
+            new = self.graph.call_function(channelwise, (source, scale, shift))
+        new.meta = dict(node.meta)
+        self.carried[new] = self.carried.pop(node, ())
+        self.replace(node, new)
+        return new
+
+    def replace(self, node: fx.Node, other: fx.Node) -> None:
+        """Let all readers of `node` read `other`; remove `node`."""
+        node.replace_all_uses_with(other)
+        self.graph.erase_node(node)
+        self.carried.pop(node, None)
+        self._memory = None
+
+    def remove(self, node: fx.Node) -> None:
+        """Remove an operator that nobody reads any more, but its shape: its input's is as good."""
+        self.graph.erase_node(node)
+        self.carried.pop(node, None)
+        self._memory = None
+
+    def commit(self) -> None:
+        """Round what was changed, let equal copies of a weight be one again, remove the unread."""
+        for node in self.graph.find_nodes(op="get_attr"):
+            held, wanted = constant(self.module, node), node.meta.get("val")
+            if held is not None and wanted is not None and held.dtype != wanted.dtype:
+                self._store(node, held.to(wanted.dtype))
+        kept: list[fx.Node] = []
+        for node in self._copies:
+            value = constant(self.module, node)
+            same = (k for k in kept if _alike(value, constant(self.module, k)))
+            twin = next(same, None)
+            if twin is None:
+                kept.append(node)
+            else:
+                node.replace_all_uses_with(twin)
+        self.graph.eliminate_dead_code()
+        remove_unread(self.module)
+
+    def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
+        if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):
+            self._store(old, value)
+            return old
+        dtype = (old if isinstance(old, fx.Node) else near).meta["val"].dtype
+        owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else called_in(layer)
+        new = self.add_constant(layer, f"{owner}.{name}".lstrip("."), value, dtype)
+        if isinstance(old, fx.Node):
+            self._copies.append(new)
+        return new
+
+    def _store(self, node: fx.Node, value: Tensor) -> None:
+        prefix, _, name = str(node.target).rpartition(".")
+        owner = self.module.get_submodule(prefix)
+        old = getattr(owner, name)
+        if isinstance(old, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=False)
+        setattr(owner, name, value)
+        self._memory = None
+
+    def _has(self, prefix: str) -> bool:
+        try:
+            self.module.get_submodule(prefix)
+        except AttributeError:
+            return False
+        return True
+
+
+def _alike(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None or first.shape != second.shape:
+        return False
+    return first.dtype == second.dtype and torch.equal(first, second)
