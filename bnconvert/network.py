@@ -1,5 +1,7 @@
 """A captured graph while it is folded: constants in float64, who reads what, what it carries."""
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -26,7 +28,11 @@ class Network:
         #: Names of the norms whose map a node holds beside its own, by node.
         self.carried: dict[fx.Node, tuple[int, ...]] = {}
         self._copies: list[fx.Node] = []
-        self._memory: dict[int, set[fx.Node]] | None = None
+        #: Where in memory each constant lies, and which constants lie there.
+        self._place: dict[fx.Node, int] = {}
+        self._twins: dict[int, set[fx.Node]] = defaultdict(set)
+        for node in self.graph.find_nodes(op="get_attr"):
+            self._settle(node)
 
     def constant(self, node: object) -> Tensor | None:
         """Return the tensor that a node reads, floating-point ones in float64; or None."""
@@ -36,19 +42,11 @@ class Network:
         value = value.detach()
         return value.double() if value.dtype.is_floating_point else value
 
-    def sharers(self, layer: fx.Node, node: object) -> set[fx.Node]:
+    def sharers(self, layer: fx.Node, node: fx.Node) -> set[fx.Node]:
         """Return the operators beside `layer` that read the memory of a constant."""
-        value = constant(self.module, node)
-        if value is None:
-            return set()
-        if self._memory is None:
-            self._memory = {}
-            for other in self.graph.find_nodes(op="get_attr"):
-                held = constant(self.module, other)
-                if held is not None:
-                    key = held.untyped_storage().data_ptr()
-                    self._memory.setdefault(key, set()).update(readers_of(other))
-        return self._memory.get(value.untyped_storage().data_ptr(), set()) - {layer}
+        return {
+            reader for twin in self._twins[self._place[node]] for reader in readers_of(twin)
+        } - {layer}
 
     def fits(self, like: fx.Node, value: Tensor) -> bool:
         """Tell whether `value` has finite numbers in the dtype that `like` has in the model."""
@@ -64,7 +62,6 @@ class Network:
             new_bias = self._put(layer, old_bias, old_weight, "bias", bias)
         layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         layer.kwargs = {k: v for k, v in layer.kwargs.items() if k not in ("weight", "bias")}
-        self._memory = None
 
     def add_constant(self, near: fx.Node, name: str, value: Tensor, dtype: torch.dtype) -> fx.Node:
         """Add a tensor of the model beside the node `near`, under a free name."""
@@ -81,7 +78,7 @@ class Network:
         with self.graph.inserting_before(near):
             node = self.graph.get_attr(f"{prefix}.{free}".lstrip("."))
         node.meta = {"val": torch.empty(value.shape, dtype=dtype, device="meta")}
-        self._memory = None
+        self._settle(node)
         return node
 
     def mapped(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
@@ -102,13 +99,11 @@ class Network:
         node.replace_all_uses_with(other)
         self.graph.erase_node(node)
         self.carried.pop(node, None)
-        self._memory = None
 
     def remove(self, node: fx.Node) -> None:
         """Remove an operator that nobody reads any more, but its shape: its input's is as good."""
         self.graph.erase_node(node)
         self.carried.pop(node, None)
-        self._memory = None
 
     def commit(self) -> None:
         """Round what was changed, let equal copies of a weight be one again, remove the unread."""
@@ -146,7 +141,15 @@ class Network:
         if isinstance(old, nn.Parameter):
             value = nn.Parameter(value, requires_grad=False)
         setattr(owner, name, value)
-        self._memory = None
+        self._settle(node)
+
+    def _settle(self, node: fx.Node) -> None:
+        """Note where a constant lies now."""
+        value = constant(self.module, node)
+        if value is not None:
+            self._twins[self._place.get(node, 0)].discard(node)
+            self._place[node] = value.untyped_storage().data_ptr()
+            self._twins[self._place[node]].add(node)
 
     def _has(self, prefix: str) -> bool:
         try:
