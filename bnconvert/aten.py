@@ -9,10 +9,17 @@ from torch import Tensor, fx
 
 aten = torch.ops.aten
 
+#: Operators that are a fixed affine map in eval mode.
+NORMS = (aten.batch_norm.default, aten.instance_norm.default)
 _EVAL = aten._native_batch_norm_legit_no_training.default
 _TRAINING = (aten._native_batch_norm_legit_functional.default,)
 #: These read a shape only, which no fold changes. (A captured graph's only module checks shapes.)
-_SHAPE = (aten.sym_size.int, aten.sym_numel.default, aten.sym_stride.int)
+_SHAPE = (
+    aten.sym_size.int,
+    aten.sym_numel.default,
+    aten.sym_stride.int,
+    aten._assert_tensor_metadata.default,
+)
 _WITHOUT_STATISTICS = (aten._native_batch_norm_legit.no_stats,)
 
 
@@ -171,5 +178,5 @@ def describe(node: fx.Node) -> str:
 
 def names_of(nodes: set[fx.Node]) -> str:
     """Return some operators in words, the first three by name."""
-    names = sorted(describe(node) for node in nodes)
+    names = sorted({describe(node) for node in nodes})
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,9 +1,9 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,9 +13,12 @@ from torch.utils import _pytree as pytree
 from bnconvert.aten import normalize_batch_norms
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
+from bnconvert.functionalizing import functional_module
 from bnconvert.quiet import quiet
 from bnconvert.surgery import settle, uncopied
 from bnconvert.tracing import first_line, require_eager
+
+Mode = Literal["non-strict", "strict"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +37,19 @@ class Captured:
     dynamic_shapes: Any
     notes: tuple[str, ...]
 
+    @property
+    def inputs(self) -> Inputs:
+        """The example as `capture` takes it."""
+        return self.example.kwargs or self.example.args
 
-def capture(model: nn.Module, example_inputs: Inputs, dynamic_shapes: Any = None) -> Captured:
+
+def capture(
+    model: nn.Module,
+    example_inputs: Inputs,
+    dynamic_shapes: Any = None,
+    *,
+    modes: Sequence[Mode] = ("non-strict", "strict"),
+) -> Captured:
     """Capture the eval model as a functional graph of ATen operators.
 
     The model is deep-copied first, because a captured module shares its Parameters; norms that
@@ -48,6 +62,7 @@ def capture(model: nn.Module, example_inputs: Inputs, dynamic_shapes: Any = None
         example_inputs: a tuple of positional inputs, or a mapping of keyword inputs.
         dynamic_shapes: as for torch.export; by default the batch size may vary, falling back to
             fixed shapes and then to strict capture.
+        modes: torch.export's modes to try.
 
     Raises:
         CaptureError: torch.export fails every way.
@@ -58,6 +73,8 @@ def capture(model: nn.Module, example_inputs: Inputs, dynamic_shapes: Any = None
     twin = _eval_copy(model, notes)
     failures: list[str] = []
     for attempt in _attempts(Example.of(example_inputs), dynamic_shapes):
+        if attempt.mode not in modes:
+            continue
         try:
             module = _export(twin, attempt)
         except Exception as failure:
@@ -77,19 +94,19 @@ class _Attempt:
     name: str
     example: Example
     dynamic_shapes: Any
-    strict: bool = False
+    mode: Mode = "non-strict"
 
 
 def _attempts(example: Example, dynamic_shapes: Any) -> Iterator[_Attempt]:
     if dynamic_shapes is not None:
         yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
-        yield _Attempt("strict mode", example, dynamic_shapes, strict=True)
+        yield _Attempt("strict mode", example, dynamic_shapes, mode="strict")
         return
     if example.batch:
         wide = _doubled(example)
         yield _Attempt("a dynamic batch size", wide, _dynamic_batch(wide))
     yield _Attempt("a fixed batch size", example, None)
-    yield _Attempt("a fixed batch size and strict mode", example, None, strict=True)
+    yield _Attempt("a fixed batch size and strict mode", example, None, mode="strict")
 
 
 def _doubled(example: Example) -> Example:
@@ -131,10 +148,9 @@ def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
             example.args,
             example.kwargs,
             dynamic_shapes=attempt.dynamic_shapes,
-            strict=attempt.strict,
+            strict=attempt.mode == "strict",
         )
-        module = program.run_decompositions({}).module()
-    assert isinstance(module, fx.GraphModule)
+        module = functional_module(program)
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
     return module

@@ -1,19 +1,22 @@
 """`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import fx, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.aten import norm_calls, standardizes_weight
+from bnconvert.aten import NormCall, norm_calls, standardizes_weight
 from bnconvert.capturing import Captured, capture
-from bnconvert.errors import FoldedTrainingError
+from bnconvert.errors import CaptureError, FoldedTrainingError
 from bnconvert.examples import Inputs
+from bnconvert.findings.folded import folded_findings
 from bnconvert.folds.fates import Fate, fold_network
+from bnconvert.grafting import graft_rows, grafted
 from bnconvert.network import Network
 from bnconvert.normalization import Normalization
+from bnconvert.parts import Part, capture_parts, recapture, with_parts
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
@@ -40,21 +43,62 @@ class Folded:
     """A folded model.
 
     Attributes:
-        module: the folded graph, for inference; takes the model's own inputs.
+        module: the folded graph, for inference; takes the model's own inputs. Where the model
+            cannot be captured whole: a copy of the model, of its own class, with folded parts.
         report: one row per call of a norm, folded (into what) or standing (why).
-        captured: what `module` was made from, for exporting it on.
+        parts: what was captured, and is folded now: the whole model, or some submodules.
     """
 
-    module: FoldedModule
+    module: nn.Module
     report: Report
-    captured: Captured
+    parts: tuple[Part, ...]
+
+    @property
+    def captured(self) -> Captured:
+        """What `module` was made from, for exporting it on.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+        """
+        if self.parts[0].path:
+            paths = ", ".join(part.path for part in self.parts)
+            raise CaptureError(
+                f"the model cannot be captured whole, only its parts {paths}; "
+                "export one of them, or use the folded module in torch"
+            )
+        return self.parts[0].captured
+
+    def graft(self, model: nn.Module) -> nn.Module:
+        """Return a copy of the model whose own modules are folded: class and names survive.
+
+        Layers get other weights, a norm becomes the identity (or what its class does after the
+        norm). What has no form in modules (merged branches, computed weights) stays as it is;
+        `graft_report` lists it.
+
+        Args:
+            model: the model that was folded; it is not changed.
+
+        Raises:
+            UnsupportedModelError: its forward reads something of a norm that is gone.
+        """
+        return grafted(model, self._again(model))
+
+    def graft_report(self, model: nn.Module) -> Report:
+        """Return what `graft` does with each norm, and why the rest stays."""
+        rows = graft_rows(model, self._again(model))
+        return Report(f"Grafted {type(model).__name__}", norms=rows)
+
+    def _again(self, model: nn.Module) -> list[Part]:
+        """Capture anew: these graphs are folded."""
+        return [recapture(model, part) for part in self.parts]
 
 
 def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
     """Fold the batch norms of the eval model into the layers around them.
 
     The model itself is not changed. All arithmetic is done in float64 and rounded once. What is
-    not folded stands in the report with its reason.
+    not folded stands in the report with its reason. A model that torch.export cannot capture
+    whole, such as a detector, is folded by its largest parts that it can.
 
     Args:
         model: an eager module.
@@ -62,25 +106,47 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         dynamic_shapes: as for torch.export; by default the batch size may vary.
 
     Raises:
-        CaptureError: the model cannot be captured.
+        CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    captured = capture(model, example_inputs, dynamic_shapes)
-    weights = sum(standardizes_weight(node) for node in captured.module.graph.nodes)
-    calls = norm_calls(captured.module)
-    fates = fold_network(Network(captured.module), calls)
+    notes: list[str] = []
+    try:
+        captured = capture(model, example_inputs, dynamic_shapes)
+    except CaptureError as failure:
+        parts = capture_parts(model, example_inputs)
+        if not parts:
+            raise
+        notes.append(f"folded by parts ({', '.join(p.path for p in parts)}): {failure}")
+    else:
+        parts = [Part("", captured)]
+    fates: list[Fate] = []
+    folded: dict[str, nn.Module] = {}
+    for part in parts:
+        module = part.captured.module
+        weights = sum(standardizes_weight(node) for node in module.graph.nodes)
+        calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
+        fates += fold_network(Network(module), calls)
+        folded[part.path] = FoldedModule(module, module.graph)
+        notes += [*part.captured.notes, *_standardization(weights)]
+    sites = survey(model).sites
+    rows = tuple(_rows(model, sites, fates))
     report = Report(
         f"Folded {type(model).__name__}",
-        norms=tuple(_rows(model, fates)),
-        notes=(*captured.notes, *_standardization(weights)),
+        norms=rows,
+        findings=tuple(folded_findings(sites, rows)),
+        notes=tuple(notes),
     )
-    return Folded(FoldedModule(captured.module, captured.module.graph), report, captured)
+    return Folded(with_parts(model, folded), report, tuple(parts))
 
 
-def _rows(model: nn.Module, fates: Sequence[Fate]) -> Iterator[NormRow]:
+def _from_the_root(call: NormCall, path: str) -> NormCall:
+    return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
+
+
+def _rows(model: nn.Module, sites: Sequence[Site], fates: Sequence[Fate]) -> Iterator[NormRow]:
     """Return a row per call of every norm module, then those of functional norms."""
     rest = list(fates)
-    for site in survey(model).sites:
+    for site in sites:
         mine = [fate for fate in rest if fate.call.owner in site.paths]
         rest = [fate for fate in rest if fate not in mine]
         for number, fate in enumerate(mine, 1):

@@ -9,12 +9,16 @@ from bnconvert.numerics.channel_map import ChannelMap
 
 _PRODUCTS = (aten.mm.default, aten.matmul.default)
 _EPS = 1e-5
+_END = 2**63 - 1
 
 
 def raise_to_layers(network: Network) -> None:
     """Write products with stored matrices as linear layers: x W + b, `addmm`, `mm`, `matmul`."""
     for node in list(network.graph.nodes):
         if node.op != "call_function":
+            continue
+        if node.target is aten.slice.Tensor and _is_whole(node):
+            network.replace(node, node.args[0])
             continue
         if node.target is aten.addmm.default:
             bias, x, matrix = node.args[:3]
@@ -29,6 +33,12 @@ def raise_to_layers(network: Network) -> None:
         if x.op == "get_attr" or (bias is not None and (offset is None or offset.dim() != 1)):
             continue
         _as_linear(network, node, x, value, offset)
+
+
+def _is_whole(node: fx.Node) -> bool:
+    """Tell whether a slice is all of its input, as `x[:, :2]` writes for the first axis."""
+    start, end, step = (argument(node, name) for name in ("start", "end", "step"))
+    return start in (None, 0) and step == 1 and (end is None or end == _END)
 
 
 def _as_linear(

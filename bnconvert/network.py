@@ -27,6 +27,8 @@ class Network:
         self.graph = module.graph
         #: Names of the norms whose map a node holds beside its own, by node.
         self.carried: dict[fx.Node, tuple[int, ...]] = {}
+        #: Whether all readers of a weight agree about it, so that none needs a copy.
+        self.tied_layers_agree = False
         self._copies: list[fx.Node] = []
         #: Where in memory each constant lies, and which constants lie there.
         self._place: dict[fx.Node, int] = {}
@@ -62,6 +64,19 @@ class Network:
             new_bias = self._put(layer, old_bias, old_weight, "bias", bias)
         layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         layer.kwargs = {k: v for k, v in layer.kwargs.items() if k not in ("weight", "bias")}
+
+    def bias_beside(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
+        """Return the bias of the module that owns `weight`, made where there is none yet."""
+        target = f"{str(weight.target).rpartition('.')[0]}.bias".lstrip(".")
+        for node in self.graph.find_nodes(op="get_attr"):
+            if node.target == target:
+                return node
+        return self.add_constant(layer, target, like, weight.meta["val"].dtype)
+
+    def is_parameter(self, node: fx.Node) -> bool:
+        """Tell whether a constant is a parameter of a module."""
+        prefix, _, name = str(node.target).rpartition(".")
+        return name in self.module.get_submodule(prefix)._parameters
 
     def add_constant(self, near: fx.Node, name: str, value: Tensor, dtype: torch.dtype) -> fx.Node:
         """Add a tensor of the model beside the node `near`, under a free name."""
@@ -100,17 +115,12 @@ class Network:
         self.graph.erase_node(node)
         self.carried.pop(node, None)
 
-    def remove(self, node: fx.Node) -> None:
-        """Remove an operator that nobody reads any more, but its shape: its input's is as good."""
-        self.graph.erase_node(node)
-        self.carried.pop(node, None)
-
     def commit(self) -> None:
         """Round what was changed, let equal copies of a weight be one again, remove the unread."""
         for node in self.graph.find_nodes(op="get_attr"):
             held, wanted = constant(self.module, node), node.meta.get("val")
             if held is not None and wanted is not None and held.dtype != wanted.dtype:
-                self._store(node, held.to(wanted.dtype))
+                self.store(node, held.to(wanted.dtype))
         kept: list[fx.Node] = []
         for node in self._copies:
             value = constant(self.module, node)
@@ -118,23 +128,24 @@ class Network:
             twin = next(same, None)
             if twin is None:
                 kept.append(node)
-            else:
+            elif twin is not node:
                 node.replace_all_uses_with(twin)
         self.graph.eliminate_dead_code()
         remove_unread(self.module)
 
     def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
         if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):
-            self._store(old, value)
+            self.store(old, value)
             return old
         dtype = (old if isinstance(old, fx.Node) else near).meta["val"].dtype
         owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else called_in(layer)
         new = self.add_constant(layer, f"{owner}.{name}".lstrip("."), value, dtype)
         if isinstance(old, fx.Node):
-            self._copies.append(new)
+            self._copies += [old, new]
         return new
 
-    def _store(self, node: fx.Node, value: Tensor) -> None:
+    def store(self, node: fx.Node, value: Tensor) -> None:
+        """Put another tensor where a node reads its."""
         prefix, _, name = str(node.target).rpartition(".")
         owner = self.module.get_submodule(prefix)
         old = getattr(owner, name)

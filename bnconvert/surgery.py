@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed as dist, nn
+from torch import Tensor, distributed as dist, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bnconvert.kinds import Kind, channels_of, eps_of, kind_of, norms_in
@@ -143,6 +143,24 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
     for module in _norms(edits):
         module.enter(root)
     return root
+
+
+def write_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Write tensors into a model's parameters, in place; a bias that is missing is registered.
+
+    Args:
+        model: changed in place; whoever shares a parameter goes on sharing it.
+        weights: path of the parameter to its new value.
+    """
+    for path, value in weights.items():
+        owner_path, _, name = path.rpartition(".")
+        owner = model.get_submodule(owner_path)
+        old = owner._parameters.get(name)
+        if old is None:
+            owner._parameters[name] = nn.Parameter(value.clone(), requires_grad=False)
+        else:
+            with torch.no_grad():
+                old.copy_(value)
 
 
 def _attach(model: nn.Module, path: str, module: nn.Module) -> None:

@@ -22,13 +22,11 @@ class Affine(Fold):
         if not isinstance(reading, Reading):
             return reading
         if reading.change.is_identity:
-            return Plan((Vanished(node, reading.source),))
+            return Plan((Vanished(node),))
         before = read_affine(way.network, reading.source)
         if not isinstance(before, Reading) or readers_of(reading.source) != {node}:
             return None
         composed = reading.change.after(before.change)
         if not composed.is_finite:
             return "the two maps in a row overflow"
-        return Plan(
-            (Remapped(reading.source, before.source, composed), Vanished(node, reading.source))
-        )
+        return Plan((Remapped(reading.source, composed), Vanished(node)))

@@ -34,11 +34,7 @@ class Apart(Fold):
         for plan, rest in _ways(way, node, reading):
             if isinstance(plan, str) or not _fits(node, rest):
                 continue
-            last = (
-                Vanished(node, reading.source)
-                if rest.is_identity
-                else Remapped(node, reading.source, rest)
-            )
+            last = Vanished(node) if rest.is_identity else Remapped(node, rest)
             return plan.with_plan(Plan((last,)))
         return None
 

@@ -8,7 +8,7 @@ done where one convolution is no more work than the branches together.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -24,10 +24,11 @@ from bnconvert.layers.geometry import (
     pooling_kernel,
     scaling_kernel,
 )
-from bnconvert.layers.plan import Edit, Plan
+from bnconvert.layers.plan import Edit, Plan, Remapped
 from bnconvert.layers.sums import Sum
 from bnconvert.layers.way import Way, layer_of
 from bnconvert.network import Network
+from bnconvert.numerics.channel_map import ChannelMap
 
 
 class Branches(Fold):
@@ -46,13 +47,9 @@ class Branches(Fold):
         assert isinstance(second, fx.Node)
         for one in _readings(way.network, first, node):
             for two in _readings(way.network, second, node):
-                host = one.host or two.host
-                if host is None or one.kernel.source is not two.kernel.source:
-                    continue
-                whole = merged(one.kernel, two.kernel, factor)
-                if isinstance(whole, Kernel) and _fits(way.network, host, whole):
-                    other = [b.node for b in (one, two) if b.node not in (host, whole.source)]
-                    return Plan((Merged(host, whole, node, tuple(other)),))
+                edit = _merging(way.network, node, one, two, factor)
+                if edit is not None:
+                    return Plan((edit,))
         return None
 
 
@@ -72,6 +69,25 @@ class Branch:
 
 
 @dataclass(frozen=True, eq=False)
+class Summed(Remapped):
+    """A sum of two maps of one value, which is a map itself."""
+
+    source: fx.Node
+    others: tuple[fx.Node, ...]
+
+    @property
+    def removes(self) -> tuple[fx.Node, ...]:
+        """The summands."""
+        return self.others
+
+    def apply(self, network: Network) -> None:
+        """Put one map in the place of the sum."""
+        total = network.mapped(self.node, self.source, self.change)
+        for node in self.others:
+            network.replace(node, total)
+
+
+@dataclass(frozen=True, eq=False)
 class Merged(Edit):
     """A convolution that takes other branches in."""
 
@@ -87,9 +103,27 @@ class Merged(Edit):
     def apply(self, network: Network) -> None:
         """Give the convolution its new kernel and let it stand for the sum."""
         set_kernel(network, self.node, self.kernel)
-        self.total.replace_all_uses_with(self.node)
-        for node in self.removes:
-            network.remove(node)
+        for node in self.removes:  # the others are read for their shape at most, which is the sum's
+            network.replace(node, self.node)
+
+
+def _merging(
+    network: Network, total: fx.Node, one: Branch, two: Branch, factor: float
+) -> Edit | None:
+    """Return how two branches become one operator, or None."""
+    source = one.kernel.source
+    whole = merged(one.kernel, two.kernel, factor) if source is two.kernel.source else ""
+    if not isinstance(whole, Kernel):
+        return None
+    host = one.host or two.host
+    others = tuple(b.node for b in (one, two) if b.node not in (host, source))
+    if host is not None:
+        return Merged(host, whole, total, others) if _fits(network, host, whole) else None
+    if whole.weight.shape[1:].numel() > 1 or total in others:
+        return None  # average pooling stays what it is
+    axes = len(total.meta["val"].shape)
+    change = ChannelMap.on_axis(whole.weight.flatten(), whole.bias, 1, axes)
+    return Summed(total, change, source, others)
 
 
 def set_kernel(network: Network, node: fx.Node, kernel: Kernel) -> None:
@@ -114,14 +148,26 @@ def _readings(network: Network, value: fx.Node, total: fx.Node) -> Iterator[Bran
             yield Branch(value, kernel, value)
         reading = read_affine(network, value)
         if isinstance(reading, Reading):
-            vectors = reading.change.vectors(1, shape[1])
-            if vectors is not None:
-                yield Branch(value, scaling_kernel(reading.source, *vectors, rank, 2), None)
+            yield from _scaled_readings(value, reading, rank)
         pool = pooling_kernel(value, shape[1])
         if pool is not None:
             yield Branch(value, pool, None)
     ones = torch.ones(shape[1], dtype=torch.float64)
     yield Branch(value, scaling_kernel(value, ones, torch.zeros_like(ones), rank, 0), None)
+
+
+def _scaled_readings(value: fx.Node, reading: Reading, rank: int) -> Iterator[Branch]:
+    """Give the ways to read a map as a kernel: of an average of something, and of what it reads."""
+    channels = value.meta["val"].shape[1]
+    vectors = reading.change.vectors(1, channels)
+    if vectors is None:
+        return
+    scale, shift = vectors
+    pool = pooling_kernel(reading.source, channels)
+    if pool is not None and readers_of(reading.source) == {value}:
+        weight = pool.weight * scale.reshape(-1, *[1] * (rank + 1))
+        yield Branch(value, replace(pool, weight=weight, bias=shift, cost=pool.cost + 2), None)
+    yield Branch(value, scaling_kernel(reading.source, scale, shift, rank, 2), None)
 
 
 def _fits(network: Network, host: fx.Node, kernel: Kernel) -> bool:

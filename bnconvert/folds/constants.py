@@ -11,24 +11,29 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from bnconvert.aten import called_in
+from bnconvert.aten import aten, called_in
 from bnconvert.network import Network
 
 
 def compute_constants(network: Network) -> int:
     """Compute every constant expression that shrinks or keeps its size; return how many."""
     known: dict[fx.Node, Any] = {}
+    checks: list[fx.Node] = []
     roots: dict[fx.Node, frozenset[fx.Node]] = {}
     for node in network.graph.nodes:
         if node.op == "get_attr":
             value = network.constant(node)
             if value is not None:
                 known[node], roots[node] = value, frozenset([node])
+        elif node.target is aten._assert_tensor_metadata.default and node.args[0] in known:
+            checks.append(node)
         elif _is_computable(node, known):
             value = _computed(node, known)
             if value is not None:
                 known[node] = value
                 roots[node] = frozenset().union(*(roots[n] for n in node.all_input_nodes))
+    for node in checks:  # of dtypes of what is a constant anyway
+        network.graph.erase_node(node)
     count = 0
     for node, value in known.items():
         if node.op == "get_attr" or all(user in known for user in node.users):

@@ -25,4 +25,4 @@ class Direct(Fold):
         plan = way.upward(reading.source, node, reading.change)
         if isinstance(plan, str):
             return plan
-        return plan.with_plan(Plan((Vanished(node, reading.source),)))
+        return plan.with_plan(Plan((Vanished(node),)))

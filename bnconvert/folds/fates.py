@@ -38,7 +38,9 @@ def fold_network(
     """Fold everything that can be, in place; return what became of each norm."""
     compute_constants(network)
     raise_to_layers(network)
-    fates = [Fate(call) for call in calls]
+    left = set(network.graph.nodes)
+    constant = ("folded", "constants", "its input is a constant, and so is its result")
+    fates = [Fate(call) if call.node in left else Fate(call, *constant) for call in calls]
     for index, call in enumerate(calls):
         network.carried[call.node] = (index,)
     rounds = _Rounds(network, folds, fates)
@@ -92,11 +94,16 @@ class _Rounds:
 
     def _note_plan(self, node: fx.Node, fold: Fold, plan: Plan) -> None:
         carried = self.network.carried
+        moved: tuple[int, ...] = ()
         for removed in plan.removes:
-            for index in carried.get(removed, ()):
-                self.fates[index] = Fate(self.fates[index].call, "folded", fold.name, _into(plan))
+            moved += carried.get(removed, ())
+        for index in moved:
+            self.fates[index] = Fate(self.fates[index].call, "folded", fold.name, _into(plan))
         for edit in plan.edits:
-            if isinstance(edit, Remapped) and edit.node is node:
+            if isinstance(edit, Remapped) and moved:  # and it may go on from there
+                carried[edit.node] = (*carried.get(edit.node, ()), *moved)
+        for edit in plan.edits:
+            if isinstance(edit, Remapped) and edit.node is node and not moved:
                 left = "addition" if edit.change.shifts else "multiplication"
                 done = "multiplication" if edit.change.shifts else "addition"
                 text = f"its {done} is gone, {_into(plan, node)}; its {left} stays: "

@@ -27,4 +27,4 @@ class Forward(Fold):
         plan = way.downward(node, reading.change)
         if isinstance(plan, str):
             return plan
-        return plan.with_plan(Plan((Vanished(node, reading.source),)))
+        return plan.with_plan(Plan((Vanished(node),)))

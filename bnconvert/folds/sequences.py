@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import fx
 
-from bnconvert.aten import argument, readers_of
+from bnconvert.aten import argument
 from bnconvert.folds.branches import set_kernel
 from bnconvert.folds.fold import Fold
 from bnconvert.layers.geometry import Kernel, kernel_of
@@ -30,7 +30,7 @@ class Sequences(Fold):
     def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
         """Make one convolution of two."""
         second = kernel_of(way.network, node)
-        if second is None or readers_of(second.source) != {node}:
+        if second is None or set(second.source.users) != {node}:
             return None
         first = kernel_of(way.network, second.source)
         if first is None or first.groups != 1 or second.groups != 1:
@@ -62,7 +62,7 @@ class Joined(Edit):
     def apply(self, network: Network) -> None:
         """Give the second convolution the kernel of both."""
         set_kernel(network, self.node, self.kernel)
-        network.remove(self.first)
+        network.graph.erase_node(self.first)
 
 
 def _point(kernel: Kernel) -> bool:

@@ -38,8 +38,8 @@ class Activation(Layer):
 
 def _refusal(node: fx.Node, change: ChannelMap) -> str | None:
     name = str(node.target).split(".")[1]
-    if change.shifts:
-        return f"an activation ({name}): an addition does not pass it"
     if not change.is_positive:
         return f"an activation ({name}): only positive scales pass it"
+    if change.shifts:
+        return f"an activation ({name}): an addition does not pass it"
     return None

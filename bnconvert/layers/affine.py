@@ -3,14 +3,13 @@
 s (s' x + t') + t = (s s') x + (s t' + t): two in a row are one.
 """
 
-import operator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten, batch_norm_obstacle
+from bnconvert.aten import NORMS, argument, aten, batch_norm_obstacle
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan, Remapped
 from bnconvert.network import Network, channelwise
@@ -18,9 +17,9 @@ from bnconvert.numerics.channel_map import ChannelMap
 
 _ADD = (aten.add.Tensor, aten.add.Scalar)
 _SUBTRACT = (aten.sub.Tensor, aten.sub.Scalar)
+_SUBTRACT_FROM = (aten.rsub.Scalar, aten.rsub.Tensor)
 _MULTIPLY = (aten.mul.Tensor, aten.mul.Scalar)
 _DIVIDE = (aten.div.Tensor, aten.div.Scalar)
-NORMS = (aten.batch_norm.default, aten.instance_norm.default)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,16 @@ class Affine(Layer):
     """Norms in eval mode, and additions and multiplications of constants."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
-        {*NORMS, channelwise, *_ADD, *_SUBTRACT, *_MULTIPLY, *_DIVIDE, aten.neg.default}
+        {
+            *NORMS,
+            channelwise,
+            *_ADD,
+            *_SUBTRACT,
+            *_SUBTRACT_FROM,
+            *_MULTIPLY,
+            *_DIVIDE,
+            aten.neg.default,
+        }
     )
 
     def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
@@ -51,7 +59,7 @@ class Affine(Layer):
         composed = wanted.after(reading.change)
         if not composed.is_finite:
             return "the two maps in a row overflow"
-        return Plan((Remapped(node, reading.source, composed),))
+        return Plan((Remapped(node, composed),))
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Become one map with the one that is owed."""
@@ -61,7 +69,7 @@ class Affine(Layer):
         composed = reading.change.after(owed)
         if not composed.is_finite:
             return "the two maps in a row overflow"
-        return Plan((Remapped(node, reading.source, composed),))
+        return Plan((Remapped(node, composed),))
 
 
 def read_affine(network: Network, node: fx.Node) -> Reading | str | None:
@@ -120,7 +128,7 @@ def _keeps_shape(node: fx.Node) -> bool:
 def _same(first: object, second: object) -> bool:
     from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-    return first is second or bool(statically_known_true(first == second))  # type: ignore[arg-type]
+    return first is second or bool(statically_known_true(first == second))
 
 
 def _read_arithmetic(network: Network, node: fx.Node) -> Reading | None:
@@ -130,16 +138,21 @@ def _read_arithmetic(network: Network, node: fx.Node) -> Reading | None:
     if node.kwargs.get("rounding_mode") is not None:
         return None
     left, right = node.args[0], node.args[1]
-    alpha = float(node.kwargs.get("alpha", 1.0))
+    if node.target in _SUBTRACT_FROM:
+        left, right = right, left
+    weighed = node.target in (*_ADD, *_SUBTRACT, *_SUBTRACT_FROM)
+    alpha = float(argument(node, "alpha")) if weighed else 1.0
     first = isinstance(left, fx.Node) and left.op != "get_attr"
     source, other = (left, right) if first else (right, left)
     assert isinstance(source, fx.Node)
     number = _number(network, other, axes)
     if number is None:
         return None
+    scale: Tensor | float
+    shift: Tensor | float
     if node.target in _ADD:
         scale, shift = (1.0, number * alpha) if first else (alpha, number)
-    elif node.target in _SUBTRACT:
+    elif node.target in (*_SUBTRACT, *_SUBTRACT_FROM):
         scale, shift = (1.0, -number * alpha) if first else (-alpha, number)
     elif node.target in _MULTIPLY:
         scale, shift = number, 0.0
@@ -170,9 +183,3 @@ def _map(axes: int, scale: Tensor | float, shift: Tensor | float) -> ChannelMap:
         for part in (scale, shift)
     ]
     return ChannelMap.of(*tensors)
-
-
-def is_sum(node: fx.Node) -> bool:
-    """Tell whether an operator adds or subtracts two computed values."""
-    computed = [a for a in node.args[:2] if isinstance(a, fx.Node) and a.op != "get_attr"]
-    return node.target in (*_ADD, *_SUBTRACT, operator.add) and len(computed) == 2

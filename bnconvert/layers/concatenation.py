@@ -58,18 +58,12 @@ class Concatenation(Layer):
 
 
 def _joined(tensors: list[Tensor], axis: int) -> Tensor:
-    shape = list(torch.broadcast_shapes(*(_without(t, axis) for t in tensors)))
+    shape = [max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True)]
     wide = []
     for tensor in tensors:
         shape[axis] = tensor.shape[axis]
         wide.append(tensor.expand(shape))
     return torch.cat(wide, axis)
-
-
-def _without(tensor: Tensor, axis: int) -> list[int]:
-    shape = list(tensor.shape)
-    shape[axis] = 1
-    return shape
 
 
 def _share(change: ChannelMap, axis: int, start: int, size: int) -> ChannelMap:

@@ -46,12 +46,11 @@ class Reweighted(Edit):
 class Remapped(Edit):
     """An affine operator with another map."""
 
-    source: fx.Node
     change: ChannelMap
 
     def apply(self, network: Network) -> None:
         """Put the new map in its place."""
-        network.mapped(self.node, self.source, self.change)
+        network.mapped(self.node, _mapped_by(self.node), self.change)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +70,6 @@ class Repadded(Edit):
 class Vanished(Edit):
     """An affine operator that is not needed any more: who read it reads what it read."""
 
-    source: fx.Node
-
     @property
     def removes(self) -> tuple[fx.Node, ...]:
         """The operator itself."""
@@ -80,7 +77,13 @@ class Vanished(Edit):
 
     def apply(self, network: Network) -> None:
         """Take it out."""
-        network.replace(self.node, self.source)
+        network.replace(self.node, _mapped_by(self.node))
+
+
+def _mapped_by(node: fx.Node) -> fx.Node:
+    """Return what an affine operator maps now: the edit before may have replaced it."""
+    inputs = node.all_input_nodes
+    return next((value for value in inputs if value.op != "get_attr"), inputs[0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ def _refusal(node: fx.Node, change: ChannelMap) -> str | None:
     if node.target in _MAXIMA | _REDUCED_MAXIMA and not change.is_positive:
         return "max pooling: only positive scales pass it"
     if node.target in _AVERAGES:
-        if argument(node, "divisor_override") if "2d" in str(node.target) else False:
+        if node.target is not aten.avg_pool1d.default and argument(node, "divisor_override"):
             return "average pooling with a divisor of its own" if change.shifts else None
         padding = argument(node, "padding")
         padded = any(padding) if isinstance(padding, list | tuple) else bool(padding)

@@ -11,9 +11,11 @@ from bnconvert.numerics.channel_map import ChannelMap
 
 
 class Resizing(Layer):
-    """Nearest, linear and cubic interpolation."""
+    """Nearest, linear and cubic interpolation, and flipping and rolling."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
+        {aten.flip.default, aten.roll.default}
+    ) | frozenset(
         overload
         for packet in (
             aten.upsample_nearest1d,
@@ -34,15 +36,23 @@ class Resizing(Layer):
 
     def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
         """Hand the map up."""
-        if any(wanted.varies_along(axis) for axis in range(2, wanted.axes)):
+        if any(wanted.varies_along(axis) for axis in _moved_axes(node)):
             return "it varies from place to place of a resized value"
         return route.upward(input_of(node), node, wanted)
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Hand the map down."""
-        if any(owed.varies_along(axis) for axis in range(2, owed.axes)):
+        if any(owed.varies_along(axis) for axis in _moved_axes(node)):
             return "it varies from place to place of a value that is resized"
         return route.downward(node, owed)
+
+
+def _moved_axes(node: fx.Node) -> list[int]:
+    """Return along which axes a resizing mixes or moves numbers."""
+    axes = len(sizes_of(node))
+    if node.target in (aten.flip.default, aten.roll.default):
+        return [axis % axes for axis in argument(node, "dims")] or list(range(axes))
+    return list(range(2, axes))
 
 
 class Shuffling(Layer):
@@ -89,5 +99,5 @@ def _moved(node: fx.Node, change: ChannelMap, sizes: list[Any], *, back: bool) -
 
 
 def _transposed(tensor: Tensor, axis: int, rows: tuple[int, int]) -> Tensor:
-    split = tensor.unflatten(axis, rows)
+    split = tensor.reshape(*tensor.shape[:axis], *rows, *tensor.shape[axis + 1 :])
     return split.transpose(axis, axis + 1).flatten(axis, axis + 1)

@@ -46,10 +46,12 @@ class Sum(Layer):
         if owed.scales:
             return "a sum with another value, which would have to be scaled too"
         other = second if source is first else first
-        moved = ChannelMap(owed.scale, owed.shift * sign)
+        missing = [1] * (len(sizes_of(node)) - owed.axes)
+        moved = owed.each(lambda t: t.reshape(missing + list(t.shape)))
+        moved = ChannelMap(moved.scale, moved.shift * sign)
         back = _sign(node, other)
-        if back and fits(other, owed):
-            aside = ChannelMap(owed.scale, moved.shift / back)
+        if back and fits(other, moved):
+            aside = ChannelMap(moved.scale, moved.shift / back)
             plan = route.upward(other, node, aside)
             if isinstance(plan, Plan):
                 return plan

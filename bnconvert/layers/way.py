@@ -12,7 +12,7 @@ from bnconvert.layers.layer import Layer
 from bnconvert.layers.linear import Linear
 from bnconvert.layers.padding import Padding
 from bnconvert.layers.pieces import Piece, Split
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.plan import Plan, Remapped
 from bnconvert.layers.pooling import Pooling
 from bnconvert.layers.products import Product
 from bnconvert.layers.resizing import Resizing, Shuffling
@@ -72,11 +72,24 @@ class Way:
             plan = self.behind(value, wanted)
             for other in others:
                 if isinstance(plan, Plan):
-                    back = self._ahead(other, value, wanted.mirrored())
-                    plan = back if isinstance(back, str) else plan.with_plan(back)
+                    plan = self._taken_back(plan, other, value, wanted)
         finally:
             self._open.discard(value)
         return refusal if isinstance(plan, str) else plan
+
+    def _taken_back(
+        self, plan: Plan, other: fx.Node, value: fx.Node, wanted: ChannelMap
+    ) -> Plan | str:
+        """Return the plan with an addition taken back in another reader: within weights.
+
+        Taken back in another map it would only have moved, and could move for ever.
+        """
+        back = self._ahead(other, value, wanted.mirrored())
+        if isinstance(back, str):
+            return back
+        if any(isinstance(edit, Remapped) for edit in back.edits):
+            return "it would be taken back in another map"
+        return plan.with_plan(back)
 
     def behind(self, node: fx.Node, wanted: ChannelMap) -> Plan | str:
         """Return how the operator `node` can give its output mapped, or why it cannot."""
@@ -119,4 +132,7 @@ def layer_of(network: Network, node: fx.Node) -> Layer | None:
         return None
     if node.target in _AFFINE.targets and read_affine(network, node) is not None:
         return _AFFINE
-    return _BY_TARGET.get(node.target)
+    layer = _BY_TARGET.get(node.target)
+    if isinstance(layer, Sum | Product) and not all(isinstance(a, fx.Node) for a in node.args[:2]):
+        return None  # of a number that makes it no map: an infinite one, or one of another dtype
+    return layer

@@ -4,7 +4,7 @@ from math import prod
 
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, names_of
+from bnconvert.aten import NORMS, argument, names_of, readers_of
 from bnconvert.layers.layer import Route, sizes_of
 from bnconvert.layers.plan import Plan, Reweighted
 from bnconvert.network import Network
@@ -36,12 +36,25 @@ def reweighted(route: Route, node: fx.Node, weight: Tensor, bias: Tensor | None)
     if not all(network.fits(like, tensor) for tensor in (weight, bias) if tensor is not None):
         return f"the folded weight overflows {like.meta['val'].dtype}"
     others = network.sharers(node, like)
-    if not others:
+    if not others or network.tied_layers_agree or _followed_alike(node, others):
         return Plan((Reweighted(node, weight, bias),))
     if weight.numel() > 2 * example_size(node):
         return f"the layer's weight is also read by {names_of(others)}, and a copy costs more"
     remark = f"with a copy of its weight, which {names_of(others)} reads too"
     return Plan((Reweighted(node, weight, bias),), (remark,))
+
+
+def _followed_alike(layer: fx.Node, others: set[fx.Node]) -> bool:
+    """Tell whether all calls of a layer are read by the same norm alone: all get one new weight."""
+    readers = [readers_of(call) for call in (layer, *others)]
+    if any(
+        len(found) != 1 or call.target is not layer.target
+        for found, call in zip(readers, (layer, *others), strict=True)
+    ):
+        return False
+    norms = [next(iter(found)) for found in readers]
+    parameters = {(norm.target, tuple(map(str, norm.args[1:]))) for norm in norms}
+    return len(parameters) == 1 and norms[0].target in NORMS
 
 
 def example_size(node: fx.Node) -> int:

@@ -1,0 +1,52 @@
+"""Findings about a folded model: BN405 and BN406, what folding does to the range of weights."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from bnconvert.findings.rule import Rule, found_by
+from bnconvert.kinds import eps_of
+from bnconvert.reporting.records import Finding, NormRow
+from bnconvert.site import Site
+
+#: The largest factor over the smallest that an 8-bit weight with one scale still tells apart.
+WIDE = 1e3
+OVERFLOW = "the folded weight overflows"
+
+RULES = (
+    Rule(
+        "BN405",
+        "warning",
+        lambda site: gain_spread(site) > WIDE,
+        f"folded factors differ by more than {WIDE:.0f} between channels: with one 8-bit scale for "
+        "the whole weight the small channels become zero",
+        "quantize per channel, or equalize the layers first",
+    ),
+)
+
+
+def folded_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterator[Finding]:
+    """Yield the findings about what was folded, and about what would have overflowed."""
+    folded = {row.path for row in rows if row.outcome == "folded"}
+    yield from found_by(RULES, [site for site in sites if site.path in folded])
+    too_large = tuple(dict.fromkeys(row.path for row in rows if OVERFLOW in row.reason))
+    if too_large:
+        yield Finding(
+            "BN406",
+            "warning",
+            too_large,
+            "the folded weight would overflow the model's 16-bit dtype: the norm stays",
+            "fold and export model.float(), or bfloat16 for float16",
+        )
+
+
+def gain_spread(site: Site) -> float:
+    """Return the largest |gamma| / sigma of a norm over the smallest that is not zero."""
+    state = {**site.module._buffers, **site.module._parameters}
+    var, weight = state.get("running_var"), state.get("weight")
+    if var is None or not var.numel() or var.is_meta:
+        return 1.0
+    gain = (var.detach().double() + eps_of(site.module)).rsqrt()
+    gain = gain if weight is None else (gain * weight.detach().double()).abs()
+    gain = gain[torch.isfinite(gain) & (gain > 0)]
+    return float(gain.max() / gain.min()) if gain.numel() else 1.0

@@ -1,0 +1,166 @@
+"""An exported program without in-place operators: quickly where it is plain, by torch elsewhere.
+
+`ExportedProgram.run_decompositions` traces the whole program again, which takes longer than to
+export it. Most eval models only call `relu_` and its like on a result that nobody else sees.
+"""
+
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from bnconvert.aten import NORMS, argument, aten
+
+#: Composite operators that a fold reads as they are, or that hide no norm and no layer.
+_KEPT = {
+    "batch_norm",
+    "instance_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "linear",
+    "matmul",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "avg_pool1d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "flatten",
+    "reshape",
+    "contiguous",
+    "pad",
+    "layer_norm",
+    "group_norm",
+    "softmax",
+    "log_softmax",
+    "scaled_dot_product_attention",
+    "upsample_nearest2d",
+    "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "_weight_norm",
+}
+#: Their result is memory of its own.
+_FRESH = {
+    "batch_norm",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "linear",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "cat",
+    "relu",
+    "hardtanh",
+    "silu",
+    "leaky_relu",
+    "hardswish",
+    "sigmoid",
+    "hardsigmoid",
+    "elu",
+    "mish",
+}
+
+
+def functional_module(program: ExportedProgram) -> fx.GraphModule:
+    """Return a program as a graph without in-place operators; its behavior is the same."""
+    module = program.module()
+    assert isinstance(module, fx.GraphModule)
+    if all(_is_plain(node) for node in module.graph.nodes):
+        for node in list(module.graph.nodes):
+            _make_functional(node)
+        module.graph.lint()
+        module.recompile()
+        return module
+    decomposed = program.run_decompositions({}).module()
+    assert isinstance(decomposed, fx.GraphModule)
+    return decomposed
+
+
+def _is_plain(node: fx.Node) -> bool:
+    """Tell whether an operator is functional, or easily made so, and hides no others."""
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return True
+    if target in NORMS:
+        mode = "training" if target is aten.batch_norm.default else "use_input_stats"
+        return not argument(node, mode)
+    if target.namespace != "aten":
+        return False
+    if _is_dropout(target):
+        return not argument(node, "train")
+    if target._schema.is_mutable:
+        return _is_alone(node)
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(
+        target.name(), "CompositeImplicitAutograd"
+    )
+    return not composite or _name(target) in _KEPT
+
+
+def _is_alone(node: fx.Node) -> bool:
+    """Tell whether an in-place operator changes a fresh result that no earlier view shows."""
+    target: Any = node.target
+    changed = node.args[0]
+    if not _name(target).endswith("_") or not isinstance(changed, fx.Node):
+        return False
+    if any(arg.alias_info and arg.alias_info.is_write for arg in target._schema.arguments[1:]):
+        return False
+    maker: Any = changed.target
+    if changed.op != "call_function" or not isinstance(maker, torch._ops.OpOverload):
+        return False
+    if _name(maker).rstrip("_") not in _FRESH or _functional(target) is None:
+        return False
+    return not any(_may_alias(user) for user in changed.users if user < node)
+
+
+def _may_alias(user: fx.Node) -> bool:
+    target = user.target
+    if user.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return user.op != "call_module"  # the module that checks shapes
+    return _name(target).rstrip("_") not in _FRESH | {
+        "sym_size",
+        "mean",
+        "max_pool2d",
+        "avg_pool2d",
+    }
+
+
+def _make_functional(node: fx.Node) -> None:
+    target = node.target
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return
+    if _is_dropout(target):
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        node.replace_all_uses_with(source)
+        node.graph.erase_node(node)
+    elif target._schema.is_mutable:
+        changed, functional = node.args[0], _functional(target)
+        assert isinstance(changed, fx.Node)
+        assert functional is not None
+        changed.replace_all_uses_with(node, delete_user_cb=lambda user: user > node)
+        node.target = functional
+
+
+def _functional(target: Any) -> Any:
+    """Return the operator that computes what an in-place one writes, or None."""
+    packet = getattr(torch.ops.aten, _name(target)[:-1], None)
+    return getattr(packet, target._overloadname, None)
+
+
+def _is_dropout(target: Any) -> bool:
+    return _name(target) in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+
+
+def _name(target: Any) -> str:
+    return str(target._schema.name).partition("::")[2]

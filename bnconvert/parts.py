@@ -1,0 +1,185 @@
+"""The largest parts of a model that can be captured, where the whole cannot be."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.utils import _pytree as pytree
+
+from bnconvert.capturing import Captured, capture
+from bnconvert.errors import CaptureError
+from bnconvert.examples import Example, Inputs
+from bnconvert.kinds import norms_in
+from bnconvert.surgery import swap, uncopied
+from bnconvert.tracing import first_line
+
+_CALLS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A submodule that was captured, or the whole model.
+
+    Attributes:
+        path: where it is; "" for the model.
+        captured: its graph, with the inputs that it got in the model.
+        calls: inputs of some of its calls in one forward of the model.
+    """
+
+    path: str
+    captured: Captured
+    calls: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What one forward of the model showed of its submodules.
+
+    Attributes:
+        inputs: the inputs of the first calls, by path.
+    """
+
+    inputs: dict[str, list[Example]] = field(default_factory=dict)
+
+
+def capture_parts(model: nn.Module, example_inputs: Inputs) -> list[Part]:
+    """Capture the largest submodules with norms that torch.export takes.
+
+    The inputs of each are observed on one forward of a copy. A part is captured with all sizes
+    dynamic where it can be, so that it takes what the model gives it at other image sizes.
+
+    Raises:
+        CaptureError: the model does not run on the inputs.
+    """
+    try:
+        twin = copy.deepcopy(model, uncopied(model)).eval()
+    except Exception as failure:
+        raise CaptureError(
+            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); "
+            "remove what cannot be copied from its attributes"
+        ) from failure
+    observed = _observe(twin, Example.of(example_inputs))
+    return list(_parts(twin, "", observed))
+
+
+def recapture(model: nn.Module, part: Part) -> Part:
+    """Capture a part of the model anew."""
+    shapes = part.captured.dynamic_shapes
+    captured = capture(model.get_submodule(part.path), part.captured.inputs, shapes)
+    _name_from_the_root(captured, part.path)
+    return replace(part, captured=captured)
+
+
+def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
+    """Return a copy of the model, in eval mode, with folded modules at their paths.
+
+    Plain attributes of a replaced module (numbers, strings, lists of them) go over to its
+    successor, because the model around it may read them.
+    """
+    if "" in folded:
+        return folded[""]
+    twin = copy.deepcopy(model, uncopied(model)).eval()
+    for path, module in folded.items():
+        for name, value in vars(twin.get_submodule(path)).items():
+            if not name.startswith("_") and name not in vars(module) and _is_plain(value):
+                setattr(module, name, value)
+    return swap(twin, folded)
+
+
+def _is_plain(value: object) -> bool:
+    return all(
+        leaf is None or isinstance(leaf, bool | int | float | str)
+        for leaf in pytree.tree_leaves(value)
+    )
+
+
+def _observe(twin: nn.Module, example: Example) -> Observed:
+    observed = Observed()
+    handles = []
+
+    def watch(path: str, module: nn.Module) -> None:
+        def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            seen = observed.inputs.setdefault(path, [])
+            if len(seen) < _CALLS:
+                seen.append(Example(args, dict(kwargs)).map(Tensor.clone))
+
+        handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
+
+    for path, module in twin.named_modules():
+        if path and any(True for _ in norms_in(module)):
+            watch(path, module)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copied = example.map(Tensor.clone)
+            twin(*copied.args, **copied.kwargs)
+    except Exception as failure:
+        raise CaptureError(
+            f"{type(twin).__name__}: does not run on the example inputs ({first_line(failure)}); "
+            "give inputs that its forward accepts"
+        ) from failure
+    finally:
+        for handle in handles:
+            handle.remove()
+    return observed
+
+
+def _parts(module: nn.Module, path: str, observed: Observed) -> Iterator[Part]:
+    for name, child in module.named_children():
+        below = f"{path}.{name}".lstrip(".")
+        if not any(True for _ in norms_in(child)):
+            continue
+        calls = observed.inputs.get(below, [])
+        part = _capture_part(child, below, calls) if calls else None
+        if part is not None:
+            yield part
+        else:
+            yield from _parts(child, below, observed)
+
+
+def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:
+    first = calls[0]
+    for shapes in (_all_dynamic(first), None):
+        try:
+            captured = capture(module, first.kwargs or first.args, shapes, modes=("non-strict",))
+        except CaptureError:
+            continue
+        if all(_agrees(module, captured, call) for call in calls):
+            _name_from_the_root(captured, path)
+            return Part(path, captured, tuple(calls))
+    return None
+
+
+def _all_dynamic(example: Example) -> Any:
+    def axes(leaf: object) -> dict[int, Any] | None:
+        if not isinstance(leaf, Tensor):
+            return None
+        return dict.fromkeys(range(leaf.dim()), Dim.AUTO)
+
+    args, kwargs = pytree.tree_map(axes, (example.args, example.kwargs))
+    return kwargs if kwargs else args
+
+
+def _agrees(module: nn.Module, captured: Captured, call: Example) -> bool:
+    """Tell whether a captured part computes on `call` what the part itself does."""
+    try:
+        with torch.no_grad():
+            expected = module(*call.args, **call.kwargs)
+            actual = captured.module(*call.args, **call.kwargs)
+    except Exception:
+        return False  # a size that it was not captured for
+    leaves = zip(pytree.tree_leaves(expected), pytree.tree_leaves(actual), strict=True)
+    return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in leaves)
+
+
+def _name_from_the_root(captured: Captured, path: str) -> None:
+    """Let every operator say from where in the whole model it is called."""
+    for node in captured.module.graph.nodes if path else ():
+        stack = node.meta.get("nn_module_stack")
+        if stack:
+            node.meta["nn_module_stack"] = {
+                key: (f"{path}.{where}".rstrip("."), kind) for key, (where, kind) in stack.items()
+            }
