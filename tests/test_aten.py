@@ -1,76 +1,136 @@
+import operator
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bnconvert.aten import (
-    add_parameter,
     argument,
     aten,
+    batch_norm_obstacle,
+    called_in,
+    comes_from_constant,
     constant,
+    describe,
+    names_of,
     norm_calls,
-    readers,
+    normalize_batch_norms,
+    readers_of,
     remove_unread,
-    replace_constant,
     standardizes_weight,
 )
-from bnconvert.capturing import capture
-from tests.zoo import IMAGE, Net, build, trained
+from tests.excerpts import Excerpts, Sketch, model
+from tests.zoo import BY_NAME, IMAGE, Net, build, trained
 
 
-def captured(name: str) -> torch.fx.GraphModule:
-    model, inputs = build(name)
-    return capture(model, inputs).module
+class Borrowing(Net):
+    """A net that calls its norm's tensors through F.batch_norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        return F.batch_norm(self.conv(x), n.running_mean, n.running_var, n.weight, n.bias)
 
 
-def nodes(module: torch.fx.GraphModule, target: object) -> list[torch.fx.Node]:
-    return [node for node in module.graph.nodes if node.target is target]
+class InTraining(nn.Module):
+    """A norm that is in training mode in an eval model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def train(self, mode: bool = True) -> "InTraining":
+        super().train(mode)
+        self.norm.train()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x)
 
 
-def test_every_eval_norm_is_one_operator() -> None:
-    for name in ("plain", "sync", "frozen_elsewhere", "functional", "series", "root_is_norm"):
-        module = captured(name)
-        assert len(nodes(module, aten.batch_norm.default)) == 1, name
-        assert len(norm_calls(module)) == 1, name
+def zoo(name: str) -> Sketch:
+    return model(lambda: build(name)[0], *(tuple(x.shape) for x in BY_NAME[name].inputs))
+
+
+ONE_NORM = ("plain", "sync", "frozen_elsewhere", "functional", "series", "root_is_norm")
+EXCERPTS = Excerpts(
+    {
+        **{name: zoo(name) for name in (*ONE_NORM, "norm_called_twice", "without_statistics")},
+        "standardized_conv": zoo("standardized_conv"),
+        "output_read_elsewhere": zoo("output_read_elsewhere"),
+        "borrowing": model(lambda: trained(Borrowing()), (2, 3, 8, 8)),
+        "in_training": model(InTraining, (2, 3, 8, 8)),
+    }
+)
+
+
+def nodes(module: fx.GraphModule, target: object) -> list[fx.Node]:
+    return list(module.graph.find_nodes(op="call_function", target=target))
+
+
+@pytest.mark.parametrize("name", ONE_NORM)
+def test_every_eval_norm_is_one_operator(name: str) -> None:
+    module = EXCERPTS[name]
+    assert len(nodes(module, aten.batch_norm.default)) == 1
+    (call,) = norm_calls(module)
+    assert call.node.target is aten.batch_norm.default
+    assert call.channels == call.node.meta["val"].shape[1]
+
+
+def test_a_norm_whose_other_results_are_read_by_nobody_is_normalized() -> None:
+    graph = fx.Graph()
+    x, *tensors = (graph.placeholder(name) for name in ("x", "weight", "bias", "mean", "var"))
+    evaluated = aten._native_batch_norm_legit_no_training.default
+    norm = graph.call_function(evaluated, (x, *tensors, 0.1, 1e-3))
+    norm.meta["val"] = (torch.ones(2, 3), None, None)
+    graph.output(graph.call_function(operator.getitem, (norm, 0)))
+    module = fx.GraphModule(nn.Module(), graph)
+    inputs = torch.randn(2, 3), *(torch.rand(3) for _ in range(4))
+    before = module(*inputs)
+    normalize_batch_norms(module)
+    (call,) = nodes(module, aten.batch_norm.default)
+    assert argument(call, "eps") == 1e-3
+    assert isinstance(call.meta["val"], Tensor)
+    torch.testing.assert_close(module(*inputs), before)
 
 
 def test_calls_of_one_norm_are_numbered() -> None:
-    calls = norm_calls(captured("norm_called_twice"))
+    calls = norm_calls(EXCERPTS["norm_called_twice"])
     assert [(call.owner, call.number) for call in calls] == [("norm", 1), ("norm", 2)]
     assert [call.obstacle for call in calls] == [None, None]
 
 
 def test_the_owner_is_known_by_the_statistics_and_the_caller_by_the_call() -> None:
-    class Borrowing(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            n = self.norm
-            return F.batch_norm(self.conv(x), n.running_mean, n.running_var, n.weight, n.bias)
-
-    (call,) = norm_calls(capture(trained(Borrowing()), IMAGE).module)
+    (call,) = norm_calls(EXCERPTS["borrowing"])
     assert (call.owner, call.caller) == ("norm", "")
-    (call,) = norm_calls(captured("plain"))
+    (call,) = norm_calls(EXCERPTS["plain"])
     assert (call.owner, call.caller) == ("norm", "norm")
 
 
 def test_batch_statistics_are_an_obstacle_with_a_reason() -> None:
-    (call,) = norm_calls(captured("without_statistics"))
+    (call,) = norm_calls(EXCERPTS["without_statistics"])
     assert call.obstacle == "it has no running statistics: it normalizes by the batch's own"
-    model, inputs = build("plain")
-    model.norm.train()
-    (call,) = norm_calls(capture(model, inputs).module)
+    (call,) = norm_calls(EXCERPTS["in_training"])
     assert call.owner == "norm"
-    assert call.obstacle is not None
-    assert call.obstacle.startswith("it is in training mode")
+    assert call.obstacle == ("it is in training mode: it normalizes by the batch's own statistics")
+    (call,) = norm_calls(EXCERPTS["plain"])
+    assert batch_norm_obstacle(call.node) is None
 
 
 def test_standardizing_a_weight_is_no_norm() -> None:
-    module = captured("standardized_conv")
+    module = EXCERPTS["standardized_conv"]
     assert [call.owner for call in norm_calls(module)] == ["norm"]
-    assert sum(standardizes_weight(node) for node in module.graph.nodes) == 1
+    (standardizing,) = [node for node in module.graph.nodes if standardizes_weight(node)]
+    assert comes_from_constant(standardizing)
+
+
+def test_what_is_computed_from_an_input_comes_from_no_constant() -> None:
+    (norm,) = nodes(EXCERPTS["plain"], aten.batch_norm.default)
+    assert not comes_from_constant(norm)
 
 
 def test_arguments_are_read_by_name_with_their_defaults() -> None:
-    (conv, _) = nodes(captured("plain"), aten.conv2d.default)
+    (conv, _) = nodes(EXCERPTS["plain"], aten.conv2d.default)
     assert argument(conv, "padding") == [1, 1]
     assert argument(conv, "groups") == 1
     assert argument(conv, "bias") is None
@@ -78,47 +138,52 @@ def test_arguments_are_read_by_name_with_their_defaults() -> None:
         argument(conv, "colour")
 
 
-def test_readers_are_found_through_shared_memory() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
-    model[1].weight = model[0].weight
-    module = capture(model.eval(), IMAGE).module
-    first, second, third = nodes(module, aten.conv2d.default)
-    weight, other = constant(module, first.args[1]), constant(module, third.args[1])
-    assert weight is not None
-    assert other is not None
-    assert readers(module, weight) == {first, second}
-    assert readers(module, other) == {third}
-    assert constant(module, first) is None
+def test_a_constant_is_read_from_the_module() -> None:
+    module = EXCERPTS["plain"]
+    conv, _ = nodes(module, aten.conv2d.default)
+    assert constant(module, conv.args[1]) is module.get_parameter("conv.weight")
+    assert constant(module, conv) is None
     assert constant(module, 3) is None
 
 
-def test_a_new_parameter_takes_a_free_name() -> None:
-    model, inputs = build("plain")
-    model.conv.register_buffer("bias_folded", torch.zeros(1))
-    module = capture(model, inputs).module
-    module.conv.bias = nn.Parameter(torch.zeros(1))  # taken, by something that nothing reads
-    module.conv.bias_folded = torch.zeros(1)
-    conv, _ = nodes(module, aten.conv2d.default)
-    node = add_parameter(module, conv.args[1], "bias", torch.ones(8))
-    assert node.target == "conv.bias_folded_folded"
-    assert torch.equal(module.conv.bias_folded_folded, torch.ones(8))
-
-
-def test_a_replaced_constant_keeps_its_name_and_requires_grad() -> None:
-    module = captured("plain")
-    conv, _ = nodes(module, aten.conv2d.default)
-    module.conv.weight.requires_grad_(False)
-    replace_constant(module, conv.args[1], torch.zeros(8, 3, 3, 3))
-    assert not module.conv.weight.any()
-    assert isinstance(module.conv.weight, nn.Parameter)
-    assert not module.conv.weight.requires_grad
+def test_who_reads_a_shape_only_is_no_reader() -> None:
+    module = EXCERPTS["plain"]
+    (norm,) = nodes(module, aten.batch_norm.default)
+    readers = readers_of(norm)
+    with module.graph.inserting_after(norm):
+        module.graph.call_function(aten.sym_size.int, (norm, 0))
+    assert readers_of(norm) == readers
+    assert len(norm.users) == len(readers) + 1
 
 
 def test_what_nothing_reads_is_removed() -> None:
-    module = captured("plain")
+    module = EXCERPTS["plain"]
     (norm,) = nodes(module, aten.batch_norm.default)
     norm.replace_all_uses_with(norm.args[0])
     module.graph.erase_node(norm)
     remove_unread(module)
     assert set(module.state_dict()) == {"conv.weight", "head.weight", "head.bias"}
-    assert module(*IMAGE).shape == (2, 4, 8, 8)
+    assert module(IMAGE[0].double()).shape == (2, 4, 8, 8)
+
+
+def test_operators_are_named_by_what_they_do_and_who_calls_them() -> None:
+    module = EXCERPTS["output_read_elsewhere"]
+    (conv,) = nodes(module, aten.conv2d.default)
+    (add,) = nodes(module, aten.add.Tensor)
+    (x,) = module.graph.find_nodes(op="placeholder")
+    assert called_in(conv) == "conv"
+    assert called_in(add) == ""
+    assert describe(conv) == "conv (conv2d)"
+    assert describe(add) == "add"
+    assert describe(x) == f"the model's input {x.name}"
+    assert describe(module.graph.output_node()) == "the model's output"
+
+
+def test_of_many_operators_three_are_named_and_none_twice() -> None:
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    targets = (aten.sin, aten.cos, aten.tan, aten.exp, aten.sin)
+    made = [graph.call_function(target.default, (x,)) for target in targets]
+    assert names_of({made[0], made[4]}) == "sin"
+    assert names_of(set(made[:3])) == "cos, sin, tan"
+    assert names_of(set(made)) == "cos, exp, sin and 1 more"

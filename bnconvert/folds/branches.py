@@ -103,7 +103,7 @@ class Merged(Edit):
     def apply(self, network: Network) -> None:
         """Give the convolution its new kernel and let it stand for the sum."""
         set_kernel(network, self.node, self.kernel)
-        for node in self.removes:  # the others are read for their shape at most, which is the sum's
+        for node in self.removes:
             network.replace(node, self.node)
 
 
@@ -142,7 +142,7 @@ def _readings(network: Network, value: fx.Node, total: fx.Node) -> Iterator[Bran
     rank = len(shape) - 2
     if rank < 1 or rank > 3 or not isinstance(shape[1], int):
         return
-    if readers_of(value) == {total}:
+    if set(value.users) == {total}:  # who reads its shape may come before the host
         kernel = kernel_of(network, value)
         if kernel is not None:
             yield Branch(value, kernel, value)

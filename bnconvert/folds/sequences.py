@@ -42,7 +42,8 @@ class Sequences(Fold):
         whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
         like = argument(node, "weight")
-        if whole.cost * example_size(node) >= before or not way.network.fits(like, whole.weight):
+        fits = all(way.network.fits(like, tensor) for tensor in (whole.weight, whole.bias))
+        if whole.cost * example_size(node) >= before or not fits:
             return None
         return Plan((Joined(node, whole, second.source),))
 
