@@ -1,0 +1,85 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import export
+from torch.nn import functional as F
+
+from bnconvert.functionalizing import functional_module
+
+
+class Steps(nn.Module):
+    """A forward as a function of its input and a convolution."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = getattr(self, self.name)(x, self.conv(x))
+        return result
+
+    def in_place_activation(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.relu_(y) + 1
+
+    def read_after(self, x: Tensor, y: Tensor) -> Tensor:
+        z = F.relu_(y)
+        return y * 2 + z
+
+    def read_before(self, x: Tensor, y: Tensor) -> Tensor:
+        old = y * 3
+        y.add_(1)
+        return old + y
+
+    def chain(self, x: Tensor, y: Tensor) -> Tensor:
+        y += x.mean()
+        return F.hardtanh_(y.mul_(2), 0, 6) + y
+
+    def view_before(self, x: Tensor, y: Tensor) -> Tensor:
+        flat = y.flatten(1)
+        F.relu_(y)
+        return flat + 1
+
+    def view_changed(self, x: Tensor, y: Tensor) -> Tensor:
+        y[:, 0].mul_(2)
+        return y
+
+    def input_changed(self, x: Tensor, y: Tensor) -> Tensor:
+        x.mul_(2)
+        return x + 1
+
+    def shape_of_another(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.flatten(1).reshape_as(y)
+
+    def dropout(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.dropout(F.relu_(F.dropout(y, training=False)), training=False)
+
+
+NAMES = [name for name in vars(Steps) if not name.startswith("_") and name != "forward"]
+
+
+def target_names(module: torch.fx.GraphModule) -> set[str]:
+    return {str(node.target) for node in module.graph.nodes}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_graph_computes_the_same_without_in_place_operators(name: str) -> None:
+    model = Steps(name).eval()
+    program = export(model, (torch.randn(2, 3, 6, 6),))
+    module = functional_module(program)
+    x = torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(module(x.clone()), model(x.clone()), rtol=0, atol=0)
+    changed = [t for t in target_names(module) if t.partition(".")[2].split(".")[0].endswith("_")]
+    assert changed == [] or name == "input_changed"  # whose caller shall see it
+
+
+def test_plain_programs_are_not_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = export(Steps("chain").eval(), (torch.randn(2, 3, 6, 6),))
+    monkeypatch.setattr(type(program), "run_decompositions", None)
+    assert "aten.hardtanh.default" in target_names(functional_module(program))
+
+
+def test_training_mode_is_left_to_torch() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4).train())
+    module = functional_module(export(model, (torch.randn(2, 3, 6, 6),)))
+    assert "aten._native_batch_norm_legit_functional.default" in target_names(module)

@@ -1,0 +1,28 @@
+from bnconvert.capturing import capture
+from bnconvert.graft import graft_of
+from bnconvert.parts import Part
+from bnconvert.tracing import survey
+from tests.zoo import build
+
+
+def test_the_weights_that_change_and_the_outcome_of_each_norm() -> None:
+    model, inputs = build("residual")
+    graft = graft_of(Part("", capture(model, inputs)), survey(model).sites)
+    assert set(graft.weights) == {"conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"}
+    assert graft.outcomes == {
+        "bn1": ("direct", "into conv1 (conv2d)"),
+        "bn2": ("direct", "into conv2 (conv2d)"),
+    }
+
+
+def test_paths_of_a_part_are_those_of_the_model() -> None:
+    model, inputs = build("branch_in_root")
+    inner = capture(model.net, inputs)
+    for node in inner.module.graph.nodes:
+        stack = node.meta.get("nn_module_stack", {})
+        node.meta["nn_module_stack"] = {
+            k: (f"net.{p}".rstrip("."), c) for k, (p, c) in stack.items()
+        }
+    graft = graft_of(Part("net", inner), survey(model).sites)
+    assert set(graft.weights) == {"net.conv.weight", "net.conv.bias"}
+    assert graft.outcomes["net.norm"][0] == "direct"
