@@ -53,6 +53,13 @@ def test_the_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert report.count("folded") == 2
         assert (tmp_path / "model.onnx").is_file()
         return
+    if "fold" in code:
+        folded, grafted = names["folded"], names["grafted"]
+        assert isinstance(folded, bnc.Folded)
+        assert folded.report.count("folded") == 3
+        assert isinstance(grafted, torch.nn.Module)
+        assert isinstance(grafted.wide[1], torch.nn.Identity)
+        return
     net = names["net"]
     assert isinstance(net, torch.nn.Module)
     assert net[1].num_batches_tracked == (8 if "recompute" in code else 1)
