@@ -1,11 +1,9 @@
 """`export` and `verify`: the deployment side's verbs, from a model to a proven ONNX file."""
 
-import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,19 @@ import torch
 from torch import nn
 
 from bnconvert import onnx_file
+from bnconvert.deployable import require_deployable
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
-from bnconvert.kinds import norms_in
 from bnconvert.measuring.replicas import twin
-from bnconvert.normalization import Normalization
-from bnconvert.reporting.records import Check
+from bnconvert.parting.search import localized
+from bnconvert.preprocessed import Preprocess, with_preprocess
+from bnconvert.provenance import provenance
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
 from bnconvert.untrained import jittered, untrained_norms
-from bnconvert.verifying import SEED, prove
+from bnconvert.verifying import SEED, prove, sentences
 
 Progress = Callable[[str], None]
 
@@ -36,6 +35,7 @@ def export(
     *,
     calibration: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
+    preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
@@ -54,6 +54,9 @@ def export(
         calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
             them before it is folded, and the file is compared with that. The report has the rows.
         dynamic_shapes: as for torch.export; by default the batch size may vary.
+        preprocess: (mean, std), numbers or one for each channel: the file computes
+            (x - mean) / std itself, as far as possible in its first convolution; then
+            `example_inputs` are raw. Calibration batches stay as the model takes them.
         progress: called with a few words when the next step starts.
 
     Returns:
@@ -68,64 +71,66 @@ def export(
     """
     say = progress or _silent
     require_eager(model)
-    _refuse_training_norms(model)
-    _refuse_remembering_norms(model)
+    require_deployable(model)
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
     model, calibrated = _calibrated(model, calibration, say)
+    model = model if preprocess is None else with_preprocess(model, preprocess)
     example = Example.of(example_inputs)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         draft = Path(scratch) / target.name
         folded = _write(model, example_inputs, dynamic_shapes, draft, say)
         say("verifying")
-        proof = prove(model, example, draft)
+        proof = localized(prove(model, example, draft), model, draft, folded, say)
         if untrained_norms(model) and not proof.failures:
             say("verifying a copy with other statistics: the given ones are untrained")
-            proof = _proof_with_jitter(model, example, dynamic_shapes, proof, draft)
+            proof = _proof_with_jitter(model, example, dynamic_shapes, proof, draft, say)
         report = _report(folded, proof, draft, calibrated)
-        onnx_file.label(draft, _properties(model, report))
+        onnx_file.label(draft, provenance(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
             onnx_file.move(draft, kept)
-            raise VerificationError(sentences(report.failures), report, kept)
+            raise VerificationError(sentences(report), report, kept)
         onnx_file.move(draft, target)
     return report
 
 
-def verify(model: nn.Module, onnx_path: str | Path, inputs: Inputs) -> Report:
-    """Compare a model with an ONNX file on given and generated inputs.
+def verify(
+    model: nn.Module,
+    onnx_path: str | Path,
+    inputs: Inputs,
+    *,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare a model with an ONNX file, whoever wrote it, on given and generated inputs.
+
+    Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
+    rows are compared in batches of that size. On failure the report names the first operator of
+    the file that computes something else.
 
     Args:
         model: an eager module; compared in eval mode.
         onnx_path: the file.
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
+        progress: called with a few words when the next step starts.
 
     Returns:
         The report with every figure.
 
     Raises:
         VerificationError: the numbers disagree; it carries the report.
-        ExportError: there is no such file, or ONNX Runtime cannot run it.
+        ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
     """
     require_eager(model)
     path = Path(onnx_path)
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
     proof = prove(model, Example.of(inputs), path)
-    if proof.failures:
-        raise VerificationError(sentences(proof.failures), proof)
-    return proof
-
-
-def sentences(failures: Sequence[Check]) -> list[str]:
-    """Return failed checks in words."""
-    meaning = {
-        "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
-        "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
-        "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
-    }
-    return [f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}" for c in failures]
+    report = localized(proof, model, path, None, progress or _silent)
+    if report.failures:
+        raise VerificationError(sentences(report), report)
+    return report
 
 
 def _write(
@@ -147,18 +152,28 @@ def _write(
 
 
 def _proof_with_jitter(
-    model: nn.Module, example: Example, dynamic_shapes: Any, proof: Report, draft: Path
+    model: nn.Module,
+    example: Example,
+    dynamic_shapes: Any,
+    proof: Report,
+    draft: Path,
+    say: Progress,
 ) -> Report:
     shaken = jittered(model, torch.Generator().manual_seed(SEED))
     other = draft.with_name("jittered.onnx")
-    _write(shaken, example.kwargs or example.args, dynamic_shapes, other, _silent)
-    second = prove(shaken, example, other)
+    again = _write(shaken, example.kwargs or example.args, dynamic_shapes, other, _silent)
+    second = localized(prove(shaken, example, other), shaken, other, again, say)
     renamed = (replace(check, case=f"other statistics, {check.case}") for check in second.checks)
     note = (
         "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
         "a copy with other statistics was exported and compared as well"
     )
-    return replace(proof, checks=(*proof.checks, *renamed), notes=(*proof.notes, note))
+    return replace(
+        proof,
+        checks=(*proof.checks, *renamed),
+        findings=second.findings,
+        notes=(*proof.notes, note),
+    )
 
 
 def _calibrated(
@@ -181,6 +196,7 @@ def _report(folded: Folded, proof: Report, draft: Path, calibrated: Report | Non
     facts: dict[str, str | int | float] = {
         "norms": len(norms),
         "folded": folded.report.count("folded"),
+        **{f"folded, {fold}": count for fold, count in _by_fold(folded.report).items()},
         "standing": folded.report.count("standing"),
         "never called": folded.report.count("uncalled"),
         "BatchNormalization nodes": onnx_file.count_operators(draft, "BatchNormalization"),
@@ -190,56 +206,21 @@ def _report(folded: Folded, proof: Report, draft: Path, calibrated: Report | Non
     }
     moved = calibrated or Report("")
     notes = (*moved.notes, *folded.report.notes, *proof.notes)
-    return replace(proof, norms=norms, statistics=moved.statistics, facts=facts, notes=notes)
+    facts |= proof.facts
+    findings = (*folded.report.findings, *proof.findings)
+    return replace(
+        proof,
+        norms=norms,
+        statistics=moved.statistics,
+        findings=findings,
+        facts=facts,
+        notes=notes,
+    )
 
 
-def _properties(model: nn.Module, report: Report) -> dict[str, str]:
-    """Return what the file says of itself."""
-    classes = Counter(type(m).__name__ for _, m, _ in norms_in(model))
-    figures = {"passed": not report.failures, "checks": len(report.checks)} | {
-        f"worst {measure}": max((c.error for c in report.checks if c.measure == measure), default=0)
-        for measure in ("norm", "peak", "rows")
-    }
-    return {
-        "bnconvert.version": version("bnconvert"),
-        "bnconvert.torch": torch.__version__,
-        "bnconvert.model": type(model).__name__,
-        "bnconvert.policy": json.dumps(classes),
-        "bnconvert.folded": str(report.facts["folded"]),
-        "bnconvert.standing": str(report.facts["standing"]),
-        "bnconvert.verification": json.dumps(figures),
-    }
-
-
-def _refuse_training_norms(model: nn.Module) -> None:
-    """Refuse an eval model with a norm in training mode: exporters ship it as another function."""
-    wrong = [
-        path
-        for path, module, kind in norms_in(model)
-        if module.training
-        and not model.training
-        and not kind.has_fixed_statistics
-        and module._buffers.get("running_mean") is not None
-    ]
-    if wrong:
-        raise ExportError(
-            f"{', '.join(wrong)}: in training mode inside an eval model, where it normalizes by "
-            "its batch; call model.eval() to export the running statistics"
-        )
-
-
-def _refuse_remembering_norms(model: nn.Module) -> None:
-    """Refuse norms that learn from the test stream: a file has no memory."""
-    wrong = [
-        path or "(root)"
-        for path, norm, _ in norms_in(model)
-        if isinstance(norm, Normalization) and norm.remembers_in_eval
-    ]
-    if wrong:
-        raise ExportError(
-            f"{', '.join(wrong)}: remember the test stream, which a file cannot; "
-            'convert with Adaptive(over="batch"), or revert(model)'
-        )
+def _by_fold(report: Report) -> Counter[str]:
+    """Return how many norms each fold took."""
+    return Counter(row.fold for row in report.norms if row.outcome == "folded")
 
 
 def _silent(step: str) -> None:

@@ -101,9 +101,8 @@ def _is_plain(node: fx.Node) -> bool:
         return not argument(node, "train")
     if target._schema.is_mutable:
         return _is_alone(node)
-    composite = torch._C._dispatch_has_kernel_for_dispatch_key(
-        target.name(), "CompositeImplicitAutograd"
-    )
+    name = str(target._schema.name) + (f".{o}" if (o := target._schema.overload_name) else "")
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     return not composite or _name(target) in _KEPT
 
 

@@ -73,7 +73,7 @@ def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
     """Raise unless a part of the copy computes what the model's does, within rounding."""
     example = part.captured.example
     before, after = model.get_submodule(part.path), twin.get_submodule(part.path)
-    reference = Reference.of(before, example)
+    reference = Reference(before)
     answers = reference.answers(example)
     budget = Budget.of([answers])
     path = part.path or type(model).__name__

@@ -68,7 +68,8 @@ class Network:
     def bias_beside(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
         """Return the bias of the module that owns `weight`, made where there is none yet."""
         target = f"{str(weight.target).rpartition('.')[0]}.bias".lstrip(".")
-        for node in self.graph.find_nodes(op="get_attr"):
+        found: list[fx.Node] = self.graph.find_nodes(op="get_attr")
+        for node in found:
             if node.target == target:
                 return node
         return self.add_constant(layer, target, like, weight.meta["val"].dtype)

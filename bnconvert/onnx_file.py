@@ -1,14 +1,13 @@
-"""The ONNX file: write it from a captured graph, label it, check it, run it."""
+"""The ONNX file: write it from a captured graph, label it, check it, read its graph."""
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
@@ -44,8 +43,8 @@ def write(
                 module, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
             )
             assert program is not None
+            _strip_paths(program.model)
             program.save(str(path), external_data=large)
-        _strip_paths(path)
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as failure:
         raise ExportError(
@@ -118,87 +117,12 @@ def count_operators(path: str | Path, operator: str) -> int:
     return count(model.graph.node) + sum(count(f.node) for f in model.functions)
 
 
-class OnnxRunner:
-    """An ONNX file in ONNX Runtime on the CPU, fed and read with tensors."""
-
-    def __init__(self, path: str | Path) -> None:
-        """Load the file.
-
-        Raises:
-            ExportError: ONNX Runtime cannot run it, for example for want of a kernel.
-        """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: its warnings are about speed
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as failure:
-            raise ExportError(
-                f"{Path(path).name}: ONNX Runtime cannot load it ({first_line(failure)}); "
-                "export model.float() where it lacks a kernel for the dtype"
-            ) from failure
-
-    @property
-    def input_names(self) -> list[str]:
-        """The names of the inputs, in order."""
-        return [value.name for value in self._session.get_inputs()]
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of the outputs, in order."""
-        return [value.name for value in self._session.get_outputs()]
-
-    @property
-    def has_dynamic_batch(self) -> bool:
-        """Whether the first axis of the first input may have any size."""
-        shapes = [value.shape for value in self._session.get_inputs() if value.shape]
-        return bool(shapes) and not isinstance(shapes[0][0], int)
-
-    def run(self, args: Sequence[Tensor], kwargs: Mapping[str, Tensor]) -> list[Tensor]:
-        """Run the file on positional and keyword tensors.
-
-        Raises:
-            ExportError: the inputs do not fit, or a kernel fails.
-        """
-        names = self.input_names
-        feed = dict(zip(names, args, strict=False))
-        rest = [name for name in names if name not in feed]
-        by_name = {name: kwargs[name] for name in rest if name in kwargs}
-        if len(by_name) < len(rest):  # the exporter renamed them: their order still holds
-            by_name = dict(zip(rest, kwargs.values(), strict=False))
-        feed |= by_name
-        if len(feed) < len(names) or len(args) + len(kwargs) > len(names):
-            raise ExportError(
-                f"the file has inputs {', '.join(names)}, and {len(args) + len(kwargs)} tensors "
-                "were given; give one tensor for each"
-            )
-        arrays = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in feed.items()}
-        try:
-            outputs = self._session.run(None, arrays)
-        except Exception as failure:
-            raise ExportError(
-                f"ONNX Runtime cannot run the file on inputs of shape "
-                f"{[tuple(a.shape) for a in arrays.values()]} ({first_line(failure)}); "
-                "give inputs of the shapes that it was exported for"
-            ) from failure
-        return [torch.from_numpy(np.asarray(output)) for output in outputs]
-
-
-def _strip_paths(path: Path) -> None:
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    graphs = [model.graph, *model.functions]
-    entries = [model, model.graph, *(node for graph in graphs for node in graph.node)]
-    entries += [*model.graph.input, *model.graph.output, *model.graph.value_info]
+def _strip_paths(model: Any) -> None:
+    """Remove the notes that hold absolute paths, from a model of onnx_ir in memory."""
+    entries: list[Any] = [model]
+    for graph in (model.graph, *model.functions.values()):
+        nodes = list(graph.all_nodes())
+        entries += [graph, *graph.inputs, *nodes, *(out for node in nodes for out in node.outputs)]
     for entry in entries:
-        kept = [
-            (p.key, p.value) for p in entry.metadata_props if not _ABSOLUTE_PATH.search(p.value)
-        ]
-        del entry.metadata_props[:]
-        for key, value in kept:
-            entry.metadata_props.add(key=key, value=value)
-    onnx.save(model, str(path))
+        for key in [k for k, text in entry.metadata_props.items() if _ABSOLUTE_PATH.search(text)]:
+            del entry.metadata_props[key]

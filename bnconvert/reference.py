@@ -9,8 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnconvert.cases import Case, Pool, Rows
+from bnconvert.errors import ExportError
 from bnconvert.examples import Example
-from bnconvert.numerics.distance import MEASURES, Measure, relative_error, rounding_floor
+from bnconvert.numerics.distance import (
+    MEASURES,
+    Measure,
+    difference,
+    relative_error,
+    rounding_floor,
+)
 from bnconvert.tracing import first_line
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
@@ -25,52 +33,86 @@ class Answers(NamedTuple):
     Attributes:
         true: in float64.
         native: in the model's own dtype.
-        shaken: the same, on inputs that are moved by one unit in the last place.
+        shaken: the same, on inputs that are moved by one unit in the last place, or None.
     """
 
     true: list[Tensor]
     native: list[Tensor]
-    shaken: list[Tensor]
+    shaken: list[Tensor] | None = None
+
+    def of_rows(self, rows: Rows, size: int) -> "Answers | None":
+        """Return the answers for some rows of a batch, or None where an output has no rows."""
+        if any(t.dim() == 0 or t.shape[0] != size for t in (*self.true, *self.native)):
+            return None
+        picks = list(rows)
+        return Answers([t[picks] for t in self.true], [t[picks] for t in self.native])
 
 
-@dataclass(frozen=True, eq=False)
 class Reference:
     """The model's own answers: what is true, and how far its own dtype is from that.
 
     Attributes:
-        model: in eval mode, in its own dtype.
-        exact: the same in float64, or None where it cannot run in float64.
-        note: why it cannot.
+        model: a copy, in eval mode, in its own dtype.
+        exact: a copy in float64, or None once it turned out not to run in float64.
+        notes: what could not be done as usual, and why.
     """
 
-    model: nn.Module
-    exact: nn.Module | None
-    note: str | None
-
-    @classmethod
-    def of(cls, model: nn.Module, example: Example) -> "Reference":
+    def __init__(self, model: nn.Module) -> None:
         """Copy the model, in eval mode unless it is already, and once more in float64."""
-        own = copy.deepcopy(model)
+        self.model = copy.deepcopy(model)
         if model.training:
-            own.eval()
-        exact = copy.deepcopy(own).double()
+            self.model.eval()
+        self.exact: nn.Module | None = copy.deepcopy(self.model).double()
+        self.notes: list[str] = []
+
+    def answers_to(self, pool: Pool) -> dict[Case, Answers]:
+        """Answer every case, case by case; the notes name those that the model does not take.
+
+        Raises:
+            ExportError: the model does not run on the given inputs.
+        """
+        found: dict[Case, Answers] = {}
+        for case in pool.cases:
+            try:
+                found[case] = self.answers(case.example)
+            except Exception as failure:
+                if case is pool.cases[0]:
+                    raise ExportError(
+                        f"{type(self.model).__name__}: does not run on {case.name} "
+                        f"({first_line(failure)}); give inputs that its forward accepts"
+                    ) from failure
+                self.notes.append(f"the model does not run on {case.name}: {first_line(failure)}")
+        return found
+
+    def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
+        """Answer every case from one forward over the whole pool, or return None.
+
+        That is honest only where no row depends on the others: the smallest case, alone and with
+        its inputs moved by one unit in the last place, must come out as it did in the pool.
+        """
         try:
-            outputs_of(exact, example.in_double())
-        except Exception as failure:
-            note = (
-                f"the model does not run in float64 ({first_line(failure)}): the budget is "
-                "measured by shaking its inputs by one unit in the last place"
-            )
-            return cls(own, None, note)
-        return cls(own, exact, None)
+            whole = Answers(self._true(pool.example), outputs_of(self.model, pool.example))
+            first = min(pool.cases, key=lambda case: len(case.rows))
+            shaken = outputs_of(self.model, first.example.shaken())
+        except Exception:
+            return None  # it does not take so many rows, or so few
+        found: dict[Case, Answers] = {}
+        for case in pool.cases:
+            part = whole.of_rows(case.rows, pool.size)
+            if part is None:
+                return None
+            found[case] = part
+        if self.exact is None or not Budget.of(list(found.values())).holds(found[first], shaken):
+            return None
+        found[first] = found[first]._replace(shaken=shaken)
+        return found
 
     def answers(self, example: Example) -> Answers:
-        """Run the model in float64, in its own dtype, and so on inputs moved by one unit."""
+        """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
         native = outputs_of(self.model, example)
         shaken = outputs_of(self.model, example.shaken())
-        if self.exact is None:
-            return Answers(native, native, shaken)
-        return Answers(outputs_of(self.exact, example.in_double()), native, shaken)
+        true = self._true(example)
+        return Answers(true if self.exact is not None else native, native, shaken)
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -79,6 +121,21 @@ class Reference:
         except Exception:
             return False
         return True
+
+    def _true(self, example: Example) -> list[Tensor]:
+        """Return the outputs in float64; give float64 up, with a note, where they cannot be had."""
+        if self.exact is None:
+            return []
+        try:
+            return outputs_of(self.exact, example.in_double())
+        except Exception as failure:
+            outputs_of(self.model, example)  # raises where the input is the reason
+            self.exact = None
+            self.notes.append(
+                f"the model does not run in float64 ({first_line(failure)}): the budget is "
+                "measured by shaking its inputs by one unit in the last place"
+            )
+            return []
 
 
 @dataclass(frozen=True)
@@ -102,17 +159,27 @@ class Budget:
         own: dict[tuple[int, Measure], float] = {}
         floors: dict[tuple[int, Measure], float] = {}
         for true, native, shaken in answers:
+            draws = [native] if shaken is None else [native, shaken]
             for index, truth in enumerate(true):
                 for measure in MEASURES:
                     key = index, measure
-                    draws = (relative_error(d[index], truth, measure) for d in (native, shaken))
-                    own[key] = max(own.get(key, 0.0), *draws)
+                    errors = (relative_error(draw[index], truth, measure) for draw in draws)
+                    own[key] = max(own.get(key, 0.0), *errors)
                     floors[key] = rounding_floor(native[index].dtype, measure)
         return cls(own, floors)
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""
         return FACTOR * self.own[index, measure] + self.floors[index, measure]
+
+    def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
+        """Tell whether all outputs are as near to the truth as they must be."""
+        return len(outputs) == len(answers.true) and all(
+            not difference(output, answers.native[index])
+            and relative_error(output, answers.true[index], measure) <= self.allowed(index, measure)
+            for index, output in enumerate(outputs)
+            for measure in MEASURES
+        )
 
     @property
     def noise(self) -> float | None:

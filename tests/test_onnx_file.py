@@ -8,7 +8,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert import onnx_file
-from bnconvert.onnx_file import OnnxRunner
+from bnconvert.onnx_runner import OnnxRunner
 from tests.zoo import IMAGE, build
 
 ROOT = Path(__file__).parent.parent
@@ -36,29 +36,7 @@ def test_the_batch_axis_has_its_name(exported: Path) -> None:
         for i in graph.input
     }
     assert shapes == {"vector": ["batch", 5], "image": ["batch", 3, 8, 8]}
-    assert OnnxRunner(exported).has_dynamic_batch
-
-
-def test_inputs_are_fed_in_order_or_by_name(exported: Path) -> None:
-    model, (image, vector) = build("two_inputs")
-    runner = OnnxRunner(exported)
-    assert runner.input_names == ["vector", "image"]
-    expected = model(image, vector)
-    for outputs in (
-        runner.run([vector, image], {}),
-        runner.run([], {"image": image, "vector": vector}),
-        runner.run([vector], {"image": image}),
-    ):
-        for actual, name in zip(outputs, ("map", "code"), strict=True):
-            torch.testing.assert_close(actual, expected[name], rtol=1e-4, atol=1e-5)
-
-
-def test_inputs_that_do_not_fit_are_refused_in_words(exported: Path) -> None:
-    runner = OnnxRunner(exported)
-    with pytest.raises(bnc.ExportError, match="has inputs vector, image, and 1 tensors were given"):
-        runner.run([torch.zeros(2, 5)], {})
-    with pytest.raises(bnc.ExportError, match="give inputs of the shapes that it was exported"):
-        runner.run([torch.zeros(2, 6), torch.zeros(2, 3, 8, 8)], {})
+    assert OnnxRunner(exported).first_axis("image") is None
 
 
 def test_labels_are_written_and_read(exported: Path, tmp_path: Path) -> None:
@@ -96,7 +74,8 @@ def test_weights_beyond_two_gigabytes_lie_beside_the_file_and_move_with_it(
     with pytest.raises(bnc.VerificationError):
         bnc.export(model, inputs, tmp_path / "model.onnx")
     assert {p.name for p in tmp_path.iterdir()} == {"model.failed.onnx", "model.failed.onnx.data"}
-    (output,) = OnnxRunner(tmp_path / "model.failed.onnx").run(inputs, {})
+    runner = OnnxRunner(tmp_path / "model.failed.onnx")
+    (output,) = runner.run(runner.feed([(None, inputs[0])]))
     torch.testing.assert_close(output, model(*inputs), rtol=1e-4, atol=1e-5)
 
 
@@ -105,12 +84,6 @@ def test_a_dtype_without_kernels_is_refused_with_a_way_out(tmp_path: Path) -> No
     with pytest.raises(bnc.ExportError, match=r"export model\.float\(\)"):
         bnc.export(model, inputs, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.onnx").write_text("hello")
-    with pytest.raises(bnc.ExportError, match=r"x\.onnx: ONNX Runtime cannot load it"):
-        OnnxRunner(tmp_path / "x.onnx")
 
 
 def test_an_operator_that_onnx_lacks_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.examples import Example
 from bnconvert.reference import FACTOR
-from bnconvert.verifying import cases, prove
+from bnconvert.verifying import prove
 from tests.zoo import IMAGE, Net, build, trained
 
 
@@ -33,7 +33,7 @@ def scaled(path: Path, factor: float, target: Path) -> Path:
 
 def test_a_correct_file_agrees_with_room_to_spare(file: Path) -> None:
     model, inputs = build("plain")
-    report = prove(model, Example.of(inputs), file)
+    report = prove(model, Example.of(inputs), file).report
     assert report.failures == ()
     assert "agrees with" in report.title
     assert all(check.error < 0.7 * check.allowed for check in report.checks)
@@ -50,7 +50,7 @@ def test_a_planted_change_of_one_weight_is_caught(
     file: Path, tmp_path: Path, factor: float
 ) -> None:
     model, inputs = build("plain")
-    report = prove(model, Example.of(inputs), scaled(file, factor, tmp_path / "off.onnx"))
+    report = prove(model, Example.of(inputs), scaled(file, factor, tmp_path / "off.onnx")).report
     assert {check.measure for check in report.failures} == {"norm", "peak"}
     assert "DIFFERS" in report.title
 
@@ -58,7 +58,7 @@ def test_a_planted_change_of_one_weight_is_caught(
 def test_a_planted_nan_is_caught(file: Path, tmp_path: Path) -> None:
     """torch's verify=True lets NaN pass: NaN >= threshold is false."""
     model, inputs = build("plain")
-    report = prove(model, Example.of(inputs), scaled(file, math.nan, tmp_path / "nan.onnx"))
+    report = prove(model, Example.of(inputs), scaled(file, math.nan, tmp_path / "nan.onnx")).report
     assert {check.detail for check in report.failures} == {
         "NaN or infinity at other places than the model's"
     }
@@ -70,23 +70,6 @@ def test_a_model_whose_own_output_is_nan_proves_nothing(tmp_path: Path) -> None:
         model.head.weight.fill_(math.nan)
     with pytest.raises(bnc.VerificationError, match="there is nothing to compare"):
         bnc.export(model, inputs, tmp_path / "nan.onnx")
-
-
-def test_batch_sizes_are_one_two_and_larger_of_given_and_generated_rows() -> None:
-    example = Example.of((torch.randn(2, 3),))
-    named = [case.name for case in cases(example, torch.Generator(), dynamic=True)]
-    assert named == [
-        "given inputs, batch 2",
-        "given rows, batch 1",
-        "generated, batch 1",
-        "generated, batch 2",
-        "given rows, batch 5",
-        "generated, batch 5",
-    ]
-    sizes = [case.example.batch for case in cases(example, torch.Generator(), dynamic=True)]
-    assert sizes == [2, 1, 1, 2, 5, 5]
-    fixed = [case.example.batch for case in cases(example, torch.Generator(), dynamic=False)]
-    assert fixed == [2, 2]
 
 
 def test_a_file_of_fixed_batch_is_shown_rows_in_other_company(tmp_path: Path) -> None:
@@ -146,9 +129,36 @@ def test_another_number_of_outputs_is_caught(tmp_path: Path) -> None:
 
     model = trained(Two())
     bnc.export(trained(Net()), IMAGE, tmp_path / "one.onnx")
-    report = prove(model, Example.of(IMAGE), tmp_path / "one.onnx")
-    assert {check.detail for check in report.failures} == {"1 outputs for 2"}
+    report = prove(model, Example.of(IMAGE), tmp_path / "one.onnx").report
+    assert {check.detail for check in report.failures} == {"the file has 1 outputs, the model 2"}
 
 
 def test_the_factor_leaves_room_for_other_kernels_and_little_for_errors() -> None:
     assert 2 < FACTOR < 10
+
+
+def test_the_file_is_run_with_and_without_onnx_runtimes_optimizations(file: Path) -> None:
+    model, inputs = build("plain")
+    cases = {check.case for check in prove(model, Example.of(inputs), file).report.checks}
+    assert {"given inputs, batch 2", "given inputs, batch 2, unoptimized"} <= cases
+
+
+def test_agreement_of_the_best_classes_and_directions_is_reported(tmp_path: Path) -> None:
+    model = trained(nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.BatchNorm1d(12)))
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    facts = {name: value for name, value in report.facts.items() if "top" in name or "cos" in name}
+    assert facts
+    assert any("top-5" in name for name in facts)
+
+
+@pytest.mark.parametrize("optimized", [True, False])
+def test_a_file_of_torchs_own_exporter_is_proven_too(tmp_path: Path, optimized: bool) -> None:
+    model, inputs = build("residual")
+    program = torch.onnx.export(model, inputs, dynamo=True, optimize=optimized, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "foreign.onnx")
+    assert bnc.verify(model, tmp_path / "foreign.onnx", inputs).failures == ()
+    with torch.no_grad():
+        model.conv2.weight *= 1.001
+    with pytest.raises(bnc.VerificationError, match="conv2"):
+        bnc.verify(model, tmp_path / "foreign.onnx", inputs)

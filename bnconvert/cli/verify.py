@@ -15,7 +15,7 @@ def command(
     inputs: Input = None,
     report: ReportPath = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE: within the float64 budget, at several batch sizes."""
+    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import progress, save, show
     from bnconvert.deployment import verify
@@ -25,7 +25,7 @@ def command(
         loaded, example = load(model, weights, inputs)
         say("verifying")
         try:
-            result = verify(loaded, file, required(example))
+            result = verify(loaded, file, required(example), progress=say)
         except VerificationError as failure:
             save(failure.report, report)
             raise

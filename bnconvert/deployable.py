@@ -1,0 +1,39 @@
+"""What a file can hold: refuse models whose eval forward is more than a fixed function."""
+
+from torch import nn
+
+from bnconvert.errors import ExportError
+from bnconvert.kinds import norms_in
+from bnconvert.normalization import Normalization
+
+
+def require_deployable(model: nn.Module) -> None:
+    """Raise unless every norm of an eval model is fixed.
+
+    Raises:
+        ExportError: a norm is in training mode inside an eval model, which exporters ship as
+            another function; or it learns from the test stream, and a file has no memory.
+    """
+    training = [
+        path
+        for path, module, kind in norms_in(model)
+        if module.training
+        and not model.training
+        and not kind.has_fixed_statistics
+        and module._buffers.get("running_mean") is not None
+    ]
+    if training:
+        raise ExportError(
+            f"{', '.join(training)}: in training mode inside an eval model, where it normalizes "
+            "by its batch; call model.eval() to export the running statistics"
+        )
+    remembering = [
+        path or "(root)"
+        for path, norm, _ in norms_in(model)
+        if isinstance(norm, Normalization) and norm.remembers_in_eval
+    ]
+    if remembering:
+        raise ExportError(
+            f"{', '.join(remembering)}: remember the test stream, which a file cannot; "
+            'convert with Adaptive(over="batch"), or revert(model)'
+        )

@@ -1,0 +1,217 @@
+"""Which value of an ONNX file holds which value of a captured graph, found by their numbers.
+
+The graph is computed operator by operator, in float64 and in its own dtype. Wherever a value of
+the file is the same within rounding, both go on from the file's own numbers. So every error is
+local: what an operator adds to it, however much the network amplifies what came before. Names
+are not needed, and prove nothing: a folded file keeps names whose meaning has changed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.aten import aten
+from bnconvert.examples import Example
+from bnconvert.numerics.distance import MEASURES, Measure, relative_error, rounding_floor
+from bnconvert.parting.walk import Walk
+
+#: How many times its own rounding error in one operator a value may be off, and how many times
+#: what rounding alone may do to an output: kernels of other shapes round at other places.
+LOCAL, FLOOR = 8.0, 4.0
+#: A value that is no farther off is a wrong version of the expected one.
+_ALIKE = 0.1
+_SAMPLE = 128  # numbers of a value that are compared before all are
+_WITH_BIAS = frozenset(
+    getattr(aten, name).default
+    for name in ("linear", "conv1d", "conv2d", "conv3d", "addmm", "convolution")
+    if hasattr(aten, name)
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """A value of the graph.
+
+    Attributes:
+        node: what computes it.
+        exact: the value, in float64 where it is floating-point.
+        allowed: how far from it another value may be, relative to its size.
+    """
+
+    node: fx.Node
+    exact: Tensor
+    allowed: Mapping[Measure, float]
+
+    @classmethod
+    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
+        """Measure what rounding does to the value in its own dtype."""
+        return cls(
+            node,
+            exact,
+            {
+                measure: LOCAL * relative_error(native, exact, measure)
+                + FLOOR * rounding_floor(native.dtype, measure)
+                for measure in MEASURES
+            },
+        )
+
+    def is_held_by(self, value: Tensor) -> bool:
+        """Tell whether another value is the same, up to rounding."""
+        if value.shape != self.exact.shape:
+            return False
+        if not self.exact.is_floating_point() or not value.is_floating_point():
+            return torch.equal(value.double(), self.exact.double())
+        finite = torch.isfinite(self.exact)
+        if not torch.equal(torch.isfinite(value), finite):
+            return False
+        rest = ~finite
+        return all(relative_error(value, self.exact, m) <= self.allowed[m] for m in MEASURES) and (
+            not rest.any()
+            or torch.equal(value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num())
+        )
+
+
+class Measured:
+    """The values of a file on one input, found again by their numbers."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        """Sort the values by shape, and take a sample of each."""
+        self.values = values
+        self._names: dict[torch.Size, list[str]] = {}
+        for name, value in values.items():
+            self._names.setdefault(value.shape, []).append(name)
+        self._samples = {
+            shape: torch.stack([_sample(values[name]) for name in names])
+            for shape, names in self._names.items()
+        }
+
+    def holders(self, expected: Expected) -> list[str]:
+        """Return the names of the values that are the expected one up to rounding."""
+        names = self._names.get(expected.exact.shape, [])
+        if not names:
+            return []
+        exact = expected.exact.double()
+        size = float(exact.square().mean().sqrt()) if exact.numel() else 0.0
+        most = expected.allowed["peak"] * (size if 0 < size < float("inf") else 1.0)
+        gaps = (self._samples[expected.exact.shape] - _sample(exact)).abs()
+        near = (gaps.amax(1) <= most).tolist() if gaps.shape[1] else [True] * len(names)
+        return [
+            name
+            for name, is_near in zip(names, near, strict=True)
+            if is_near and expected.is_held_by(self.values[name])
+        ]
+
+    def nearest(self, expected: Expected) -> str | None:
+        """Return the value that is most like the expected one, if any is."""
+        names = self._names.get(expected.exact.shape, [])
+        if not names or not expected.exact.is_floating_point():
+            return None
+        exact = _sample(expected.exact)
+        errors = (self._samples[expected.exact.shape] - exact).norm(dim=1) / exact.norm()
+        least = int(errors.argmin())
+        return names[least] if float(errors[least]) < _ALIKE else None
+
+
+@dataclass(eq=False)
+class Counterparts:
+    """What a walk along a captured graph found.
+
+    Attributes:
+        held: by operator of the graph, the values of the file that hold its value.
+        errors: by value of the file, how far it is from the exact one.
+        missing: values that the file does not hold, and that are not made up for: some of what
+            is computed from them is missing too.
+        bare: the same without the bias, which another operator of the file may add.
+        near: values that the file does not hold, and the one of its values that is like it.
+    """
+
+    held: dict[fx.Node, list[str]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    missing: dict[fx.Node, Expected] = field(default_factory=dict)
+    bare: dict[fx.Node, Expected] = field(default_factory=dict)
+    near: list[tuple[Expected, str]] = field(default_factory=list)
+
+    def first_missing(self) -> list[Expected]:
+        """Return the missing values that are computed from none that is missing."""
+        first = [
+            node
+            for node in self.missing
+            if not any(earlier in self.missing for earlier in node.all_input_nodes)
+        ]
+        return [part[node] for node in first for part in (self.missing, self.bare) if node in part]
+
+    def note_holders(self, expected: Expected, names: Sequence[str], measured: Measured) -> None:
+        """Keep which values of the file hold a value, and how well."""
+        self.held.setdefault(expected.node, []).extend(names)
+        for name in names:
+            error = relative_error(measured.values[name], expected.exact, "norm")
+            self.errors[name] = min(error, self.errors.get(name, error))
+
+
+def follow(module: fx.GraphModule, example: Example, measured: Measured) -> Counterparts:
+    """Walk along a captured graph and find its values among those of a file.
+
+    Args:
+        module: the graph, in its own dtype.
+        example: what the file was run on.
+        measured: the file's values.
+    """
+    found = Counterparts()
+    walk = Walk(module, example)
+    with torch.no_grad():
+        for node, exact, native in walk.steps():
+            expected = Expected.of(node, exact, native)
+            if holders := measured.holders(expected):
+                found.note_holders(expected, holders, measured)
+                best = min(holders, key=lambda name: found.errors[name])
+                walk.replace(node, measured.values[best])
+                for read in node.all_input_nodes:
+                    if list(read.users) == [node]:
+                        found.missing.pop(read, None)  # made up for: its memory is not needed
+                continue
+            found.missing[node] = expected
+            if (name := measured.nearest(expected)) is not None:
+                found.near.append((expected, name))
+            if bare := _without_bias(walk, expected, native):
+                found.bare[node] = bare
+                found.note_holders(bare, measured.holders(bare), measured)
+    _make_up(found, walk)
+    return found
+
+
+def _make_up(found: Counterparts, walk: Walk) -> None:
+    """Take from the missing values those of which all that is computed from them was found."""
+    made: set[fx.Node] = set()
+    for node in reversed(walk.moving):
+        readers = [user for user in node.users if user in walk.moving or user.op == "output"]
+        # Integers hide errors: they prove something only where nothing else is computed.
+        readers = [user for user in readers if walk.moving.get(user, True)] or readers
+        is_held = node in found.held and node not in found.missing
+        if is_held or (readers and all(user in made for user in readers)):
+            made.add(node)
+            found.missing.pop(node, None)
+
+
+def _without_bias(walk: Walk, expected: Expected, native: Tensor) -> Expected | None:
+    """Return the value that a product has before its bias is added, if it has one."""
+    node = expected.node
+    place = 0 if node.target is aten.addmm.default else 2
+    bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
+    if not isinstance(bias, fx.Node):
+        return None
+    exact, own = walk.values[bias]
+    if "conv" in str(node.target):  # its channels come before the axes of the kernel
+        weight = walk.values[node.args[1]][1]  # type: ignore[index]  # it is a node
+        exact, own = (b.reshape(-1, *[1] * (weight.dim() - 2)) for b in (exact, own))
+    return Expected.of(node, expected.exact - exact, native - own)
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """Return some numbers of a tensor, always at the same places for the same shape."""
+    flat = tensor.detach().reshape(-1)
+    if flat.numel() > _SAMPLE:
+        generator = torch.Generator().manual_seed(0)
+        flat = flat[torch.randint(flat.numel(), (_SAMPLE,), generator=generator)]
+    return flat.double().nan_to_num()

@@ -1,0 +1,198 @@
+"""Which operators of an ONNX file are right, and which is the first that is not."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bnconvert.numerics.distance import relative_error
+from bnconvert.parting.counterparts import Counterparts, Expected
+from bnconvert.parting.kinship import are_kin, is_primitive
+from bnconvert.parting.onnx_graph import OnnxGraph, Operator
+
+_COPIES = ("Identity", "Dropout", "Cast")
+_LIKE = 0.5  # a wrong value is still nearer than this to the one that it should be
+
+
+@dataclass(frozen=True, eq=False)
+class Parting:
+    """Where a file parts from its model.
+
+    Attributes:
+        operators: the culprit; several where they cannot be told apart.
+        expected: what the last of them should have computed, or None where that is not known.
+        others: how many operators part independently of it.
+    """
+
+    operators: Sequence[Operator]
+    expected: Expected | None
+    others: int
+
+
+class Judgement:
+    """What is right in a file."""
+
+    def __init__(self, graph: OnnxGraph, walks: Sequence[Counterparts]) -> None:
+        """Judge every operator.
+
+        Args:
+            graph: the file's graph and values.
+            walks: where the values of captured graphs were found in it.
+        """
+        self._graph = graph
+        self._readers = graph.readers()
+        self._maker = {value: o for o in graph.operators for value in o.outputs}
+        self._missing = [expected for walk in walks for expected in walk.missing.values()]
+        self._first_missing = [expected for walk in walks for expected in walk.first_missing()]
+        self._holders = {n: set(names) for walk in walks for n, names in walk.held.items()}
+        self._held = {name for walk in walks for names in walk.held.values() for name in names}
+        self._near = [(e, n) for walk in walks for e, n in walk.near if n not in self._held]
+        self._fine = self._fine_operators(walks)
+
+    def parting(self) -> Parting | None:
+        """Return the first operator that is wrong though its inputs are right, or None."""
+        starts = self._starts()
+        pairs = [(o, e) for o in starts for e in self._first_missing if self._are_related(o, e)]
+        sure = [(o, e) for o, e in (*pairs, *self._near_misses()) if self._read_alike(o, e)]
+        alike = [(o, e) for o, e in pairs if self._error(o, e) < math.inf]
+        if sure or alike:
+            return self._earliest(sure or alike)
+        if not starts:
+            return None
+        region = self._region(starts)
+        if region is None and pairs:
+            return self._earliest(pairs)
+        return region or Parting(starts[:1], None, len(starts) - 1)
+
+    def _starts(self) -> list[Operator]:
+        """Return the operators that are not fine though all that they read is.
+
+        One that passes the model's own numbers on, though nothing behind it is fine, does so by
+        mistake only if the model has something else to compute there.
+        """
+        while True:
+            starts = [o for o in self._graph.operators if o not in self._fine and self._is_fed(o)]
+            excused = [
+                o
+                for o in starts
+                if self._held.issuperset(o.outputs)
+                and not any(
+                    self._are_related(o, e) and self._read_alike(o, e) for e in self._first_missing
+                )
+            ]
+            if not excused:
+                return starts
+            self._fine.update(excused)
+
+    def _near_misses(self) -> Iterator[tuple[Operator, Expected]]:
+        """Yield operators that are slightly wrong, also where rounding hides it further on."""
+        for expected, name in self._near:
+            maker = self._maker[name]
+            if self._is_fed(maker) and self._are_related(maker, expected):
+                yield maker, expected
+
+    def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Parting:
+        def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
+            return pair[0].place, not self._have_one_name(*pair), self._error(*pair)
+
+        culprit, expected = min(pairs, key=order)
+        return Parting([culprit], expected, len({o for o, _ in pairs}) - 1)
+
+    def _region(self, starts: Sequence[Operator]) -> Parting | None:
+        """Return the operators up to the first that is known to be wrong, of several."""
+        for operator in [starts[0], *self._behind(starts[0])]:
+            like = [
+                (self._error(operator, e), e)
+                for e in self._missing
+                if self._error(operator, e)
+                < (math.inf if self._are_related(operator, e) else _LIKE)
+            ]
+            if like:
+                _, expected = min(like, key=lambda found: found[0])
+                before = [o for o in self._graph.operators if o.place < operator.place]
+                between = [o for o in before if o not in self._fine and operator in self._behind(o)]
+                others = len([o for o in starts if o not in between and o is not operator])
+                return Parting([*between, operator], expected, others)
+        return None
+
+    def _fine_operators(self, walks: Sequence[Counterparts]) -> set[Operator]:
+        anchored = set[str]()
+        for walk in walks:
+            for names in walk.held.values():
+                anchored.update(self._anchors(names))
+        fine: set[Operator] = set()
+
+        def is_made_up(name: str) -> bool:
+            """Tell whether all that is computed from a value is fine."""
+            readers = self._readers.get(name, [])
+            # Integers hide errors: they prove something only where nothing else is computed.
+            readers = [reader for reader in readers if self._is_floating(reader)] or readers
+            return bool(readers) and name not in self._graph.outputs and fine.issuperset(readers)
+
+        for operator in reversed(self._graph.operators):
+            used = [n for n in operator.outputs if n in self._readers or n in self._graph.outputs]
+            if all(name in anchored or is_made_up(name) for name in used or operator.outputs):
+                fine.add(operator)
+        for operator in self._graph.operators:
+            makers = [self._maker.get(name) for name in operator.inputs]
+            if operator.kind in _COPIES and all(m is None or m in fine for m in makers):
+                fine.add(operator)
+        return fine
+
+    def _anchors(self, names: Sequence[str]) -> list[str]:
+        """Return which of the values that hold the same numbers must be what it seems.
+
+        Where there are several, it is the one from which all others are computed. Another may
+        hold these numbers by mistake: a transposition that does nothing, the wrong slice.
+        """
+        names = list(dict.fromkeys(names))
+        if len(names) < 2:
+            return names
+        first = min(names, key=lambda name: self._maker[name].place)
+        behind = {self._maker[first], *self._behind(self._maker[first])}
+        return [first] if all(self._maker[name] in behind for name in names) else []
+
+    def _behind(self, operator: Operator) -> list[Operator]:
+        """Return every operator that needs a value of this one, in order."""
+        found: set[Operator] = set()
+        pending = [operator]
+        while pending:
+            for value in pending.pop().outputs:
+                new = [reader for reader in self._readers.get(value, ()) if reader not in found]
+                found.update(new)
+                pending += new
+        return sorted(found, key=lambda o: o.place)
+
+    def _is_fed(self, operator: Operator) -> bool:
+        makers = (self._maker.get(name) for name in operator.inputs)
+        return all(maker is None or maker in self._fine for maker in makers)
+
+    def _is_floating(self, operator: Operator) -> bool:
+        values = [self._graph.values.get(name) for name in operator.outputs]
+        return any(value is None or value.is_floating_point() for value in values)
+
+    def _error(self, operator: Operator, expected: Expected) -> float:
+        value = self._graph.values.get(operator.outputs[0]) if operator.outputs else None
+        return math.inf if value is None else relative_error(value, expected.exact, "norm")
+
+    def _are_related(self, operator: Operator, expected: Expected) -> bool:
+        """Tell whether an operator should compute a value: by its kind, name, or what it reads."""
+        return (
+            are_kin(operator.kind, expected.node)
+            or self._have_one_name(operator, expected)
+            or (self._read_alike(operator, expected) and is_primitive(expected.node))
+        )
+
+    def _read_alike(self, operator: Operator, expected: Expected) -> bool:
+        """Tell whether both compute something of the same values."""
+        sources: list[set[str]] = []
+        for node in expected.node.all_input_nodes:
+            if node.op == "placeholder":
+                sources.append({name for name in operator.inputs if name not in self._maker})
+            elif node in self._holders:
+                sources.append(self._holders[node])
+        return all(source.intersection(operator.inputs) for source in sources) and all(
+            any(name in source for source in sources) for name in operator.inputs
+        )
+
+    def _have_one_name(self, operator: Operator, expected: Expected) -> bool:
+        return expected.node.name in operator.outputs

@@ -1,0 +1,91 @@
+"""Which operators of ONNX compute what an ATen operator computes, alone or as its main part."""
+
+from typing import Any
+
+from torch import fx
+
+#: By how the name of an ATen operator begins, without leading underscores; the longest counts.
+_KIN: dict[str, tuple[str, ...]] = {
+    "adaptive_avg_pool": ("GlobalAveragePool", "AveragePool", "ReduceMean"),
+    "adaptive_max_pool": ("GlobalMaxPool", "MaxPool"),
+    "addmm": ("Gemm", "MatMul", "Add"),
+    "amax": ("ReduceMax",),
+    "amin": ("ReduceMin",),
+    "avg_pool": ("AveragePool",),
+    "batch_norm": ("BatchNormalization",),
+    "bmm": ("MatMul",),
+    "cat": ("Concat",),
+    "clamp": ("Clip", "Max", "Min"),
+    "constant_pad": ("Pad",),
+    "conv": ("Conv", "ConvTranspose"),
+    "conv_transpose": ("ConvTranspose",),
+    "einsum": ("Einsum", "MatMul"),
+    "embedding": ("Gather",),
+    "expand": ("Expand",),
+    "flatten": ("Flatten", "Reshape"),
+    "gather": ("GatherElements",),
+    "group_norm": ("GroupNormalization", "InstanceNormalization"),
+    "hardtanh": ("Clip",),
+    "index_select": ("Gather",),
+    "index": ("Gather", "GatherND"),
+    "instance_norm": ("InstanceNormalization",),
+    "layer_norm": ("LayerNormalization",),
+    "linear": ("Gemm", "MatMul", "Add"),
+    "log_softmax": ("LogSoftmax",),
+    "matmul": ("MatMul",),
+    "max_pool": ("MaxPool",),
+    "mean": ("ReduceMean", "GlobalAveragePool"),
+    "mm": ("MatMul", "Gemm"),
+    "native_layer_norm": ("LayerNormalization",),
+    "native_group_norm": ("GroupNormalization", "InstanceNormalization"),
+    "pad": ("Pad",),
+    "permute": ("Transpose",),
+    "pixel_shuffle": ("DepthToSpace", "Reshape", "Transpose"),
+    "pixel_unshuffle": ("SpaceToDepth", "Reshape", "Transpose"),
+    "reflection_pad": ("Pad",),
+    "replication_pad": ("Pad",),
+    "repeat": ("Tile",),
+    "reshape": ("Reshape", "Flatten"),
+    "select": ("Gather",),
+    "slice": ("Slice",),
+    "split": ("Split",),
+    "chunk": ("Split",),
+    "squeeze": ("Squeeze", "Reshape"),
+    "stack": ("Concat",),
+    "sum": ("ReduceSum",),
+    "transpose": ("Transpose",),  # and aten.t, by its full name
+    "unsafe_view": ("Reshape",),
+    "unsqueeze": ("Unsqueeze", "Reshape"),
+    "upsample": ("Resize",),
+    "view": ("Reshape", "Flatten"),
+}
+#: These become one operator of ONNX, whatever it is called.
+_PRIMITIVE = ("abs", "add", "div", "exp", "log", "mul", "neg", "relu", "sigmoid", "sqrt", "sub",
+              "tanh")  # fmt: skip
+
+
+def are_kin(kind: str, node: fx.Node) -> bool:
+    """Tell whether an ONNX operator of this kind may be what `node` became."""
+    name = operator_name(node)
+    longest = max((key for key in _KIN if name.startswith(key)), key=len, default="")
+    alike = kind.lower() == name.replace("_", "")
+    return alike or kind in _KIN.get(longest, ())
+
+
+def is_primitive(node: fx.Node) -> bool:
+    """Tell whether `node` becomes a single operator, which reads what it reads."""
+    return operator_name(node) in _PRIMITIVE
+
+
+def operator_name(node: fx.Node) -> str:
+    """Return the ATen operator's name, without overload and underscores before it.
+
+    One of several results has the name of the operator that makes them all.
+    """
+    target: Any = node.target
+    name = str(getattr(target, "__name__", target)).partition(".")[0].lstrip("_")
+    if name == "t":
+        return "transpose"
+    if name == "getitem" and isinstance(node.args[0], fx.Node):
+        return operator_name(node.args[0])
+    return name

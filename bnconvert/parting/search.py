@@ -1,0 +1,156 @@
+"""Where an ONNX file parts from its model: the first operator whose value is wrong.
+
+Every value of the file is compared with those of the captured model and of the folded graph. An
+operator is right if its value is one of them, or anything that is computed from it: what folding
+moves is made up for later. The culprit has right inputs, and nothing right behind it.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.aten import called_in
+from bnconvert.capturing import capture
+from bnconvert.cases import named_tensors
+from bnconvert.examples import Example, Inputs
+from bnconvert.folding import Folded, fold
+from bnconvert.numerics.distance import MEASURES, difference, relative_error
+from bnconvert.parting.counterparts import Counterparts, Measured, follow
+from bnconvert.parting.judging import Judgement, Parting
+from bnconvert.parting.kinship import operator_name
+from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.report import Report
+from bnconvert.tracing import first_line
+from bnconvert.verifying import PARTING, Proof
+
+_FIX = "look at the operator's weights, attributes and inputs; whatever edited the file broke it"
+_FIX_FOLD = (
+    "a fold is wrong: please report it with the model; torch.onnx.export(model) is a way out"
+)
+_ROUNDING = (
+    "no single operator of the file parts from the model by more than rounding: its errors add "
+    "up, or its outputs are in another order"
+)
+
+
+def localized(
+    proof: Proof, model: nn.Module, path: Path, folded: Folded | None, say: Callable[[str], None]
+) -> Report:
+    """Return the report of a proof; where the file differs, with the operator where it parts.
+
+    Args:
+        proof: of the file.
+        model: as for `find_parting`.
+        path: the file.
+        folded: as for `find_parting`.
+        say: called with a few words where this takes time.
+    """
+    if proof.parting is None:
+        return proof.report
+    say("finding where the file parts from the model")
+    found = find_parting(model, proof.parting, path, folded)
+    if isinstance(found, Finding):
+        return replace(proof.report, findings=(*proof.report.findings, found))
+    return replace(proof.report, notes=(*proof.report.notes, found))
+
+
+def find_parting(
+    model: nn.Module, example: Example, path: Path, folded: Folded | None = None
+) -> Finding | str:
+    """Find the first operator of a file that computes something else than the model.
+
+    Args:
+        model: an eager module; compared in eval mode.
+        example: one small input on which they differ.
+        path: the file.
+        folded: the folded model, where the file is made from it.
+
+    Returns:
+        The finding, or a sentence that says why there is none. It never raises.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
+            graph = graph_of(path, named_tensors(model, example), Path(scratch))
+            return _found(model, example, graph, folded)
+    except Exception as failure:
+        return f"where the file parts from the model could not be found ({first_line(failure)})"
+
+
+def _found(
+    model: nn.Module, example: Example, graph: OnnxGraph, folded: Folded | None
+) -> Finding | str:
+    measured = Measured(graph.values)
+    inputs = example.kwargs or example.args
+    fixed = pytree.tree_map(lambda leaf: None, inputs)  # any size would do: fixed is faster
+    truth = follow(capture(model, inputs, fixed).module, example, measured)
+    walks, fix = [truth], _FIX
+    module = folded.module if folded else _folded(model, inputs, fixed)
+    if isinstance(module, fx.GraphModule):
+        walks.insert(0, follow(module, example, measured))
+    parting = Judgement(graph, walks).parting()
+    if parting is None and len(walks) > 1:
+        # The file holds what the folded graph computes, and that is not the model.
+        parting, fix = Judgement(graph, [truth]).parting(), _FIX_FOLD
+    return _ROUNDING if parting is None else _finding(parting, graph, walks, fix)
+
+
+def _folded(model: nn.Module, inputs: Inputs, fixed: Any) -> nn.Module | None:
+    """Return the folded graph; without one only what lies behind each norm can be compared."""
+    try:
+        return fold(model, inputs, dynamic_shapes=fixed).module
+    except Exception:
+        return None
+
+
+def _finding(
+    parting: Parting, graph: OnnxGraph, walks: Sequence[Counterparts], fix: str
+) -> Finding:
+    last = parting.operators[-1]
+    fed = [walk.errors.get(name, 0.0) for walk in walks for name in parting.operators[0].inputs]
+    if len(parting.operators) == 1:
+        who = f"{last} is the first operator that parts from the model"
+    else:
+        names = ", ".join(map(str, parting.operators))
+        who = f"the file parts from the model in one of {names}, which cannot be told apart"
+    paths: tuple[str, ...] = ()
+    should = "what it should compute is not in the model"
+    if parting.expected is not None:
+        path = called_in(parting.expected.node)
+        paths = (path,)
+        should = f"it should be {operator_name(parting.expected.node)} of {path or 'the root'}"
+    constants = [name for o in parting.operators for name in o.constants]
+    made = f"; {', '.join(constants)} made constants for it" if constants else ""
+    more = f"; {parting.others} further operators part independently" if parting.others else ""
+    return Finding(
+        PARTING,
+        "error",
+        paths,
+        f"{who}: {_wrong(parting, last, graph)}, and the values that it reads are at most "
+        f"{max(fed, default=0.0):.1e} off; {should}{made}{more}",
+        fix,
+    )
+
+
+def _wrong(parting: Parting, operator: Operator, graph: OnnxGraph) -> str:
+    """Return what is wrong with the value of an operator, in words."""
+    if operator in graph.broken:
+        return graph.broken[operator]
+    name = operator.outputs[0]
+    value = graph.values.get(name)
+    if value is None:
+        return f"its value {name} cannot be computed"
+    if parting.expected is None:
+        return f"its value {name}, of shape {tuple(value.shape)}, is none of the model's"
+    exact, allowed = parting.expected.exact, parting.expected.allowed
+    if said := difference(value, exact.to(value.dtype)):
+        return f"its value {name} has {said}"
+    errors = [(relative_error(value, exact, measure), allowed[measure]) for measure in MEASURES]
+    error, most = next(((error, most) for error, most in errors if error > most), errors[0])
+    return f"its value {name} is {error:.1e} off, {most:.1e} allowed"

@@ -1,0 +1,112 @@
+"""The columns of the benchmark: how each way makes an ONNX file from a model."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.utils import _pytree as pytree
+
+import bnconvert as bnc
+from bnconvert.examples import Example
+from bnconvert.quiet import quiet
+from bnconvert.reporting.report import Report
+
+OURS, BASE, SLIM, OPENVINO, BY_CLASS = "ours", "torch.onnx", "+onnxslim", "openvino", "by class"
+
+
+class NotApplicableError(Exception):
+    """The way has nothing to do for this model."""
+
+
+def ours(model: nn.Module, example: Example, path: Path) -> Report:
+    """Fold, write and verify."""
+    return bnc.export(model, example.kwargs or example.args, path)
+
+
+def torch_onnx(model: nn.Module, example: Example, path: Path) -> None:
+    """Export by torch, at its defaults, with as dynamic a batch as the model allows."""
+
+    def axes(leaf: object) -> dict[int, Any] | None:
+        return {0: Dim.AUTO} if isinstance(leaf, Tensor) and example.is_batched(leaf) else None
+
+    args, kwargs = pytree.tree_map(axes, (example.args, example.kwargs))
+    with torch.no_grad(), quiet():
+        program = torch.onnx.export(
+            model,
+            example.args,
+            kwargs=example.kwargs,
+            dynamo=True,
+            dynamic_shapes=kwargs or args,
+        )
+        assert program is not None
+        program.save(str(path), external_data=False)
+
+
+def fx_fuse(model: nn.Module, example: Example, path: Path) -> None:
+    """Fuse by torch.fx, then export by torch."""
+    from torch.fx.experimental.optimization import fuse
+
+    with quiet():
+        fused = fuse(model)
+    torch_onnx(fused, example, path)
+
+
+def by_class(model: nn.Module, example: Example, path: Path) -> None:
+    """Merge branches as timm does, which knows its own classes; then export by torch.
+
+    Raises:
+        NotApplicableError: no class of the model merges.
+    """
+    from timm.utils import reparameterize_model
+
+    merged = reparameterize_model(copy.deepcopy(model))
+    if len(list(merged.modules())) == len(list(model.modules())):
+        raise NotApplicableError("no class of it merges branches")
+    torch_onnx(merged, example, path)
+
+
+def onnxslim(base: Path, path: Path) -> None:
+    """Simplify by onnxslim."""
+    import onnx
+    from onnxslim import slim
+
+    with quiet():
+        onnx.save(slim(str(base)), str(path))
+
+
+def onnxsim(base: Path, path: Path) -> None:
+    """Simplify by onnxsim."""
+    import onnx
+    from onnxsim import simplify
+
+    with quiet():
+        simplified, _ = simplify(onnx.load(str(base)))
+    onnx.save(simplified, str(path))
+
+
+def onnxoptimizer(base: Path, path: Path) -> None:
+    """Optimize by onnxoptimizer, with its default passes."""
+    import onnx
+    from onnxoptimizer import optimize
+
+    with quiet():
+        onnx.save(optimize(onnx.load(str(base))), str(path))
+
+
+FROM_MODEL: dict[str, Callable[[nn.Module, Example, Path], Report | None]] = {
+    BASE: torch_onnx,
+    OURS: ours,
+    "fx.fuse": fx_fuse,
+    BY_CLASS: by_class,
+}
+#: They start with the file that torch makes.
+FROM_FILE: dict[str, Callable[[Path, Path], None]] = {
+    SLIM: onnxslim,
+    "+onnxsim": onnxsim,
+    "+onnxoptimizer": onnxoptimizer,
+}
+COLUMNS = (*FROM_MODEL, *FROM_FILE, OPENVINO)

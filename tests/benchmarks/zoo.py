@@ -1,0 +1,74 @@
+"""Fold and export the zoo's models, and compare with what others make of them.
+
+Run by hand, first the survey, which only folds (a few seconds a model):
+
+    python -m tests.benchmarks.zoo --survey --real --jobs 2 --rows survey.jsonl --resume
+
+then the comparison, of files and their speed (about a minute a model, on a quiet machine):
+
+    python -m tests.benchmarks.zoo --real --rows zoo.jsonl --resume --json zoo.json
+
+One thread; every model in a process of its own; one row a line goes to `--rows`, so that a run
+can be resumed. Latency is CPU time, all columns interleaved in random order, as a ratio within
+each round to the file that torch.onnx makes.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.architectures.zoo import ALL, GROUPS, REAL, Architecture, chosen
+from tests.benchmarks import zoo_measure, zoo_survey, zoo_tables
+from tests.benchmarks.isolated import Rows, collect
+from tests.benchmarks.rivals import COLUMNS
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--models", help="names, with or without the group, by commas")
+    which.add_argument("--group", choices=GROUPS, action="append")
+    which.add_argument("--real", action="store_true", help="the 154 real models")
+    which.add_argument("--all", action="store_true", help="traps and variants too")
+    parser.add_argument("--survey", action="store_true", help="fold only, and compare in float64")
+    parser.add_argument(
+        "--columns", type=lambda text: text.split(","), default=list(COLUMNS), help="by commas"
+    )
+    parser.add_argument("--rounds", type=int, default=30, help="of timing")
+    parser.add_argument("--json", type=Path, help="where to write all rows at the end")
+    parser.add_argument("--rows", type=Path, default=Path("zoo.jsonl"), help="one row a line")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; 1 where time is measured")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for one model")
+    return parser.parse_args()
+
+
+def models(given: argparse.Namespace) -> Sequence[Architecture]:
+    if given.models:
+        return chosen(given.models.split(","))
+    if given.group:
+        return [architecture for architecture in ALL if architecture.group in given.group]
+    return REAL if given.real else ALL
+
+
+def main() -> None:
+    given = options()
+    names = [architecture.full_name for architecture in models(given)]
+    rows = Rows(given.rows, resume=given.resume)
+    job, say, arguments = zoo_survey.survey_one, zoo_survey.say, ()
+    if not given.survey:
+        job, say, arguments = zoo_measure.measure_one, zoo_tables.say, (given.columns, given.rounds)
+    found = collect(job, names, arguments, rows, jobs=given.jobs, timeout=given.timeout, say=say)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+    if given.survey:
+        print(zoo_survey.summary(found))
+    else:
+        print(zoo_tables.per_model(found), zoo_tables.summary(found), sep="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnconvert.aten import aten
+from bnconvert.capturing import capture
+from bnconvert.folds.apart import Apart
+from bnconvert.layers.way import Way
+from bnconvert.network import Network
+from tests.excerpts import Sketch, function
+from tests.folds.solo import PLAN, Solos, seasoned, using
+from tests.zoo import trained
+
+IMAGE = (2, 4, 6, 6)
+
+
+def around(applied: Callable[..., Any], sign: int = 1) -> Sketch:
+    """Sketch a function of a norm `m.norm`, of layers, and of two inputs."""
+    kinds: dict[str, Callable[[], nn.Module]] = {
+        "norm": lambda: nn.BatchNorm2d(4),
+        "a": lambda: nn.Conv2d(4, 4, 3, padding=1),
+        "b": lambda: nn.Conv2d(4, 4, 1),
+        "c": lambda: nn.Conv2d(4, 4, 1),
+    }
+    return seasoned(lambda: using(applied, kinds), IMAGE, IMAGE, sign=sign)
+
+
+def up_and_down(m: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    """Let only scales pass in front, by the ReLU, and only additions behind, by the sum."""
+    return m.c(m.norm(F.relu(m.a(x))) + z)
+
+
+def down_and_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Let only additions pass in front, by the second reader, and only scales behind."""
+    y = m.b(x)
+    return m.a(F.relu(m.norm(y))), m.c(y)
+
+
+def addition_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    y = m.b(x)
+    return F.silu(m.norm(y)), m.c(y)
+
+
+PARTS = {
+    "multiplication_up": (
+        around(lambda m, x, z: F.silu(m.norm(F.relu(m.a(x))))),
+        "its multiplication is gone, into a (conv2d); its addition stays: ",
+    ),
+    "multiplication_down": (
+        around(lambda m, x, z: m.a(F.relu(m.norm(x)))),
+        "its multiplication is gone, into a (conv2d); its addition stays: ",
+    ),
+    "addition_down": (
+        around(lambda m, x, z: m.c(m.norm(x) + z)),
+        "its addition is gone, into c (conv2d); its multiplication stays: ",
+    ),
+    "addition_up": (
+        around(addition_up),
+        "its addition is gone, into b (conv2d), c (conv2d); its multiplication stays: ",
+    ),
+}
+WHOLE = {"up_and_down": around(up_and_down), "down_and_up": around(down_and_up)}
+solo = Solos(
+    {
+        **{name: sketch for name, (sketch, _) in PARTS.items()},
+        **WHOLE,
+        "negative": around(lambda m, x, z: m.a(F.relu(m.norm(x))), sign=-1),
+        "dead": around(addition_up, sign=-1),
+        "alone": around(lambda m, x, z: F.silu(m.norm(x))),
+        "factor": function(lambda x: F.relu(x * 3), IMAGE),
+        "summand": function(lambda x: F.relu(x + 3), IMAGE),
+    }
+)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_multiplication_and_addition_go_different_ways(name: str) -> None:
+    assert solo.verdict(Apart(), name) == PLAN
+    done = solo.done(name, Apart())
+    assert not {"batch_norm", "mul"} & set(done.operators)
+    assert done.operators.count("add") == (name == "up_and_down")
+    assert [(fate.outcome, fate.fold) for fate in done.fates] == [("folded", "apart")]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_where_only_one_goes_the_other_stays(name: str) -> None:
+    reason = PARTS[name][1]
+    assert solo.verdict(Apart(), name) == PLAN
+    done = solo.done(name, Apart())
+    assert "batch_norm" not in done.operators
+    assert ("mul" in done.operators) == ("multiplication stays" in reason)
+    (fate,) = done.fates
+    assert (fate.outcome, fate.fold) == ("standing", "apart")
+    assert fate.reason == reason
+
+
+def test_nothing_goes_where_nothing_can() -> None:
+    assert solo.verdict(Apart(), "negative") is None
+    assert solo.verdict(Apart(), "alone") is None
+    assert solo.done("alone", Apart()).outcomes == ["standing: "]
+
+
+def test_no_addition_comes_before_a_multiplication_by_zero() -> None:
+    assert solo.verdict(Apart(), "dead") == PLAN
+    module = solo["dead"]
+    module.get_parameter("norm.weight").data[0] = 0
+    network = Network(module)
+    (norm,) = network.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
+    assert Apart().decide(Way(network), norm) is None
+
+
+def test_a_map_that_only_scales_or_only_shifts_has_no_parts() -> None:
+    assert solo.verdict(Apart(), "factor", aten.mul.Tensor) is None
+    assert solo.verdict(Apart(), "summand", aten.add.Tensor) is None
+    assert solo.verdict(Apart(), "factor", aten.relu.default) is None
+
+
+def test_what_would_be_left_must_fit_the_dtype() -> None:
+    """An addition of t / s before the multiplication overflows where s is small."""
+    model = trained(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4)))
+    model[0].weight.data.fill_(1e-4)
+    model[0].bias.data.fill_(100)
+    x = torch.randn(2, 4)
+    for dtype, moves in ((torch.float32, True), (torch.float16, False)):
+        module = capture(model.to(dtype), (x.to(dtype),)).module
+        (norm,) = module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
+        assert (Apart().decide(Way(Network(module)), norm) is not None) == moves

@@ -1,0 +1,80 @@
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from bnconvert.aten import argument, aten
+from bnconvert.capturing import capture
+from bnconvert.layers.plan import Plan
+from bnconvert.layers.way import Way
+from bnconvert.layers.weights import example_size, reweighted, weights_of
+from bnconvert.network import Network
+from tests.excerpts import Excerpts, model
+
+
+def tied(width: int, count: int) -> nn.Sequential:
+    layers = nn.Sequential(*(nn.Linear(width, width) for _ in range(count)))
+    for layer in layers:
+        layer.weight = layers[0].weight
+    return layers
+
+
+EXCERPTS = Excerpts(
+    {
+        "one": model(lambda: nn.Linear(3, 4, bias=False), (2, 3)),
+        "narrow": model(lambda: tied(4, 2), (2, 4)),
+        "wide": model(lambda: tied(5, 3), (2, 5)),
+    }
+)
+
+
+def layers(module: fx.GraphModule) -> tuple[Network, list[fx.Node]]:
+    return Network(module), list(
+        module.graph.find_nodes(op="call_function", target=aten.linear.default)
+    )
+
+
+def test_weights_are_read_in_float64() -> None:
+    module = capture(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    network, (node,) = layers(module)
+    weight, bias = weights_of(network, node)
+    assert weight.dtype is bias.dtype is torch.float64  # type: ignore[union-attr]
+    network, (node,) = layers(EXCERPTS["one"])
+    assert weights_of(network, node)[1] is None
+
+
+def test_a_weight_of_whole_numbers_cannot_be_scaled() -> None:
+    module: Any = EXCERPTS["one"]
+    del module._parameters["weight"]
+    module.weight = torch.ones(4, 3, dtype=torch.int8)
+    network, (node,) = layers(module)
+    assert weights_of(network, node) == (
+        "the layer's weight is torch.int8, not a floating-point tensor"
+    )
+
+
+def test_weights_that_overflow_their_dtype_are_refused() -> None:
+    module = capture(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    network, (node,) = layers(module)
+    weight, bias = weights_of(network, node)
+    refusal = "the folded weight overflows torch.float16"
+    assert isinstance(reweighted(Way(network), node, weight, bias), Plan)
+    assert reweighted(Way(network), node, weight * 1e6, bias) == refusal
+    assert reweighted(Way(network), node, weight, bias + 1e5) == refusal
+
+
+def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_moves() -> None:
+    network, (first, _) = layers(EXCERPTS["narrow"])
+    plan = reweighted(Way(network), first, *weights_of(network, first))
+    assert isinstance(plan, Plan)
+    assert plan.remarks == ("with a copy of its weight, which 1 (linear) reads too",)
+    network, (first, *_) = layers(EXCERPTS["wide"])
+    assert reweighted(Way(network), first, *weights_of(network, first)) == (
+        "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more"
+    )
+
+
+def test_a_value_has_as_many_numbers_as_in_the_example() -> None:
+    _, (node,) = layers(EXCERPTS["one"])
+    assert example_size(node) == 2 * 4
+    assert example_size(argument(node, "weight")) == 3 * 4
