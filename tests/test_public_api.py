@@ -53,7 +53,7 @@ SIGNATURES = {
     "progress=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
-    "progress=None)",
+    "preprocess=None, progress=None)",
     "verify": "(model, onnx_path, inputs, *, progress=None)",
 }
 
