@@ -44,4 +44,5 @@ def _norms(rows: Sequence[NormRow]) -> Iterator[dict[str, str | int]]:
     for row in rows:
         seen[row.path] += 1
         call = {"call": seen[row.path]} if total[row.path] > 1 else {}
-        yield {"path": row.path, **call, "outcome": row.outcome, "reason": row.reason}
+        fold = {"fold": row.fold} if row.fold else {}
+        yield {"path": row.path, **call, "outcome": row.outcome, **fold, "reason": row.reason}
