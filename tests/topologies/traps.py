@@ -70,7 +70,13 @@ TOPOLOGIES = (
         standing=("negative variance",),
         adjust=_negative_variance,
     ),
-    Topology("weight_of_input_TRAP", WeightOfInput, gone=0, standing=("computed",)),
+    Topology(
+        "weight_of_input_TRAP",  # each row depends on its batch, which no file may
+        WeightOfInput,
+        gone=0,
+        standing=("computed",),
+        unexportable=bnc.VerificationError,
+    ),
     Topology("norm_times_its_input_TRAP", Twice, gone=0, standing=("also read by",)),
     Topology("group_norm_between", _grouped, standing=("group_norm",)),
     Topology(
