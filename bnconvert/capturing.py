@@ -70,7 +70,9 @@ def capture(
     """
     require_eager(model)
     notes: list[str] = []
-    twin = _eval_copy(model, notes)
+    twin = eval_copy(model)
+    if model.training:
+        notes.append("the model was in training mode; its eval mode was captured")
     failures: list[str] = []
     for attempt in _attempts(Example.of(example_inputs), dynamic_shapes):
         if attempt.mode not in modes:
@@ -124,7 +126,14 @@ def _dynamic_batch(example: Example) -> Any:
     return kwargs if kwargs else args
 
 
-def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
+def eval_copy(model: nn.Module) -> nn.Module:
+    """Return a copy in eval mode whose fixed norms are plain batch norm.
+
+    A norm that is in training mode inside an eval model stays so.
+
+    Raises:
+        CaptureError: the model cannot be copied.
+    """
     try:
         twin = copy.deepcopy(model, uncopied(model))
     except Exception as failure:
@@ -134,7 +143,6 @@ def _eval_copy(model: nn.Module, notes: list[str]) -> nn.Module:
         ) from failure
     if model.training:
         twin.eval()
-        notes.append("the model was in training mode; its eval mode was captured")
     return settle(twin)
 
 

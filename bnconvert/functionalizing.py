@@ -12,10 +12,8 @@ from torch.export import ExportedProgram
 
 from bnconvert.aten import NORMS, argument, aten
 
-#: Composite operators that a fold reads as they are, or that hide no norm and no layer.
-_KEPT = {
+_LAYERS = {
     "batch_norm",
-    "instance_norm",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -23,6 +21,10 @@ _KEPT = {
     "conv_transpose2d",
     "conv_transpose3d",
     "linear",
+}
+#: Composite operators that a fold reads as they are, or that hide no norm and no layer.
+_KEPT = _LAYERS | {
+    "instance_norm",
     "matmul",
     "max_pool1d",
     "max_pool2d",
@@ -46,15 +48,7 @@ _KEPT = {
     "_weight_norm",
 }
 #: Their result is memory of its own.
-_FRESH = {
-    "batch_norm",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "linear",
+_FRESH = _LAYERS | {
     "add",
     "sub",
     "mul",
@@ -70,6 +64,8 @@ _FRESH = {
     "elu",
     "mish",
 }
+#: These read numbers and keep no view of them.
+_LOOKING = _FRESH | {"sym_size", "mean", "max_pool2d", "avg_pool2d"}
 
 
 def functional_module(program: ExportedProgram) -> fx.GraphModule:
@@ -119,6 +115,9 @@ def _is_alone(node: fx.Node) -> bool:
         return False
     if _name(maker).rstrip("_") not in _FRESH or _functional(target) is None:
         return False
+    dtypes = {read.meta["val"].dtype for read in node.all_input_nodes if _is_tensor(read)}
+    if len(dtypes) > 1:
+        return False  # in place the result keeps its dtype, elsewhere it is promoted
     return not any(_may_alias(user) for user in changed.users if user < node)
 
 
@@ -126,12 +125,7 @@ def _may_alias(user: fx.Node) -> bool:
     target = user.target
     if user.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
         return user.op != "call_module"  # the module that checks shapes
-    return _name(target).rstrip("_") not in _FRESH | {
-        "sym_size",
-        "mean",
-        "max_pool2d",
-        "avg_pool2d",
-    }
+    return _name(target).rstrip("_") not in _LOOKING
 
 
 def _make_functional(node: fx.Node) -> None:
@@ -155,6 +149,10 @@ def _functional(target: Any) -> Any:
     """Return the operator that computes what an in-place one writes, or None."""
     packet = getattr(torch.ops.aten, _name(target)[:-1], None)
     return getattr(packet, target._overloadname, None)
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def _is_dropout(target: Any) -> bool:

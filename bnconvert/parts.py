@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.capturing import Captured, capture
+from bnconvert.capturing import Captured, capture, eval_copy
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
 from bnconvert.kinds import norms_in
@@ -27,23 +27,10 @@ class Part:
     Attributes:
         path: where it is; "" for the model.
         captured: its graph, with the inputs that it got in the model.
-        calls: inputs of some of its calls in one forward of the model.
     """
 
     path: str
     captured: Captured
-    calls: tuple[Example, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What one forward of the model showed of its submodules.
-
-    Attributes:
-        inputs: the inputs of the first calls, by path.
-    """
-
-    inputs: dict[str, list[Example]] = field(default_factory=dict)
 
 
 def capture_parts(model: nn.Module, example_inputs: Inputs) -> list[Part]:
@@ -55,15 +42,8 @@ def capture_parts(model: nn.Module, example_inputs: Inputs) -> list[Part]:
     Raises:
         CaptureError: the model does not run on the inputs.
     """
-    try:
-        twin = copy.deepcopy(model, uncopied(model)).eval()
-    except Exception as failure:
-        raise CaptureError(
-            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); "
-            "remove what cannot be copied from its attributes"
-        ) from failure
-    observed = _observe(twin, Example.of(example_inputs))
-    return list(_parts(twin, "", observed))
+    twin = eval_copy(model)
+    return list(_parts(twin, "", _observe(twin, Example.of(example_inputs))))
 
 
 def recapture(model: nn.Module, part: Part) -> Part:
@@ -82,7 +62,9 @@ def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
     """
     if "" in folded:
         return folded[""]
-    twin = copy.deepcopy(model, uncopied(model)).eval()
+    twin = copy.deepcopy(model, uncopied(model))
+    if model.training:
+        twin.eval()
     for path, module in folded.items():
         for name, value in vars(twin.get_submodule(path)).items():
             if not name.startswith("_") and name not in vars(module) and _is_plain(value):
@@ -97,13 +79,14 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _observe(twin: nn.Module, example: Example) -> Observed:
-    observed = Observed()
+def _observe(twin: nn.Module, example: Example) -> dict[str, list[Example]]:
+    """Return the inputs of the first calls of every submodule with norms, by path."""
+    observed: dict[str, list[Example]] = {}
     handles = []
 
     def watch(path: str, module: nn.Module) -> None:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen = observed.inputs.setdefault(path, [])
+            seen = observed.setdefault(path, [])
             if len(seen) < _CALLS:
                 seen.append(Example(args, dict(kwargs)).map(Tensor.clone))
 
@@ -127,12 +110,12 @@ def _observe(twin: nn.Module, example: Example) -> Observed:
     return observed
 
 
-def _parts(module: nn.Module, path: str, observed: Observed) -> Iterator[Part]:
+def _parts(module: nn.Module, path: str, observed: dict[str, list[Example]]) -> Iterator[Part]:
     for name, child in module.named_children():
         below = f"{path}.{name}".lstrip(".")
         if not any(True for _ in norms_in(child)):
             continue
-        calls = observed.inputs.get(below, [])
+        calls = observed.get(below, [])
         part = _capture_part(child, below, calls) if calls else None
         if part is not None:
             yield part
@@ -149,7 +132,7 @@ def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | 
             continue
         if all(_agrees(module, captured, call) for call in calls):
             _name_from_the_root(captured, path)
-            return Part(path, captured, tuple(calls))
+            return Part(path, captured)
     return None
 
 

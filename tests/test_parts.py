@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.parts import capture_parts
-from tests.zoo import trained
+from tests.zoo import FrozenBatchNorm2d, trained
 
 
 class Detector(nn.Module):
@@ -78,3 +78,19 @@ def test_what_was_captured_in_parts_cannot_be_exported_whole(detector: nn.Module
 def test_inputs_that_the_model_does_not_take_are_its_own_error(detector: nn.Module) -> None:
     with pytest.raises(bnc.CaptureError, match="does not run on the example inputs"):
         capture_parts(detector, ([torch.randn(5, 8, 8)],))
+
+
+def test_frozen_norms_are_folded_in_parts_too() -> None:
+    """Detectors with real weights have them: an expression, read as batch norm."""
+    model = Detector()
+    model.backbone[1] = FrozenBatchNorm2d(4)
+    folded = bnc.fold(trained(model), IMAGES)
+    assert [part.path for part in folded.parts] == ["backbone", "head.score"]
+    assert [row.outcome for row in folded.report.norms] == ["folded", "folded", "uncalled"]
+
+
+def test_a_norm_in_training_mode_stays_in_training_mode(detector: nn.Module) -> None:
+    detector.head["score"][1].train()
+    rows = {row.path: row for row in bnc.fold(detector, IMAGES).report.norms}
+    assert rows["backbone.1"].outcome == "folded"
+    assert "it is in training mode" in rows["head.score.1"].reason
