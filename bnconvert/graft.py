@@ -7,7 +7,6 @@ parameters, and all readers of each of them agree about it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, fx
 
 from bnconvert.aten import NormCall, argument, names_of, norm_calls
@@ -16,7 +15,7 @@ from bnconvert.folds.forward import Forward
 from bnconvert.folds.through import Through
 from bnconvert.layers.plan import Plan, Reweighted
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
+from bnconvert.network import Network, alike
 from bnconvert.parts import Part
 from bnconvert.site import Site
 
@@ -124,15 +123,9 @@ def _disagreement(network: Network, plan: Plan) -> str | None:
         if not network.is_parameter(key):
             return "its layer's weight is no parameter of a module"
         before = wanted.setdefault(key, (edit.weight, edit.bias))
-        if not all(map(_equal, before, (edit.weight, edit.bias))):
+        if not all(map(alike, before, (edit.weight, edit.bias))):
             return "its layer is called several times, with norms that differ"
     return None
-
-
-def _equal(first: Tensor | None, second: Tensor | None) -> bool:
-    if first is None or second is None:
-        return first is second
-    return torch.equal(first, second)
 
 
 def _apply(network: Network, plan: Plan) -> set[fx.Node]:

@@ -50,9 +50,10 @@ class Network:
             reader for twin in self._twins[self._place[node]] for reader in readers_of(twin)
         } - {layer}
 
-    def fits(self, like: fx.Node, value: Tensor) -> bool:
-        """Tell whether `value` has finite numbers in the dtype that `like` has in the model."""
-        return bool(torch.isfinite(value.to(like.meta["val"].dtype)).all())
+    def fits(self, like: fx.Node, *values: Tensor | None) -> bool:
+        """Tell whether all values have finite numbers in the dtype that `like` has in the model."""
+        dtype = like.meta["val"].dtype
+        return all(bool(torch.isfinite(v.to(dtype)).all()) for v in values if v is not None)
 
     def give(self, layer: fx.Node, weight: Tensor, bias: Tensor | None) -> None:
         """Give a layer another weight and bias; what others read too stays theirs."""
@@ -125,7 +126,7 @@ class Network:
         kept: list[fx.Node] = []
         for node in self._copies:
             value = constant(self.module, node)
-            same = (k for k in kept if _alike(value, constant(self.module, k)))
+            same = (k for k in kept if alike(value, constant(self.module, k)))
             twin = next(same, None)
             if twin is None:
                 kept.append(node)
@@ -171,7 +172,8 @@ class Network:
         return True
 
 
-def _alike(first: Tensor | None, second: Tensor | None) -> bool:
-    if first is None or second is None or first.shape != second.shape:
-        return False
+def alike(first: Tensor | None, second: Tensor | None) -> bool:
+    """Tell whether two tensors are the same numbers in the same dtype, or both missing."""
+    if first is None or second is None:
+        return first is second
     return first.dtype == second.dtype and torch.equal(first, second)

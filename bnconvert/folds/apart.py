@@ -9,12 +9,11 @@ padding, and an addition is left.
 from collections.abc import Iterator
 from typing import ClassVar
 
-import torch
 from torch import fx
 
 from bnconvert.folds.fold import Fold
 from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Remapped, Vanished
+from bnconvert.layers.plan import Plan, Remapped, Vanished, together
 from bnconvert.layers.way import Way
 from bnconvert.numerics.channel_map import ChannelMap
 
@@ -32,7 +31,7 @@ class Apart(Fold):
         if not reading.change.scales or not reading.change.shifts:
             return None
         for plan, rest in _ways(way, node, reading):
-            if isinstance(plan, str) or not _fits(node, rest):
+            if isinstance(plan, str) or not way.network.fits(node, rest.scale, rest.shift):
                 continue
             last = Vanished(node) if rest.is_identity else Remapped(node, rest)
             return plan.with_plan(Plan((last,)))
@@ -48,22 +47,10 @@ def _ways(way: Way, node: fx.Node, reading: Reading) -> Iterator[tuple[Plan | st
     shift_down = way.downward(node, shifting)
     scale_down = way.downward(node, scaling) if first else "a scale is zero"
     shift_up = way.upward(source, node, first) if first else "a scale is zero"
-    yield _together(scale_up, shift_down), none
-    yield _together(scale_down, shift_up), none
+    yield together((scale_up, shift_down)), none
+    yield together((scale_down, shift_up)), none
     yield scale_up, shifting
     if first is not None:
         yield scale_down, first
     yield shift_down, scaling
     yield shift_up, scaling
-
-
-def _together(first: Plan | str, second: Plan | str) -> Plan | str:
-    if isinstance(first, str):
-        return first
-    return second if isinstance(second, str) else first.with_plan(second)
-
-
-def _fits(node: fx.Node, rest: ChannelMap) -> bool:
-    """Tell whether what is left is finite in the dtype that it is computed in."""
-    dtype = node.meta["val"].dtype
-    return all(bool(torch.isfinite(t.to(dtype)).all()) for t in (rest.scale, rest.shift))

@@ -25,7 +25,7 @@ from bnconvert.layers.geometry import (
     scaling_kernel,
 )
 from bnconvert.layers.plan import Edit, Plan, Remapped
-from bnconvert.layers.sums import Sum
+from bnconvert.layers.sums import Sum, sign_of, summands_of
 from bnconvert.layers.way import Way, layer_of
 from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
@@ -40,11 +40,8 @@ class Branches(Fold):
         """Make one convolution of the two summands."""
         if not isinstance(layer_of(way.network, node), Sum) or node.args[0] is node.args[1]:
             return None
-        alpha = float(node.kwargs.get("alpha", 1.0))  # type: ignore[arg-type]
-        factor = -alpha if node.target is aten.sub.Tensor else alpha
-        first, second = node.args[:2]
-        assert isinstance(first, fx.Node)
-        assert isinstance(second, fx.Node)
+        first, second = summands_of(node)
+        factor = sign_of(node, second) or 0.0
         for one in _readings(way.network, first, node):
             for two in _readings(way.network, second, node):
                 edit = _merging(way.network, node, one, two, factor)
@@ -118,7 +115,8 @@ def _merging(
     host = one.host or two.host
     others = tuple(b.node for b in (one, two) if b.node not in (host, source))
     if host is not None:
-        return Merged(host, whole, total, others) if _fits(network, host, whole) else None
+        fits = network.fits(argument(host, "weight"), whole.weight, whole.bias)
+        return Merged(host, whole, total, others) if fits else None
     if whole.weight.shape[1:].numel() > 1 or total in others:
         return None  # average pooling stays what it is
     axes = len(total.meta["val"].shape)
@@ -168,8 +166,3 @@ def _scaled_readings(value: fx.Node, reading: Reading, rank: int) -> Iterator[Br
         weight = pool.weight * scale.reshape(-1, *[1] * (rank + 1))
         yield Branch(value, replace(pool, weight=weight, bias=shift, cost=pool.cost + 2), None)
     yield Branch(value, scaling_kernel(reading.source, scale, shift, rank, 2), None)
-
-
-def _fits(network: Network, host: fx.Node, kernel: Kernel) -> bool:
-    like = argument(host, "weight")
-    return network.fits(like, kernel.weight) and network.fits(like, kernel.bias)

@@ -6,7 +6,7 @@ from torch import fx
 
 from bnconvert.folds.fold import Fold
 from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished
+from bnconvert.layers.plan import Plan, Vanished, together
 from bnconvert.layers.way import WEIGHTED, Way, layer_of
 
 
@@ -22,7 +22,5 @@ class Direct(Fold):
             return reading
         if not isinstance(layer_of(way.network, reading.source), WEIGHTED):
             return None
-        plan = way.upward(reading.source, node, reading.change)
-        if isinstance(plan, str):
-            return plan
-        return plan.with_plan(Plan((Vanished(node),)))
+        up = way.upward(reading.source, node, reading.change)
+        return together((up, Plan((Vanished(node),))))

@@ -10,7 +10,7 @@ from torch import fx
 
 from bnconvert.folds.fold import Fold
 from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished
+from bnconvert.layers.plan import Plan, Vanished, together
 from bnconvert.layers.way import Way
 
 
@@ -24,7 +24,5 @@ class Forward(Fold):
         reading = read_affine(way.network, node)
         if not isinstance(reading, Reading):
             return reading
-        plan = way.downward(node, reading.change)
-        if isinstance(plan, str):
-            return plan
-        return plan.with_plan(Plan((Vanished(node),)))
+        down = way.downward(node, reading.change)
+        return together((down, Plan((Vanished(node),))))

@@ -42,7 +42,7 @@ class Sequences(Fold):
         whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
         like = argument(node, "weight")
-        fits = all(way.network.fits(like, tensor) for tensor in (whole.weight, whole.bias))
+        fits = way.network.fits(like, whole.weight, whole.bias)
         if whole.cost * example_size(node) >= before or not fits:
             return None
         return Plan((Joined(node, whole, second.source),))

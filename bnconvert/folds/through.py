@@ -11,7 +11,7 @@ from torch import fx
 
 from bnconvert.folds.fold import Fold
 from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished
+from bnconvert.layers.plan import Plan, Vanished, together
 from bnconvert.layers.way import Way
 
 
@@ -25,7 +25,5 @@ class Through(Fold):
         reading = read_affine(way.network, node)
         if not isinstance(reading, Reading):
             return reading
-        plan = way.upward(reading.source, node, reading.change)
-        if isinstance(plan, str):
-            return plan
-        return plan.with_plan(Plan((Vanished(node),)))
+        up = way.upward(reading.source, node, reading.change)
+        return together((up, Plan((Vanished(node),))))

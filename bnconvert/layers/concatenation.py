@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import aten
+from bnconvert.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.plan import Plan, together
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -28,16 +28,9 @@ class Concatenation(Layer):
             wide = wanted.widened(axis, sum(sizes))
             starts = [sum(sizes[:index]) for index in range(len(sizes))]
             shares = [_share(wide, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
-        plan: Plan | str = Plan()
-        for part, share in zip(parts, shares, strict=True):
-            other = route.upward(part, node, share)
-            if isinstance(other, str):
-                return other
-            assert isinstance(plan, Plan)
-            plan = plan.with_plan(other)
-            if isinstance(plan, str):
-                return plan
-        return plan
+        return together(
+            route.upward(part, node, share) for part, share in zip(parts, shares, strict=True)
+        )
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Hand the map down, with nothing for the other parts."""
@@ -73,5 +66,5 @@ def _share(change: ChannelMap, axis: int, start: int, size: int) -> ChannelMap:
 def _parts(node: fx.Node) -> tuple[list[fx.Node], int, list[Any]]:
     parts = list(node.args[0])  # type: ignore[arg-type]
     axes = len(sizes_of(node))
-    axis = int(node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % axes  # type: ignore[arg-type]
+    axis = int(argument(node, "dim")) % axes
     return parts, axis, [sizes_of(part)[axis] for part in parts]

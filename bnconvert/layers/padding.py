@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import aten
+from bnconvert.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan, Repadded
-from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.channel_map import ChannelMap, reduced
 
 _CONSTANT = aten.constant_pad_nd.default
 
@@ -40,7 +40,7 @@ class Padding(Layer):
         constant = _constant_of(node)
         if isinstance(plan, str) or constant is None:
             return plan
-        mapped = ChannelMap.of(wanted.scale * 0, wanted.scale * constant + wanted.shift).shift
+        mapped = reduced(wanted.scale * constant + wanted.shift)
         if mapped.numel() > 1:
             return BORDER
         return _with_constant(node, float(mapped), constant, plan)
@@ -55,7 +55,7 @@ class Padding(Layer):
             return plan
         if bool((owed.scale == 0).any()):
             return "padding of a value that is multiplied by zero"
-        mapped = ChannelMap.of(owed.scale * 0, (constant - owed.shift) / owed.scale).shift
+        mapped = reduced((constant - owed.shift) / owed.scale)
         if mapped.numel() > 1:
             return BORDER
         return _with_constant(node, float(mapped), constant, plan)
@@ -70,15 +70,10 @@ def _with_constant(node: fx.Node, value: float, old: float, plan: Plan) -> Plan 
 
 def _constant_of(node: fx.Node) -> float | None:
     """Return with which number an operator pads; None where it pads with what is there."""
-    args = list(node.args)
-    if node.target is aten.pad.default:
-        mode = args[2] if len(args) > 2 else node.kwargs.get("mode", "constant")
-        if mode != "constant":
-            return None
-        value = args[3] if len(args) > 3 else node.kwargs.get("value")
-        return float(value or 0.0)  # type: ignore[arg-type]
-    if node.target is _CONSTANT:
-        return float(args[2] if len(args) > 2 else node.kwargs.get("value", 0.0))  # type: ignore[arg-type]
+    if node.target is aten.pad.default and argument(node, "mode") != "constant":
+        return None
+    if node.target in (aten.pad.default, _CONSTANT):
+        return float(argument(node, "value") or 0.0)
     return None
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from bnconvert.aten import argument, aten, names_of, readers_of
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.plan import Plan, together
 from bnconvert.numerics.channel_map import ChannelMap
 
 _SPLITS = (aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
@@ -61,18 +61,10 @@ class Split(Layer):
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Let every part hand its share down."""
-        plan: Plan | str = Plan()
-        for part in readers_of(node):
-            if part.target is not operator.getitem:
-                return "a list of pieces that is read as a whole"
-            other = Piece().ahead(route, part, source, owed)
-            if isinstance(other, str):
-                return other
-            assert isinstance(plan, Plan)
-            plan = plan.with_plan(other)
-            if isinstance(plan, str):
-                return plan
-        return plan
+        parts = readers_of(node)
+        if any(part.target is not operator.getitem for part in parts):
+            return "a list of pieces that is read as a whole"
+        return together(Piece().ahead(route, part, source, owed) for part in parts)
 
 
 def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | str:

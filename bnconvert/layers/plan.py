@@ -1,6 +1,7 @@
 """A plan: which tensors of which operators change so that a map need not be computed."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor, fx
@@ -121,3 +122,14 @@ class Plan:
     def removes(self) -> tuple[fx.Node, ...]:
         """The operators that are gone afterwards."""
         return tuple(node for edit in self.edits for node in edit.removes)
+
+
+def together(plans: Iterable[Plan | str]) -> Plan | str:
+    """Return all plans as one, or the first reason why one of them, or all together, cannot be."""
+    whole = Plan()
+    for plan in plans:
+        joined = plan if isinstance(plan, str) else whole.with_plan(plan)
+        if isinstance(joined, str):
+            return joined
+        whole = joined
+    return whole

@@ -38,5 +38,4 @@ class Product(Layer):
             return "a product with another value: an addition does not pass it"
         if node.args[0] is node.args[1]:
             return "it multiplies a value by itself"
-        missing = len(sizes_of(node)) - owed.axes
-        return route.downward(node, owed.each(lambda t: t.reshape([1] * missing + list(t.shape))))
+        return route.downward(node, owed.lifted(len(sizes_of(node))))

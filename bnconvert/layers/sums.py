@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import aten
+from bnconvert.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.plan import Plan, together
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -21,17 +21,18 @@ class Sum(Layer):
 
     def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
         """Scale both summands and shift one."""
-        first, second = _summands(node)
+        first, second = summands_of(node)
         if first is second:
             return "it adds a value to itself"
         refusal = ""
         for shifted, other in ((first, second), (second, first)):
-            sign = _sign(node, shifted)
+            sign = sign_of(node, shifted)
             if sign is None or not fits(shifted, wanted) or not fits(other, wanted.scaling()):
                 refusal = "a summand is broadcast"
                 continue
             moved = wanted if sign == 1 else ChannelMap(wanted.scale, wanted.shift / sign)
-            plan = _both(route, node, (shifted, moved), (other, wanted.scaling()))
+            shares = ((shifted, moved), (other, wanted.scaling()))
+            plan = together(route.upward(value, node, share) for value, share in shares)
             if isinstance(plan, Plan):
                 return plan
             refusal = refusal or plan
@@ -39,17 +40,16 @@ class Sum(Layer):
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Hand an addition on, or put it into the other summand."""
-        first, second = _summands(node)
-        sign = _sign(node, source)
+        first, second = summands_of(node)
+        sign = sign_of(node, source)
         if first is second or sign is None:
             return "it adds a value to itself"
         if owed.scales:
             return "a sum with another value, which would have to be scaled too"
         other = second if source is first else first
-        missing = [1] * (len(sizes_of(node)) - owed.axes)
-        moved = owed.each(lambda t: t.reshape(missing + list(t.shape)))
+        moved = owed.lifted(len(sizes_of(node)))
         moved = ChannelMap(moved.scale, moved.shift * sign)
-        back = _sign(node, other)
+        back = sign_of(node, other)
         if back and fits(other, moved):
             aside = ChannelMap(moved.scale, moved.shift / back)
             plan = route.upward(other, node, aside)
@@ -66,26 +66,17 @@ def fits(value: fx.Node, change: ChannelMap) -> bool:
     )
 
 
-def _both(
-    route: Route, node: fx.Node, one: tuple[fx.Node, ChannelMap], two: tuple[fx.Node, ChannelMap]
-) -> Plan | str:
-    plan = route.upward(one[0], node, one[1])
-    if isinstance(plan, str):
-        return plan
-    other = route.upward(two[0], node, two[1])
-    return other if isinstance(other, str) else plan.with_plan(other)
-
-
-def _summands(node: fx.Node) -> tuple[fx.Node, fx.Node]:
+def summands_of(node: fx.Node) -> tuple[fx.Node, fx.Node]:
+    """Return the two values that an operator adds or subtracts."""
     first, second = node.args[:2]
     assert isinstance(first, fx.Node)
     assert isinstance(second, fx.Node)
     return first, second
 
 
-def _sign(node: fx.Node, summand: fx.Node) -> float | None:
+def sign_of(node: fx.Node, summand: fx.Node) -> float | None:
     """Return the factor with which a summand counts; None for one that is zero."""
     if summand is node.args[0]:
         return 1.0
-    alpha = float(node.kwargs.get("alpha", 1.0))  # type: ignore[arg-type]
+    alpha = float(argument(node, "alpha"))
     return (-alpha if node.target is aten.sub.Tensor else alpha) or None

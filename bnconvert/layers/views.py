@@ -91,8 +91,7 @@ class Repetition(Layer):
 
     def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
         """Hand the map down."""
-        missing = len(sizes_of(node)) - owed.axes
-        return route.downward(node, owed.each(lambda t: t.reshape([1] * missing + list(t.shape))))
+        return route.downward(node, owed.lifted(len(sizes_of(node))))
 
 
 def reshaped(change: ChannelMap, before: Sequence[Any], after: Sequence[Any]) -> ChannelMap | str:

@@ -1,5 +1,7 @@
 """The way of a map through the graph, from layer to layer, up or down; it looks only."""
 
+from itertools import chain
+
 from torch import fx
 
 from bnconvert.aten import describe, names_of, readers_of
@@ -12,7 +14,7 @@ from bnconvert.layers.layer import Layer
 from bnconvert.layers.linear import Linear
 from bnconvert.layers.padding import Padding
 from bnconvert.layers.pieces import Piece, Split
-from bnconvert.layers.plan import Plan, Remapped
+from bnconvert.layers.plan import Plan, Remapped, together
 from bnconvert.layers.pooling import Pooling
 from bnconvert.layers.products import Product
 from bnconvert.layers.resizing import Resizing, Shuffling
@@ -69,27 +71,21 @@ class Way:
             return refusal
         self._open.add(value)
         try:
-            plan = self.behind(value, wanted)
-            for other in others:
-                if isinstance(plan, Plan):
-                    plan = self._taken_back(plan, other, value, wanted)
+            back = (self._taken_back(other, value, wanted) for other in others)
+            plan = together(chain([self.behind(value, wanted)], back))
         finally:
             self._open.discard(value)
         return refusal if isinstance(plan, str) else plan
 
-    def _taken_back(
-        self, plan: Plan, other: fx.Node, value: fx.Node, wanted: ChannelMap
-    ) -> Plan | str:
-        """Return the plan with an addition taken back in another reader: within weights.
+    def _taken_back(self, other: fx.Node, value: fx.Node, wanted: ChannelMap) -> Plan | str:
+        """Return how an addition is taken back in another reader: within weights.
 
         Taken back in another map it would only have moved, and could move for ever.
         """
         back = self._ahead(other, value, wanted.mirrored())
-        if isinstance(back, str):
-            return back
-        if any(isinstance(edit, Remapped) for edit in back.edits):
+        if isinstance(back, Plan) and any(isinstance(edit, Remapped) for edit in back.edits):
             return "it would be taken back in another map"
-        return plan.with_plan(back)
+        return back
 
     def behind(self, node: fx.Node, wanted: ChannelMap) -> Plan | str:
         """Return how the operator `node` can give its output mapped, or why it cannot."""
@@ -103,18 +99,10 @@ class Way:
 
     def downward(self, value: fx.Node, owed: ChannelMap) -> Plan | str:
         """Return how all readers of `value` can do with it unmapped, or why they cannot."""
-        plan: Plan | str = Plan()
         if owed.is_identity:
-            return plan
-        for reader in sorted(readers_of(value), key=lambda node: node.name):
-            other = self._ahead(reader, value, owed)
-            if isinstance(other, str):
-                return other
-            assert isinstance(plan, Plan)
-            plan = plan.with_plan(other)
-            if isinstance(plan, str):
-                return plan
-        return plan
+            return Plan()
+        readers = sorted(readers_of(value), key=lambda node: node.name)
+        return together(self._ahead(reader, value, owed) for reader in readers)
 
     def _ahead(self, reader: fx.Node, value: fx.Node, owed: ChannelMap) -> Plan | str:
         layer = layer_of(self.network, reader)

@@ -33,7 +33,7 @@ def reweighted(route: Route, node: fx.Node, weight: Tensor, bias: Tensor | None)
     network = route.network
     like = argument(node, "weight")
     assert isinstance(like, fx.Node)
-    if not all(network.fits(like, tensor) for tensor in (weight, bias) if tensor is not None):
+    if not network.fits(like, weight, bias):
         return f"the folded weight overflows {like.meta['val'].dtype}"
     others = network.sharers(node, like)
     if not others or network.tied_layers_agree or _followed_alike(node, others):

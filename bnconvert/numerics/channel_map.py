@@ -28,7 +28,7 @@ class ChannelMap:
     @classmethod
     def of(cls, scale: Tensor, shift: Tensor) -> "ChannelMap":
         """Return the map, with axes on which its numbers do not depend reduced to size 1."""
-        return cls(_reduced(scale.double()), _reduced(shift.double()))
+        return cls(reduced(scale.double()), reduced(shift.double()))
 
     @classmethod
     def on_axis(cls, scale: Tensor, shift: Tensor, axis: int, axes: int) -> "ChannelMap":
@@ -99,6 +99,11 @@ class ChannelMap:
         """Return the map with `change` done to scale and to shift."""
         return ChannelMap.of(change(self.scale), change(self.shift))
 
+    def lifted(self, axes: int) -> "ChannelMap":
+        """Return the same map of a value that has further axes in front."""
+        missing = [1] * (axes - self.axes)
+        return self.each(lambda t: t.reshape(missing + list(t.shape)))
+
     def varies_along(self, axis: int) -> bool:
         """Tell whether it depends on the position along `axis`."""
         return self.scale.shape[axis] > 1 or self.shift.shape[axis] > 1
@@ -121,7 +126,7 @@ class ChannelMap:
         return ChannelMap(wide(self.scale), wide(self.shift))
 
 
-def _reduced(tensor: Tensor) -> Tensor:
+def reduced(tensor: Tensor) -> Tensor:
     """Reduce every axis along which all numbers are alike to size 1."""
     for axis, size in enumerate(tensor.shape):
         if size > 1:
