@@ -1,7 +1,7 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,12 +29,14 @@ class Captured:
         module: the graph of functional ATen operators; its weights are copies of its own.
         example: the inputs that it was captured with; a single sample is doubled.
         dynamic_shapes: what may vary, as torch.export takes it; None for nothing.
+        range_constraints: what symbolic sizes may be, as torch.export found it.
         notes: what had to be done otherwise than asked, with the reason.
     """
 
     module: fx.GraphModule
     example: Example
     dynamic_shapes: Any
+    range_constraints: Mapping[Any, Any]
     notes: tuple[str, ...]
 
     @property
@@ -78,13 +80,13 @@ def capture(
         if attempt.mode not in modes:
             continue
         try:
-            module = _export(twin, attempt)
+            module, ranges = _export(twin, attempt)
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue
         if failures:
             notes.append(f"captured with {attempt.name}, because {'; '.join(failures)}")
-        return Captured(module, attempt.example, attempt.dynamic_shapes, tuple(notes))
+        return Captured(module, attempt.example, attempt.dynamic_shapes, ranges, tuple(notes))
     raise CaptureError(
         f"{type(model).__name__}: torch.export cannot capture it ({'; '.join(failures)}); "
         "capture a submodule, or give example inputs that its forward accepts"
@@ -146,7 +148,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
     return settle(twin)
 
 
-def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
+def _export(twin: nn.Module, attempt: _Attempt) -> tuple[fx.GraphModule, Mapping[Any, Any]]:
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
@@ -161,4 +163,4 @@ def _export(twin: nn.Module, attempt: _Attempt) -> fx.GraphModule:
         module = functional_module(program)
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
-    return module
+    return module, program.range_constraints

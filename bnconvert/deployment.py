@@ -18,6 +18,7 @@ from bnconvert.folding import Folded, fold
 from bnconvert.measuring.replicas import twin
 from bnconvert.parting.search import localized
 from bnconvert.preprocessed import Preprocess, with_preprocess
+from bnconvert.program import exported_program
 from bnconvert.provenance import provenance
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
@@ -142,7 +143,7 @@ def _write(
     captured = folded.captured
     shapes = captured.dynamic_shapes
     onnx_file.write(
-        folded.module,
+        exported_program(captured.module, captured.range_constraints) or folded.module,
         captured.example.args,
         captured.example.kwargs,
         onnx_file.with_named_batch(shapes) if dynamic_shapes is None else shapes,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
@@ -20,13 +20,13 @@ _ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
 
 
 def write(
-    module: nn.Module,
+    model: nn.Module | ExportedProgram,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     dynamic_shapes: Any,
     path: Path,
 ) -> None:
-    """Write `module` as ONNX, in one file where its weights fit into 2 GB.
+    """Write a module or a captured program as ONNX, in one file where its weights fit into 2 GB.
 
     The exporter's notes on where in the user's source each node comes from are removed: they
     hold absolute paths of this machine.
@@ -36,11 +36,12 @@ def write(
     """
     import onnx
 
-    large = sum(t.nbytes for t in module.state_dict().values()) > _SINGLE_FILE_LIMIT
+    weights = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
+    large = sum(t.nbytes for t in weights.values()) > _SINGLE_FILE_LIMIT
     try:
         with torch.no_grad(), quiet():
             program = torch.onnx.export(
-                module, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
+                model, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
             )
             assert program is not None
             _strip_paths(program.model)

@@ -16,7 +16,7 @@ from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
     difference,
-    relative_error,
+    relative_errors,
     rounding_floor,
 )
 from bnconvert.tracing import first_line
@@ -161,10 +161,10 @@ class Budget:
         for true, native, shaken in answers:
             draws = [native] if shaken is None else [native, shaken]
             for index, truth in enumerate(true):
+                errors = [relative_errors(draw[index], truth) for draw in draws]
                 for measure in MEASURES:
                     key = index, measure
-                    errors = (relative_error(draw[index], truth, measure) for draw in draws)
-                    own[key] = max(own.get(key, 0.0), *errors)
+                    own[key] = max(own.get(key, 0.0), *(error[measure] for error in errors))
                     floors[key] = rounding_floor(native[index].dtype, measure)
         return cls(own, floors)
 
@@ -175,10 +175,9 @@ class Budget:
     def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
         """Tell whether all outputs are as near to the truth as they must be."""
         return len(outputs) == len(answers.true) and all(
-            not difference(output, answers.native[index])
-            and relative_error(output, answers.true[index], measure) <= self.allowed(index, measure)
+            not difference(output, answers.native[index]) and error <= self.allowed(index, measure)
             for index, output in enumerate(outputs)
-            for measure in MEASURES
+            for measure, error in relative_errors(output, answers.true[index]).items()
         )
 
     @property

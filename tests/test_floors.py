@@ -44,6 +44,7 @@ FLOORS = (
     "onnx_runner",
     "capturing",
     "functionalizing",
+    "program",
     "quiet",
     "replacement",
     "rewrite",

@@ -15,29 +15,41 @@ ULPS = 8
 PEAK = 4.0
 
 
-def relative_error(measured: Tensor, truth: Tensor, measure: Measure) -> float:
-    """Return the error of `measured` relative to the root mean square of `truth`.
+def relative_errors(measured: Tensor, truth: Tensor) -> dict[Measure, float]:
+    """Return the errors of `measured` relative to the root mean square of `truth`, by measure.
 
-    Where that is zero, the absolute error. Values that are not finite in either are left out;
+    Where that is zero, the absolute errors. Values that are not finite in either are left out;
     `difference` tells of them. For integers and booleans: the share of entries that differ.
 
     Args:
         measured: any dtype.
-        truth: the same shape; else the error is infinite.
-        measure: "norm" for the root mean square error, "peak" for the largest one.
+        truth: the same shape; else the errors are infinite.
+
+    Returns:
+        "norm": the root mean square error; "peak": the largest one.
     """
     if measured.shape != truth.shape:
-        return math.inf
+        return {"norm": math.inf, "peak": math.inf}
     if not truth.dtype.is_floating_point:
-        return float((measured != truth).double().mean()) if truth.numel() else 0.0
-    truth, measured = truth.double(), measured.double()
-    finite = torch.isfinite(truth) & torch.isfinite(measured)
-    truth, gap = truth[finite], (measured[finite] - truth[finite]).abs()
+        share = float((measured != truth).double().mean()) if truth.numel() else 0.0
+        return {"norm": share, "peak": share}
+    truth, measured = truth.detach().double().reshape(-1), measured.detach().double().reshape(-1)
+    gap = measured - truth
+    squares = float(truth.dot(truth)), float(gap.dot(gap))
+    if not math.isfinite(sum(squares)):
+        finite = torch.isfinite(truth) & torch.isfinite(measured)
+        truth, gap = truth[finite], gap[finite]
+        squares = float(truth.dot(truth)), float(gap.dot(gap))
     if not gap.numel():
-        return 0.0
-    size = float(truth.square().mean().sqrt())
-    error = float(gap.max() if measure == "peak" else gap.square().mean().sqrt())
-    return error / size if size else error
+        return {"norm": 0.0, "peak": 0.0}
+    size, error = (math.sqrt(square / gap.numel()) for square in squares)
+    peak = max(abs(float(end)) for end in gap.aminmax())
+    return {"norm": error / (size or 1.0), "peak": peak / (size or 1.0)}
+
+
+def relative_error(measured: Tensor, truth: Tensor, measure: Measure) -> float:
+    """Return one of the errors that `relative_errors` returns."""
+    return relative_errors(measured, truth)[measure]
 
 
 def rounding_floor(dtype: torch.dtype, measure: Measure) -> float:

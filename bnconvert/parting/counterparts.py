@@ -6,15 +6,16 @@ local: what an operator adds to it, however much the network amplifies what came
 are not needed, and prove nothing: a folded file keeps names whose meaning has changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 
 import torch
 from torch import Tensor, fx
 
 from bnconvert.aten import aten
 from bnconvert.examples import Example
-from bnconvert.numerics.distance import MEASURES, Measure, relative_error, rounding_floor
+from bnconvert.numerics.distance import MEASURES, Measure, relative_errors, rounding_floor
 from bnconvert.parting.walk import Walk
 
 #: How many times its own rounding error in one operator a value may be off, and how many times
@@ -47,30 +48,27 @@ class Expected:
     @classmethod
     def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
         """Measure what rounding does to the value in its own dtype."""
-        return cls(
-            node,
-            exact,
-            {
-                measure: LOCAL * relative_error(native, exact, measure)
-                + FLOOR * rounding_floor(native.dtype, measure)
-                for measure in MEASURES
-            },
-        )
+        errors = relative_errors(native, exact)
+        floors = {measure: rounding_floor(native.dtype, measure) for measure in MEASURES}
+        allowed = {m: LOCAL * errors[m] + FLOOR * floors[m] for m in MEASURES}
+        return cls(node, exact, allowed)
 
-    def is_held_by(self, value: Tensor) -> bool:
-        """Tell whether another value is the same, up to rounding."""
+    def error_of(self, value: Tensor) -> float | None:
+        """Return the relative error of a value that is the same up to rounding; None of others."""
         if value.shape != self.exact.shape:
-            return False
+            return None
         if not self.exact.is_floating_point() or not value.is_floating_point():
-            return torch.equal(value.double(), self.exact.double())
+            return 0.0 if torch.equal(value.double(), self.exact.double()) else None
         finite = torch.isfinite(self.exact)
         if not torch.equal(torch.isfinite(value), finite):
-            return False
+            return None
         rest = ~finite
-        return all(relative_error(value, self.exact, m) <= self.allowed[m] for m in MEASURES) and (
-            not rest.any()
-            or torch.equal(value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num())
-        )
+        if rest.any() and not torch.equal(
+            value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num()
+        ):
+            return None
+        errors = relative_errors(value, self.exact)
+        return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
 
 
 class Measured:
@@ -87,21 +85,18 @@ class Measured:
             for shape, names in self._names.items()
         }
 
-    def holders(self, expected: Expected) -> list[str]:
-        """Return the names of the values that are the expected one up to rounding."""
+    def holders(self, expected: Expected) -> dict[str, float]:
+        """Return the values that are the expected one up to rounding: names, and their errors."""
         names = self._names.get(expected.exact.shape, [])
         if not names:
-            return []
+            return {}
         exact = expected.exact.double()
         size = float(exact.square().mean().sqrt()) if exact.numel() else 0.0
         most = expected.allowed["peak"] * (size if 0 < size < float("inf") else 1.0)
         gaps = (self._samples[expected.exact.shape] - _sample(exact)).abs()
         near = (gaps.amax(1) <= most).tolist() if gaps.shape[1] else [True] * len(names)
-        return [
-            name
-            for name, is_near in zip(names, near, strict=True)
-            if is_near and expected.is_held_by(self.values[name])
-        ]
+        found = ((n, expected.error_of(self.values[n])) for n in compress(names, near))
+        return {name: error for name, error in found if error is not None}
 
     def nearest(self, expected: Expected) -> str | None:
         """Return the value that is most like the expected one, if any is."""
@@ -142,11 +137,10 @@ class Counterparts:
         ]
         return [part[node] for node in first for part in (self.missing, self.bare) if node in part]
 
-    def note_holders(self, expected: Expected, names: Sequence[str], measured: Measured) -> None:
+    def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
         """Keep which values of the file hold a value, and how well."""
-        self.held.setdefault(expected.node, []).extend(names)
-        for name in names:
-            error = relative_error(measured.values[name], expected.exact, "norm")
+        self.held.setdefault(expected.node, []).extend(holders)
+        for name, error in holders.items():
             self.errors[name] = min(error, self.errors.get(name, error))
 
 
@@ -164,8 +158,8 @@ def follow(module: fx.GraphModule, example: Example, measured: Measured) -> Coun
         for node, exact, native in walk.steps():
             expected = Expected.of(node, exact, native)
             if holders := measured.holders(expected):
-                found.note_holders(expected, holders, measured)
-                best = min(holders, key=lambda name: found.errors[name])
+                found.note_holders(expected, holders)
+                best = min(holders, key=holders.__getitem__)
                 walk.replace(node, measured.values[best])
                 for read in node.all_input_nodes:
                     if list(read.users) == [node]:
@@ -176,7 +170,7 @@ def follow(module: fx.GraphModule, example: Example, measured: Measured) -> Coun
                 found.near.append((expected, name))
             if bare := _without_bias(walk, expected, native):
                 found.bare[node] = bare
-                found.note_holders(bare, measured.holders(bare), measured)
+                found.note_holders(bare, measured.holders(bare))
     _make_up(found, walk)
     return found
 

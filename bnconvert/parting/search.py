@@ -20,7 +20,7 @@ from bnconvert.capturing import capture
 from bnconvert.cases import named_tensors
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
-from bnconvert.numerics.distance import MEASURES, difference, relative_error
+from bnconvert.numerics.distance import difference, relative_errors
 from bnconvert.parting.counterparts import Counterparts, Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
@@ -151,6 +151,6 @@ def _wrong(parting: Parting, operator: Operator, graph: OnnxGraph) -> str:
     exact, allowed = parting.expected.exact, parting.expected.allowed
     if said := difference(value, exact.to(value.dtype)):
         return f"its value {name} has {said}"
-    errors = [(relative_error(value, exact, measure), allowed[measure]) for measure in MEASURES]
+    errors = [(e, allowed[measure]) for measure, e in relative_errors(value, exact).items()]
     error, most = next(((error, most) for error, most in errors if error > most), errors[0])
     return f"its value {name} is {error:.1e} off, {most:.1e} allowed"

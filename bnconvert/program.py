@@ -1,0 +1,161 @@
+"""A graph as an exported program again, without tracing it a second time.
+
+`torch.onnx.export` captures every module that it is given. A folded graph is captured already: it
+only has to read its weights as inputs, which is how an exported program holds them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.export import ExportedProgram, ModuleCallEntry, ModuleCallSignature
+from torch.export.graph_signature import (
+    ConstantArgument,
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    SymIntArgument,
+    TensorArgument,
+)
+
+from bnconvert.aten import constant
+
+_PLAIN = (int, float, bool, str, type(None))
+Argument = TensorArgument | SymIntArgument | ConstantArgument
+
+
+def exported_program(
+    module: fx.GraphModule, range_constraints: Mapping[Any, Any]
+) -> ExportedProgram | None:
+    """Return a captured graph as a program that shares its weights; None where it is not plain.
+
+    Args:
+        module: a graph of functional ATen operators, with the values that its operators had when
+            it was captured; it is not changed.
+        range_constraints: what its symbolic sizes may be, from the program it was captured as.
+    """
+    try:
+        return _Program(module).finished(range_constraints)
+    except _NotPlainError:
+        return None
+
+
+class _NotPlainError(Exception):
+    """The graph holds something else than operators on tensors and sizes."""
+
+
+class _Program:
+    """A copy of a graph whose weights are inputs."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self._module = module
+        self.graph = fx.Graph()
+        self.weights: dict[str, Tensor] = {}
+        self.inputs: list[InputSpec] = []
+        self._copies: dict[fx.Node, fx.Node] = {}
+        self._lifted: dict[int, fx.Node] = {}  # by identity of the tensor
+        nodes = list(module.graph.nodes)
+        self._mode = _fake_mode(nodes)
+        for node in [node for node in nodes if node.op == "get_attr"]:
+            self._lift(node)
+        for node in [node for node in nodes if node.op not in ("get_attr", "output")]:
+            self._copy(node)
+        (results,) = module.graph.output_node().args
+        self.outputs = [self._result(result) for result in results]  # type: ignore[union-attr]
+        self.graph.output(
+            tuple(self._copies.get(r, r) if isinstance(r, fx.Node) else r for r in results)  # type: ignore[union-attr]
+        )
+
+    def finished(self, range_constraints: Mapping[Any, Any]) -> ExportedProgram:
+        """Return the program; torch checks it."""
+        spec = self._module.graph._codegen.pytree_info  # type: ignore[attr-defined]
+        signature = ModuleCallSignature(
+            inputs=[s.arg for s in self.inputs if s.kind is InputKind.USER_INPUT],
+            outputs=[s.arg for s in self.outputs],
+            in_spec=spec.in_spec,
+            out_spec=spec.out_spec,
+            forward_arg_names=spec.orig_args,
+        )
+        return ExportedProgram(
+            root=nn.Module(),
+            graph=self.graph,
+            graph_signature=ExportGraphSignature(self.inputs, self.outputs),
+            state_dict=self.weights,
+            range_constraints=dict(range_constraints),
+            module_call_graph=[ModuleCallEntry("", signature)],
+        )
+
+    def _lift(self, node: fx.Node) -> None:
+        """Let an input stand for a weight, one for all nodes that read the same tensor."""
+        value, name = constant(self._module, node), str(node.target)
+        if value is None:
+            raise _NotPlainError
+        if id(value) not in self._lifted:
+            parameter = isinstance(value, nn.Parameter)
+            lifted = self.graph.placeholder(f"{'p' if parameter else 'b'}_{name.replace('.', '_')}")
+            lifted.meta = {"val": self._mode.from_tensor(value, static_shapes=True)}
+            kind = InputKind.PARAMETER if parameter else InputKind.BUFFER
+            argument = TensorArgument(lifted.name)
+            self.inputs.append(InputSpec(kind, argument, name, None if parameter else True))
+            self.weights[name] = value
+            self._lifted[id(value)] = lifted
+        self._copies[node] = self._lifted[id(value)]
+
+    def _copy(self, node: fx.Node) -> None:
+        if node.op == "call_module":
+            if node.users:
+                raise _NotPlainError
+            return  # it checks shapes
+        if node.op != "placeholder" and not _is_plain(node):
+            raise _NotPlainError
+        copied = self.graph.node_copy(node, lambda read: self._copies[read])
+        self._copies[node] = copied
+        if node.op == "placeholder":
+            name = str(node.target)
+            if any(name == lifted.name for lifted in self._lifted.values()):
+                raise _NotPlainError
+            copied.name = name  # fx renames what is called like a builtin
+            self.inputs.append(InputSpec(InputKind.USER_INPUT, _argument(copied), None))
+
+    def _result(self, result: Any) -> OutputSpec:
+        if isinstance(result, fx.Node):
+            argument = _argument(self._copies[result])
+        elif isinstance(result, _PLAIN):
+            argument = ConstantArgument("", result)
+        else:
+            raise _NotPlainError
+        return OutputSpec(OutputKind.USER_OUTPUT, argument, None)
+
+
+def _fake_mode(nodes: Sequence[fx.Node]) -> FakeTensorMode:
+    """Return what the values of a captured graph were computed with."""
+    values = (node.meta.get("val") for node in nodes)
+    for value in values:
+        if isinstance(value, FakeTensor):
+            return value.fake_mode
+    raise _NotPlainError
+
+
+def _argument(node: fx.Node) -> Argument:
+    value = node.meta.get("val")
+    if isinstance(value, Tensor):
+        return TensorArgument(node.name)
+    if isinstance(value, torch.SymInt):
+        return SymIntArgument(node.name)
+    if isinstance(value, _PLAIN):
+        return ConstantArgument(node.name, value)
+    raise _NotPlainError
+
+
+def _is_plain(node: fx.Node) -> bool:
+    """Tell whether a node is an operator that changes nothing and has a value."""
+    target = node.target
+    if node.op != "call_function" or isinstance(target, torch._ops.HigherOrderOperator):
+        return False
+    return "val" in node.meta and not (
+        isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+    )

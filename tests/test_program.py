@@ -1,0 +1,101 @@
+"""A folded graph becomes a program again without a second trace, and shares its weights."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from bnconvert.capturing import Captured
+from bnconvert.numerics.distance import relative_error
+from bnconvert.program import exported_program
+from tests.zoo import trained
+
+
+class Tied(nn.Module):
+    """One convolution that is called twice, a size in the arithmetic, and three results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int, None]:
+        y = self.norm(self.conv(self.conv(x)))
+        return y.reshape(y.shape[0] * 2, -1), 7, None
+
+
+def folded(model: nn.Module) -> tuple[bnc.Folded, Captured]:
+    result = bnc.fold(trained(model), (torch.randn(2, 3, 6, 6),))
+    return result, result.captured
+
+
+@pytest.fixture(scope="module")
+def tied() -> tuple[bnc.Folded, Captured]:
+    torch.manual_seed(0)
+    return folded(Tied())
+
+
+def test_the_program_computes_what_the_folded_graph_computes(
+    tied: tuple[bnc.Folded, Captured],
+) -> None:
+    result, captured = tied
+    program = exported_program(captured.module, captured.range_constraints)
+    assert program is not None
+    for batch in (2, 5):  # the batch is as dynamic as it was captured
+        x = torch.randn(batch, 3, 6, 6)
+        mine, seven, none = program.module()(x)
+        truth, *_ = result.module(x)
+        assert relative_error(mine, truth, "peak") < 1e-6
+        assert (seven, none) == (7, None)
+
+
+def test_weights_are_shared_and_one_input_stands_for_all_who_read_one(
+    tied: tuple[bnc.Folded, Captured],
+) -> None:
+    result, captured = tied
+    program = exported_program(captured.module, captured.range_constraints)
+    assert program is not None
+    mine = {tensor.data_ptr() for tensor in program.state_dict.values()}
+    assert mine == {tensor.data_ptr() for tensor in result.module.state_dict().values()}
+    assert len(program.state_dict) == len(mine)
+    assert program.graph_signature.user_inputs == ("x",)
+
+
+def test_the_graph_itself_is_not_changed(tied: tuple[bnc.Folded, Captured]) -> None:
+    _, captured = tied
+    before = captured.module.print_readable(print_output=False)
+    exported_program(captured.module, captured.range_constraints)
+    assert captured.module.print_readable(print_output=False) == before
+    assert captured.module.graph.find_nodes(op="get_attr")
+
+
+def test_an_input_keeps_its_name_even_that_of_a_builtin() -> None:
+    _, captured = folded(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
+    program = exported_program(captured.module, captured.range_constraints)
+    assert program is not None
+    assert program.run_decompositions({}).graph_signature.user_inputs == ("input",)
+
+
+def test_a_graph_that_branches_is_not_plain() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.norm(x)
+            result: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
+            return result
+
+    _, captured = folded(Branching())
+    assert exported_program(captured.module, captured.range_constraints) is None
+
+
+def test_the_exporter_takes_it(tied: tuple[bnc.Folded, Captured]) -> None:
+    """It decomposes the program, which is the first thing that an exporter does."""
+    _, captured = tied
+    program = exported_program(captured.module, captured.range_constraints)
+    assert program is not None
+    decomposed = program.run_decompositions({})
+    assert decomposed.graph_signature.user_outputs == program.graph_signature.user_outputs
+    assert decomposed.state_dict.keys() == program.state_dict.keys()
