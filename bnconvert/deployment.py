@@ -82,9 +82,10 @@ def export(
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         draft = Path(scratch) / target.name
         folded = _write(model, example_inputs, dynamic_shapes, draft, say)
-        say("verifying")
-        proof = localized(prove(model, example, draft), model, draft, folded, say)
-        if untrained_norms(model) and not proof.failures:
+        untrained = bool(untrained_norms(model))
+        simplify = not untrained and dynamic_shapes is None
+        proof = _proof(model, example, draft, folded, say, simplify=simplify)
+        if untrained and not proof.failures:
             say("verifying a copy with other statistics: the given ones are untrained")
             proof = _proof_with_jitter(model, example, dynamic_shapes, proof, draft, say)
         report = _report(folded, proof, draft, calibrated)
@@ -152,6 +153,26 @@ def _write(
     return folded
 
 
+def _proof(
+    model: nn.Module,
+    example: Example,
+    draft: Path,
+    folded: Folded,
+    say: Progress,
+    *,
+    simplify: bool,
+) -> Report:
+    """Prove a file, in a simpler form where that holds too; where none does, say where it parts."""
+    simpler = onnx_file.simplified(draft) if simplify else None
+    say("verifying")
+    if simpler is not None:
+        proof = prove(model, example, simpler)
+        if not proof.report.failures:
+            onnx_file.move(simpler, draft)
+            return proof.report
+    return localized(prove(model, example, draft), model, draft, folded, say)
+
+
 def _proof_with_jitter(
     model: nn.Module,
     example: Example,
@@ -163,7 +184,7 @@ def _proof_with_jitter(
     shaken = jittered(model, torch.Generator().manual_seed(SEED))
     other = draft.with_name("jittered.onnx")
     again = _write(shaken, example.kwargs or example.args, dynamic_shapes, other, _silent)
-    second = localized(prove(shaken, example, other), shaken, other, again, say)
+    second = _proof(shaken, example, other, again, _silent, simplify=False)
     renamed = (replace(check, case=f"other statistics, {check.case}") for check in second.checks)
     note = (
         "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "

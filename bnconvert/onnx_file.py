@@ -16,6 +16,9 @@ from bnconvert.quiet import quiet
 from bnconvert.tracing import first_line
 
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
+#: What computes shapes, or moves numbers without changing them.
+_MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
+           "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 _ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
 
 
@@ -53,6 +56,34 @@ def write(
             "replace the operator that is named, export a part of the model, or export "
             "model.float() where a dtype is the reason"
         ) from failure
+
+
+def simplified(path: Path) -> Path | None:
+    """Write a file with fewer operators that compute shapes or move numbers, by onnxslim.
+
+    Returns:
+        The new file, in a folder of its own. None where the weights lie beside the file, where
+        there is nothing to gain, and where onnxslim fails.
+    """
+    import onnx
+    import onnxslim
+
+    model = onnx.load(str(path), load_external_data=False)
+    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
+    if len(movers) < 2 or _weights_beside(path).exists():
+        return None
+    count, target = len(model.graph.node), path.parent / "simplified" / path.name
+    try:
+        with quiet():
+            slim = onnxslim.slim(model)
+        if len(slim.graph.node) >= count:
+            return None
+        target.parent.mkdir()
+        onnx.save(slim, str(target))
+        onnx.checker.check_model(str(target), full_check=True)
+    except Exception:
+        return None
+    return target
 
 
 def with_named_batch(dynamic_shapes: Any) -> Any:

@@ -16,6 +16,8 @@ SHORTEST = 5e-3
 WARM_UP = 2
 #: Times are taken over newly loaded files, since where memory lies makes some per cent.
 LOADINGS = 3
+#: Seconds for one batch after one loading, beyond which there are fewer rounds, but so many.
+ENOUGH, FEWEST = 8.0, 3
 
 
 class Runner(Protocol):
@@ -102,6 +104,7 @@ def _rounds(
     runners: Mapping[str, Runner], inputs: Sequence[Tensor], rounds: int, dice: random.Random
 ) -> dict[str, list[float]]:
     runs: dict[str, tuple[Callable[[], Any], int]] = {}
+    spent = 0.0
     for name, runner in runners.items():
         try:
             once = runner.bound(inputs)
@@ -109,8 +112,10 @@ def _rounds(
         except Exception:
             continue
         runs[name] = once, max(1, round(SHORTEST / max(taken, 1e-6)))
+        spent += max(taken, SHORTEST)
     times: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs)
+    rounds = min(rounds, max(FEWEST, int(ENOUGH / max(spent, 1e-6))))
     for _ in range(rounds):
         dice.shuffle(order)
         for name in order:
