@@ -13,6 +13,7 @@ FLOORS = (
     "cli",
     "__init__",
     "deployment",
+    "draft",
     "provenance",
     "parting",
     "finetuning",

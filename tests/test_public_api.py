@@ -54,7 +54,7 @@ SIGNATURES = {
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
     "preprocess=None, progress=None)",
-    "verify": "(model, onnx_path, inputs, *, progress=None)",
+    "verify": "(model, onnx_path, inputs, *, preprocess=None, progress=None)",
 }
 
 

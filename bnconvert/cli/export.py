@@ -1,11 +1,23 @@
 """`bnconvert export`: a verified ONNX file."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnconvert.cli.options import BatchSize, Input, Model, ReportPath, Weights, output_file
+from bnconvert.cli.options import (
+    BatchSize,
+    Input,
+    Model,
+    Preprocess,
+    ReportPath,
+    Weights,
+    output_file,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def command(
@@ -23,34 +35,40 @@ def command(
         ),
     ] = None,
     batch_size: BatchSize = 32,
+    preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
-    from bnconvert.cli.data import load_data
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, save, show
-    from bnconvert.cli.preprocessing import Preprocessing
+    from bnconvert.cli.output import progress, saved_on_failure, show
     from bnconvert.deployment import export
-    from bnconvert.errors import VerificationError
 
     with progress("loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        batches = None
-        if data:
-            source = load_data(data, loaded, batch_size, Preprocessing.of(loaded))
-            batches = source.calibration(loaded)
-        try:
-            result = export(loaded, required(example), output, calibration=batches, progress=say)
-        except VerificationError as failure:
-            save(failure.report, report)
-            raise
+        batches = _calibration(data, loaded, batch_size)
+        more = {"calibration": batches, "preprocess": preprocess, "progress": say}
+        with saved_on_failure(report):
+            result = export(loaded, required(example), output, **more)
     show(result, report)
     shapes = [word for text in inputs or () for word in ("--input", text)]
+    raw = preprocess and "/".join(",".join(map(str, part)) for part in preprocess)
     given = {"data": data, "batch_size": batch_size, "weights": weights}
-    typer.echo(f"\nwrote {output}; to compare it again: {_again(model, output, shapes, given)}")
+    again = _again(model, output, shapes, given, raw)
+    typer.echo(f"\nwrote {output}; to compare it again: {again}")
 
 
-def _again(model: str, output: Path, shapes: list[str], given: dict[str, Any]) -> str:
+def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Iterable[Any] | None:
+    if data is None:
+        return None
+    from bnconvert.cli.data import load_data
+    from bnconvert.cli.preprocessing import Preprocessing
+
+    return load_data(data, model, batch_size, Preprocessing.of(model)).calibration(model)
+
+
+def _again(
+    model: str, output: Path, shapes: list[str], given: dict[str, Any], raw: str | None
+) -> str:
     """Return the commands that compare the file with the model that is in it."""
     from bnconvert.cli.output import command_line
 
@@ -58,4 +76,6 @@ def _again(model: str, output: Path, shapes: list[str], given: dict[str, Any]) -
     if given["data"]:  # the file has other statistics than MODEL itself
         weights = output.with_suffix(".safetensors")
         first = command_line("recompute", model, **given, output=weights) + " && "
-    return first + command_line("verify", model, str(output), *shapes, weights=weights)
+    return first + command_line(
+        "verify", model, str(output), *shapes, weights=weights, preprocess=raw
+    )

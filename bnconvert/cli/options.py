@@ -61,6 +61,31 @@ Input = Annotated[
         "ids:1,16:int64; once per input.",
     ),
 ]
+
+
+def _mean_and_std(text: str | None) -> tuple[list[float], list[float]] | None:
+    """Read numbers from MEAN/STD, each one or one per channel."""
+    if text is None:
+        return None
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
+    except ValueError as failure:
+        raise typer.BadParameter(
+            f"{text}: write MEAN/STD, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25"
+        ) from failure
+    return mean, std
+
+
+Preprocess = Annotated[
+    Any,
+    typer.Option(
+        "--preprocess",
+        metavar="MEAN/STD",
+        parser=_mean_and_std,
+        help="The file takes raw inputs, and computes (x - MEAN) / STD itself; numbers, or one "
+        "per channel, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
+    ),
+]
 ReportPath = Annotated[
     Path | None,
     typer.Option(

@@ -50,6 +50,18 @@ def save(report: "Report", path: Path | None) -> None:
         report.to_json(path)
 
 
+@contextlib.contextmanager
+def saved_on_failure(path: Path | None) -> Iterator[None]:
+    """Write the report of a verification that fails, too."""
+    from bnconvert.errors import VerificationError
+
+    try:
+        yield
+    except VerificationError as failure:
+        save(failure.report, path)
+        raise
+
+
 def command_line(command: str, *arguments: str, **options: Any) -> str:
     """Return a command as it is typed, without the options that are None."""
     words = ["bnconvert", command, *arguments]

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, ReportPath, Weights
+from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
 
 
 def command(
@@ -13,20 +13,17 @@ def command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file.")],
     weights: Weights = None,
     inputs: Input = None,
+    preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, save, show
+    from bnconvert.cli.output import progress, saved_on_failure, show
     from bnconvert.deployment import verify
-    from bnconvert.errors import VerificationError
 
     with progress("loading the model") as say:
         loaded, example = load(model, weights, inputs)
         say("verifying")
-        try:
-            result = verify(loaded, file, required(example), progress=say)
-        except VerificationError as failure:
-            save(failure.report, report)
-            raise
+        with saved_on_failure(report):
+            result = verify(loaded, file, required(example), preprocess=preprocess, progress=say)
     show(result, report)

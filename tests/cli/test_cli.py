@@ -219,3 +219,23 @@ def test_the_command_runs_as_a_module(factory: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (4, "")
     assert done.stderr.startswith("error: nothing: is no MODEL; write file.py:factory")
+
+
+def test_a_file_takes_raw_inputs_and_is_compared_on_them(run: Run, factory: str) -> None:
+    raw = ["--preprocess", "127/128"]
+    result = run("export", f"{factory}:plain", "-o", "m.onnx", *raw)
+    assert (result.code, result.err) == (0, "")
+    assert run("verify", f"{factory}:plain", "m.onnx").code == 3, "it takes other inputs"
+    again = result.out.splitlines()[-1].partition("to compare it again: ")[2]
+    assert again.endswith("--preprocess 127.0/128.0")
+    assert run(*shlex.split(again)[1:]).code == 0
+    per_channel = ["--preprocess", "0.4,0.5,0.6/0.2,0.2,0.3"]
+    assert run("export", f"{factory}:plain", "-o", "m.onnx", *per_channel).code == 0
+    assert run("verify", f"{factory}:plain", "m.onnx", *per_channel).code == 0
+
+
+@pytest.mark.parametrize("text", ["127", "a/b", "1/2/3", "0.5,/1"])
+def test_a_preprocessing_that_is_none_is_refused(run: Run, factory: str, text: str) -> None:
+    result = run("export", f"{factory}:plain", "--preprocess", text)
+    assert result.code == 2
+    assert "write MEAN/STD" in result.err

@@ -1,0 +1,124 @@
+"""A draft: a folded model that is written as ONNX, and is still to be proven."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnconvert import onnx_file
+from bnconvert.errors import ExportError
+from bnconvert.examples import Example, Inputs
+from bnconvert.folding import Folded, fold
+from bnconvert.parting.search import localized
+from bnconvert.program import exported_program
+from bnconvert.reporting.report import Report
+from bnconvert.untrained import jittered, untrained_norms
+from bnconvert.verifying import SEED, prove
+
+Progress = Callable[[str], None]
+_UNTRAINED = (
+    "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
+    "a copy with other statistics was exported and compared as well"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A file that nobody has compared with its model yet.
+
+    Attributes:
+        model: what it is made from.
+        inputs: what the model was captured with.
+        dynamic_shapes: as for torch.export; None where the batch size may vary.
+        path: the file.
+        folded: what is in it.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    dynamic_shapes: Any
+    path: Path
+    folded: Folded
+
+    @classmethod
+    def written(
+        cls, model: nn.Module, inputs: Inputs, dynamic_shapes: Any, path: Path, say: Progress
+    ) -> "Draft":
+        """Fold a model and write it.
+
+        Raises:
+            ExportError: the file cannot be written.
+            CaptureError: the model cannot be captured.
+        """
+        say("capturing and folding")
+        folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
+        say("writing ONNX")
+        captured = folded.captured
+        shapes = captured.dynamic_shapes
+        onnx_file.write(
+            exported_program(captured.module, captured.range_constraints) or folded.module,
+            captured.example.args,
+            captured.example.kwargs,
+            onnx_file.with_named_batch(shapes) if dynamic_shapes is None else shapes,
+            path,
+        )
+        return cls(model, inputs, dynamic_shapes, path, folded)
+
+    def proof(self, say: Progress) -> Report:
+        """Compare the file with its model; where they differ, say in which operator.
+
+        The file is simplified, where the simpler one holds everything that is compared. Where
+        the statistics hide folding bugs, a copy of the model with others is proven as well.
+
+        Raises:
+            ExportError: ONNX Runtime cannot run it.
+        """
+        untrained = bool(untrained_norms(self.model))
+        report = None if untrained else self._proof_of_simpler()
+        say("verifying")
+        report = report or self._proof(say)
+        if untrained and not report.failures:
+            say("verifying a copy with other statistics: the given ones are untrained")
+            report = self._proof_with_jitter(report)
+        return report
+
+    def _proof(self, say: Progress) -> Report:
+        proof = prove(self.model, Example.of(self.inputs), self.path)
+        return localized(proof, self.model, self.path, self.folded, say)
+
+    def _proof_of_simpler(self) -> Report | None:
+        """Put a simpler file in the place of this one; None where there is none that holds.
+
+        Only where nothing but the batch size may vary, because no other size is compared.
+        """
+        simpler = onnx_file.simplified(self.path) if self.dynamic_shapes is None else None
+        if simpler is None:
+            return None
+        with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
+            report = prove(self.model, Example.of(self.inputs), simpler).report
+            if not report.failures:
+                onnx_file.move(simpler, self.path)
+                return report
+        return None
+
+    def _proof_with_jitter(self, proof: Report) -> Report:
+        """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
+        shaken = jittered(self.model, torch.Generator().manual_seed(SEED))
+        path = self.path.with_name("jittered.onnx")
+        again = Draft.written(shaken, self.inputs, self.dynamic_shapes, path, _silent)
+        second = again._proof(_silent)
+        renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
+        return replace(
+            proof,
+            checks=(*proof.checks, *renamed),
+            findings=second.findings,
+            notes=(*proof.notes, _UNTRAINED),
+        )
+
+
+def _silent(step: str) -> None:
+    """Say nothing."""
