@@ -3,8 +3,9 @@
 A sum of convolutions of the same value is a convolution: kernels are added where their windows are
 centered alike, a smaller one surrounded by zeros. The identity is a kernel of a single 1, a norm
 or a constant factor one of a single scale, average pooling one of equal numbers (Ding et al.,
-"RepVGG", 2021; "Diverse Branch Block", 2021). Fewer groups hold more groups, with zeros. It is
-done where one convolution is no more work than the branches together.
+"RepVGG", 2021; "Diverse Branch Block", 2021). Fewer groups hold more groups, with zeros. Linear
+layers are convolutions without spatial axes. It is done where one convolution is no more work than
+the branches together.
 """
 
 from collections.abc import Iterator
@@ -125,20 +126,23 @@ def _merging(
 
 
 def set_kernel(network: Network, node: fx.Node, kernel: Kernel) -> None:
-    """Make a convolution compute `kernel`."""
+    """Make a convolution, or a linear layer, compute `kernel`."""
     network.give(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
     rank = len(kernel.size)
+    node.kwargs = {}
+    if rank == 0:
+        node.args = (kernel.source, *node.args[1:3])
+        return
     node.target = getattr(aten, f"conv{rank}d").default
     geometry = (list(kernel.stride), list(kernel.padding), list(kernel.dilation), kernel.groups)
     node.args = (kernel.source, *node.args[1:3], *geometry)
-    node.kwargs = {}
 
 
 def _readings(network: Network, value: fx.Node, total: fx.Node) -> Iterator[Branch]:
     """Give the ways to read a summand as a kernel: what makes it, and itself."""
     shape = value.meta["val"].shape
     rank = len(shape) - 2
-    if rank < 1 or rank > 3 or not isinstance(shape[1], int):
+    if rank < 0 or rank > 3 or not isinstance(shape[1], int):
         return
     if set(value.users) == {total}:  # who reads its shape may come before the host
         kernel = kernel_of(network, value)

@@ -1,4 +1,4 @@
-"""Two convolutions in a row, one of which has a kernel of one pixel, become one.
+"""Two linear layers in a row, or convolutions of which one has a kernel of a pixel, become one.
 
 W2 * (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2). If the second has zero padding, the first
 must have no bias: at the border it would be missing. It is done where it saves work.
@@ -35,6 +35,8 @@ class Sequences(Fold):
         first = kernel_of(way.network, second.source)
         if first is None or first.groups != 1 or second.groups != 1:
             return None
+        if len(first.size) != len(second.size):
+            return None  # a linear layer reads features from another axis
         if not _point(second) and not _point(first):
             return None
         if not _point(second) and any(second.padding) and bool(first.bias.any()):
@@ -68,12 +70,12 @@ class Joined(Edit):
 
 def _point(kernel: Kernel) -> bool:
     """Tell whether a convolution maps each pixel by itself."""
-    return prod(kernel.size) == 1 and set(kernel.stride) == {1} and not any(kernel.padding)
+    return prod(kernel.size) == 1 and set(kernel.stride) <= {1} and not any(kernel.padding)
 
 
 def _composed(first: Kernel, second: Kernel) -> Kernel:
     weight = composed(first.weight, second.weight)
-    taps = second.weight.flatten(2).sum(2)
+    taps = second.weight.reshape(*second.weight.shape[:2], -1).sum(2)
     bias = second.bias + torch.mv(taps, first.bias)
     shape = first if _point(second) else second
     return replace(

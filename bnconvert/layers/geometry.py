@@ -9,6 +9,7 @@ from torch import Tensor, fx
 from bnconvert.aten import argument, aten
 from bnconvert.layers.conv import Conv, lowered_transposed
 from bnconvert.layers.layer import input_of
+from bnconvert.layers.linear import Linear
 from bnconvert.layers.weights import weights_of
 from bnconvert.network import Network
 from bnconvert.numerics.linear_maps import dense_weight
@@ -53,14 +54,20 @@ class Kernel:
 
 
 def kernel_of(network: Network, node: fx.Node) -> Kernel | None:
-    """Return a convolution with stored weights as a kernel, or None."""
-    if node.target not in Conv.targets or lowered_transposed(node):
+    """Return a convolution with stored weights as a kernel, or None.
+
+    A linear layer is one without spatial axes.
+    """
+    if node.target not in Conv.targets | Linear.targets or lowered_transposed(node):
         return None
     found = weights_of(network, node)
     if isinstance(found, str):
         return None
     weight, bias = found
     rank = weight.dim() - 2
+    if node.target in Linear.targets:
+        offset = weight.new_zeros(weight.shape[0]) if bias is None else bias
+        return Kernel(input_of(node), weight, offset, (), (), (), 1, weight[0].numel())
     stride, dilation = _tuple(node, "stride", rank), _tuple(node, "dilation", rank)
     padding = _padding(node, tuple(weight.shape[2:]), dilation)
     if padding is None or len(node.meta["val"].shape) != weight.dim():

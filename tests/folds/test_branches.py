@@ -25,6 +25,9 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "strided": lambda: nn.Conv2d(4, 4, 3, stride=2, padding=1),
     "strided_point": lambda: nn.Conv2d(4, 4, 1, stride=2),
     "norm": lambda: nn.BatchNorm2d(4),
+    "features": lambda: nn.Linear(4, 4),
+    "more_features": lambda: nn.Linear(4, 4, bias=False),
+    "feature_norm": lambda: nn.BatchNorm1d(4),
 }
 
 
@@ -55,6 +58,13 @@ MERGED = {
     "averaged_norm": branched(lambda m, x: m.square(x) + m.norm(average(x))),
     "shortcut_twice": branched(lambda m, x: m.square(x) + x + x),
 }
+FEATURES, TOKENS = (3, 4), (3, 5, 4)
+LINEAR = {
+    "heads": branched(lambda m, x: m.features(x) - m.more_features(x), FEATURES),
+    "heads_of_tokens": branched(lambda m, x: m.features(x) + m.more_features(x), TOKENS),
+    "residual": branched(lambda m, x: x + m.features(x), FEATURES),
+    "norm_and_features": branched(lambda m, x: m.feature_norm(x) + m.more_features(x), FEATURES),
+}
 KEPT = {
     "two_inputs": branched(lambda m, x, y: m.square(x) + m.other(y), IMAGE, IMAGE),
     "more_work": branched(lambda m, x: m.depthwise(x) + m.point(x)),
@@ -66,10 +76,13 @@ KEPT = {
     "read_elsewhere": branched(lambda m, x: read_elsewhere(m.square(x), m.other(x))),
     "number": function(lambda x: F.relu(x) + torch.inf, IMAGE),
     "rows": function(lambda x, y: F.relu(x) + y, (2, 4), (2, 4)),
+    "residual_of_tokens": branched(lambda m, x: x + m.features(x), TOKENS),
+    "features_and_channels": branched(lambda m, x: m.features(x) + m.point(x), (2, 4, 4, 4)),
 }
 solo = Solos(
     {
         **MERGED,
+        **LINEAR,
         **KEPT,
         "two_maps": branched(lambda m, x: F.silu(m.norm(x) - x * 0.5)),
     }
@@ -90,6 +103,13 @@ def test_branches_of_one_value_become_one_convolution(name: str) -> None:
     assert solo.verdict(Branches(), name, target) == PLAN
     done = solo.done(name, Branches())
     assert done.operators == ["conv2d"]
+    assert len(done.module.state_dict()) == 2
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_layers_of_one_value_become_one(name: str) -> None:
+    done = solo.done(name, Branches())
+    assert done.operators == ["linear"]
     assert len(done.module.state_dict()) == 2
 
 

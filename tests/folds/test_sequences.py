@@ -36,6 +36,15 @@ JOINED = {
     "series": row(lambda: (nn.Conv1d(4, 6, 1), nn.Conv1d(6, 5, 3)), SERIES),
     "wide": row(lambda: (nn.Conv2d(4, 9, 3), nn.Conv2d(9, 3, 1, bias=False))),
 }
+LINEAR = {
+    "rows": row(lambda: (nn.Linear(6, 3, bias=False), nn.Linear(3, 2)), (5, 6)),
+    "tokens": row(lambda: (nn.Linear(6, 9), nn.Linear(9, 2)), (2, 5, 6)),
+}
+LINEAR_KEPT = {
+    "expanding": row(lambda: (nn.Linear(9, 1), nn.Linear(1, 9)), (5, 9)),
+    "channels_then_features": row(lambda: (nn.Conv2d(4, 6, 1), nn.Linear(6, 5))),
+    "features_then_channels": row(lambda: (nn.Linear(6, 5), nn.Conv2d(4, 6, 1))),
+}
 KEPT = {
     "biased_then_padded": row(lambda: (nn.Conv2d(4, 6, 1), nn.Conv2d(6, 5, 3, padding=1))),
     "two_squares": row(lambda: (nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3))),
@@ -51,10 +60,22 @@ KEPT = {
 solo = Solos(
     {
         **JOINED,
+        **LINEAR,
+        **LINEAR_KEPT,
         **KEPT,
         "three": row(lambda: (nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 3), nn.Conv2d(6, 4, 1))),
     }
 )
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_two_linear_layers_become_one(name: str) -> None:
+    assert solo.done(name, Sequences()).operators == ["linear"]
+
+
+@pytest.mark.parametrize("name", LINEAR_KEPT)
+def test_a_linear_layer_and_another_stay_where_the_work_or_the_axes_differ(name: str) -> None:
+    assert len(solo.done(name, Sequences()).operators) == 2
 
 
 @pytest.mark.parametrize("name", JOINED)
