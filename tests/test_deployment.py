@@ -2,13 +2,9 @@ import copy
 import json
 from pathlib import Path
 
-import onnx
-import onnxslim
 import pytest
 import torch
-from onnx import numpy_helper
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 import bnconvert as bnc
 from bnconvert.onnx_file import properties_of
@@ -130,66 +126,3 @@ def test_calibration_gives_the_file_precise_statistics_and_leaves_the_model(tmp_
         bnc.verify(model, tmp_path / "m.onnx", inputs)
     bnc.recompute_statistics(model, batches)
     assert bnc.verify(model, tmp_path / "m.onnx", inputs).failures == ()
-
-
-class Windows(nn.Module):
-    """It cuts an image with slices along two axes, and flattens by its own shape."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))[:, :, 1:6, 2:7]
-        y = F.scaled_dot_product_attention(y, y, y)
-        return y.permute(0, 2, 3, 1).reshape(y.shape[0], -1)
-
-
-def nodes_in(path: Path) -> int:
-    return len(onnx.load(path).graph.node)
-
-
-def test_shape_arithmetic_is_simplified(tmp_path: Path) -> None:
-    model = trained(Windows())
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert {check.case for check in report.checks} >= {"given and generated rows, batch 4"}
-    assert report.title == "m.onnx agrees with Windows"
-    given = ({0: torch.export.Dim.DYNAMIC},)
-    bnc.export(model, IMAGE, tmp_path / "plain.onnx", dynamic_shapes=given)
-    assert nodes_in(tmp_path / "m.onnx") < nodes_in(tmp_path / "plain.onnx")
-    assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "plain.onnx"}
-
-
-def test_a_simpler_file_that_is_wrong_is_not_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Simplifiers are silently wrong here and there: theirs is proven as everybody's."""
-
-    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
-        weights = model.graph.initializer
-        wrong = next(w for w in weights if w.name.endswith("conv.weight"))
-        wrong.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(wrong) * 1.001, wrong.name))
-        last = model.graph.node[-1]  # and one node fewer
-        model.graph.node[-2].output[0] = last.output[0]
-        del model.graph.node[-1], model.graph.output[0].type.tensor_type.shape.dim[:]
-        return model
-
-    monkeypatch.setattr(onnxslim, "slim", slim)
-    model = trained(Windows())
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert report.failures == ()
-    assert bnc.verify(model, tmp_path / "m.onnx", IMAGE).failures == ()
-
-
-@pytest.mark.parametrize("gives", [RuntimeError("no"), None])
-def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
-    gives: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
-        if gives:
-            raise gives
-        return model  # with all its nodes
-
-    monkeypatch.setattr(onnxslim, "slim", slim)
-    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
