@@ -34,8 +34,24 @@ class Apart(Fold):
             if isinstance(plan, str) or not way.network.fits(node, rest.scale, rest.shift):
                 continue
             last = Vanished(node) if rest.is_identity else Remapped(node, rest)
-            return plan.with_plan(Plan((last,)))
+            whole = plan.with_plan(Plan((last,)))
+            if isinstance(whole, Plan) and _saves(way, whole):
+                return whole
         return None
+
+
+def _saves(way: Way, plan: Plan) -> bool:
+    """Tell whether a plan removes an operator, or leaves fewer multiplications and additions.
+
+    What only moves from one map to another could move for ever.
+    """
+    saved = 0
+    for edit in plan.edits:
+        if isinstance(edit, Remapped):
+            reading = read_affine(way.network, edit.node)
+            assert isinstance(reading, Reading)
+            saved += reading.change.steps - edit.change.steps
+    return bool(plan.removes) or saved > 0
 
 
 def _ways(way: Way, node: fx.Node, reading: Reading) -> Iterator[tuple[Plan | str, ChannelMap]]:

@@ -14,7 +14,7 @@ from bnconvert.layers.layer import Layer
 from bnconvert.layers.linear import Linear
 from bnconvert.layers.padding import Padding
 from bnconvert.layers.pieces import Piece, Split
-from bnconvert.layers.plan import Plan, Remapped, together
+from bnconvert.layers.plan import Plan, together
 from bnconvert.layers.pooling import Pooling
 from bnconvert.layers.products import Product
 from bnconvert.layers.resizing import Resizing, Shuffling
@@ -71,21 +71,11 @@ class Way:
             return refusal
         self._open.add(value)
         try:
-            back = (self._taken_back(other, value, wanted) for other in others)
+            back = (self._ahead(other, value, wanted.mirrored()) for other in others)
             plan = together(chain([self.behind(value, wanted)], back))
         finally:
             self._open.discard(value)
         return refusal if isinstance(plan, str) else plan
-
-    def _taken_back(self, other: fx.Node, value: fx.Node, wanted: ChannelMap) -> Plan | str:
-        """Return how an addition is taken back in another reader: within weights.
-
-        Taken back in another map it would only have moved, and could move for ever.
-        """
-        back = self._ahead(other, value, wanted.mirrored())
-        if isinstance(back, Plan) and any(isinstance(edit, Remapped) for edit in back.edits):
-            return "it would be taken back in another map"
-        return back
 
     def behind(self, node: fx.Node, wanted: ChannelMap) -> Plan | str:
         """Return how the operator `node` can give its output mapped, or why it cannot."""

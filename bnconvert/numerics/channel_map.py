@@ -59,6 +59,11 @@ class ChannelMap:
         return bool((self.shift != 0).any())
 
     @property
+    def steps(self) -> int:
+        """How many operations it takes: a multiplication, an addition, both or neither."""
+        return self.scales + self.shifts
+
+    @property
     def is_identity(self) -> bool:
         """Whether it changes nothing."""
         return not self.scales and not self.shifts

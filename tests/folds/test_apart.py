@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from bnconvert.aten import aten
 from bnconvert.capturing import capture
+from bnconvert.folds.affine import Affine
 from bnconvert.folds.apart import Apart
 from bnconvert.layers.way import Way
 from bnconvert.network import Network
@@ -23,6 +24,7 @@ def around(applied: Callable[..., Any], sign: int = 1) -> Sketch:
     kinds: dict[str, Callable[[], nn.Module]] = {
         "norm": lambda: nn.BatchNorm2d(4),
         "a": lambda: nn.Conv2d(4, 4, 3, padding=1),
+        "other": lambda: nn.BatchNorm2d(4),
         "b": lambda: nn.Conv2d(4, 4, 1),
         "c": lambda: nn.Conv2d(4, 4, 1),
     }
@@ -63,6 +65,17 @@ PARTS = {
         "its addition is gone, into b (conv2d), c (conv2d); its multiplication stays: ",
     ),
 }
+
+
+def two_norms(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    y = m.b(x)
+    return F.silu(m.norm(y)), F.silu(m.other(y))
+
+
+def maps_around_a_sum(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    return F.silu(torch.cat([x * 2 + 1, y * 3 + 1], 1) + (z * 4 + 1))
+
+
 WHOLE = {"up_and_down": around(up_and_down), "down_and_up": around(down_and_up)}
 solo = Solos(
     {
@@ -71,6 +84,8 @@ solo = Solos(
         "negative": around(lambda m, x, z: m.a(F.relu(m.norm(x))), sign=-1),
         "dead": around(addition_up, sign=-1),
         "alone": around(lambda m, x, z: F.silu(m.norm(x))),
+        "two_norms": around(two_norms),
+        "around_a_sum": function(maps_around_a_sum, (2, 2, 6, 6), (2, 2, 6, 6), IMAGE),
         "factor": function(lambda x: F.relu(x * 3), IMAGE),
         "summand": function(lambda x: F.relu(x + 3), IMAGE),
     }
@@ -129,3 +144,16 @@ def test_what_would_be_left_must_fit_the_dtype() -> None:
         module = capture(model.to(dtype), (x.to(dtype),)).module
         (norm,) = module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
         assert (Apart().decide(Way(Network(module)), norm) is not None) == moves
+
+
+def test_one_of_two_norms_gives_its_addition_to_the_layer_and_the_other_takes_it_back() -> None:
+    done = solo.done("two_norms", Apart())
+    first, second = (fate.reason for fate in done.fates)
+    assert first.startswith("its addition is gone, into b (conv2d)")
+    assert "gone" not in second
+
+
+def test_an_addition_does_not_move_from_map_to_map_for_ever() -> None:
+    """RAFT's grids: it would go round between the summands."""
+    done = solo.done("around_a_sum", Affine(), Apart())
+    assert done.operators == ["mul", "mul", "cat", "batch_norm", "add", "silu"]
