@@ -25,6 +25,8 @@ _LAYERS = {
 #: Composite operators that a fold reads as they are, or that hide no norm and no layer.
 _KEPT = _LAYERS | {
     "instance_norm",
+    "sym_size",
+    "chunk",
     "matmul",
     "max_pool1d",
     "max_pool2d",

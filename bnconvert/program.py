@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._export.verifier import SpecViolationError
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from torch.export.graph_signature import (
@@ -40,7 +41,7 @@ def exported_program(
     """
     try:
         return _Program(module).finished(range_constraints)
-    except _NotPlainError:
+    except (_NotPlainError, SpecViolationError):
         return None
 
 
@@ -65,10 +66,10 @@ class _Program:
         for node in [node for node in nodes if node.op not in ("get_attr", "output")]:
             self._copy(node)
         (results,) = module.graph.output_node().args
-        self.outputs = [self._result(result) for result in results]  # type: ignore[union-attr]
-        self.graph.output(
-            tuple(self._copies.get(r, r) if isinstance(r, fx.Node) else r for r in results)  # type: ignore[union-attr]
-        )
+        if not isinstance(results, tuple | list):
+            raise _NotPlainError
+        self.outputs = [self._result(result) for result in results]
+        self.graph.output(tuple(self._copies[r] if isinstance(r, fx.Node) else r for r in results))
 
     def finished(self, range_constraints: Mapping[Any, Any]) -> ExportedProgram:
         """Return the program; torch checks it."""
