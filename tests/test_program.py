@@ -97,5 +97,5 @@ def test_the_exporter_takes_it(tied: tuple[bnc.Folded, Captured]) -> None:
     program = exported_program(captured.module, captured.range_constraints)
     assert program is not None
     decomposed = program.run_decompositions({})
-    assert decomposed.graph_signature.user_outputs == program.graph_signature.user_outputs
+    assert decomposed.graph_signature.user_inputs == program.graph_signature.user_inputs
     assert decomposed.state_dict.keys() == program.state_dict.keys()
