@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 import bnconvert as bnc
 from bnconvert.capturing import Captured
@@ -24,45 +25,46 @@ class Tied(nn.Module):
         return y.reshape(y.shape[0] * 2, -1), 7, None
 
 
-def folded(model: nn.Module) -> tuple[bnc.Folded, Captured]:
-    result = bnc.fold(trained(model), (torch.randn(2, 3, 6, 6),))
-    return result, result.captured
+def folded(model: nn.Module) -> bnc.Folded:
+    return bnc.fold(trained(model), (torch.randn(2, 3, 6, 6),))
+
+
+def program_of(captured: Captured) -> ExportedProgram:
+    program = exported_program(captured.module, captured.range_constraints)
+    assert program is not None
+    return program
 
 
 @pytest.fixture(scope="module")
-def tied() -> tuple[bnc.Folded, Captured]:
+def tied() -> bnc.Folded:
     torch.manual_seed(0)
     return folded(Tied())
 
 
 def test_the_program_computes_what_the_folded_graph_computes(
-    tied: tuple[bnc.Folded, Captured],
+    tied: bnc.Folded,
 ) -> None:
-    result, captured = tied
-    program = exported_program(captured.module, captured.range_constraints)
-    assert program is not None
+    program = program_of(tied.captured)
     for batch in (2, 5):  # the batch is as dynamic as it was captured
         x = torch.randn(batch, 3, 6, 6)
         mine, seven, none = program.module()(x)
-        truth, *_ = result.module(x)
+        truth, *_ = tied.module(x)
         assert relative_error(mine, truth, "peak") < 1e-6
         assert (seven, none) == (7, None)
 
 
 def test_weights_are_shared_and_one_input_stands_for_all_who_read_one(
-    tied: tuple[bnc.Folded, Captured],
+    tied: bnc.Folded,
 ) -> None:
-    result, captured = tied
-    program = exported_program(captured.module, captured.range_constraints)
-    assert program is not None
+    program = program_of(tied.captured)
     mine = {tensor.data_ptr() for tensor in program.state_dict.values()}
-    assert mine == {tensor.data_ptr() for tensor in result.module.state_dict().values()}
+    assert mine == {tensor.data_ptr() for tensor in tied.module.state_dict().values()}
     assert len(program.state_dict) == len(mine)
     assert program.graph_signature.user_inputs == ("x",)
 
 
-def test_the_graph_itself_is_not_changed(tied: tuple[bnc.Folded, Captured]) -> None:
-    _, captured = tied
+def test_the_graph_itself_is_not_changed(tied: bnc.Folded) -> None:
+    captured = tied.captured
     before = captured.module.print_readable(print_output=False)
     exported_program(captured.module, captured.range_constraints)
     assert captured.module.print_readable(print_output=False) == before
@@ -70,9 +72,8 @@ def test_the_graph_itself_is_not_changed(tied: tuple[bnc.Folded, Captured]) -> N
 
 
 def test_an_input_keeps_its_name_even_that_of_a_builtin() -> None:
-    _, captured = folded(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))
-    program = exported_program(captured.module, captured.range_constraints)
-    assert program is not None
+    layers = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    program = program_of(folded(layers).captured)
     assert program.run_decompositions({}).graph_signature.user_inputs == ("input",)
 
 
@@ -87,15 +88,13 @@ def test_a_graph_that_branches_is_not_plain() -> None:
             result: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
             return result
 
-    _, captured = folded(Branching())
+    captured = folded(Branching()).captured
     assert exported_program(captured.module, captured.range_constraints) is None
 
 
-def test_the_exporter_takes_it(tied: tuple[bnc.Folded, Captured]) -> None:
+def test_the_exporter_takes_it(tied: bnc.Folded) -> None:
     """It decomposes the program, which is the first thing that an exporter does."""
-    _, captured = tied
-    program = exported_program(captured.module, captured.range_constraints)
-    assert program is not None
+    program = program_of(tied.captured)
     decomposed = program.run_decompositions({})
     assert decomposed.graph_signature.user_inputs == program.graph_signature.user_inputs
     assert decomposed.state_dict.keys() == program.state_dict.keys()

@@ -4,21 +4,8 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.capturing import capture
 from bnconvert.parting.counterparts import Counterparts, Expected, Measured, follow
-from tests.parting.rows import EXAMPLE, INPUTS, Row, go_on, values_of
-from tests.zoo import trained
-
-
-@pytest.fixture(scope="module")
-def graph() -> fx.GraphModule:
-    torch.manual_seed(0)
-    return capture(trained(Row()), INPUTS).module
-
-
-@pytest.fixture
-def values(graph: fx.GraphModule) -> dict[str, Tensor]:
-    return values_of(graph)
+from tests.parting.rows import EXAMPLE, go_on
 
 
 def found_by(graph: fx.GraphModule, values: dict[str, Tensor]) -> Counterparts:

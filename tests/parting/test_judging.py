@@ -4,25 +4,12 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.capturing import capture
 from bnconvert.parting.counterparts import Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator
-from tests.parting.rows import EXAMPLE, INPUTS, Row, go_on, values_of
-from tests.zoo import trained
+from tests.parting.rows import EXAMPLE, go_on
 
 KINDS = ("Conv", "BatchNormalization", "Relu", "Conv")
-
-
-@pytest.fixture(scope="module")
-def graph() -> fx.GraphModule:
-    torch.manual_seed(0)
-    return capture(trained(Row()), INPUTS).module
-
-
-@pytest.fixture
-def values(graph: fx.GraphModule) -> dict[str, Tensor]:
-    return values_of(graph)
 
 
 def file_of(

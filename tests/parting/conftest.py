@@ -1,0 +1,20 @@
+"""The graph of a small network, and what a right file computes."""
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from bnconvert.capturing import capture
+from tests.parting.rows import INPUTS, Row, values_of
+from tests.zoo import trained
+
+
+@pytest.fixture(scope="module")
+def graph() -> fx.GraphModule:
+    torch.manual_seed(0)
+    return capture(trained(Row()), INPUTS).module
+
+
+@pytest.fixture
+def values(graph: fx.GraphModule) -> dict[str, Tensor]:
+    return values_of(graph)
