@@ -5,7 +5,8 @@ Run by hand (some minutes):
     python -m tests.benchmarks.matrix --json matrix.json
 
 OpenVINO folds at run time. Where it leaves less than we do, the last column says so: a norm may be
-an element-wise operation of another name there, so both are counted.
+an element-wise operation of another name there, so both are counted. What it computes at the end
+of another kernel, as a norm behind conv and relu, counts as gone there; no file can say that.
 """
 
 import argparse
