@@ -1,7 +1,7 @@
 """Reference: what a model truly computes, and how far its own dtype is from that."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnconvert.boundedness import Watched
 from bnconvert.cases import Case, Pool, Rows
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example
 from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
+    bounded_floor,
     difference,
     relative_errors,
     rounding_floor,
@@ -55,6 +57,7 @@ class Reference:
         model: a copy, in eval mode, in its own dtype.
         exact: a copy in float64, or None once it turned out not to run in float64.
         notes: what could not be done as usual, and why.
+        bounded: which outputs are values of a bounded function.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -64,6 +67,7 @@ class Reference:
             self.model.eval()
         self.exact: nn.Module | None = copy.deepcopy(self.model).double()
         self.notes: list[str] = []
+        self.bounded: frozenset[int] = frozenset()
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
         """Answer every case, case by case; the notes name those that the model does not take.
@@ -102,7 +106,7 @@ class Reference:
             if part is None:
                 return None
             found[case] = part
-        if self.exact is None or not Budget.of(list(found.values())).holds(found[first], shaken):
+        if self.exact is None or not self.budget(found).holds(found[first], shaken):
             return None
         found[first] = found[first]._replace(shaken=shaken)
         return found
@@ -113,6 +117,10 @@ class Reference:
         shaken = outputs_of(self.model, example.shaken())
         true = self._true(example)
         return Answers(true if self.exact is not None else native, native, shaken)
+
+    def budget(self, answers: Mapping[Case, Answers]) -> "Budget":
+        """Measure the model's own error on all inputs."""
+        return Budget.of(list(answers.values()), self.bounded)
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -127,7 +135,10 @@ class Reference:
         if self.exact is None:
             return []
         try:
-            return outputs_of(self.exact, example.in_double())
+            with Watched() as watched:
+                outputs = outputs_of(self.exact, example.in_double())
+            self.bounded = watched.among(outputs)
+            return outputs
         except Exception as failure:
             outputs_of(self.model, example)  # raises where the input is the reason
             self.exact = None
@@ -154,8 +165,13 @@ class Budget:
     floors: Mapping[tuple[int, Measure], float]
 
     @classmethod
-    def of(cls, answers: Sequence[Answers]) -> "Budget":
-        """Measure the model's own error on all inputs."""
+    def of(cls, answers: Sequence[Answers], bounded: Collection[int] = ()) -> "Budget":
+        """Measure the model's own error on all inputs.
+
+        Args:
+            answers: what it gave for each.
+            bounded: which outputs are values of a bounded function.
+        """
         own: dict[tuple[int, Measure], float] = {}
         floors: dict[tuple[int, Measure], float] = {}
         for true, native, shaken in answers:
@@ -165,7 +181,10 @@ class Budget:
                 for measure in MEASURES:
                     key = index, measure
                     own[key] = max(own.get(key, 0.0), *(error[measure] for error in errors))
-                    floors[key] = rounding_floor(native[index].dtype, measure)
+                    floor = rounding_floor(native[index].dtype, measure)
+                    if index in bounded:
+                        floor += bounded_floor(truth, native[index].dtype, measure)
+                    floors[key] = max(floors.get(key, 0.0), floor)
         return cls(own, floors)
 
     def allowed(self, index: int, measure: Measure) -> float:

@@ -24,7 +24,7 @@ from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.distance import difference, relative_error, relative_errors
 from bnconvert.onnx_runner import OnnxRunner
-from bnconvert.reference import Budget, Reference
+from bnconvert.reference import Reference
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 
@@ -96,7 +96,7 @@ class Comparison:
         if pool.size and self._size != example.batch and not self._mixing:
             known = self._reference.answers_at_once(pool)
         self._answers = known or self._reference.answers_to(pool)
-        self._budget = Budget.of(list(self._answers.values()))
+        self._budget = self._reference.budget(self._answers)
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
 
     def proof(self) -> Proof:

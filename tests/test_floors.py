@@ -40,6 +40,7 @@ FLOORS = (
     "verifying",
     "agreement",
     "reference",
+    "boundedness",
     "cases",
     "onnx_file",
     "onnx_runner",
@@ -157,7 +158,7 @@ ROOMS = {
         "plan",
         "__init__",
     ),
-    "parting": ("search", "judging", "kinship", "counterparts", "walk", "onnx_graph", "__init__"),
+    "parting": ("search", "judging", "counterparts", "kinship", "walk", "onnx_graph", "__init__"),
     "reporting": ("report", "picture", "faces", "records", "table", "__init__"),
     "numerics": (
         "reduced",

@@ -74,3 +74,13 @@ def difference(measured: Tensor, expected: Tensor) -> str:
         if not torch.equal(torch.isfinite(measured), finite):
             return "NaN or infinity at other places than the model's"
     return ""
+
+
+def bounded_floor(truth: Tensor, dtype: torch.dtype, measure: Measure) -> float:
+    """Return the relative error that rounding may cause in values of a function of range 1.
+
+    That is one unit in the last place of 1, relative to the root mean square of `truth`.
+    """
+    finite = truth.double()[torch.isfinite(truth)]
+    size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+    return rounding_floor(dtype, measure) / ULPS / size if size else 0.0

@@ -14,8 +14,16 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.aten import aten
+from bnconvert.boundedness import is_bounded
 from bnconvert.examples import Example
-from bnconvert.numerics.distance import MEASURES, Measure, relative_errors, rounding_floor
+from bnconvert.numerics.distance import (
+    MEASURES,
+    Measure,
+    bounded_floor,
+    relative_errors,
+    rounding_floor,
+)
+from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.walk import Walk
 
 #: How many times its own rounding error in one operator a value may be off, and how many times
@@ -50,6 +58,8 @@ class Expected:
         """Measure what rounding does to the value in its own dtype."""
         errors = relative_errors(native, exact)
         floors = {measure: rounding_floor(native.dtype, measure) for measure in MEASURES}
+        if is_bounded(operator_name(node)):
+            floors = {m: floors[m] + bounded_floor(exact, native.dtype, m) for m in MEASURES}
         allowed = {m: LOCAL * errors[m] + FLOOR * floors[m] for m in MEASURES}
         return cls(node, exact, allowed)
 

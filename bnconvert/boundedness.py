@@ -1,0 +1,48 @@
+"""Which outputs are values of a bounded function: their rounding is relative to its range.
+
+Kernels approximate sigmoid, tanh and softmax with an error of about one unit in the last place of
+1, not of the value. ONNX Runtime's sigmoid of -7 is 1e-5 off, relative to the value.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: ATen operators, without "aten::", underscores before them and "_" behind them.
+BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
+
+
+def is_bounded(operator: str) -> bool:
+    """Tell whether an ATen operator, by its name, is such a function."""
+    return operator.rpartition("::")[2].strip("_") in BOUNDED
+
+
+class Watched(TorchDispatchMode):
+    """While it is entered, it notes where the values of bounded functions lie."""
+
+    def __init__(self) -> None:
+        """Nothing is noted yet."""
+        super().__init__()
+        self._places: list[StorageWeakRef] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operator; note where its result lies."""
+        result = func(*args, **(kwargs or {}))
+        if is_bounded(func._schema.name) and isinstance(result, Tensor):
+            self._places.append(StorageWeakRef(result.untyped_storage()))
+        return result
+
+    def among(self, outputs: Sequence[Tensor]) -> frozenset[int]:
+        """Return which of the outputs are values of a bounded function, or views of such."""
+        noted = {place.cdata for place in self._places if not place.expired()}
+        return frozenset(
+            index
+            for index, output in enumerate(outputs)
+            if output.layout is torch.strided and output.untyped_storage()._cdata in noted
+        )
