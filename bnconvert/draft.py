@@ -59,14 +59,17 @@ class Draft:
         say("writing ONNX")
         captured = folded.captured
         shapes = captured.dynamic_shapes
-        onnx_file.write(
-            exported_program(captured.module, captured.range_constraints) or folded.module,
-            captured.example.args,
-            captured.example.kwargs,
-            onnx_file.with_named_batch(shapes) if dynamic_shapes is None else shapes,
-            path,
-        )
-        return cls(model, inputs, dynamic_shapes, path, folded)
+        if dynamic_shapes is None:
+            shapes = onnx_file.with_named_batch(shapes)
+        args, kwargs = captured.example.args, captured.example.kwargs
+        program = exported_program(captured.module, captured.range_constraints)
+        draft = cls(model, inputs, dynamic_shapes, path, folded)
+        if program is not None:
+            with contextlib.suppress(ExportError):  # the module, which is traced again, may do
+                onnx_file.write(program, args, kwargs, shapes, path)
+                return draft
+        onnx_file.write(folded.module, args, kwargs, shapes, path)
+        return draft
 
     def proof(self, say: Progress) -> Report:
         """Compare the file with its model; where they differ, say in which operator.

@@ -4,6 +4,7 @@
 only has to read its weights as inputs, which is how an exported program holds them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,8 @@ class _Program:
             raise _NotPlainError
         if id(value) not in self._lifted:
             parameter = isinstance(value, nn.Parameter)
-            lifted = self.graph.placeholder(f"{'p' if parameter else 'b'}_{name.replace('.', '_')}")
+            prefix = "p" if parameter else "b"
+            lifted = self.graph.placeholder(re.sub(r"\W", "_", f"{prefix}_{name}"))
             lifted.meta = {"val": self._mode.from_tensor(value, static_shapes=True)}
             kind = InputKind.PARAMETER if parameter else InputKind.BUFFER
             argument = TensorArgument(lifted.name)

@@ -1,6 +1,7 @@
 """A draft is simplified and proven before it is shipped."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxslim
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert import onnx_file
 from tests.zoo import IMAGE, trained
 
 
@@ -75,3 +77,20 @@ def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
 
     monkeypatch.setattr(onnxslim, "slim", slim)
     assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+
+
+def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    write = onnx_file.write
+
+    def picky(model: object, *rest: Any) -> None:
+        taken.append(type(model).__name__)
+        if taken == ["ExportedProgram"]:
+            raise bnc.ExportError("no")
+        write(model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(onnx_file, "write", picky)
+    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+    assert len(taken) == 2, "the second time as a module"

@@ -77,6 +77,15 @@ def test_an_input_keeps_its_name_even_that_of_a_builtin() -> None:
     assert program.run_decompositions({}).graph_signature.user_inputs == ("input",)
 
 
+def test_a_module_may_have_a_name_that_is_no_identifier() -> None:
+    """torchvision's RegNets have `block1-0`."""
+    layers = nn.Sequential()
+    layers.add_module("block1-0", nn.Conv2d(3, 3, 1))
+    program = program_of(folded(layers).captured)
+    decomposed = program.run_decompositions({})
+    assert set(decomposed.state_dict) == {"block1-0.weight", "block1-0.bias"}
+
+
 def test_a_graph_that_branches_is_not_plain() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:
