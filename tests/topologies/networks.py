@@ -92,10 +92,10 @@ TOPOLOGIES = (
     Topology(
         "network_dense_block",
         _dense_block,
-        gone=1,
-        standing=("multiplication is gone", "multiplication is gone"),
+        gone=2,
+        standing=("multiplication is gone",),
         positive=True,
-        arithmetic=2,
+        arithmetic=1,
     ),
     Topology("network_decoder", _decoder, gone=2, convs=2, arithmetic=0),
     Topology("network_skip", _skip, gone=2, convs=3, arithmetic=0, dynamic=True),
