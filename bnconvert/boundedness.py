@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
+from torch.multiprocessing import reductions
 from torch.utils._python_dispatch import TorchDispatchMode
 
+#: It keeps no memory; while it lives, its address is nobody else's. torch 2.13 gives it no types.
+_Place: Any = reductions.StorageWeakRef
 #: ATen operators, without "aten::", underscores before them and "_" behind them.
 BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
 
@@ -27,7 +29,7 @@ class Watched(TorchDispatchMode):
     def __init__(self) -> None:
         """Nothing is noted yet."""
         super().__init__()
-        self._places: list[StorageWeakRef] = []
+        self._places: list[Any] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -35,7 +37,7 @@ class Watched(TorchDispatchMode):
         """Run the operator; note where its result lies."""
         result = func(*args, **(kwargs or {}))
         if is_bounded(func._schema.name) and isinstance(result, Tensor):
-            self._places.append(StorageWeakRef(result.untyped_storage()))
+            self._places.append(_Place(result.untyped_storage()))
         return result
 
     def among(self, outputs: Sequence[Tensor]) -> frozenset[int]:
