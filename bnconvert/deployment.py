@@ -11,7 +11,7 @@ from torch import nn
 
 from bnconvert import onnx_file
 from bnconvert.deployable import require_deployable
-from bnconvert.draft import Draft, Progress
+from bnconvert.draft import Draft, Progress, silent
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded
@@ -66,7 +66,7 @@ def export(
         CaptureError: the model cannot be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    say = progress or _silent
+    say = progress or silent
     require_eager(model)
     require_deployable(model)
     target = Path(path)
@@ -121,7 +121,7 @@ def verify(
         raise ExportError(f"{path}: there is no such file; export the model first")
     model = model if preprocess is None else with_preprocess(model, preprocess)
     proof = prove(model, Example.of(inputs), path)
-    report = localized(proof, model, path, None, progress or _silent)
+    report = localized(proof, model, path, None, progress or silent)
     if report.failures:
         raise VerificationError(sentences(report), report)
     return report
@@ -172,7 +172,3 @@ def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None
 def _by_fold(report: Report) -> Counter[str]:
     """Return how many norms each fold took."""
     return Counter(row.fold for row in report.norms if row.outcome == "folded")
-
-
-def _silent(step: str) -> None:
-    """Say nothing."""

@@ -75,7 +75,8 @@ class Draft:
         """Compare the file with its model; where they differ, say in which operator.
 
         The file is simplified, where the simpler one holds everything that is compared. Where
-        the statistics hide folding bugs, a copy of the model with others is proven as well.
+        the statistics hide folding bugs, it is not, and a copy of the model with others is proven
+        as well.
 
         Raises:
             ExportError: ONNX Runtime cannot run it.
@@ -112,8 +113,8 @@ class Draft:
         """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
         shaken = jittered(self.model, torch.Generator().manual_seed(SEED))
         path = self.path.with_name("jittered.onnx")
-        again = Draft.written(shaken, self.inputs, self.dynamic_shapes, path, _silent)
-        second = again._proof(_silent)
+        again = Draft.written(shaken, self.inputs, self.dynamic_shapes, path, silent)
+        second = again._proof(silent)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(
             proof,
@@ -123,5 +124,5 @@ class Draft:
         )
 
 
-def _silent(step: str) -> None:
+def silent(step: str) -> None:
     """Say nothing."""

@@ -16,10 +16,9 @@ from bnconvert.examples import Example
 from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
-    bounded_floor,
     difference,
     relative_errors,
-    rounding_floor,
+    rounding_floors,
 )
 from bnconvert.tracing import first_line
 
@@ -178,13 +177,11 @@ class Budget:
             draws = [native] if shaken is None else [native, shaken]
             for index, truth in enumerate(true):
                 errors = [relative_errors(draw[index], truth) for draw in draws]
+                floor = rounding_floors(truth, native[index].dtype, bounded=index in bounded)
                 for measure in MEASURES:
                     key = index, measure
                     own[key] = max(own.get(key, 0.0), *(error[measure] for error in errors))
-                    floor = rounding_floor(native[index].dtype, measure)
-                    if index in bounded:
-                        floor += bounded_floor(truth, native[index].dtype, measure)
-                    floors[key] = max(floors.get(key, 0.0), floor)
+                    floors[key] = max(floors.get(key, 0.0), floor[measure])
         return cls(own, floors)
 
     def allowed(self, index: int, measure: Measure) -> float:

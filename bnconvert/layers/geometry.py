@@ -64,10 +64,10 @@ def kernel_of(network: Network, node: fx.Node) -> Kernel | None:
     if isinstance(found, str):
         return None
     weight, bias = found
-    rank = weight.dim() - 2
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    cost, rank = weight[0].numel(), weight.dim() - 2
     if node.target in Linear.targets:
-        offset = weight.new_zeros(weight.shape[0]) if bias is None else bias
-        return Kernel(input_of(node), weight, offset, (), (), (), 1, weight[0].numel())
+        return Kernel(input_of(node), weight, bias, (), (), (), 1, cost)
     stride, dilation = _tuple(node, "stride", rank), _tuple(node, "dilation", rank)
     padding = _padding(node, tuple(weight.shape[2:]), dilation)
     if padding is None or len(node.meta["val"].shape) != weight.dim():
@@ -75,12 +75,12 @@ def kernel_of(network: Network, node: fx.Node) -> Kernel | None:
     return Kernel(
         input_of(node),
         weight,
-        weight.new_zeros(weight.shape[0]) if bias is None else bias,
+        bias,
         stride,
         padding,
         dilation,
         int(argument(node, "groups")),
-        weight[0].numel(),
+        cost,
     )
 
 

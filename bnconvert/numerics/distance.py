@@ -84,3 +84,18 @@ def bounded_floor(truth: Tensor, dtype: torch.dtype, measure: Measure) -> float:
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
     return rounding_floor(dtype, measure) / ULPS / size if size else 0.0
+
+
+def rounding_floors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict[Measure, float]:
+    """Return the relative errors that rounding alone may cause in a value, by measure.
+
+    Args:
+        truth: the value.
+        dtype: what it is rounded to.
+        bounded: it is that of a function of range 1.
+    """
+    return {
+        measure: rounding_floor(dtype, measure)
+        + (bounded_floor(truth, dtype, measure) if bounded else 0.0)
+        for measure in MEASURES
+    }

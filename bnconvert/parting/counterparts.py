@@ -19,9 +19,8 @@ from bnconvert.examples import Example
 from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
-    bounded_floor,
     relative_errors,
-    rounding_floor,
+    rounding_floors,
 )
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.walk import Walk
@@ -57,9 +56,7 @@ class Expected:
     def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
         """Measure what rounding does to the value in its own dtype."""
         errors = relative_errors(native, exact)
-        floors = {measure: rounding_floor(native.dtype, measure) for measure in MEASURES}
-        if is_bounded(operator_name(node)):
-            floors = {m: floors[m] + bounded_floor(exact, native.dtype, m) for m in MEASURES}
+        floors = rounding_floors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
         allowed = {m: LOCAL * errors[m] + FLOOR * floors[m] for m in MEASURES}
         return cls(node, exact, allowed)
 
