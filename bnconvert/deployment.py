@@ -50,7 +50,8 @@ def export(
         path: the file to write.
         calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
             them before it is folded, and the file is compared with that. The report has the rows.
-        dynamic_shapes: as for torch.export; by default the batch size may vary.
+        dynamic_shapes: as for torch.export; by default the batch size may vary, where the
+            exporter can write that (a note says where not).
         preprocess: (mean, std), numbers or one for each channel: the file computes
             (x - mean) / std itself, as far as possible in its first convolution; then
             `example_inputs` are raw. Calibration batches stay as the model takes them.

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from bnconvert import onnx_file
 from bnconvert.errors import ExportError
@@ -48,7 +49,7 @@ class Draft:
     def written(
         cls, model: nn.Module, inputs: Inputs, dynamic_shapes: Any, path: Path, say: Progress
     ) -> "Draft":
-        """Fold a model and write it.
+        """Fold a model and write it, of a fixed batch size where it must be.
 
         Raises:
             ExportError: the file cannot be written.
@@ -57,19 +58,42 @@ class Draft:
         say("capturing and folding")
         folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
         say("writing ONNX")
-        captured = folded.captured
+        draft = cls(model, inputs, dynamic_shapes, path, folded)
+        try:
+            draft._write()
+        except ExportError as failure:
+            if dynamic_shapes is not None or folded.captured.dynamic_shapes is None:
+                raise
+            return cls._with_fixed_batch(model, inputs, path, say, failure)
+        return draft
+
+    @classmethod
+    def _with_fixed_batch(
+        cls, model: nn.Module, inputs: Inputs, path: Path, say: Progress, failure: ExportError
+    ) -> "Draft":
+        """Write a file of one batch size, because `failure` is what becomes of any."""
+        example = Example.of(inputs)
+        fixed = pytree.tree_map(lambda leaf: None, example.kwargs or example.args)
+        draft = cls.written(model, inputs, fixed, path, say)
+        reason = onnx_file.reason(failure.__cause__ or failure)
+        note = (
+            f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
+        )
+        report = replace(draft.folded.report, notes=(*draft.folded.report.notes, note))
+        return replace(draft, folded=replace(draft.folded, report=report))
+
+    def _write(self) -> None:
+        captured = self.folded.captured
         shapes = captured.dynamic_shapes
-        if dynamic_shapes is None:
+        if self.dynamic_shapes is None:
             shapes = onnx_file.with_named_batch(shapes)
         args, kwargs = captured.example.args, captured.example.kwargs
         program = exported_program(captured.module, captured.range_constraints)
-        draft = cls(model, inputs, dynamic_shapes, path, folded)
         if program is not None:
             with contextlib.suppress(ExportError):  # the module, which is traced again, may do
-                onnx_file.write(program, args, kwargs, shapes, path)
-                return draft
-        onnx_file.write(folded.module, args, kwargs, shapes, path)
-        return draft
+                onnx_file.write(program, args, kwargs, shapes, self.path)
+                return
+        onnx_file.write(self.folded.module, args, kwargs, shapes, self.path)
 
     def proof(self, say: Progress) -> Report:
         """Compare the file with its model; where they differ, say in which operator.
@@ -99,7 +123,8 @@ class Draft:
 
         Only where nothing but the batch size may vary, because no other size is compared.
         """
-        simpler = onnx_file.simplified(self.path) if self.dynamic_shapes is None else None
+        given = pytree.tree_leaves(self.dynamic_shapes)
+        simpler = onnx_file.simplified(self.path) if given == [None] * len(given) else None
         if simpler is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it

@@ -52,10 +52,19 @@ def write(
         onnx.checker.check_model(str(path), full_check=True)
     except Exception as failure:
         raise ExportError(
-            f"{path.name}: no ONNX file can be made ({first_line(failure)}); "
+            f"{path.name}: no ONNX file can be made ({reason(failure)}); "
             "replace the operator that is named, export a part of the model, or export "
             "model.float() where a dtype is the reason"
         ) from failure
+
+
+def reason(failure: BaseException) -> str:
+    """Return the operator that the exporter does not take, where it says so, and why."""
+    operator, deepest = None, failure
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+        operator = operator or re.search(r"translating node %\w+ .*?target=([\w.]+)", str(deepest))
+    return f"{operator[1]}: {first_line(deepest)}" if operator else first_line(deepest)
 
 
 def simplified(path: Path) -> Path | None:

@@ -79,6 +79,42 @@ def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
     assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
 
 
+class Conditional(nn.Module):
+    """Every image chooses its own weights (CondConv); the batch is the number of groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(3, 4 * 3 * 3 * 3))
+        self.routing = nn.Linear(3, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        chosen = self.routing(x.mean((2, 3))).sigmoid() @ self.weights
+        grouped = x.reshape(1, -1, height, width)
+        y = F.conv2d(grouped, chosen.view(-1, 3, 3, 3), groups=batch, padding=1)
+        return self.norm(y.reshape(batch, 4, height, width))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_where_no_batch_size_may_vary_the_file_has_the_given_one_and_says_so(
+    batch: int, tmp_path: Path
+) -> None:
+    model, path = trained(Conditional()), tmp_path / "m.onnx"
+    report = bnc.export(model, (IMAGE[0][:batch],), path)
+    (note,) = [note for note in report.notes if note.startswith("the file takes")]
+    assert note.startswith(f"the file takes batches of {batch} only: others cannot be written (")
+    assert "aten.conv2d" in note
+    assert onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0].dim_value == batch
+    assert bnc.verify(model, path, (torch.randn(2 * batch, *IMAGE[0].shape[1:]),)).failures == ()
+
+
+def test_given_shapes_are_not_given_up(tmp_path: Path) -> None:
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    with pytest.raises(bnc.ExportError, match=r"aten\.conv2d"):
+        bnc.export(trained(Conditional()), IMAGE, tmp_path / "m.onnx", dynamic_shapes=shapes)
+
+
 def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
