@@ -19,10 +19,10 @@ from bnconvert.measuring.replicas import twin
 from bnconvert.parting.search import localized
 from bnconvert.preprocessed import Preprocess, with_preprocess
 from bnconvert.provenance import provenance
+from bnconvert.proving.verifying import prove, sentences
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
-from bnconvert.verifying import prove, sentences
 
 
 def export(

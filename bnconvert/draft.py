@@ -14,11 +14,11 @@ from bnconvert import onnx_file
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
+from bnconvert.graphs.program import exported_program
 from bnconvert.parting.search import localized
-from bnconvert.program import exported_program
+from bnconvert.proving.verifying import SEED, prove
 from bnconvert.reporting.report import Report
 from bnconvert.untrained import jittered, untrained_norms
-from bnconvert.verifying import SEED, prove
 
 Progress = Callable[[str], None]
 _UNTRAINED = (

@@ -7,16 +7,16 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.aten import NormCall, norm_calls, standardizes_weight
-from bnconvert.capturing import Captured, capture
 from bnconvert.errors import CaptureError, FoldedTrainingError
 from bnconvert.examples import Inputs
 from bnconvert.findings.folded import folded_findings
 from bnconvert.folds.fates import Fate, fold_network
 from bnconvert.grafting import graft_rows, grafted
-from bnconvert.network import Network
+from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
+from bnconvert.graphs.capturing import Captured, capture
+from bnconvert.graphs.network import Network
+from bnconvert.graphs.parts import Part, capture_parts, recapture, with_parts
 from bnconvert.normalization import Normalization
-from bnconvert.parts import Part, capture_parts, recapture, with_parts
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from bnconvert.aten import NormCall, argument, names_of, norm_calls
 from bnconvert.folds.direct import Direct
 from bnconvert.folds.forward import Forward
 from bnconvert.folds.through import Through
+from bnconvert.graphs.aten import NormCall, argument, names_of, norm_calls
+from bnconvert.graphs.network import Network, alike
+from bnconvert.graphs.parts import Part
 from bnconvert.layers.plan import Plan, Reweighted
 from bnconvert.layers.way import Way
-from bnconvert.network import Network, alike
-from bnconvert.parts import Part
 from bnconvert.site import Site
 
 _FOLDS = (Direct(), Through(), Forward())

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.capturing import capture
+from bnconvert.graphs.capturing import capture
 
 Shape = tuple[int, ...]
 

@@ -1,6 +1,6 @@
-from bnconvert.capturing import capture
 from bnconvert.graft import graft_of
-from bnconvert.parts import Part
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.parts import Part
 from bnconvert.tracing import survey
 from tests.zoo import build
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert import onnx_file
-from bnconvert.onnx_runner import OnnxRunner
+from bnconvert.proving.onnx_runner import OnnxRunner
 from tests.zoo import IMAGE, build
 
 ROOT = Path(__file__).parent.parent

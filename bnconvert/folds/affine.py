@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import fx
 
-from bnconvert.aten import readers_of
 from bnconvert.folds.fold import Fold
+from bnconvert.graphs.aten import readers_of
 from bnconvert.layers.affine import Reading, read_affine
 from bnconvert.layers.plan import Plan, Remapped, Vanished
 from bnconvert.layers.way import Way

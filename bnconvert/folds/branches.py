@@ -15,8 +15,9 @@ from typing import ClassVar
 import torch
 from torch import fx
 
-from bnconvert.aten import argument, aten, readers_of
 from bnconvert.folds.fold import Fold
+from bnconvert.graphs.aten import argument, aten, readers_of
+from bnconvert.graphs.network import Network
 from bnconvert.layers.affine import Reading, read_affine
 from bnconvert.layers.geometry import (
     Kernel,
@@ -28,7 +29,6 @@ from bnconvert.layers.geometry import (
 from bnconvert.layers.plan import Edit, Plan, Remapped
 from bnconvert.layers.sums import Sum, sign_of, summands_of
 from bnconvert.layers.way import Way, layer_of
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-from bnconvert.aten import aten, called_in
-from bnconvert.network import Network
+from bnconvert.graphs.aten import aten, called_in
+from bnconvert.graphs.network import Network
 
 
 def compute_constants(network: Network) -> int:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 from torch import fx
 
-from bnconvert.aten import NormCall
 from bnconvert.folds import FOLDS
 from bnconvert.folds.constants import compute_constants
 from bnconvert.folds.fold import Fold
-from bnconvert.forms import lower_to_operators, raise_to_layers
+from bnconvert.graphs.aten import NormCall
+from bnconvert.graphs.forms import lower_to_operators, raise_to_layers
+from bnconvert.graphs.network import Network
 from bnconvert.layers.plan import Plan, Remapped
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 
 
 @dataclass(frozen=True)

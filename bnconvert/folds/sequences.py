@@ -11,14 +11,14 @@ from typing import ClassVar
 import torch
 from torch import fx
 
-from bnconvert.aten import argument
 from bnconvert.folds.branches import set_kernel
 from bnconvert.folds.fold import Fold
+from bnconvert.graphs.aten import argument
+from bnconvert.graphs.network import Network
 from bnconvert.layers.geometry import Kernel, kernel_of
 from bnconvert.layers.plan import Edit, Plan
 from bnconvert.layers.way import Way
 from bnconvert.layers.weights import example_size
-from bnconvert.network import Network
 from bnconvert.numerics.linear_maps import composed
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
 from bnconvert.layers.layer import Layer, Route, input_of
 from bnconvert.layers.plan import Plan
 from bnconvert.numerics.channel_map import ChannelMap

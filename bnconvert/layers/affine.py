@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import NORMS, argument, aten, batch_norm_obstacle
+from bnconvert.graphs.aten import NORMS, argument, aten, batch_norm_obstacle
+from bnconvert.graphs.network import Network, channelwise
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan, Remapped
-from bnconvert.network import Network, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 
 _ADD = (aten.add.Tensor, aten.add.Scalar)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, sizes_of
 from bnconvert.layers.plan import Plan, together
 from bnconvert.numerics.channel_map import ChannelMap

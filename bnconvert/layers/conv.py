@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, sizes_of
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.weights import reweighted, weights_of

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.conv import channel_axis, other_axis
 from bnconvert.layers.layer import Layer, Route
 from bnconvert.layers.plan import Plan

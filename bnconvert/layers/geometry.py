@@ -6,12 +6,12 @@ from math import gcd, prod
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.network import Network
 from bnconvert.layers.conv import Conv, lowered_transposed
 from bnconvert.layers.layer import input_of
 from bnconvert.layers.linear import Linear
 from bnconvert.layers.weights import weights_of
-from bnconvert.network import Network
 from bnconvert.numerics.linear_maps import dense_weight
 
 

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import fx
 
+from bnconvert.graphs.network import Network
 from bnconvert.layers.plan import Plan
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
 from bnconvert.layers.layer import Layer, Route, sizes_of
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.weights import reweighted, weights_of

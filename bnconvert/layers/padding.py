@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan, Repadded
 from bnconvert.numerics.channel_map import ChannelMap, reduced

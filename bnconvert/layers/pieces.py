@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten, names_of, readers_of
+from bnconvert.graphs.aten import argument, aten, names_of, readers_of
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan, together
 from bnconvert.numerics.channel_map import ChannelMap

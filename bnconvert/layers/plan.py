@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from bnconvert.aten import aten, describe
-from bnconvert.network import Network
+from bnconvert.graphs.aten import aten, describe
+from bnconvert.graphs.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan
 from bnconvert.numerics.channel_map import ChannelMap

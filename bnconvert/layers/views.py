@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import fx
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from bnconvert.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
 from bnconvert.layers.plan import Plan
 from bnconvert.numerics.channel_map import ChannelMap

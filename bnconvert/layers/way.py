@@ -4,7 +4,8 @@ from itertools import chain
 
 from torch import fx
 
-from bnconvert.aten import describe, names_of, readers_of
+from bnconvert.graphs.aten import describe, names_of, readers_of
+from bnconvert.graphs.network import Network
 from bnconvert.layers.activations import Activation
 from bnconvert.layers.affine import Affine, read_affine
 from bnconvert.layers.concatenation import Concatenation
@@ -20,7 +21,6 @@ from bnconvert.layers.products import Product
 from bnconvert.layers.resizing import Resizing, Shuffling
 from bnconvert.layers.sums import Sum
 from bnconvert.layers.views import Permutation, Repetition, Reshaping
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 
 #: Every layer that a map can meet, beside operators that are maps themselves.

@@ -4,10 +4,10 @@ from math import prod
 
 from torch import Tensor, fx
 
-from bnconvert.aten import NORMS, argument, names_of, readers_of
+from bnconvert.graphs.aten import NORMS, argument, names_of, readers_of
+from bnconvert.graphs.network import Network
 from bnconvert.layers.layer import Route, sizes_of
 from bnconvert.layers.plan import Plan, Reweighted
-from bnconvert.network import Network
 
 
 def weights_of(network: Network, node: fx.Node) -> tuple[Tensor, Tensor | None] | str:

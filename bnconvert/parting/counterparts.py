@@ -13,9 +13,8 @@ from itertools import compress
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import aten
-from bnconvert.boundedness import is_bounded
 from bnconvert.examples import Example
+from bnconvert.graphs.aten import aten
 from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
@@ -24,6 +23,7 @@ from bnconvert.numerics.distance import (
 )
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.walk import Walk
+from bnconvert.proving.boundedness import is_bounded
 
 #: How many times its own rounding error in one operator a value may be off, and how many times
 #: what rounding alone may do to an output: kernels of other shapes round at other places.

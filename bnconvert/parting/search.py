@@ -15,20 +15,20 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.aten import called_in
-from bnconvert.capturing import capture
-from bnconvert.cases import named_tensors
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
+from bnconvert.graphs.aten import called_in
+from bnconvert.graphs.capturing import capture
 from bnconvert.numerics.distance import difference, relative_errors
 from bnconvert.parting.counterparts import Counterparts, Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.proving.cases import named_tensors
+from bnconvert.proving.verifying import PARTING, Proof
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.tracing import first_line
-from bnconvert.verifying import PARTING, Proof
 
 _FIX = "look at the operator's weights, attributes and inputs; whatever edited the file broke it"
 _FIX_FOLD = (

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from bnconvert.reference import FACTOR
+from bnconvert.proving.reference import FACTOR
 from bnconvert.reporting.table import table
 from tests.zoo import trained
 

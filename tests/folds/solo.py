@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from bnconvert.aten import aten, norm_calls
 from bnconvert.folds.fates import Fate, fold_network
 from bnconvert.folds.fold import Fold
+from bnconvert.graphs.aten import aten, norm_calls
+from bnconvert.graphs.network import Network
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 from tests.excerpts import Applied, Excerpts, Sketch, model
 from tests.zoo import trained
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnconvert.aten import aten
 from bnconvert.folds.affine import Affine
+from bnconvert.graphs.aten import aten
 from tests.excerpts import Applied, function
 from tests.folds.solo import PLAN, Solos, seasoned
 

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
-from bnconvert.capturing import capture
 from bnconvert.folds.affine import Affine
 from bnconvert.folds.apart import Apart
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 from tests.excerpts import Sketch, function
 from tests.folds.solo import PLAN, Solos, seasoned, using
 from tests.zoo import trained

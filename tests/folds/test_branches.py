@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
-from bnconvert.capturing import capture
 from bnconvert.folds.branches import Branches
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 from tests.excerpts import Applied, Sketch, function
 from tests.folds.solo import PLAN, Solos, seasoned, using
 

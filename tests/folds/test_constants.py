@@ -4,9 +4,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-from bnconvert.capturing import capture
 from bnconvert.folds.constants import compute_constants
-from bnconvert.network import Network
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from tests.excerpts import Applied, Excerpts, Sketch, function, model
 
 ROWS, IMAGE = (2, 4), (2, 4, 5, 5)

@@ -2,8 +2,8 @@ import pytest
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
 from bnconvert.folds.direct import Direct
+from bnconvert.graphs.aten import aten
 from tests.excerpts import Applied
 from tests.folds.solo import PLAN, Solos, seasoned
 

@@ -3,12 +3,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import norm_calls
-from bnconvert.capturing import capture
 from bnconvert.folds import FOLDS
 from bnconvert.folds.direct import Direct
 from bnconvert.folds.fates import fold_network
-from bnconvert.network import Network
+from bnconvert.graphs.aten import norm_calls
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from tests.excerpts import Applied
 from tests.folds.solo import Solos, seasoned
 from tests.zoo import trained

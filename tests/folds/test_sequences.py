@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnconvert.aten import aten
-from bnconvert.capturing import capture
 from bnconvert.folds.sequences import Sequences
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 from tests.excerpts import Applied, Sketch, model
 from tests.folds.solo import PLAN, Solos
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
 from bnconvert.folds.through import Through
+from bnconvert.graphs.aten import aten
 from tests.excerpts import Sketch
 from tests.folds.solo import PLAN, Solos, seasoned, using
 

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from bnconvert.graphs.network import Network, channelwise
 from bnconvert.layers.layer import sizes_of
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.way import Way
-from bnconvert.network import Network, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Excerpts
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.network import Network
 from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Sketch, function, model
 from tests.layers.passage import ANY, PASSES, SCALE, SHIFT, Passages

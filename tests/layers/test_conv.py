@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
 from bnconvert.layers.conv import BORDER
 from tests.excerpts import function, model
 from tests.layers.passage import ANY, PASSES, SCALE, SHIFT, Passages

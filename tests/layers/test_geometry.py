@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from bnconvert.graphs.network import Network
 from bnconvert.layers.geometry import (
     Kernel,
     kernel_of,
@@ -13,7 +14,6 @@ from bnconvert.layers.geometry import (
     pooling_kernel,
     scaling_kernel,
 )
-from bnconvert.network import Network
 from tests.excerpts import Excerpts, function, model
 
 SHAPES = {1: (2, 4, 9), 2: (2, 4, 9, 8), 3: (2, 4, 5, 6, 5)}

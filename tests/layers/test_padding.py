@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
 from bnconvert.layers.padding import BORDER
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import function

@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.network import Network
 from bnconvert.layers.way import Way
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import function
 from tests.layers.passage import ANY, PASSES, SCALE, Passages

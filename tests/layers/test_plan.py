@@ -3,9 +3,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.network import Network, channelwise
 from bnconvert.layers.plan import Edit, Plan, Remapped, Repadded, Reweighted, Vanished
-from bnconvert.network import Network, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Excerpts, function, model
 from tests.zoo import trained

@@ -3,11 +3,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import aten
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.network import Network
 from bnconvert.layers.affine import Affine
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.way import LAYERS, Way, layer_of
-from bnconvert.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Sketch, function, model
 from tests.layers.passage import ANY, PASSES, SCALE, SHIFT, Passages

@@ -3,12 +3,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from bnconvert.aten import argument, aten
-from bnconvert.capturing import capture
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network
 from bnconvert.layers.plan import Plan
 from bnconvert.layers.way import Way
 from bnconvert.layers.weights import example_size, reweighted, weights_of
-from bnconvert.network import Network
 from tests.excerpts import Excerpts, model
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.capturing import capture
+from bnconvert.graphs.capturing import capture
 from tests.parting.rows import INPUTS, Row, values_of
 from tests.zoo import trained
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from bnconvert.capturing import capture
+from bnconvert.graphs.capturing import capture
 from bnconvert.parting.kinship import are_kin, is_primitive, operator_name
 from tests.excerpts import Applied
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from bnconvert.capturing import capture
 from bnconvert.examples import Example
+from bnconvert.graphs.capturing import capture
 from bnconvert.numerics.distance import relative_error
 from bnconvert.parting.walk import Walk
 from tests.zoo import trained

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.export import export
 from torch.nn import functional as F
 
-from bnconvert.functionalizing import functional_module
+from bnconvert.graphs.functionalizing import functional_module
 
 
 class Steps(nn.Module):

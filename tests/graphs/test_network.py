@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from bnconvert.aten import argument, aten
-from bnconvert.capturing import capture
-from bnconvert.network import Network, channelwise
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.network import Network, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Excerpts, model
 

@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
-from bnconvert.aten import aten
-from bnconvert.capturing import capture
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.capturing import capture
 from tests.zoo import IMAGE, ZOO, FrozenBatchNorm2d, Net, build, trained
 
 

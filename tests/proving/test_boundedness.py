@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.boundedness import Watched, is_bounded
 from bnconvert.numerics.distance import bounded_floor
+from bnconvert.proving.boundedness import Watched, is_bounded
 from tests.zoo import trained
 
 

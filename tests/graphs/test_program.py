@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 import bnconvert as bnc
-from bnconvert.capturing import Captured
+from bnconvert.graphs.capturing import Captured
+from bnconvert.graphs.program import exported_program
 from bnconvert.numerics.distance import relative_error
-from bnconvert.program import exported_program
 from tests.zoo import trained
 
 

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.boundedness import Watched
-from bnconvert.cases import Case, Pool, Rows
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example
 from bnconvert.numerics.distance import (
@@ -20,6 +18,8 @@ from bnconvert.numerics.distance import (
     relative_errors,
     rounding_floors,
 )
+from bnconvert.proving.boundedness import Watched
+from bnconvert.proving.cases import Case, Pool, Rows
 from bnconvert.tracing import first_line
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.

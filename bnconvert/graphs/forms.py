@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, fx
 
-from bnconvert.aten import argument, aten, called_in
-from bnconvert.network import Network, channelwise
+from bnconvert.graphs.aten import argument, aten, called_in
+from bnconvert.graphs.network import Network, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 
 _PRODUCTS = (aten.mm.default, aten.matmul.default)

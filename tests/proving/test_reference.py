@@ -4,7 +4,14 @@ from torch import Tensor, nn
 
 from bnconvert.examples import Example
 from bnconvert.numerics.distance import MEASURES
-from bnconvert.reference import FACTOR, ILL_CONDITIONED, Answers, Budget, Reference, outputs_of
+from bnconvert.proving.reference import (
+    FACTOR,
+    ILL_CONDITIONED,
+    Answers,
+    Budget,
+    Reference,
+    outputs_of,
+)
 from tests.zoo import build
 
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, fx, nn
 
-from bnconvert.aten import argument, called_in, constant, readers_of, remove_unread
+from bnconvert.graphs.aten import argument, called_in, constant, readers_of, remove_unread
 from bnconvert.numerics.channel_map import ChannelMap
 
 

@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor
 
-from bnconvert.agreement import agreement, cosine
-from bnconvert.cases import Case
 from bnconvert.examples import Example
-from bnconvert.reference import Answers
+from bnconvert.proving.agreement import agreement, cosine
+from bnconvert.proving.cases import Case
+from bnconvert.proving.reference import Answers
 
 
 def facts_of(true: Tensor, mine: Tensor) -> dict[str, str]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.capturing import Captured, capture, eval_copy
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
+from bnconvert.graphs.capturing import Captured, capture, eval_copy
 from bnconvert.kinds import norms_in
 from bnconvert.surgery import swap, uncopied
 from bnconvert.tracing import first_line

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.examples import Example
-from bnconvert.onnx_runner import NamedTensor
+from bnconvert.proving.onnx_runner import NamedTensor
 
 Rows = tuple[int, ...]
 _GENERATED = 2  # rows beside the given ones

@@ -7,7 +7,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import bnconvert as bnc
-from bnconvert.onnx_runner import OnnxRunner
+from bnconvert.proving.onnx_runner import OnnxRunner
 from tests.zoo import build
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from bnconvert.aten import NORMS, argument, aten
+from bnconvert.graphs.aten import NORMS, argument, aten
 
 _LAYERS = {
     "batch_norm",

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.reference import FACTOR
-from bnconvert.verifying import prove
+from bnconvert.proving.reference import FACTOR
+from bnconvert.proving.verifying import prove
 from tests.zoo import IMAGE, Net, build, trained
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.parts import capture_parts
+from bnconvert.graphs.parts import capture_parts
 from tests.zoo import FrozenBatchNorm2d, trained
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from bnconvert.aten import (
+from bnconvert.graphs.aten import (
     argument,
     aten,
     batch_norm_obstacle,

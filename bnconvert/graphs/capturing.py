@@ -10,10 +10,10 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, export
 from torch.utils import _pytree as pytree
 
-from bnconvert.aten import normalize_batch_norms
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
-from bnconvert.functionalizing import functional_module
+from bnconvert.graphs.aten import normalize_batch_norms
+from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.quiet import quiet
 from bnconvert.surgery import settle, uncopied
 from bnconvert.tracing import first_line, require_eager

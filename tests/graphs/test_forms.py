@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from bnconvert.aten import aten
-from bnconvert.forms import lower_to_operators, raise_to_layers
-from bnconvert.network import Network
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.forms import lower_to_operators, raise_to_layers
+from bnconvert.graphs.network import Network
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Excerpts, Sketch, function, model
 from tests.zoo import trained

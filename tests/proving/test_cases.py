@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor, nn
 
-from bnconvert.cases import Pool, named_tensors
 from bnconvert.examples import Example
+from bnconvert.proving.cases import Pool, named_tensors
 
 
 def sizes(pool: Pool) -> dict[str, int]:

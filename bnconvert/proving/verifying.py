@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bnconvert.agreement import Outputs, agreement
-from bnconvert.cases import Case, Pool, named_tensors
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example
 from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.distance import difference, relative_error, relative_errors
-from bnconvert.onnx_runner import OnnxRunner
-from bnconvert.reference import Reference
+from bnconvert.proving.agreement import Outputs, agreement
+from bnconvert.proving.cases import Case, Pool, named_tensors
+from bnconvert.proving.onnx_runner import OnnxRunner
+from bnconvert.proving.reference import Reference
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 

@@ -24,7 +24,7 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 
-from bnconvert.aten import constant
+from bnconvert.graphs.aten import constant
 
 _PLAIN = (int, float, bool, str, type(None))
 Argument = TensorArgument | SymIntArgument | ConstantArgument

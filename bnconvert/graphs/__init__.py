@@ -1,0 +1,1 @@
+"""A model as a graph of ATen operators: captured, functional, rewritten, exported on."""
