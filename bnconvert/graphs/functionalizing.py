@@ -65,9 +65,15 @@ _FRESH = _LAYERS | {
     "hardsigmoid",
     "elu",
     "mish",
+    "layer_norm",
+    "group_norm",
+    "matmul",
+    "mean",
 }
+#: Their result shows the memory of what they read.
+_VIEWS = {"slice", "select", "view", "reshape", "flatten", "permute", "transpose"}
 #: These read numbers and keep no view of them.
-_LOOKING = _FRESH | {"sym_size", "mean", "max_pool2d", "avg_pool2d"}
+_LOOKING = _FRESH | {"sym_size", "max_pool2d", "avg_pool2d"}
 
 
 def functional_module(program: ExportedProgram) -> fx.GraphModule:
@@ -112,15 +118,22 @@ def _is_alone(node: fx.Node) -> bool:
         return False
     if any(arg.alias_info and arg.alias_info.is_write for arg in target._schema.arguments[1:]):
         return False
-    maker: Any = changed.target
-    if changed.op != "call_function" or not isinstance(maker, torch._ops.OpOverload):
-        return False
-    if _name(maker).rstrip("_") not in _FRESH or _functional(target) is None:
+    if not _is_fresh(changed) or _functional(target) is None:
         return False
     dtypes = {read.meta["val"].dtype for read in node.all_input_nodes if _is_tensor(read)}
     if len(dtypes) > 1:
         return False  # in place the result keeps its dtype, elsewhere it is promoted
     return not any(_may_alias(user) for user in changed.users if user < node)
+
+
+def _is_fresh(node: fx.Node) -> bool:
+    """Tell whether a result is memory of its own, or the only view of such memory."""
+    target, source = node.target, next(iter(node.args), None)
+    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+        return False
+    if _name(target) in _VIEWS and isinstance(source, fx.Node):
+        return set(source.users) == {node} and _is_fresh(source)
+    return _name(target).rstrip("_") in _FRESH
 
 
 def _may_alias(user: fx.Node) -> bool:
