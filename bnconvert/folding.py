@@ -16,6 +16,7 @@ from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
 from bnconvert.graphs.capturing import Captured, capture
 from bnconvert.graphs.network import Network
 from bnconvert.graphs.parts import Part, capture_parts, recapture, with_parts
+from bnconvert.graphs.regions import calls_in_regions
 from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
@@ -125,7 +126,9 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         module = part.captured.module
         weights = sum(standardizes_weight(node) for node in module.graph.nodes)
         calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
+        inside = [_from_the_root(call, part.path) for call in calls_in_regions(module)]
         fates += fold_network(Network(module), calls)
+        fates += [Fate(call, reason=str(call.obstacle)) for call in inside]
         folded[part.path] = FoldedModule(module, module.graph)
         notes += [*part.captured.notes, *_standardization(weights)]
     sites = survey(model).sites

@@ -15,6 +15,7 @@ from bnconvert.folds.through import Through
 from bnconvert.graphs.aten import NormCall, argument, names_of, norm_calls
 from bnconvert.graphs.network import Network, alike
 from bnconvert.graphs.parts import Part
+from bnconvert.graphs.regions import calls_in_regions
 from bnconvert.layers.plan import Plan, Reweighted
 from bnconvert.layers.way import Way
 from bnconvert.site import Site
@@ -45,7 +46,8 @@ def graft_of(part: Part, sites: Sequence[Site]) -> Graft:
     module = part.captured.module
     network = Network(module)
     network.tied_layers_agree = True
-    calls = _calls_by_site(norm_calls(module), part.path, sites)
+    called = [*norm_calls(module), *calls_in_regions(module)]
+    calls = _calls_by_site(called, part.path, sites)
     graft = Graft({}, {})
     waiting, written = dict(calls), set[fx.Node]()
     progress = True
@@ -84,6 +86,8 @@ def _decide(network: Network, calls: Sequence[NormCall]) -> tuple[str, Plan] | s
     """Return the plan for all calls of one norm, or why there is none."""
     whole, name = Plan(), ""
     for call in calls:
+        if call.node.graph is not network.graph:
+            return str(call.obstacle)
         decided = _decide_call(network, call.node)
         if isinstance(decided, str):
             return decided

@@ -162,6 +162,7 @@ ROOMS = {
         "parts",
         "capturing",
         "functionalizing",
+        "regions",
         "program",
         "aten",
         "__init__",

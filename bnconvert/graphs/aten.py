@@ -82,7 +82,8 @@ def norm_calls(module: fx.GraphModule) -> list[NormCall]:
         counts[owner] = counts.get(owner, 0) + 1
         value = node.meta["val"]
         channels = int((value if isinstance(value, Tensor) else value[0]).shape[1])
-        calls.append(NormCall(node, owner, counts[owner], obstacle, called_in(node), channels))
+        caller = called_in(node) if node.meta.get("nn_module_stack") else owner
+        calls.append(NormCall(node, owner, counts[owner], obstacle, caller, channels))
     return calls
 
 

@@ -11,6 +11,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import NORMS, argument, aten
+from bnconvert.graphs.regions import inline_regions
 
 _LAYERS = {
     "batch_norm",
@@ -80,6 +81,7 @@ def functional_module(program: ExportedProgram) -> fx.GraphModule:
     """Return a program as a graph without in-place operators; its behavior is the same."""
     module = program.module()
     assert isinstance(module, fx.GraphModule)
+    inline_regions(module)
     if all(_is_plain(node) for node in module.graph.nodes):
         for node in list(module.graph.nodes):
             _make_functional(node)
@@ -88,6 +90,7 @@ def functional_module(program: ExportedProgram) -> fx.GraphModule:
         return module
     decomposed = program.run_decompositions({}).module()
     assert isinstance(decomposed, fx.GraphModule)
+    inline_regions(decomposed)
     return decomposed
 
 

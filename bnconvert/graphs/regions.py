@@ -1,0 +1,96 @@
+"""Regions of a captured graph: graphs that an operator such as `torch.cond` runs inside it.
+
+A region that switches autocast off, or gradients on or off, computes what its operators compute,
+and becomes part of the graph around it. The others stay, and so do the norms inside.
+"""
+
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils._pytree import tree_leaves
+
+from bnconvert.graphs.aten import NormCall, norm_calls, normalize_batch_norms
+
+_AUTOCAST = torch.ops.higher_order.wrap_with_autocast
+_GRADIENTS = torch.ops.higher_order.wrap_with_set_grad_enabled
+
+
+def inline_regions(module: fx.GraphModule) -> None:
+    """Write the operators of every region that only switches a mode into the graph around it.
+
+    A graph without autocast outside, as a deployed one, computes the same then.
+    """
+    for node, name, region in list(_regions(module)):
+        inline_regions(region)
+        if node.target is _GRADIENTS or (node.target is _AUTOCAST and not node.args[2]):
+            _inline(module, node, name, region)
+            if not any(
+                str(n.target).startswith(name) for n in module.graph.find_nodes(op="get_attr")
+            ):
+                module.delete_submodule(name)
+    module.recompile()
+
+
+def calls_in_regions(
+    module: fx.GraphModule, names: Mapping[fx.Node, str] = MappingProxyType({})
+) -> list[NormCall]:
+    """Return every call of a norm inside a region, with the reason why it stands.
+
+    Args:
+        module: a captured graph, or a region.
+        names: of the tensors that come in from outside.
+    """
+    found: list[NormCall] = []
+    for node, _, region in _regions(module):
+        normalize_batch_norms(region)
+        where = f"it is called inside {node.target}, and folds do not look inside"
+        inputs = region.graph.find_nodes(op="placeholder")
+        given = tree_leaves((node.args, node.kwargs))[-len(inputs) :] if inputs else []
+        inner = {
+            value: names.get(source, str(source.target))
+            for value, source in zip(inputs, given, strict=True)
+            if isinstance(source, fx.Node)
+        }
+        for call in norm_calls(region):
+            statistics = inner.get(call.node.args[3], f"{call.owner}.")
+            owner = statistics.rpartition(".")[0]
+            found.append(replace(call, owner=owner, caller=owner, obstacle=where))
+        found += calls_in_regions(region, inner)
+    return found
+
+
+def _regions(module: fx.GraphModule) -> Iterator[tuple[fx.Node, str, fx.GraphModule]]:
+    """Yield the operators that run graphs: the operator, and each graph with its name."""
+    for node in module.graph.nodes:
+        for source in node.all_input_nodes if node.op == "call_function" else ():
+            if source.op == "get_attr":
+                region = module.get_submodule(str(source.target).rpartition(".")[0])
+                region = getattr(region, str(source.target).rpartition(".")[2])
+                if isinstance(region, fx.GraphModule):
+                    yield node, str(source.target), region
+
+
+def _inline(module: fx.GraphModule, node: fx.Node, name: str, region: fx.GraphModule) -> None:
+    source = next(n for n in node.all_input_nodes if n.op == "get_attr" and n.target == name)
+    operands = node.args[node.args.index(source) + 1 :]
+    values: dict[fx.Node, Any] = dict(
+        zip(region.graph.find_nodes(op="placeholder"), operands, strict=True)
+    )
+    with module.graph.inserting_before(node):
+        results: Any = module.graph.graph_copy(region.graph, values)
+    for old, new in values.items():
+        if old.op == "get_attr":
+            new.target = f"{name}.{old.target}"
+    for user in list(node.users):
+        assert user.target is operator.getitem
+        index: Any = user.args[1]
+        user.replace_all_uses_with(results[index])
+        module.graph.erase_node(user)
+    module.graph.erase_node(node)
+    if not source.users:
+        module.graph.erase_node(source)

@@ -1,0 +1,118 @@
+"""What a forward does under another mode is part of the graph; what stays apart is listed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from bnconvert.graphs.capturing import capture
+from tests.zoo import IMAGE, trained
+
+
+class Regions(nn.Module):
+    """A convolution and a norm, twice, the second pair as `kind` says."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.second, self.last = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.act(self.norm(self.conv(x)))
+        result: Tensor = getattr(self, self.kind)(y)
+        return result.mean((2, 3))
+
+    def pair(self, y: Tensor) -> Tensor:
+        result: Tensor = self.last(self.second(y))
+        return result
+
+    def autocast_off(self, y: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return self.act(self.pair(y))
+
+    def changed_in_place_by_slices(self, y: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            y = self.pair(y)
+            y[:, 0].mul_(2)
+            return y
+
+    def with_gradients(self, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            return self.act(self.pair(y))
+
+    def nested(self, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y = y + 1
+            with torch.autocast("cpu", enabled=False):
+                return self.pair(y) + y
+
+    def two_results(self, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            y, z = self.pair(y), y + 1
+        return y + z
+
+
+INLINED = [name for name in vars(Regions) if name not in ("forward", "pair") and name[0] != "_"]
+
+
+class Branch(Regions):
+    """The second pair is in a branch of the graph, which reads the first convolution too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))
+        result: Tensor = torch.cond(y.sum() > 0, self.taken, self.pair, (y,))
+        return result.mean((2, 3))
+
+    def taken(self, y: Tensor) -> Tensor:
+        return self.pair(self.conv(y))
+
+
+def outcomes(model: nn.Module, x: Tensor) -> dict[str, list[tuple[str, int]]]:
+    """Fold, compare, and return outcome and number of calls by the path of each norm."""
+    folded = bnc.fold(model, (x,))
+    with torch.no_grad():
+        torch.testing.assert_close(folded.module(x), model(x))
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in folded.report.norms:
+        found.setdefault(row.path, []).append((row.outcome, row.calls))
+    return found
+
+
+@pytest.mark.parametrize("kind", INLINED)
+def test_a_region_that_only_switches_a_mode_is_part_of_the_graph(kind: str, tmp_path: Path) -> None:
+    model = trained(Regions(kind))
+    assert outcomes(model, IMAGE[0]) == {"norm": [("folded", 1)], "last": [("folded", 1)]}
+    names = [name for name, _ in capture(model, IMAGE).module.named_modules()]
+    assert not [name for name in names if name.startswith("submod")]
+    assert bnc.export(model, IMAGE, tmp_path / "m.onnx").facts["BatchNormalization nodes"] == 0
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: Path) -> None:
+    model = trained(Branch(""))
+    nn.init.constant_(model.norm.bias, sign * 100.0)
+    assert outcomes(model, IMAGE[0]) == {
+        "norm": [("folded", 1)],
+        "last": [("standing", 2), ("standing", 2)],
+    }
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    (_, *rows) = report.norms
+    assert {row.reason.partition(": ")[2] for row in rows} == {
+        "it is called inside cond, and folds do not look inside"
+    }
+
+
+def test_a_graft_leaves_what_a_branch_of_the_graph_calls() -> None:
+    model = trained(Branch(""))
+    folded = bnc.fold(model, IMAGE)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.graft(model)(*IMAGE), model(*IMAGE))
+    reasons = {row.path: (row.outcome, row.reason) for row in folded.graft_report(model).norms}
+    assert reasons == {
+        "norm": ("standing", "its layer's weight is also read by cond"),
+        "last": ("standing", "it is called inside cond, and folds do not look inside"),
+    }
