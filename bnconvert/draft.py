@@ -14,7 +14,7 @@ from bnconvert import onnx_file
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
-from bnconvert.graphs.program import exported_program
+from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.parting.search import localized
 from bnconvert.proving.verifying import SEED, prove
 from bnconvert.reporting.report import Report
@@ -59,6 +59,10 @@ class Draft:
         folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
         say("writing ONNX")
         draft = cls(model, inputs, dynamic_shapes, path, folded)
+        if dropped := drop_numbers(folded.captured.module):
+            draft = draft._noting(
+                f"the file holds tensors only: {dropped} other outputs are left out"
+            )
         try:
             draft._write()
         except ExportError as failure:
@@ -79,8 +83,11 @@ class Draft:
         note = (
             f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
         )
-        report = replace(draft.folded.report, notes=(*draft.folded.report.notes, note))
-        return replace(draft, folded=replace(draft.folded, report=report))
+        return draft._noting(note)
+
+    def _noting(self, note: str) -> "Draft":
+        report = replace(self.folded.report, notes=(*self.folded.report.notes, note))
+        return replace(self, folded=replace(self.folded, report=report))
 
     def _write(self) -> None:
         captured = self.folded.captured
@@ -93,7 +100,7 @@ class Draft:
             with contextlib.suppress(ExportError):  # the module, which is traced again, may do
                 onnx_file.write(program, args, kwargs, shapes, self.path)
                 return
-        onnx_file.write(self.folded.module, args, kwargs, shapes, self.path)
+        onnx_file.write(captured.module, args, kwargs, shapes, self.path)
 
     def proof(self, say: Progress) -> Report:
         """Compare the file with its model; where they differ, say in which operator.

@@ -79,6 +79,26 @@ def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
     assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
 
 
+class Talkative(nn.Module):
+    """It returns more than tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        y = self.body(x)
+        return {"size": x.shape, "name": "talkative", "y": y, "none": None, "both": (0.5, y.relu())}
+
+
+def test_outputs_that_are_no_tensors_are_left_out_and_counted(tmp_path: Path) -> None:
+    model, path = trained(Talkative()), tmp_path / "m.onnx"
+    report = bnc.export(model, IMAGE, path)
+    assert "the file holds tensors only: 6 other outputs are left out" in report.notes
+    assert len(onnx.load(path).graph.output) == 2
+    assert bnc.verify(model, path, IMAGE).failures == ()
+
+
 class Conditional(nn.Module):
     """Every image chooses its own weights (CondConv); the batch is the number of groups."""
 

@@ -23,6 +23,7 @@ from torch.export.graph_signature import (
     SymIntArgument,
     TensorArgument,
 )
+from torch.utils._pytree import tree_map
 
 from bnconvert.graphs.aten import constant
 
@@ -44,6 +45,23 @@ def exported_program(
         return _Program(module).finished(range_constraints)
     except (_NotPlainError, SpecViolationError):
         return None
+
+
+def drop_numbers(module: fx.GraphModule) -> int:
+    """Let a graph return None in the place of every output that is no tensor; count them."""
+    output, dropped = module.graph.output_node(), 0
+
+    def kept(result: Any) -> Any:
+        nonlocal dropped
+        value = result.meta.get("val") if isinstance(result, fx.Node) else result
+        if value is None or isinstance(value, Tensor):
+            return result
+        dropped += 1
+        return None
+
+    output.args = tree_map(kept, output.args)
+    module.recompile()
+    return dropped
 
 
 class _NotPlainError(Exception):

@@ -59,8 +59,14 @@ class Reference:
         bounded: which outputs are values of a bounded function.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Copy the model, in eval mode unless it is already, and once more in float64."""
+    def __init__(self, model: nn.Module, count: int | None = None) -> None:
+        """Copy the model, in eval mode unless it is already, and once more in float64.
+
+        Args:
+            model: looked at only.
+            count: of the file's outputs; they may hold the numbers beside the model's tensors.
+        """
+        self._count = count
         self.model = copy.deepcopy(model)
         if model.training:
             self.model.eval()
@@ -94,9 +100,9 @@ class Reference:
         its inputs moved by one unit in the last place, must come out as it did in the pool.
         """
         try:
-            whole = Answers(self._true(pool.example), outputs_of(self.model, pool.example))
+            whole = Answers(self._true(pool.example), self._run(self.model, pool.example))
             first = min(pool.cases, key=lambda case: len(case.rows))
-            shaken = outputs_of(self.model, first.example.shaken())
+            shaken = self._run(self.model, first.example.shaken())
         except Exception:
             return None  # it does not take so many rows, or so few
         found: dict[Case, Answers] = {}
@@ -112,8 +118,8 @@ class Reference:
 
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
-        native = outputs_of(self.model, example)
-        shaken = outputs_of(self.model, example.shaken())
+        native = self._run(self.model, example)
+        shaken = self._run(self.model, example.shaken())
         true = self._true(example)
         return Answers(true if self.exact is not None else native, native, shaken)
 
@@ -124,10 +130,13 @@ class Reference:
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
         try:
-            outputs_of(self.model, example)
+            self._run(self.model, example)
         except Exception:
             return False
         return True
+
+    def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
+        return outputs_of(model, example, self._count)
 
     def _true(self, example: Example) -> list[Tensor]:
         """Return the outputs in float64; give float64 up, with a note, where they cannot be had."""
@@ -135,11 +144,11 @@ class Reference:
             return []
         try:
             with Watched() as watched:
-                outputs = outputs_of(self.exact, example.in_double())
+                outputs = self._run(self.exact, example.in_double())
             self.bounded = watched.among(outputs)
             return outputs
         except Exception as failure:
-            outputs_of(self.model, example)  # raises where the input is the reason
+            self._run(self.model, example)  # raises where the input is the reason
             self.exact = None
             self.notes.append(
                 f"the model does not run in float64 ({first_line(failure)}): the budget is "
@@ -204,8 +213,16 @@ class Budget:
         return worst if worst > ILL_CONDITIONED else None
 
 
-def outputs_of(model: nn.Module, example: Example) -> list[Tensor]:
-    """Run the model on a copy of the example; return its tensors in order, on the CPU."""
+def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:
+    """Run the model on a copy of the example; return its tensors in order, on the CPU.
+
+    Args:
+        model: in eval mode.
+        example: the inputs.
+        count: where there are so many only with the numbers, these are tensors too.
+    """
     with torch.no_grad():
         result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
-    return [leaf.cpu() for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
+    leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor | int | float)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return [torch.as_tensor(leaf).cpu() for leaf in (leaves if len(leaves) == count else tensors)]

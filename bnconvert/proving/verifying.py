@@ -90,7 +90,7 @@ class Comparison:
         self._mixing = mixing_norms(model)
         self._file = OnnxRunner(path)
         self._size = self._batch_size(example)
-        self._reference = Reference(model)
+        self._reference = Reference(model, len(self._file.output_names))
         pool = Pool.of(example, self._size, self._generator)
         known = None
         if pool.size and self._size != example.batch and not self._mixing:

@@ -162,3 +162,25 @@ def test_a_file_of_torchs_own_exporter_is_proven_too(tmp_path: Path, optimized: 
         model.conv2.weight *= 1.001
     with pytest.raises(bnc.VerificationError, match="conv2"):
         bnc.verify(model, tmp_path / "foreign.onnx", inputs)
+
+
+class Sized(nn.Module):
+    """It returns its batch size beside a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        return self.body(x), x.shape[0]
+
+
+def test_numbers_that_a_file_holds_as_tensors_are_compared(tmp_path: Path) -> None:
+    model, path = trained(Sized()), tmp_path / "others.onnx"
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    torch.onnx.export(model, IMAGE, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    report = bnc.verify(model, path, IMAGE)
+    assert len({check.output for check in report.checks}) == 2
+    model.forward = lambda x: (model.body(x), 7)  # type: ignore[method-assign, assignment]
+    with pytest.raises(bnc.VerificationError, match="sym_size"):
+        bnc.verify(model, path, IMAGE)
