@@ -131,7 +131,9 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         fates += [Fate(call, reason=str(call.obstacle)) for call in inside]
         folded[part.path] = FoldedModule(module, module.graph)
         notes += [*part.captured.notes, *_standardization(weights)]
-    sites = survey(model).sites
+    seen = survey(model)
+    sites = seen.sites
+    notes += [f"{path}: TorchScript: norms inside are not seen" for path in seen.scripted]
     rows = tuple(_rows(model, sites, fates))
     report = Report(
         f"Folded {type(model).__name__}",

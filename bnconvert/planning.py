@@ -122,6 +122,11 @@ class Plan:
             "the norms inside are converted all the same, their calls are not counted"
             for path, why in self.survey.closed.items()
         ]
+        notes += [
+            f"{path}: TorchScript: norms inside are not seen, and stay as they are; "
+            "put the eager module in its place"
+            for path in self.survey.scripted
+        ]
         for call in self.survey.functional:
             if not call.on_weight:
                 notes.append(

@@ -33,12 +33,14 @@ class Survey:
         graph: the traced graph, or None where the root's own forward cannot be traced.
         closed: path to reason, for each submodule into which the trace could not look; the
             norms inside are seen, their calls are not. "" is the root.
+        scripted: paths of TorchScript modules; whether norms are inside is not seen.
         functional: calls of `F.batch_norm` seen outside the norm modules.
     """
 
     model: nn.Module
     graph: fx.Graph | None
     closed: Mapping[str, str]
+    scripted: tuple[str, ...] = ()
     functional: tuple[FunctionalNorm, ...] = ()
     _sites: list["Site"] = field(default_factory=list, repr=False)
 

@@ -32,12 +32,19 @@ def survey(model: nn.Module) -> Survey:
     """
     require_eager(model)
     graph, closed = _trace(model)
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            closed.setdefault(path, "TorchScript: the norms inside cannot be seen")
-    found = Survey(model, graph, closed, tuple(_functional_norms(graph)))
+    scripted = tuple(_scripted(model, ""))
+    found = Survey(model, graph, closed, scripted, tuple(_functional_norms(graph)))
     found._sites.extend(_sites(found))
     return found
+
+
+def _scripted(module: nn.Module, path: str) -> Iterator[str]:
+    """Yield the paths of the outermost TorchScript modules."""
+    if isinstance(module, torch.jit.ScriptModule):
+        yield path
+        return
+    for name, child in module.named_children():
+        yield from _scripted(child, f"{path}.{name}".lstrip("."))
 
 
 def require_eager(model: object) -> None:

@@ -61,6 +61,11 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"closed to the trace, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
+    if survey.scripted:
+        message = "TorchScript: norms inside are not seen, and stay as they are"
+        yield Finding(
+            "BN020", "warning", survey.scripted, message, "put the eager module in its place"
+        )
 
 
 def _momentum(site: Site) -> float:
