@@ -135,6 +135,11 @@ class Reference:
             return False
         return True
 
+    def is_random(self, example: Example) -> bool:
+        """Tell whether two forwards on the same inputs differ."""
+        runs = zip(self._run(self.model, example), self._run(self.model, example), strict=True)
+        return any(not torch.equal(one, other) for one, other in runs)
+
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
         return outputs_of(model, example, self._count)
 

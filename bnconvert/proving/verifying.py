@@ -214,7 +214,12 @@ class Comparison:
             )
         elif not compared_rows:
             yield "no row was compared in other company: there is only one, or none comes out"
-        if self._budget.noise:
+        if self._budget.noise and self._reference.is_random(next(iter(self._answers)).example):
+            yield (
+                "the model draws random numbers in eval mode, so that agreement proves little; "
+                "find the dropout that is called with training=True"
+            )
+        elif self._budget.noise:
             yield (
                 "the model itself is ill-conditioned: its own rounding error is "
                 f"{self._budget.noise:.1e} of its output, so that agreement proves little"
