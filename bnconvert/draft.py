@@ -16,7 +16,8 @@ from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.parting.search import localized
-from bnconvert.proving.verifying import SEED, prove
+from bnconvert.proving.comparison import SEED
+from bnconvert.proving.verifying import prove
 from bnconvert.reporting.report import Report
 from bnconvert.untrained import jittered, untrained_norms
 

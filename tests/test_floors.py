@@ -149,6 +149,7 @@ ROOMS = {
     ),
     "proving": (
         "verifying",
+        "comparison",
         "agreement",
         "reference",
         "cases",

@@ -25,7 +25,7 @@ from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.proving.cases import named_tensors
-from bnconvert.proving.verifying import PARTING, Proof
+from bnconvert.proving.comparison import PARTING, Proof
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.tracing import first_line

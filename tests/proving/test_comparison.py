@@ -1,0 +1,195 @@
+import copy
+import math
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from bnconvert.examples import Example
+from bnconvert.proving.reference import FACTOR
+from bnconvert.proving.verifying import prove
+from tests.zoo import IMAGE, Net, build, trained
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("verify") / "plain.onnx"
+    bnc.export(*build("plain"), path)
+    return path
+
+
+def scaled(path: Path, factor: float, target: Path) -> Path:
+    """Write a copy of a file with the weight of one layer multiplied."""
+    model = onnx.load(path)
+    (weight,) = (t for t in model.graph.initializer if t.name == "conv.weight")
+    array = onnx.numpy_helper.to_array(weight) * factor
+    weight.CopyFrom(onnx.numpy_helper.from_array(array.astype("float32"), weight.name))
+    onnx.save(model, target)
+    return target
+
+
+def test_a_correct_file_agrees_with_room_to_spare(file: Path) -> None:
+    model, inputs = build("plain")
+    report = prove(model, Example.of(inputs), file).report
+    assert report.failures == ()
+    assert "agrees with" in report.title
+    assert all(check.error < 0.7 * check.allowed for check in report.checks)
+
+
+def test_a_correct_single_convolution_is_not_flagged(tmp_path: Path) -> None:
+    """torch's verify=True flags it: its relative error is taken element by element."""
+    conv = nn.Conv2d(3, 8, 3).eval()
+    assert bnc.export(conv, IMAGE, tmp_path / "conv.onnx").failures == ()
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-3, 1 + 1e-4, -1.0])
+def test_a_planted_change_of_one_weight_is_caught(
+    file: Path, tmp_path: Path, factor: float
+) -> None:
+    model, inputs = build("plain")
+    report = prove(model, Example.of(inputs), scaled(file, factor, tmp_path / "off.onnx")).report
+    assert {check.measure for check in report.failures} == {"norm", "peak"}
+    assert "DIFFERS" in report.title
+
+
+def test_a_planted_nan_is_caught(file: Path, tmp_path: Path) -> None:
+    """torch's verify=True lets NaN pass: NaN >= threshold is false."""
+    model, inputs = build("plain")
+    report = prove(model, Example.of(inputs), scaled(file, math.nan, tmp_path / "nan.onnx")).report
+    assert {check.detail for check in report.failures} == {
+        "NaN or infinity at other places than the model's"
+    }
+
+
+def test_a_model_whose_own_output_is_nan_proves_nothing(tmp_path: Path) -> None:
+    model, inputs = build("plain")
+    with torch.no_grad():
+        model.head.weight.fill_(math.nan)
+    with pytest.raises(bnc.VerificationError, match="there is nothing to compare"):
+        bnc.export(model, inputs, tmp_path / "nan.onnx")
+
+
+def test_a_file_of_fixed_batch_is_shown_rows_in_other_company(tmp_path: Path) -> None:
+    class Fixed(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.shape[0] in (1, 2) else x
+
+    def net(**kwargs: object) -> nn.Module:
+        return trained(Fixed(lambda c: nn.BatchNorm2d(c, **kwargs)))
+
+    report = bnc.export(net(), IMAGE, tmp_path / "fixed.onnx")
+    assert any(check.measure == "rows" for check in report.checks)
+    with pytest.raises(bnc.VerificationError) as failure:
+        bnc.export(net(track_running_stats=False), IMAGE, tmp_path / "batch.onnx")
+    assert {check.measure for check in failure.value.report.failures} == {"rows"}
+
+
+def test_integers_and_outputs_without_rows_are_compared_too(tmp_path: Path) -> None:
+    class Mixed(Net):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            y = super().forward(x)
+            return {"best": y.flatten(1).argmax(1), "mean": y.mean(), "above": y > 0}
+
+    report = bnc.export(trained(Mixed()), IMAGE, tmp_path / "mixed.onnx")
+    assert len({check.output for check in report.checks}) == 3
+    rows = {check.output for check in report.checks if check.measure == "rows"}
+    assert len(rows) == 2  # the mean over the batch has none
+
+
+def test_an_ill_conditioned_model_is_called_so(tmp_path: Path) -> None:
+    class Noise(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x * 1e-3 + 1e3) - 1e3
+
+    report = bnc.export(Noise().eval(), IMAGE, tmp_path / "noise.onnx")
+    assert any("is ill-conditioned" in note for note in report.notes)
+
+
+def test_looking_changes_nothing_also_when_it_fails(file: Path, tmp_path: Path) -> None:
+    model, inputs = build("plain")
+    model.train()
+    state, random = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    off = scaled(file, 2.0, tmp_path / "off.onnx")
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, off, inputs)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_another_number_of_outputs_is_caught(tmp_path: Path) -> None:
+    class Two(Net):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            y = super().forward(x)
+            return y, y
+
+    model = trained(Two())
+    bnc.export(trained(Net()), IMAGE, tmp_path / "one.onnx")
+    report = prove(model, Example.of(IMAGE), tmp_path / "one.onnx").report
+    assert {check.detail for check in report.failures} == {"the file has 1 outputs, the model 2"}
+
+
+def test_the_factor_leaves_room_for_other_kernels_and_little_for_errors() -> None:
+    assert 2 < FACTOR < 10
+
+
+def test_the_file_is_run_with_and_without_onnx_runtimes_optimizations(file: Path) -> None:
+    model, inputs = build("plain")
+    cases = {check.case for check in prove(model, Example.of(inputs), file).report.checks}
+    assert {"given inputs, batch 2", "given inputs, batch 2, unoptimized"} <= cases
+
+
+def test_agreement_of_the_best_classes_and_directions_is_reported(tmp_path: Path) -> None:
+    model = trained(nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.BatchNorm1d(12)))
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    facts = {name: value for name, value in report.facts.items() if "top" in name or "cos" in name}
+    assert facts
+    assert any("top-5" in name for name in facts)
+
+
+@pytest.mark.parametrize("optimized", [True, False])
+def test_a_file_of_torchs_own_exporter_is_proven_too(tmp_path: Path, optimized: bool) -> None:
+    model, inputs = build("residual")
+    program = torch.onnx.export(model, inputs, dynamo=True, optimize=optimized, verbose=False)
+    assert program is not None
+    program.save(tmp_path / "foreign.onnx")
+    assert bnc.verify(model, tmp_path / "foreign.onnx", inputs).failures == ()
+    with torch.no_grad():
+        model.conv2.weight *= 1.001
+    with pytest.raises(bnc.VerificationError, match="conv2"):
+        bnc.verify(model, tmp_path / "foreign.onnx", inputs)
+
+
+class Sized(nn.Module):
+    """It returns its batch size beside a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        return self.body(x), x.shape[0]
+
+
+def test_numbers_that_a_file_holds_as_tensors_are_compared(tmp_path: Path) -> None:
+    model, path = trained(Sized()), tmp_path / "others.onnx"
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    torch.onnx.export(model, IMAGE, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    report = bnc.verify(model, path, IMAGE)
+    assert len({check.output for check in report.checks}) == 2
+    model.forward = lambda x: (model.body(x), 7)  # type: ignore[method-assign, assignment]
+    with pytest.raises(bnc.VerificationError, match="sym_size"):
+        bnc.verify(model, path, IMAGE)
+
+
+def test_a_model_that_is_random_in_eval_mode_is_said_to_be(tmp_path: Path) -> None:
+    class Forgetful(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(super().forward(x))  # training=True is its default
+
+    report = bnc.export(trained(Forgetful()), IMAGE, tmp_path / "m.onnx")
+    assert [note for note in report.notes if "random numbers in eval mode" in note]
