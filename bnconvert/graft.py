@@ -47,6 +47,7 @@ def graft_of(part: Part, sites: Sequence[Site]) -> Graft:
     network = Network(module)
     network.tied_layers_agree = True
     called = [*norm_calls(module), *calls_in_regions(module)]
+    network.graph.eliminate_dead_code()
     calls = _calls_by_site(called, part.path, sites)
     graft = Graft({}, {})
     waiting, written = dict(calls), set[fx.Node]()
@@ -85,9 +86,14 @@ def _calls_by_site(
 def _decide(network: Network, calls: Sequence[NormCall]) -> tuple[str, Plan] | str:
     """Return the plan for all calls of one norm, or why there is none."""
     whole, name = Plan(), ""
+    inside = [call for call in calls if call.node.graph is not network.graph]
+    if inside:
+        return str(inside[0].obstacle)
+    alive = set(network.graph.nodes)
+    calls = [call for call in calls if call.node in alive]
+    if not calls:
+        return "nothing reads its result"
     for call in calls:
-        if call.node.graph is not network.graph:
-            return str(call.obstacle)
         decided = _decide_call(network, call.node)
         if isinstance(decided, str):
             return decided

@@ -36,11 +36,12 @@ def fold_network(
     network: Network, calls: Sequence[NormCall], folds: Sequence[Fold] = FOLDS
 ) -> list[Fate]:
     """Fold everything that can be, in place; return what became of each norm."""
+    network.graph.eliminate_dead_code()
+    read = set(network.graph.nodes)
     compute_constants(network)
     raise_to_layers(network)
     left = set(network.graph.nodes)
-    constant = ("folded", "constants", "its input is a constant, and so is its result")
-    fates = [Fate(call) if call.node in left else Fate(call, *constant) for call in calls]
+    fates = [_first_fate(call, call.node in read, call.node in left) for call in calls]
     for index, call in enumerate(calls):
         network.carried[call.node] = (index,)
     rounds = _Rounds(network, folds, fates)
@@ -49,6 +50,14 @@ def fold_network(
     lower_to_operators(network)
     network.commit()
     return rounds.fates
+
+
+def _first_fate(call: NormCall, read: bool, left: bool) -> Fate:
+    if not read:
+        return Fate(call, "folded", "unread", "nothing reads its result")
+    if not left:
+        return Fate(call, "folded", "constants", "its input is a constant, and so is its result")
+    return Fate(call)
 
 
 class _Rounds:
