@@ -194,4 +194,4 @@ def _row(site: Site, calls: int, outcome: str, reason: str, fold: str = "") -> N
 def _uncalled(site: Site) -> tuple[str, str]:
     if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
         return "standing", f"a {site.class_name} is no fixed affine map in eval mode"
-    return "uncalled", "the eval forward never calls it"
+    return "uncalled", "the eval forward never calls it, or nothing reads its result"

@@ -1,8 +1,22 @@
+from torch import Tensor, nn
+
 from bnconvert.graft import graft_of
 from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.parts import Part
 from bnconvert.tracing import survey
-from tests.zoo import build
+from tests.zoo import IMAGE, Net, build, trained
+
+
+class Unread(Net):
+    """Only a loss in training reads the second norm, and one call of the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.other = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.other(self.second(self.norm(self.conv(x))))
+        return super().forward(x)
 
 
 def test_the_weights_that_change_and_the_outcome_of_each_norm() -> None:
@@ -26,3 +40,13 @@ def test_paths_of_a_part_are_those_of_the_model() -> None:
     graft = graft_of(Part("net", inner), survey(model).sites)
     assert set(graft.weights) == {"net.conv.weight", "net.conv.bias"}
     assert graft.outcomes["net.norm"][0] == "direct"
+
+
+def test_a_call_whose_result_nobody_reads_has_no_say() -> None:
+    model = trained(Unread())
+    graft = graft_of(Part("", capture(model, IMAGE)), survey(model).sites)
+    assert set(graft.weights) == {"conv.weight", "conv.bias"}
+    assert graft.outcomes == {
+        "norm": ("direct", "into conv (conv2d)"),
+        "second": ("", "nothing reads its result"),
+    }

@@ -98,6 +98,17 @@ def test_folds_make_way_for_each_other() -> None:
     assert solo.done("repvgg", *FOLDS).operators == ["conv2d", "relu"]
 
 
+def test_a_norm_whose_result_nobody_reads_is_gone() -> None:
+    model = Applied(
+        lambda m, x: (m.norm(m.conv(x)), m.conv(x))[1],
+        conv=nn.Conv2d(4, 3, 1),
+        norm=nn.BatchNorm2d(3),
+    )
+    module = capture(trained(model), (torch.randn(IMAGE),)).module
+    fates = fold_network(Network(module), norm_calls(module))
+    assert [(f.fold, f.reason) for f in fates] == [("unread", "nothing reads its result")]
+
+
 def test_only_the_given_folds_are_done() -> None:
     assert solo.done("stages").operators == ["conv2d", "batch_norm"] * 2
     done = solo.done("handed_on", Direct())
