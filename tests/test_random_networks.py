@@ -1,0 +1,55 @@
+"""Whatever is folded, grafted or exported of a random network computes what it did before."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from tests.random_networks import SHAPE, RandomNetwork
+
+FEW = range(12)
+MANY = range(1000, 1100)
+EXPORTED = range(3)
+
+
+def answers(model: nn.Module, x: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return list(model(x.clone()))
+
+
+def require_same(expected: list[Tensor], found: list[Tensor]) -> None:
+    for truth, value in zip(expected, found, strict=True):
+        size = float(truth.abs().max().clamp(min=1e-12))
+        torch.testing.assert_close(value, truth, rtol=0, atol=1e-11 * size)
+
+
+def require_folds_right(seed: int) -> None:
+    model, x = RandomNetwork(seed), torch.randn(SHAPE, dtype=torch.float64)
+    before, expected = copy.deepcopy(model.state_dict()), answers(model, x)
+    folded = bnc.fold(model, (x,))
+    require_same(expected, answers(folded.module, x))
+    require_same(expected, answers(folded.graft(model), x))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    assert all(row.reason for row in folded.report.norms)
+
+
+@pytest.mark.parametrize("seed", FEW)
+def test_a_random_network_is_folded_right(seed: int) -> None:
+    require_folds_right(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", MANY[::10])
+def test_many_random_networks_are_folded_right(start: int) -> None:
+    for seed in range(start, start + 10):
+        require_folds_right(seed)
+
+
+@pytest.mark.parametrize("seed", EXPORTED)
+def test_a_random_network_is_exported_and_proven(seed: int, tmp_path: Path) -> None:
+    model = RandomNetwork(seed).float()
+    assert bnc.export(model, (torch.randn(SHAPE),), tmp_path / "m.onnx").failures == ()
