@@ -29,9 +29,8 @@ def inline_regions(module: fx.GraphModule) -> None:
         inline_regions(region)
         if node.target is _GRADIENTS or (node.target is _AUTOCAST and not node.args[2]):
             _inline(module, node, name, region)
-            if not any(
-                str(n.target).startswith(name) for n in module.graph.find_nodes(op="get_attr")
-            ):
+            read = (f"{n.target}." for n in module.graph.find_nodes(op="get_attr"))
+            if not any(target.startswith(f"{name}.") for target in read):
                 module.delete_submodule(name)
     module.recompile()
 
