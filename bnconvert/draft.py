@@ -15,9 +15,11 @@ from bnconvert.errors import ExportError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
+from bnconvert.onnx_trace import write_trace
 from bnconvert.parting.search import localized
 from bnconvert.proving.comparison import SEED
 from bnconvert.proving.verifying import prove
+from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.untrained import jittered, untrained_norms
 
@@ -60,6 +62,8 @@ class Draft:
         folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
         say("writing ONNX")
         draft = cls(model, inputs, dynamic_shapes, path, folded)
+        if not folded.is_whole and dynamic_shapes is None:
+            return draft._traced()
         if dropped := drop_numbers(folded.captured.module):
             draft = draft._noting(
                 f"the file holds tensors only: {dropped} other outputs are left out"
@@ -85,6 +89,23 @@ class Draft:
             f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
         )
         return draft._noting(note)
+
+    def _traced(self) -> "Draft":
+        """Write one forward of a model that cannot be captured whole."""
+        example = Example.of(self.inputs)
+        decided = write_trace(self.folded.module, example.args, example.kwargs, self.path)
+        places = f" ({', '.join(decided[:3])})" if decided else ""
+        found = Finding(
+            "BN412",
+            "warning",
+            ("(root)",),
+            "the model cannot be captured whole, so that the file is one traced forward: it takes "
+            f"inputs of the given sizes, and what Python decides from numbers{places} stays as it "
+            "was decided for them",
+            "verify the file with other real inputs, or export the parts that can be captured",
+        )
+        report = replace(self.folded.report, findings=(*self.folded.report.findings, found))
+        return replace(self, folded=replace(self.folded, report=report))
 
     def _noting(self, note: str) -> "Draft":
         report = replace(self.folded.report, notes=(*self.folded.report.notes, note))
@@ -131,6 +152,8 @@ class Draft:
 
         Only where nothing but the batch size may vary, because no other size is compared.
         """
+        if not self.folded.is_whole:
+            return None  # thousands of operators, for which a simplifier takes minutes
         given = pytree.tree_leaves(self.dynamic_shapes)
         simpler = onnx_file.simplified(self.path) if given == [None] * len(given) else None
         if simpler is None:

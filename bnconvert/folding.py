@@ -55,13 +55,18 @@ class Folded:
     parts: tuple[Part, ...]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the model was captured whole."""
+        return not self.parts[0].path
+
+    @property
     def captured(self) -> Captured:
         """What `module` was made from, for exporting it on.
 
         Raises:
             CaptureError: the model was captured in parts only.
         """
-        if self.parts[0].path:
+        if not self.is_whole:
             paths = ", ".join(part.path for part in self.parts)
             raise CaptureError(
                 f"the model cannot be captured whole, only its parts {paths}; "

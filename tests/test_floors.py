@@ -36,6 +36,7 @@ FLOORS = (
     "layers",
     "proving",
     "onnx_file",
+    "onnx_trace",
     "graphs",
     "quiet",
     "replacement",

@@ -59,6 +59,11 @@ class Regions(nn.Module):
 INLINED = [name for name in vars(Regions) if name not in ("forward", "pair") and name[0] != "_"]
 
 
+runs_cond = pytest.mark.skipif(
+    torch.__version__.startswith("2.13"), reason="an eager torch.cond fails there after an export"
+)
+
+
 class Branch(Regions):
     """The second pair is in a branch of the graph, which reads the first convolution too."""
 
@@ -91,6 +96,7 @@ def test_a_region_that_only_switches_a_mode_is_part_of_the_graph(kind: str, tmp_
     assert bnc.export(model, IMAGE, tmp_path / "m.onnx").facts["BatchNormalization nodes"] == 0
 
 
+@runs_cond
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: Path) -> None:
     model = trained(Branch(""))
@@ -106,6 +112,7 @@ def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: 
     }
 
 
+@runs_cond
 def test_a_graft_leaves_what_a_branch_of_the_graph_calls() -> None:
     model = trained(Branch(""))
     folded = bnc.fold(model, IMAGE)
