@@ -73,15 +73,22 @@ class Example:
 
         return self.map(drawn)
 
-    def shaken(self) -> "Example":
-        """Return the example with its numbers moved by one unit in the last place, up and down."""
+    def shaken(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
+        """Return the example with its numbers moved by units in the last place, up or down.
+
+        Args:
+            units: how many.
+            generator: to draw which way; else in turn.
+        """
 
         def moved(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 return tensor
-            signs = torch.ones_like(tensor).flatten()
-            signs[::2] = -1
-            return tensor * (1 + torch.finfo(tensor.dtype).eps * signs.reshape(tensor.shape))
+            ways = torch.arange(tensor.numel()) % 2
+            if generator is not None:
+                ways = torch.randint(2, (tensor.numel(),), generator=generator)
+            signs = (2 * ways - 1).to(tensor).reshape(tensor.shape)
+            return tensor * (1 + units * torch.finfo(tensor.dtype).eps * signs)
 
         return self.map(moved)
 

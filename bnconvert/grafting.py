@@ -10,7 +10,8 @@ from bnconvert.graft import graft_of
 from bnconvert.graphs.parts import Part
 from bnconvert.kinds import Kind
 from bnconvert.numerics.distance import relative_error
-from bnconvert.proving.reference import Budget, Reference, outputs_of
+from bnconvert.proving.budget import Budget
+from bnconvert.proving.reference import Reference, outputs_of
 from bnconvert.reporting.records import NormRow
 from bnconvert.site import Site
 from bnconvert.surgery import hidden_references, swap, uncopied, write_weights

@@ -153,6 +153,7 @@ ROOMS = {
         "comparison",
         "agreement",
         "reference",
+        "budget",
         "cases",
         "onnx_runner",
         "boundedness",

@@ -1,7 +1,7 @@
 """Measure how much of the verification budget correct files use, over real architectures.
 
 Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output budget.json]
-Prints a table and writes JSON. `FACTOR` in reference.py is chosen from it: correct files must
+Prints a table and writes JSON. `FACTOR` in budget.py is chosen from it: correct files must
 stay well inside, and a tighter budget catches more wrong ones.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from bnconvert.proving.reference import FACTOR
+from bnconvert.proving.budget import FACTOR
 from bnconvert.reporting.table import table
 from tests.zoo import trained
 

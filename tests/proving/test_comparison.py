@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.proving.reference import FACTOR
+from bnconvert.proving.budget import FACTOR
 from bnconvert.proving.verifying import prove
 from tests.zoo import IMAGE, Net, build, trained
 
@@ -193,3 +193,41 @@ def test_a_model_that_is_random_in_eval_mode_is_said_to_be(tmp_path: Path) -> No
 
     report = bnc.export(trained(Forgetful()), IMAGE, tmp_path / "m.onnx")
     assert [note for note in report.notes if "random numbers in eval mode" in note]
+
+
+class Choosing(nn.Module):
+    """Which of two sums is larger decides the output: a jump where they are nearly the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums = nn.Linear(4, 2, bias=False)
+        self.sums.weight.data = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.sums(x).unbind(1)
+        return torch.where(first > second, 10.0, 20.0)
+
+
+def _choosing(tmp_path: Path, gap: float, change: float) -> tuple[nn.Module, Tensor, Path]:
+    """Return a model, an input whose sums differ by `gap`, and a file with one sum changed."""
+    model, path = Choosing().eval(), tmp_path / "m.onnx"
+    x = torch.tensor([[0.3 + gap, 0.4, 0.4, 0.3]]).repeat(2, 1)
+    bnc.export(model, (x,), path)
+    changed = onnx.load(path)
+    (weight,) = (t for t in changed.graph.initializer if len(t.dims) == 2)
+    array = onnx.numpy_helper.to_array(weight) * [[1], [1 + change]]
+    weight.CopyFrom(onnx.numpy_helper.from_array(array.astype("float32"), weight.name))
+    onnx.save(changed, path)
+    return model, x, path
+
+
+def test_an_output_that_jumps_by_itself_may_jump(tmp_path: Path) -> None:
+    model, x, path = _choosing(tmp_path, gap=1.5e-7, change=5e-7)
+    report = bnc.verify(model, path, (x,))
+    assert [note for note in report.notes if "jumps where its inputs move" in note]
+
+
+def test_an_output_that_a_fault_makes_jump_is_caught(tmp_path: Path) -> None:
+    model, x, path = _choosing(tmp_path, gap=1e-4, change=1e-3)
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, path, (x,))

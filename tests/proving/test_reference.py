@@ -1,17 +1,9 @@
-import pytest
 import torch
 from torch import Tensor, nn
 
 from bnconvert.examples import Example
-from bnconvert.numerics.distance import MEASURES
-from bnconvert.proving.reference import (
-    FACTOR,
-    ILL_CONDITIONED,
-    Answers,
-    Budget,
-    Reference,
-    outputs_of,
-)
+from bnconvert.proving.budget import ILL_CONDITIONED, Budget
+from bnconvert.proving.reference import DRAWS, Reference, outputs_of
 from tests.zoo import build
 
 
@@ -77,18 +69,15 @@ def test_a_cancelling_model_is_called_ill_conditioned_by_its_own_noise() -> None
     assert calm.noise is None
 
 
-def test_the_budget_is_some_times_the_largest_own_error_over_all_inputs() -> None:
-    truth = [torch.ones(4, dtype=torch.float64)]
-    small, large = [torch.full((4,), 1 + 1e-5)], [torch.full((4,), 1 + 1e-4)]
-    budget = Budget.of([Answers(truth, small, small), Answers(truth, small, large)])
-    for measure in MEASURES:
-        assert budget.own[0, measure] == pytest.approx(1e-4, rel=1e-2)
-        assert budget.allowed(0, measure) == pytest.approx(FACTOR * 1e-4, rel=2e-2)
-
-
-def test_a_model_without_error_may_still_round() -> None:
-    ones = [torch.ones(4)]
-    assert 0 < Budget.of([Answers(ones, ones, ones)]).allowed(0, "norm") < 1e-5
+def test_draws_are_moved_by_a_few_units_each_in_its_own_way() -> None:
+    model, inputs = build("plain")
+    reference = Reference(model)
+    draws = reference.draws(Example.of(inputs), torch.Generator().manual_seed(0))
+    (true, native, _), *others = draws
+    assert len(draws) == DRAWS
+    assert torch.equal(true[0], reference.answers(Example.of(inputs)).true[0])
+    for other in others:
+        assert 0 < (other.native[0] - native[0]).abs().max() < 1e-5
 
 
 def test_accepts_tells_whether_the_model_runs() -> None:

@@ -1,0 +1,119 @@
+"""A budget: how far from the truth a file's outputs may be, by what the model's own dtype does."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from bnconvert.numerics.distance import (
+    MEASURES,
+    Measure,
+    difference,
+    relative_errors,
+    rounding_floors,
+)
+from bnconvert.proving.cases import Rows
+
+#: How many times the model's own rounding error a file may have. Kernels sum in other orders.
+FACTOR = 4.0
+#: A model whose own rounding error is larger proves little: its output is mostly noise.
+ILL_CONDITIONED = 1e-3
+#: An error on shaken inputs that is so many times the usual one is no rounding, but a jump.
+JUMP = 10.0
+
+
+class Answers(NamedTuple):
+    """A model's outputs on one input.
+
+    Attributes:
+        true: in float64.
+        native: in the model's own dtype.
+        shaken: the same, on inputs that are moved by one unit in the last place, or None.
+    """
+
+    true: list[Tensor]
+    native: list[Tensor]
+    shaken: list[Tensor] | None = None
+
+    def of_rows(self, rows: Rows, size: int) -> "Answers | None":
+        """Return the answers for some rows of a batch, or None where an output has no rows."""
+        if any(t.dim() == 0 or t.shape[0] != size for t in (*self.true, *self.native)):
+            return None
+        picks = list(rows)
+        return Answers([t[picks] for t in self.true], [t[picks] for t in self.native])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How far each output may be from the truth: some times the model's own rounding error.
+
+    That error is a random draw, ten times larger for one input than for the next, so the
+    largest over all inputs counts.
+
+    Attributes:
+        own: the model's own largest error, by output and measure.
+        floors: what rounding alone may do in the output's dtype, by output and measure.
+    """
+
+    own: Mapping[tuple[int, Measure], float]
+    floors: Mapping[tuple[int, Measure], float]
+
+    @classmethod
+    def of(cls, answers: Sequence[Answers], bounded: Collection[int] = ()) -> "Budget":
+        """Measure the model's own error on all inputs.
+
+        Args:
+            answers: what it gave for each.
+            bounded: which outputs are values of a bounded function.
+        """
+        own: dict[tuple[int, Measure], float] = {}
+        floors: dict[tuple[int, Measure], float] = {}
+        for true, native, shaken in answers:
+            draws = [native] if shaken is None else [native, shaken]
+            for index, truth in enumerate(true):
+                errors = [relative_errors(draw[index], truth) for draw in draws]
+                floor = rounding_floors(truth, native[index].dtype, bounded=index in bounded)
+                for measure in MEASURES:
+                    key = index, measure
+                    own[key] = max(own.get(key, 0.0), *(error[measure] for error in errors))
+                    floors[key] = max(floors.get(key, 0.0), floor[measure])
+        return cls(own, floors)
+
+    def allowed(self, index: int, measure: Measure) -> float:
+        """Return the largest relative error that an output may have."""
+        return FACTOR * self.own[index, measure] + self.floors[index, measure]
+
+    def jumps(self, draws: Sequence[Answers]) -> dict[tuple[int, Measure], float]:
+        """Return the model's own errors on shaken inputs, where they are no rounding any more.
+
+        An index of the largest of two numbers that are nearly the same, for example, and what is
+        read by it. A fault in a file moves such an output too, and others by a little.
+        """
+        shaken = Budget.of(draws).own
+        return {
+            key: error
+            for key, error in shaken.items()
+            if math.isfinite(error) and error > JUMP * max(self.own[key], self.floors[key])
+        }
+
+    def widened(self, jumps: Mapping[tuple[int, Measure], float]) -> "Budget":
+        """Return the budget with larger errors of the model's own."""
+        larger = {key: max(self.own[key], error) for key, error in jumps.items()}
+        return replace(self, own={**self.own, **larger})
+
+    def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
+        """Tell whether all outputs are as near to the truth as they must be."""
+        return len(outputs) == len(answers.true) and all(
+            not difference(output, answers.native[index]) and error <= self.allowed(index, measure)
+            for index, output in enumerate(outputs)
+            for measure, error in relative_errors(output, answers.true[index]).items()
+        )
+
+    @property
+    def noise(self) -> float | None:
+        """The model's own error where it is so large that agreement proves little."""
+        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.floors[i, m]]
+        worst = max(floating, default=0.0)
+        return worst if worst > ILL_CONDITIONED else None
