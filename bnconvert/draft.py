@@ -63,7 +63,7 @@ class Draft:
         say("writing ONNX")
         draft = cls(model, inputs, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
-            return draft._traced()
+            return draft._traced("the model cannot be captured whole")
         if dropped := drop_numbers(folded.captured.module):
             draft = draft._noting(
                 f"the file holds tensors only: {dropped} other outputs are left out"
@@ -71,27 +71,31 @@ class Draft:
         try:
             draft._write()
         except ExportError as failure:
-            if dynamic_shapes is not None or folded.captured.dynamic_shapes is None:
+            if dynamic_shapes is not None:
                 raise
-            return cls._with_fixed_batch(model, inputs, path, say, failure)
+            return draft._otherwise(failure, say)
         return draft
 
-    @classmethod
-    def _with_fixed_batch(
-        cls, model: nn.Module, inputs: Inputs, path: Path, say: Progress, failure: ExportError
-    ) -> "Draft":
-        """Write a file of one batch size, because `failure` is what becomes of any."""
-        example = Example.of(inputs)
-        fixed = pytree.tree_map(lambda leaf: None, example.kwargs or example.args)
-        draft = cls.written(model, inputs, fixed, path, say)
+    def _otherwise(self, failure: ExportError, say: Progress) -> "Draft":
+        """Write a file of the given sizes, because `failure` is what becomes of any batch size."""
         reason = onnx_file.reason(failure.__cause__ or failure)
-        note = (
+        if self.folded.captured.dynamic_shapes is not None:
+            with contextlib.suppress(ExportError):
+                return self._with_fixed_batch(reason, say)
+        with contextlib.suppress(ExportError):
+            return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
+        raise failure
+
+    def _with_fixed_batch(self, reason: str, say: Progress) -> "Draft":
+        example = Example.of(self.inputs)
+        fixed = pytree.tree_map(lambda leaf: None, example.kwargs or example.args)
+        draft = self.written(self.model, self.inputs, fixed, self.path, say)
+        return draft._noting(
             f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
         )
-        return draft._noting(note)
 
-    def _traced(self) -> "Draft":
-        """Write one forward of a model that cannot be captured whole."""
+    def _traced(self, reason: str) -> "Draft":
+        """Write one forward."""
         example = Example.of(self.inputs)
         decided = write_trace(self.folded.module, example.args, example.kwargs, self.path)
         places = f" ({', '.join(decided[:3])})" if decided else ""
@@ -99,9 +103,8 @@ class Draft:
             "BN412",
             "warning",
             ("(root)",),
-            "the model cannot be captured whole, so that the file is one traced forward: it takes "
-            f"inputs of the given sizes, and what Python decides from numbers{places} stays as it "
-            "was decided for them",
+            f"{reason}, so that the file is one traced forward: it takes inputs of the given "
+            f"sizes, and what Python decides from numbers{places} stays as it was decided for them",
             "verify the file with other real inputs, or export the parts that can be captured",
         )
         report = replace(self.folded.report, findings=(*self.folded.report.findings, found))

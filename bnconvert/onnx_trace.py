@@ -4,6 +4,7 @@ What Python code decides from the numbers of a tensor becomes what it decided fo
 the tracer warns of each such place, and the places are returned. Sizes are fixed.
 """
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def write_trace(
         ExportError: the exporter or the ONNX checker refuses.
     """
     try:
-        with torch.no_grad(), quiet(), warnings.catch_warnings(record=True) as warned:
+        with torch.no_grad(), quiet(), _unlogged(), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             torch.onnx.export(
                 model, args, str(path), kwargs=kwargs, dynamo=False, opset_version=_OPSET
@@ -45,6 +46,17 @@ def write_trace(
             "export a part of the model"
         ) from failure
     return list(dict.fromkeys(_decisions(warned)))
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the exporter from printing the whole graph to stdout when it fails."""
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *words: None  # the exporter switches it on, always
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log
 
 
 def _finish(path: Path) -> None:

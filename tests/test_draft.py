@@ -150,3 +150,18 @@ def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
     monkeypatch.setattr(onnx_file, "write", picky)
     assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
     assert len(taken) == 2, "the second time as a module"
+
+
+def test_what_no_exporter_of_graphs_takes_is_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise bnc.ExportError("no kernel for it")
+
+    monkeypatch.setattr(onnx_file, "write", refuse)
+    model, path = trained(Windows()), tmp_path / "m.onnx"
+    report = bnc.export(model, IMAGE, path)
+    (finding,) = report.findings
+    assert finding.id == "BN412"
+    assert finding.message.startswith("torch.onnx cannot write the captured graph (ExportError: no")
+    assert bnc.verify(model, path, IMAGE).failures == ()

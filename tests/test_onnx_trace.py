@@ -67,10 +67,13 @@ def test_the_places_of_decisions_are_returned_once(tmp_path: Path) -> None:
     assert place.startswith("test_onnx_trace.py:")
 
 
-def test_what_the_exporter_refuses_is_an_error(tmp_path: Path) -> None:
+def test_what_the_exporter_refuses_is_an_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.special.bessel_j0(x)
 
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: no ONNX file can be made by tracing"):
         write_trace(Odd(), IMAGE, {}, tmp_path / "m.onnx")
+    assert capfd.readouterr().out == ""
