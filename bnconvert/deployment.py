@@ -41,7 +41,8 @@ def export(
     a temporary file, which moves to `path` only when it is verified: within the float64 budget
     at several batch sizes, and every row independent of its batch. Where the statistics are
     those of an untrained norm, which hide folding bugs, the same is proven for a copy with
-    other statistics too.
+    other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written
+    as one traced forward with its parts folded, and finding BN412 says what that means.
 
     Args:
         model: an eager module; it is not changed.
@@ -64,7 +65,8 @@ def export(
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
         ExportError: a norm is in training mode or remembers the test stream, or the file cannot
             be written or run.
-        CaptureError: the model cannot be captured.
+        CaptureError: neither the model nor any part of it can be captured, or only parts can
+            and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
     say = progress or silent
