@@ -68,7 +68,12 @@ FOLDING = {
     "tv:googlenet": (59, 57),
     "smp:Unet": (30, 30),
 }
-EXPORTED = ("timm:mobilenetv3_small_050", "timm:repvgg_a0", "smp:Unet")
+EXPORTED = (
+    "timm:mobilenetv3_small_050",
+    "timm:repvgg_a0",
+    "smp:Unet",
+    "tv:fasterrcnn_mobilenet_v3_large_320_fpn",
+)
 EVERY = [
     pytest.param(name, marks=[pytest.mark.every, *([pytest.mark.slow] if name in DIVERSE else [])])
     for name in BY_NAME
