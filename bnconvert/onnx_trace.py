@@ -67,7 +67,7 @@ def _finish(path: Path) -> None:
     for node in _nodes(model.graph.node):
         node.doc_string = ""
     onnx.save(model, str(path))
-    onnx.checker.check_model(str(path))
+    onnx.checker.check_model(str(path), full_check=True)
 
 
 def _nodes(nodes: Iterable[Any]) -> Iterator[Any]:

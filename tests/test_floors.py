@@ -157,6 +157,7 @@ ROOMS = {
         "cases",
         "onnx_runner",
         "boundedness",
+        "jumping",
         "__init__",
     ),
     "graphs": (

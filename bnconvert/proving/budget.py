@@ -1,8 +1,7 @@
 """A budget: how far from the truth a file's outputs may be, by what the model's own dtype does."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,8 +19,6 @@ from bnconvert.proving.cases import Rows
 FACTOR = 4.0
 #: A model whose own rounding error is larger proves little: its output is mostly noise.
 ILL_CONDITIONED = 1e-3
-#: An error on shaken inputs that is so many times the usual one is no rounding, but a jump.
-JUMP = 10.0
 
 
 class Answers(NamedTuple):
@@ -73,35 +70,18 @@ class Budget:
         for true, native, shaken in answers:
             draws = [native] if shaken is None else [native, shaken]
             for index, truth in enumerate(true):
-                errors = [relative_errors(draw[index], truth) for draw in draws]
+                alike = [draw[index] for draw in draws if draw[index].shape == truth.shape]
+                errors = [relative_errors(value, truth) for value in alike]
                 floor = rounding_floors(truth, native[index].dtype, bounded=index in bounded)
                 for measure in MEASURES:
                     key = index, measure
-                    own[key] = max(own.get(key, 0.0), *(error[measure] for error in errors))
+                    own[key] = max([own.get(key, 0.0), *(error[measure] for error in errors)])
                     floors[key] = max(floors.get(key, 0.0), floor[measure])
         return cls(own, floors)
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""
         return FACTOR * self.own[index, measure] + self.floors[index, measure]
-
-    def jumps(self, draws: Sequence[Answers]) -> dict[tuple[int, Measure], float]:
-        """Return the model's own errors on shaken inputs, where they are no rounding any more.
-
-        An index of the largest of two numbers that are nearly the same, for example, and what is
-        read by it. A fault in a file moves such an output too, and others by a little.
-        """
-        shaken = Budget.of(draws).own
-        return {
-            key: error
-            for key, error in shaken.items()
-            if math.isfinite(error) and error > JUMP * max(self.own[key], self.floors[key])
-        }
-
-    def widened(self, jumps: Mapping[tuple[int, Measure], float]) -> "Budget":
-        """Return the budget with larger errors of the model's own."""
-        larger = {key: max(self.own[key], error) for key, error in jumps.items()}
-        return replace(self, own={**self.own, **larger})
 
     def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
         """Tell whether all outputs are as near to the truth as they must be."""

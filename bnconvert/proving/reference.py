@@ -1,7 +1,7 @@
 """Reference: what a model truly computes, and how far its own dtype is from that."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from bnconvert.proving.cases import Case, Pool
 from bnconvert.tracing import first_line
 
 #: How often inputs are shaken to see whether an output jumps.
-DRAWS = 8
+DRAWS = 16
 
 
 class Reference:
@@ -74,6 +74,8 @@ class Reference:
             shaken = self._run(self.model, first.example.shaken())
         except Exception:
             return None  # it does not take so many rows, or so few
+        if not _alike(whole.true, whole.native):
+            return None
         found: dict[Case, Answers] = {}
         for case in pool.cases:
             part = whole.of_rows(case.rows, pool.size)
@@ -90,18 +92,22 @@ class Reference:
         native = self._run(self.model, example)
         shaken = self._run(self.model, example.shaken())
         true = self._true(example)
+        if self.exact is not None and not _alike(true, native):
+            self._note("in float64 the model gives outputs of other shapes: its own are the truth")
+            return Answers(native, native, shaken)
         return Answers(true if self.exact is not None else native, native, shaken)
 
     def budget(self, answers: Mapping[Case, Answers]) -> "Budget":
         """Measure the model's own error on all inputs."""
         return Budget.of(list(answers.values()), self.bounded)
 
-    def draws(self, example: Example, generator: torch.Generator) -> list[Answers]:
+    def draws(self, example: Example, generator: torch.Generator) -> list[list[Tensor]]:
         """Answer an input some times, moved at random by as many units as a file is allowed."""
-        true = self._true(example) or self._run(self.model, example)
         moved = (example.shaken(FACTOR, generator) for _ in range(DRAWS))
-        natives = [self._run(self.model, shaken) for shaken in moved]
-        return [Answers(true, native) for native in natives]
+        try:
+            return [self._run(self.model, shaken) for shaken in moved]
+        except Exception:
+            return []  # it checks its inputs
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -114,10 +120,17 @@ class Reference:
     def is_random(self, example: Example) -> bool:
         """Tell whether two forwards on the same inputs differ."""
         runs = zip(self._run(self.model, example), self._run(self.model, example), strict=True)
-        return any(not torch.equal(one, other) for one, other in runs)
+        return any(
+            not torch.equal(one.double().nan_to_num(), other.double().nan_to_num())
+            for one, other in runs
+        )
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
         return outputs_of(model, example, self._count)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def _true(self, example: Example) -> list[Tensor]:
         """Return the outputs in float64; give float64 up, with a note, where they cannot be had."""
@@ -151,3 +164,8 @@ def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> 
     leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor | int | float)]
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     return [torch.as_tensor(leaf).cpu() for leaf in (leaves if len(leaves) == count else tensors)]
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Tell whether outputs have the same shapes."""
+    return [value.shape for value in first] == [value.shape for value in second]

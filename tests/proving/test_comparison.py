@@ -202,32 +202,56 @@ class Choosing(nn.Module):
         super().__init__()
         self.sums = nn.Linear(4, 2, bias=False)
         self.sums.weight.data = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+        self.table = nn.Parameter(torch.tensor([[10.0, 11.0], [20.0, 21.0]]))
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = self.sums(x).unbind(1)
-        return torch.where(first > second, 10.0, 20.0)
+        return self.table[self.sums(x).argmax(1)]
 
 
-def _choosing(tmp_path: Path, gap: float, change: float) -> tuple[nn.Module, Tensor, Path]:
-    """Return a model, an input whose sums differ by `gap`, and a file with one sum changed."""
-    model, path = Choosing().eval(), tmp_path / "m.onnx"
-    x = torch.tensor([[0.3 + gap, 0.4, 0.4, 0.3]]).repeat(2, 1)
+@pytest.fixture(scope="module")
+def tie(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Tensor, Path]:
+    """Return a model, inputs of which one is nearly a tie, and the file."""
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+    x[0] = torch.tensor([0.3 + 3e-8, 0.4, 0.4, 0.3])
+    model, path = Choosing().eval(), tmp_path_factory.mktemp("tie") / "m.onnx"
     bnc.export(model, (x,), path)
-    changed = onnx.load(path)
-    (weight,) = (t for t in changed.graph.initializer if len(t.dims) == 2)
-    array = onnx.numpy_helper.to_array(weight) * [[1], [1 + change]]
-    weight.CopyFrom(onnx.numpy_helper.from_array(array.astype("float32"), weight.name))
-    onnx.save(changed, path)
     return model, x, path
 
 
-def test_an_output_that_jumps_by_itself_may_jump(tmp_path: Path) -> None:
-    model, x, path = _choosing(tmp_path, gap=1.5e-7, change=5e-7)
-    report = bnc.verify(model, path, (x,))
-    assert [note for note in report.notes if "jumps where its inputs move" in note]
+def _with_faults(path: Path, target: Path, sums: Tensor, table: float) -> Path:
+    """Write the file with the two sums, and the table, multiplied."""
+    changed = onnx.load(path)
+    for weight in changed.graph.initializer:
+        array = onnx.numpy_helper.to_array(weight)
+        if array.shape in ((2, 4), (4, 2)):
+            factors = sums.numpy()
+            array = array * (factors[:, None] if array.shape == (2, 4) else factors)
+        elif array.shape == (2, 2):
+            array = array * table
+        weight.CopyFrom(onnx.numpy_helper.from_array(array.astype(array.dtype), weight.name))
+    onnx.save(changed, target)
+    return target
 
 
-def test_an_output_that_a_fault_makes_jump_is_caught(tmp_path: Path) -> None:
-    model, x, path = _choosing(tmp_path, gap=1e-4, change=1e-3)
+def test_an_output_that_jumps_by_itself_may_jump(
+    tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
+) -> None:
+    model, x, path = tie
+    off = _with_faults(path, tmp_path / "off.onnx", torch.tensor([1, 1 + 5e-7]), 1.0)
+    report = bnc.verify(model, off, (x,))
+    assert [note for note in report.notes if "jumps in places where its inputs move" in note]
+
+
+@pytest.mark.parametrize(
+    ("sums", "table"),
+    [([1, 1 + 5e-7], -1.5), ([1, 1 + 5e-7], 1.01), ([1.0, -1.0], 1.0), ([1.0, 5.0], 1.0)],
+)
+def test_a_fault_in_an_output_that_jumps_is_caught(
+    sums: list[float], table: float, tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
+) -> None:
+    model, x, path = tie
+    off = _with_faults(path, tmp_path / "off.onnx", torch.tensor(sums), table)
     with pytest.raises(bnc.VerificationError):
-        bnc.verify(model, path, (x,))
+        bnc.verify(model, off, (x,))
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, off, (torch.cat([x, x]),))
