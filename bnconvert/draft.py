@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from bnconvert import onnx_file
-from bnconvert.errors import ExportError
+from bnconvert.errors import CaptureError, ExportError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
-from bnconvert.onnx_trace import write_trace
+from bnconvert.onnx_trace import OneForward, write_trace
 from bnconvert.parting.search import localized
+from bnconvert.proving.cases import named_tensors
 from bnconvert.proving.comparison import SEED
 from bnconvert.proving.verifying import prove
 from bnconvert.reporting.records import Finding
@@ -28,6 +29,7 @@ _UNTRAINED = (
     "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
     "a copy with other statistics was exported and compared as well"
 )
+_DROPPED = "the file holds tensors only: {} other outputs are left out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +67,7 @@ class Draft:
         if not folded.is_whole and dynamic_shapes is None:
             return draft._traced("the model cannot be captured whole")
         if dropped := drop_numbers(folded.captured.module):
-            draft = draft._noting(
-                f"the file holds tensors only: {dropped} other outputs are left out"
-            )
+            draft = draft._noting(_DROPPED.format(dropped))
         try:
             draft._write()
         except ExportError as failure:
@@ -80,7 +80,7 @@ class Draft:
         """Write a file of the given sizes, because `failure` is what becomes of any batch size."""
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:
-            with contextlib.suppress(ExportError):
+            with contextlib.suppress(ExportError, CaptureError):
                 return self._with_fixed_batch(reason, say)
         with contextlib.suppress(ExportError):
             return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
@@ -97,18 +97,22 @@ class Draft:
     def _traced(self, reason: str) -> "Draft":
         """Write one forward."""
         example = Example.of(self.inputs)
-        decided = write_trace(self.folded.module, example.args, example.kwargs, self.path)
-        places = f" ({', '.join(decided[:3])})" if decided else ""
+        forward = OneForward(self.folded.module, example)
+        places = write_trace(forward, named_tensors(self.model, example), self.path)
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        where = f" (in {', '.join(places[:3])}{more})" if places else ""
         found = Finding(
             "BN412",
             "warning",
             ("(root)",),
             f"{reason}, so that the file is one traced forward: it takes inputs of the given "
-            f"sizes, and what Python decides from numbers{places} stays as it was decided for them",
+            f"sizes, and what Python took from numbers{where} stays as it was for them",
             "verify the file with other real inputs, or export the parts that can be captured",
         )
         report = replace(self.folded.report, findings=(*self.folded.report.findings, found))
-        return replace(self, folded=replace(self.folded, report=report))
+        draft = replace(self, folded=replace(self.folded, report=report))
+        dropped = 0 if self.folded.is_whole else forward.others
+        return draft._noting(_DROPPED.format(dropped)) if dropped else draft
 
     def _noting(self, note: str) -> "Draft":
         report = replace(self.folded.report, notes=(*self.folded.report.notes, note))

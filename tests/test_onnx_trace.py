@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.onnx_trace import write_trace
+from bnconvert.examples import Example
+from bnconvert.onnx_trace import OneForward, write_trace
 from tests.zoo import IMAGE, trained
 
 
@@ -62,9 +63,32 @@ def test_given_dynamic_shapes_are_refused(tmp_path: Path) -> None:
 
 def test_the_places_of_decisions_are_returned_once(tmp_path: Path) -> None:
     model = nn.Sequential(trained(Deciding(small)), nn.Sigmoid(), nn.Conv2d(4, 3, 1)).eval()
-    twice = nn.Sequential(model, model)
-    (place,) = write_trace(twice, IMAGE, {}, tmp_path / "m.onnx")
+    twice = OneForward(nn.Sequential(model, model), Example.of(IMAGE))
+    (place,) = write_trace(twice, [("x", *IMAGE)], tmp_path / "m.onnx")
     assert place.startswith("test_onnx_trace.py:")
+
+
+class Pair(nn.Module):
+    """Two inputs, one of them in a list, and outputs that are no tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+
+    def forward(self, a: Tensor, scale: float, b: list[Tensor]) -> dict[str, object]:
+        if a.abs().mean() > 10:
+            return {}
+        return {"n": 7, "y": self.body(a) - scale * self.body(b[0]), "text": "hello", "none": None}
+
+
+def test_inputs_in_any_order_and_outputs_that_are_no_tensors(tmp_path: Path) -> None:
+    model, path = trained(Pair()), tmp_path / "m.onnx"
+    inputs = {"b": [torch.randn(2, 3, 8, 8)], "scale": 2.0, "a": torch.randn(2, 3, 8, 8)}
+    report = bnc.export(model, inputs, path)
+    assert [finding.id for finding in report.findings] == ["BN412"]
+    assert "the file holds tensors only: 2 other outputs are left out" in report.notes
+    assert [value.name for value in onnx.load(path).graph.input] == ["b", "a"]
+    assert bnc.verify(model, path, inputs).failures == ()
 
 
 def test_what_the_exporter_refuses_is_an_error(
@@ -75,5 +99,5 @@ def test_what_the_exporter_refuses_is_an_error(
             return torch.special.bessel_j0(x)
 
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: no ONNX file can be made by tracing"):
-        write_trace(Odd(), IMAGE, {}, tmp_path / "m.onnx")
+        write_trace(OneForward(Odd(), Example.of(IMAGE)), [("x", *IMAGE)], tmp_path / "m.onnx")
     assert capfd.readouterr().out == ""

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export import Dim, export
+from torch.export import Dim, ExportedProgram, export
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.functionalizing import functional_module
+from bnconvert.graphs.regions import switches_autocast_off
 from bnconvert.quiet import quiet
 from bnconvert.surgery import settle, uncopied
 from bnconvert.tracing import first_line, require_eager
@@ -80,12 +81,16 @@ def capture(
         if attempt.mode not in modes:
             continue
         try:
-            module, ranges = _export(twin, attempt)
+            program = _export(twin, attempt)
+            module = _functional(program)
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue
         if failures:
             notes.append(f"captured with {attempt.name}, because {'; '.join(failures)}")
+        if switches_autocast_off(program.graph_module):
+            notes.append("its forward switches autocast off: run what is captured without autocast")
+        ranges = program.range_constraints
         return Captured(module, attempt.example, attempt.dynamic_shapes, ranges, tuple(notes))
     raise CaptureError(
         f"{type(model).__name__}: torch.export cannot capture it ({'; '.join(failures)}); "
@@ -148,19 +153,23 @@ def eval_copy(model: nn.Module) -> nn.Module:
     return settle(twin)
 
 
-def _export(twin: nn.Module, attempt: _Attempt) -> tuple[fx.GraphModule, Mapping[Any, Any]]:
+def _export(twin: nn.Module, attempt: _Attempt) -> ExportedProgram:
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
-        program = export(
+        return export(
             twin,
             example.args,
             example.kwargs,
             dynamic_shapes=attempt.dynamic_shapes,
             strict=attempt.mode == "strict",
         )
+
+
+def _functional(program: ExportedProgram) -> fx.GraphModule:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
         module = functional_module(program)
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
-    return module, program.range_constraints
+    return module

@@ -20,19 +20,31 @@ _AUTOCAST = torch.ops.higher_order.wrap_with_autocast
 _GRADIENTS = torch.ops.higher_order.wrap_with_set_grad_enabled
 
 
-def inline_regions(module: fx.GraphModule) -> None:
+def inline_regions(module: fx.GraphModule, *, under_autocast: bool = False) -> None:
     """Write the operators of every region that only switches a mode into the graph around it.
 
-    A graph without autocast outside, as a deployed one, computes the same then.
+    Args:
+        module: a captured graph, or a region.
+        under_autocast: it is inside a region that stays, where what switches autocast off must
+            stay too.
     """
     for node, name, region in list(_regions(module)):
-        inline_regions(region)
-        if node.target is _GRADIENTS or (node.target is _AUTOCAST and not node.args[2]):
+        plain = node.target is _GRADIENTS or (_switches_off(node) and not under_autocast)
+        casts = node.target is _AUTOCAST and not plain
+        inline_regions(region, under_autocast=under_autocast or casts)
+        if plain:
             _inline(module, node, name, region)
             read = (f"{n.target}." for n in module.graph.find_nodes(op="get_attr"))
             if not any(target.startswith(f"{name}.") for target in read):
                 module.delete_submodule(name)
     module.recompile()
+
+
+def switches_autocast_off(module: fx.GraphModule) -> bool:
+    """Tell whether a graph, or a region inside it, has a region that switches autocast off."""
+    return any(
+        _switches_off(node) or switches_autocast_off(region) for node, _, region in _regions(module)
+    )
 
 
 def calls_in_regions(
@@ -61,6 +73,10 @@ def calls_in_regions(
             found.append(replace(call, owner=owner, caller=owner, obstacle=where))
         found += calls_in_regions(region, inner)
     return found
+
+
+def _switches_off(node: fx.Node) -> bool:
+    return node.target is _AUTOCAST and not node.args[2]
 
 
 def _regions(module: fx.GraphModule) -> Iterator[tuple[fx.Node, str, fx.GraphModule]]:

@@ -59,6 +59,38 @@ class Regions(nn.Module):
 INLINED = [name for name in vars(Regions) if name not in ("forward", "pair") and name[0] != "_"]
 
 
+class Protected(nn.Module):
+    """A part that is protected from bfloat16, inside one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.quick, self.exact = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.body(x).mean((2, 3))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            quick = self.quick(y)
+            with torch.autocast("cpu", enabled=False):
+                exact = self.exact(y)
+        return quick, exact
+
+
+def test_what_is_protected_from_another_dtype_stays_so() -> None:
+    model = trained(Protected())
+    folded = bnc.fold(model, IMAGE)
+    with torch.no_grad():
+        for found, expected in zip(folded.module(*IMAGE), model(*IMAGE), strict=True):
+            assert found.dtype is expected.dtype
+            torch.testing.assert_close(found, expected)
+
+
+def test_a_captured_graph_is_not_protected_any_more_and_says_so() -> None:
+    notes = bnc.fold(trained(Regions("autocast_off")), IMAGE).report.notes
+    assert "its forward switches autocast off: run what is captured without autocast" in notes
+    assert bnc.fold(trained(Regions("with_gradients")), IMAGE).report.notes == ()
+
+
 runs_cond = pytest.mark.skipif(
     torch.__version__.startswith("2.13"), reason="an eager torch.cond fails there after an export"
 )
