@@ -54,7 +54,7 @@ class Draft:
     def written(
         cls, model: nn.Module, inputs: Inputs, dynamic_shapes: Any, path: Path, say: Progress
     ) -> "Draft":
-        """Fold a model and write it, of a fixed batch size where it must be.
+        """Fold a model and write it; where it must be, of a fixed batch size, or traced.
 
         Raises:
             ExportError: the file cannot be written.
