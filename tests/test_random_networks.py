@@ -11,7 +11,7 @@ import bnconvert as bnc
 from tests.random_networks import SHAPE, RandomNetwork
 
 FEW = range(12)
-MANY = range(1000, 1100)
+MANY = range(1000, 1050)
 EXPORTED = range(3)
 
 

@@ -42,6 +42,7 @@ def test_the_pretrained_network_has_49_norms_that_all_freeze(lite0: ModuleType) 
             assert torch.equal(bnc.convert(model, policy)(images[:1]), expected)
 
 
+@pytest.mark.slow
 def test_the_main_job_ends_with_a_verified_file_that_sees_a_daisy(
     lite0: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_wrong_option_is_a_usage_error(run: Run) -> None:
     assert run("inspekt", "x").code == 2
 
 
+@pytest.mark.slow
 def test_zoo_models_are_the_same_in_every_command(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     file = str(tmp_path / "m.onnx")
