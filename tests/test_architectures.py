@@ -36,7 +36,6 @@ DIVERSE = (
     "tv:googlenet",
     "tv:shufflenet_v2_x0_5",
     "tv:deeplabv3_mobilenet_v3_large",
-    "tv:fasterrcnn_mobilenet_v3_large_320_fpn",
     "tvbb:ssdlite320_mobilenet_v3_large",
     "smp:Unet",
     "misc:crepe_tiny",
