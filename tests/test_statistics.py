@@ -114,14 +114,15 @@ def test_layerwise_is_the_naive_pass_per_norm_and_the_one_giant_batch(name: str)
 
 @pytest.mark.parametrize("name", SWEEP)
 def test_in_float32_it_is_as_exact_as_float32_is(name: str) -> None:
-    model, batches = built(name, torch.float32)
+    deep = name in LARGE - {"resnet18"}
+    model, batches = built(name, torch.float32, sizes=[2, 5, 4] if deep else SIZES)
     truth = copy.deepcopy(model).double()
     bnc.recompute_statistics(truth, [batch.double() for batch in batches])
     wanted = statistics_of(truth)
     naive = farthest(layer_by_layer(model, batches), wanted)
     bnc.recompute_statistics(model, batches)
     assert farthest(statistics_of(model), wanted) < max(1e-5, 1.5 * naive)
-    if name not in LARGE - {"resnet18"}:  # where float32 itself is 1.3e-5 and 2e-5 off
+    if not deep:  # where float32 itself is 1.3e-5 and 2e-5 off
         assert naive < 1e-5
 
 
