@@ -1,7 +1,7 @@
 """A draft: a folded model that is written as ONNX, and is still to be proven."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,7 @@ class Draft:
 
     def _with_fixed_batch(self, reason: str, say: Progress) -> "Draft":
         example = Example.of(self.inputs)
-        fixed = pytree.tree_map(lambda leaf: None, example.kwargs or example.args)
-        draft = self.written(self.model, self.inputs, fixed, self.path, say)
+        draft = self.written(self.model, self.inputs, example.fixed_shapes, self.path, say)
         return draft._noting(
             f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
         )
@@ -109,13 +108,12 @@ class Draft:
             f"sizes, and what Python took from numbers{where} stays as it was for them",
             "verify the file with other real inputs, or export the parts that can be captured",
         )
-        report = replace(self.folded.report, findings=(*self.folded.report.findings, found))
-        draft = replace(self, folded=replace(self.folded, report=report))
         dropped = 0 if self.folded.is_whole else forward.others
-        return draft._noting(_DROPPED.format(dropped)) if dropped else draft
+        return self._noting(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
 
-    def _noting(self, note: str) -> "Draft":
-        report = replace(self.folded.report, notes=(*self.folded.report.notes, note))
+    def _noting(self, *notes: str, findings: Sequence[Finding] = ()) -> "Draft":
+        said = self.folded.report
+        report = replace(said, notes=(*said.notes, *notes), findings=(*said.findings, *findings))
         return replace(self, folded=replace(self.folded, report=report))
 
     def _write(self) -> None:

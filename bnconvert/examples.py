@@ -30,6 +30,16 @@ class Example:
             return cls((), dict(inputs))
         return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
 
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs as a user gives them."""
+        return self.kwargs or self.args
+
+    @property
+    def fixed_shapes(self) -> Any:
+        """What torch.export takes for dynamic shapes where no size may vary."""
+        return pytree.tree_map(lambda leaf: None, self.inputs)
+
     def tensors(self) -> list[Tensor]:
         """Return the tensors in the order of the call, nested ones included."""
         leaves = pytree.tree_leaves((self.args, self.kwargs))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +148,17 @@ def count_operators(path: str | Path, operator: str) -> int:
 
     model = onnx.load(str(path), load_external_data=False)
 
-    def count(nodes: Any) -> int:
-        total = 0
-        for node in nodes:
-            total += node.op_type == operator
-            total += sum(count(a.g.node) for a in node.attribute if a.HasField("g"))
-        return total
+    graphs = (model.graph, *model.functions)
+    return sum(node.op_type == operator for graph in graphs for node in nodes_of(graph))
 
-    return count(model.graph.node) + sum(count(f.node) for f in model.functions)
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph or a function, and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes_of(attribute.g)
 
 
 def _strip_paths(model: Any) -> None:

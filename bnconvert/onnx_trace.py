@@ -8,7 +8,6 @@ import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError
 from bnconvert.examples import Example
+from bnconvert.onnx_file import nodes_of
 from bnconvert.proving.onnx_runner import NamedTensor
 from bnconvert.quiet import quiet
 from bnconvert.tracing import first_line
@@ -104,18 +104,10 @@ def _finish(path: Path) -> None:
     import onnx
 
     model = onnx.load(str(path))
-    for node in _nodes(model.graph.node):
+    for node in nodes_of(model.graph):
         node.doc_string = ""
     onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
-
-
-def _nodes(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g.node)
 
 
 def _fixed(warned: Iterable[warnings.WarningMessage]) -> Iterator[str]:

@@ -5,19 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import bnconvert as bnc
+from bnconvert.examples import Example
+from tests.architectures.answers import outputs
 from tests.random_networks import SHAPE, RandomNetwork
 
 FEW = range(12)
 MANY = range(1000, 1050)
 EXPORTED = range(3)
-
-
-def answers(model: nn.Module, x: Tensor) -> list[Tensor]:
-    with torch.no_grad():
-        return list(model(x.clone()))
 
 
 def require_same(expected: list[Tensor], found: list[Tensor]) -> None:
@@ -27,11 +24,11 @@ def require_same(expected: list[Tensor], found: list[Tensor]) -> None:
 
 
 def require_folds_right(seed: int) -> None:
-    model, x = RandomNetwork(seed), torch.randn(SHAPE, dtype=torch.float64)
-    before, expected = copy.deepcopy(model.state_dict()), answers(model, x)
-    folded = bnc.fold(model, (x,))
-    require_same(expected, answers(folded.module, x))
-    require_same(expected, answers(folded.graft(model), x))
+    model, example = RandomNetwork(seed), Example.of(torch.randn(SHAPE, dtype=torch.float64))
+    before, expected = copy.deepcopy(model.state_dict()), outputs(model, example)
+    folded = bnc.fold(model, example.inputs)
+    require_same(expected, outputs(folded.module, example))
+    require_same(expected, outputs(folded.graft(model), example))
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
     assert all(row.reason for row in folded.report.norms)

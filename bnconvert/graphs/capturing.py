@@ -43,7 +43,7 @@ class Captured:
     @property
     def inputs(self) -> Inputs:
         """The example as `capture` takes it."""
-        return self.example.kwargs or self.example.args
+        return self.example.inputs
 
 
 def capture(
@@ -81,8 +81,7 @@ def capture(
         if attempt.mode not in modes:
             continue
         try:
-            program = _export(twin, attempt)
-            module = _functional(program)
+            program, module = _export(twin, attempt)
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue
@@ -153,23 +152,19 @@ def eval_copy(model: nn.Module) -> nn.Module:
     return settle(twin)
 
 
-def _export(twin: nn.Module, attempt: _Attempt) -> ExportedProgram:
+def _export(twin: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
-        return export(
+        program = export(
             twin,
             example.args,
             example.kwargs,
             dynamic_shapes=attempt.dynamic_shapes,
             strict=attempt.mode == "strict",
         )
-
-
-def _functional(program: ExportedProgram) -> fx.GraphModule:
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
         module = functional_module(program)
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
-    return module
+    return program, module

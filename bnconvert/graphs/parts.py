@@ -127,7 +127,7 @@ def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | 
     first = calls[0]
     for shapes in (_all_dynamic(first), None):
         try:
-            captured = capture(module, first.kwargs or first.args, shapes, modes=("non-strict",))
+            captured = capture(module, first.inputs, shapes, modes=("non-strict",))
         except CaptureError:
             continue
         if all(_agrees(module, captured, call) for call in calls):

@@ -84,8 +84,7 @@ def _regions(module: fx.GraphModule) -> Iterator[tuple[fx.Node, str, fx.GraphMod
     for node in module.graph.nodes:
         for source in node.all_input_nodes if node.op == "call_function" else ():
             if source.op == "get_attr":
-                region = module.get_submodule(str(source.target).rpartition(".")[0])
-                region = getattr(region, str(source.target).rpartition(".")[2])
+                region = operator.attrgetter(str(source.target))(module)
                 if isinstance(region, fx.GraphModule):
                     yield node, str(source.target), region
 

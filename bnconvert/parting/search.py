@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
@@ -87,8 +86,7 @@ def _found(
     model: nn.Module, example: Example, graph: OnnxGraph, folded: Folded | None
 ) -> Finding | str:
     measured = Measured(graph.values)
-    inputs = example.kwargs or example.args
-    fixed = pytree.tree_map(lambda leaf: None, inputs)  # any size would do: fixed is faster
+    inputs, fixed = example.inputs, example.fixed_shapes  # any size would do: fixed is faster
     truth = follow(capture(model, inputs, fixed).module, example, measured)
     walks, fix = [truth], _FIX
     module = folded.module if folded else _folded(model, inputs, fixed)

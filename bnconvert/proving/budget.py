@@ -83,12 +83,16 @@ class Budget:
         """Return the largest relative error that an output may have."""
         return FACTOR * self.own[index, measure] + self.floors[index, measure]
 
+    def admits(self, index: int, errors: Mapping[Measure, float]) -> bool:
+        """Tell whether an output may have these relative errors."""
+        return all(error <= self.allowed(index, measure) for measure, error in errors.items())
+
     def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
         """Tell whether all outputs are as near to the truth as they must be."""
         return len(outputs) == len(answers.true) and all(
-            not difference(output, answers.native[index]) and error <= self.allowed(index, measure)
+            not difference(output, answers.native[index])
+            and self.admits(index, relative_errors(output, answers.true[index]))
             for index, output in enumerate(outputs)
-            for measure, error in relative_errors(output, answers.true[index]).items()
         )
 
     @property

@@ -9,7 +9,7 @@ with errors relative to the size of the output.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -146,21 +146,18 @@ class Comparison:
         """Return how far an output is from the truth, or from where the model itself jumps to."""
         truth = self._answers[case].true[index]
         errors = relative_errors(mine, truth)
-        if mine.shape != truth.shape or self._holds(index, errors) or self._is_steady:
+        if mine.shape != truth.shape or self._budget.admits(index, errors) or self._is_steady:
             return errors
         if case not in self._draws:
             self._draws[case] = self._reference.draws(case.example, self._generator)
         draws = (draw[index] for draw in self._draws[case])
         truth = nearest(mine, truth, draws, self._budget.allowed(index, "peak"))
         second = relative_errors(mine, truth)
-        self._is_steady = not self._holds(index, second)
+        self._is_steady = not self._budget.admits(index, second)
         if self._is_steady:
             return errors
         self._jumping.add(self._file.output_names[index])
         return second
-
-    def _holds(self, index: int, errors: Mapping[Measure, float]) -> bool:
-        return all(error <= self._budget.allowed(index, m) for m, error in errors.items())
 
     def _with_unoptimized(self, checks: list[Check]) -> list[Check]:
         """Add the given inputs as the file stands; say so where only the optimized run fails."""

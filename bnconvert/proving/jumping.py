@@ -28,9 +28,10 @@ def nearest(mine: Tensor, truth: Tensor, draws: Iterable[Tensor], within: float)
     for draw in draws:
         if draw.shape == truth.shape:
             jumps |= _gap(draw, truth) > least
-            nearer = _gap(mine, draw) < gap
+            distance = _gap(mine, draw)
+            nearer = distance < gap
             best = torch.where(nearer, draw.to(truth.dtype), best)
-            gap = torch.where(nearer, _gap(mine, draw), gap)
+            gap = torch.where(nearer, distance, gap)
     return torch.where(jumps, best, truth)
 
 
