@@ -1,8 +1,44 @@
-"""Every error that bnconvert raises; each message reads "path: fact; remedy"."""
+"""Every error that bnconvert raises, and the refusal that is none yet.
 
+Each message reads "path: fact; remedy".
+"""
+
+import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_REASON_LENGTH = 160
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something is not done: a decision as a value.
+
+    Attributes:
+        code: stable, in lower case with hyphens, such as "weight-overflows"; what is decided
+            further on is decided by it.
+        text: the fact, for a person.
+        remedy: what to do about it, where there is something.
+    """
+
+    code: str
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return the reason as "fact; remedy"."""
+        return f"{self.text}; {self.remedy}" if self.remedy else self.text
+
+
+def first_line(failure: BaseException) -> str:
+    """Return the kind and the first line of an exception, as a reason in a report."""
+    lines = str(failure).strip().splitlines()
+    if not lines:
+        return type(failure).__name__
+    sentence = textwrap.shorten(lines[0], _REASON_LENGTH, placeholder=" …")
+    return f"{type(failure).__name__}: {sentence}"
 
 
 class BnconvertError(Exception):

@@ -1,14 +1,16 @@
 """Example inputs of a model: read from what the user gives, and varied for verification."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-Inputs = tuple[Any, ...] | Mapping[str, Any] | Tensor
+#: What a user gives as example inputs; inside the package an `Example` is handed on.
+Inputs = Union[tuple[Any, ...], Mapping[str, Any], Tensor, "Example"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,8 @@ class Example:
     @classmethod
     def of(cls, inputs: Inputs) -> "Example":
         """Read a tuple of positional inputs, a mapping of keyword inputs, or one tensor."""
+        if isinstance(inputs, Example):
+            return inputs
         if isinstance(inputs, Mapping):
             return cls((), dict(inputs))
         return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
@@ -39,6 +43,18 @@ class Example:
     def fixed_shapes(self) -> Any:
         """What torch.export takes for dynamic shapes where no size may vary."""
         return pytree.tree_map(lambda leaf: None, self.inputs)
+
+    def shapes(self, of: Callable[[Any], Any], model: nn.Module) -> Any:
+        """Return dynamic shapes for the inputs, in the form that torch.export takes.
+
+        Args:
+            of: gives what may vary of one input, a leaf of the example.
+            model: takes the inputs; it says which parameter a positional one is.
+        """
+        args, kwargs = pytree.tree_map(of, (self.args, self.kwargs))
+        if not (args and kwargs):
+            return kwargs or args
+        return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors in the order of the call, nested ones included."""

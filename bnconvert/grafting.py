@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bnconvert.errors import UnsupportedModelError
+from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.graft import graft_of
 from bnconvert.graphs.parts import Part
 from bnconvert.kinds import Kind
@@ -15,7 +15,7 @@ from bnconvert.proving.reference import Reference, outputs_of
 from bnconvert.reporting.records import NormRow
 from bnconvert.site import Site
 from bnconvert.surgery import hidden_references, swap, uncopied, write_weights
-from bnconvert.tracing import first_line, survey
+from bnconvert.tracing import survey
 
 
 def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:

@@ -80,6 +80,11 @@ def eps_of(module: nn.Module) -> float:
     return float(getattr(module, "eps", _FROZEN_EPS))
 
 
+def has_running_statistics(module: nn.Module) -> bool:
+    """Tell whether a norm holds running statistics: `track_running_stats=False` leaves none."""
+    return module._buffers.get("running_mean") is not None
+
+
 def has_default_statistics(module: nn.Module) -> bool:
     """Tell whether the running statistics are those of a norm that never saw data."""
     mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")

@@ -11,9 +11,8 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import ExportError
+from bnconvert.errors import ExportError, first_line
 from bnconvert.quiet import quiet
-from bnconvert.tracing import first_line
 
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 #: What computes shapes, or moves numbers without changing them.

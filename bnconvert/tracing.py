@@ -1,7 +1,6 @@
 """`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
 
 import copy
-import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,12 +10,11 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from bnconvert.errors import UnsupportedModelError
+from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.kinds import Kind, kind_of, norms_in
 from bnconvert.site import FunctionalNorm, Site, Survey
 from bnconvert.surgery import uncopied
 
-_REASON_LENGTH = 160
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
 
@@ -107,15 +105,6 @@ class NormTracer(fx.Tracer):
             self.closed = {p: why for p, why in self.closed.items() if not p.startswith(f"{path}.")}
             self.closed[path] = first_line(failure)
             return self.create_proxy("call_module", path, args, kwargs)
-
-
-def first_line(failure: BaseException) -> str:
-    """Return the kind and the first line of an exception, as a reason in a report."""
-    lines = str(failure).strip().splitlines()
-    if not lines:
-        return type(failure).__name__
-    sentence = textwrap.shorten(lines[0], _REASON_LENGTH, placeholder=" …")
-    return f"{type(failure).__name__}: {sentence}"
 
 
 def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:

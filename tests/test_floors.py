@@ -47,8 +47,9 @@ FLOORS = (
     "site",
     "preprocessed",
     "deployable",
-    "surgery",
     "untrained",
+    "copying",
+    "surgery",
     "kinds",
     "tracking",
     "recomputing",
@@ -183,6 +184,7 @@ ROOMS = {
         "linear_maps",
         "channel_map",
         "distance",
+        "random_state",
         "__init__",
     ),
 }

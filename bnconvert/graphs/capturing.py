@@ -10,14 +10,14 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import CaptureError
+from bnconvert.errors import CaptureError, first_line
 from bnconvert.examples import Example, Inputs
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.regions import switches_autocast_off
 from bnconvert.quiet import quiet
 from bnconvert.surgery import settle, uncopied
-from bnconvert.tracing import first_line, require_eager
+from bnconvert.tracing import require_eager
 
 Mode = Literal["non-strict", "strict"]
 

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import CaptureError
+from bnconvert.errors import CaptureError, first_line
 from bnconvert.examples import Example, Inputs
 from bnconvert.graphs.capturing import Captured, capture, eval_copy
 from bnconvert.kinds import norms_in
 from bnconvert.surgery import swap, uncopied
-from bnconvert.tracing import first_line
 
 _CALLS = 4
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from bnconvert.errors import first_line
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.aten import called_in
@@ -27,7 +28,6 @@ from bnconvert.proving.cases import named_tensors
 from bnconvert.proving.comparison import PARTING, Proof
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
-from bnconvert.tracing import first_line
 
 _FIX = "look at the operator's weights, attributes and inputs; whatever edited the file broke it"
 _FIX_FOLD = (

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnconvert.errors import ExportError
-from bnconvert.tracing import first_line
+from bnconvert.errors import ExportError, first_line
 
 #: A tensor, and the name of the model's input that it is, where that is known.
 NamedTensor = tuple[str | None, Tensor]

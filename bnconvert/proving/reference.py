@@ -7,12 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import ExportError
+from bnconvert.errors import ExportError, first_line
 from bnconvert.examples import Example
 from bnconvert.proving.boundedness import Watched
 from bnconvert.proving.budget import FACTOR, Answers, Budget
 from bnconvert.proving.cases import Case, Pool
-from bnconvert.tracing import first_line
 
 #: How often inputs are shaken to see whether an output jumps.
 DRAWS = 16
