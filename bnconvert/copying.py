@@ -1,4 +1,4 @@
-"""The one place that deep-copies a user's model: wholly, but for its parameters, or its modules.
+"""The one place that deep-copies a model: wholly, but for its parameters, its modules, its graph.
 
 Process groups, which torch cannot copy, are shared by every copy.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, distributed as dist, fx, nn
 
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.surgery import held
@@ -55,6 +55,11 @@ def replicate(model: nn.Module) -> nn.Module:
         if isinstance(module, TrackingNorm):
             module.statistics = "running"
     return replica
+
+
+def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy of a captured graph, to be rewritten, that shares the tensors."""
+    return fx.GraphModule(module, copy.deepcopy(module.graph))
 
 
 def _copied(model: nn.Module, shared: Iterable[object], remedy: str = _REMEDY) -> nn.Module:

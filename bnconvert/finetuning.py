@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from bnconvert.conversion import carried_out
 from bnconvert.errors import FoldedTrainingError
-from bnconvert.folding import Folded, FoldedModule
+from bnconvert.folded_module import FoldedModule
+from bnconvert.folding import Folded
 from bnconvert.kinds import kind_of
 from bnconvert.planning import Plan
 from bnconvert.policy import Policy

@@ -4,39 +4,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
+from torch.export import ExportedProgram
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from bnconvert.errors import CaptureError, FoldedTrainingError
-from bnconvert.examples import Inputs
+from bnconvert.copying import copy_graph
+from bnconvert.errors import CaptureError
+from bnconvert.examples import Example, Inputs
 from bnconvert.findings.folded import folded_findings
-from bnconvert.folds.fates import Fate, fold_network
+from bnconvert.folded_module import FoldedModule
+from bnconvert.folds.fixpoint import fold_graph
+from bnconvert.folds.outcome import NormOutcome
 from bnconvert.grafting import graft_rows, grafted
 from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
 from bnconvert.graphs.capturing import Captured, capture
-from bnconvert.graphs.network import Network
-from bnconvert.graphs.parts import Part, capture_parts, recapture, with_parts
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.graphs.parts import Part, capture_parts, with_parts
+from bnconvert.graphs.program import exported_program
 from bnconvert.graphs.regions import calls_in_regions
 from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
-
-
-class FoldedModule(fx.GraphModule):
-    """A captured model whose norms are folded away: for inference, never for training."""
-
-    def train(self, mode: bool = True) -> "FoldedModule":
-        """Refuse training mode.
-
-        Raises:
-            FoldedTrainingError: `mode` is true.
-        """
-        if mode:
-            raise FoldedTrainingError
-        super().train(False)
-        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +37,7 @@ class Folded:
         module: the folded graph, for inference; takes the model's own inputs. Where the model
             cannot be captured whole: a copy of the model, of its own class, with folded parts.
         report: one row per call of a norm, folded (into what) or standing (why).
-        parts: what was captured, and is folded now: the whole model, or some submodules.
+        parts: what was captured: the whole model, or some submodules; their graphs are not folded.
     """
 
     module: nn.Module
@@ -61,7 +51,7 @@ class Folded:
 
     @property
     def captured(self) -> Captured:
-        """What `module` was made from, for exporting it on.
+        """The captured model, of which `module` is the folded graph.
 
         Raises:
             CaptureError: the model was captured in parts only.
@@ -74,6 +64,19 @@ class Folded:
             )
         return self.parts[0].captured
 
+    def program(self) -> ExportedProgram | None:
+        """Return the folded graph as a torch.export program that shares its weights.
+
+        Returns:
+            The program; None where the graph holds something that no program takes as it is.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+        """
+        ranges = self.captured.range_constraints
+        assert isinstance(self.module, FoldedModule)
+        return exported_program(self.module, ranges)
+
     def graft(self, model: nn.Module) -> nn.Module:
         """Return a copy of the model whose own modules are folded: class and names survive.
 
@@ -85,18 +88,18 @@ class Folded:
             model: the model that was folded; it is not changed.
 
         Raises:
-            UnsupportedModelError: its forward reads something of a norm that is gone.
+            UnsupportedModelError: its weights are not those that were folded, or its forward
+                reads something that only a norm has.
         """
-        return grafted(model, self._again(model))
+        return grafted(model, self.parts)
 
     def graft_report(self, model: nn.Module) -> Report:
-        """Return what `graft` does with each norm, and why the rest stays."""
-        rows = graft_rows(model, self._again(model))
-        return Report(f"Grafted {type(model).__name__}", norms=rows)
+        """Return what `graft` does with each norm, and why the rest stays.
 
-    def _again(self, model: nn.Module) -> list[Part]:
-        """Capture anew: these graphs are folded."""
-        return [recapture(model, part) for part in self.parts]
+        Raises:
+            UnsupportedModelError: its weights are not those that were folded.
+        """
+        return Report(f"Grafted {type(model).__name__}", norms=graft_rows(model, self.parts))
 
 
 def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
@@ -115,70 +118,83 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    notes: list[str] = []
-    try:
-        captured = capture(model, example_inputs, dynamic_shapes)
-    except CaptureError as failure:
-        parts = capture_parts(model, example_inputs)
-        if not parts:
-            raise
-        notes.append(f"folded by parts ({', '.join(p.path for p in parts)}): {failure}")
-    else:
-        parts = [Part("", captured)]
-    fates: list[Fate] = []
+    parts, notes = _captured_parts(model, Example.of(example_inputs), dynamic_shapes)
+    outcomes: list[NormOutcome] = []
     folded: dict[str, nn.Module] = {}
     for part in parts:
-        module = part.captured.module
-        weights = sum(standardizes_weight(node) for node in module.graph.nodes)
-        calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
-        inside = [_from_the_root(call, part.path) for call in calls_in_regions(module)]
-        fates += fold_network(Network(module), calls)
-        fates += [Fate(call, reason=str(call.obstacle)) for call in inside]
-        folded[part.path] = FoldedModule(module, module.graph)
-        notes += [*part.captured.notes, *_standardization(weights)]
+        folded[part.path], found, said = _fold_part(part)
+        outcomes += found
+        notes += said
     seen = survey(model)
-    sites = seen.sites
     notes += [f"{path}: TorchScript: norms inside are not seen" for path in seen.scripted]
-    rows = tuple(_rows(model, sites, fates))
+    rows = tuple(_rows(model, seen.sites, outcomes))
     report = Report(
         f"Folded {type(model).__name__}",
         norms=rows,
-        findings=tuple(folded_findings(sites, rows)),
+        findings=tuple(folded_findings(seen.sites, rows)),
         notes=tuple(notes),
     )
     return Folded(with_parts(model, folded), report, tuple(parts))
+
+
+def _captured_parts(
+    model: nn.Module, example: Example, dynamic_shapes: Any
+) -> tuple[list[Part], list[str]]:
+    """Capture the model whole, or else its largest parts; return them, and what to know of it."""
+    try:
+        return [Part("", capture(model, example, dynamic_shapes))], []
+    except CaptureError as failure:
+        parts = capture_parts(model, example)
+        if not parts:
+            raise
+        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
+
+
+def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:
+    """Fold a copy of a captured graph; return it, the outcome of its norm calls, and notes."""
+    module = copy_graph(part.captured.module)
+    weights = sum(standardizes_weight(node) for node in module.graph.nodes)
+    calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
+    inside = [_from_the_root(call, part.path) for call in calls_in_regions(module)]
+    outcomes = fold_graph(MutableGraph(module), calls)
+    outcomes += [NormOutcome(call, upstream=call.obstacle) for call in inside]
+    notes = [*part.captured.notes, *_standardization(weights)]
+    return FoldedModule(module, module.graph), outcomes, notes
 
 
 def _from_the_root(call: NormCall, path: str) -> NormCall:
     return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
 
 
-def _rows(model: nn.Module, sites: Sequence[Site], fates: Sequence[Fate]) -> Iterator[NormRow]:
+def _rows(
+    model: nn.Module, sites: Sequence[Site], outcomes: Sequence[NormOutcome]
+) -> Iterator[NormRow]:
     """Return a row per call of every norm module, then those of functional norms."""
-    rest = list(fates)
+    rest = list(outcomes)
     for site in sites:
-        mine = [fate for fate in rest if fate.call.owner in site.paths]
-        rest = [fate for fate in rest if fate not in mine]
-        for number, fate in enumerate(mine, 1):
-            said = fate.reason
-            if fate.call.caller not in site.paths:
-                said = f"called by {fate.call.caller or 'the root'} through F.batch_norm: {said}"
+        mine = [found for found in rest if found.call.owner in site.paths]
+        rest = [found for found in rest if found not in mine]
+        for number, found in enumerate(mine, 1):
+            said = found.reason
+            if found.call.caller not in site.paths:
+                said = f"called by {found.call.caller or 'the root'} through F.batch_norm: {said}"
             if len(mine) > 1:
                 said = f"call {number} of {len(mine)}: {said}"
-            yield _row(site, len(mine), fate.outcome, said, fate.fold)
+            yield _row(site, len(mine), found, said)
         if not mine:
-            yield _row(site, 0, *_uncalled(site))
-    for fate in rest:
-        owner = fate.call.owner
+            yield _uncalled(site)
+    for found in rest:
+        owner = found.call.owner
         if not isinstance(model.get_submodule(owner), _InstanceNorm):
             yield NormRow(
                 owner,
                 "F.batch_norm",
-                fate.call.channels,
+                found.call.channels,
                 1,
-                fate.outcome,
-                fate.reason,
-                fold=fate.fold,
+                found.outcome,
+                found.reason,
+                fold=found.fold,
+                codes=_codes(found),
             )
 
 
@@ -190,13 +206,28 @@ def _standardization(count: int) -> Iterator[str]:
         )
 
 
-def _row(site: Site, calls: int, outcome: str, reason: str, fold: str = "") -> NormRow:
+def _row(site: Site, calls: int, found: NormOutcome, reason: str) -> NormRow:
     return NormRow(
-        site.path, site.class_name, site.channels, calls, outcome, reason, site.aliases, fold
+        site.path,
+        site.class_name,
+        site.channels,
+        calls,
+        found.outcome,
+        reason,
+        site.aliases,
+        found.fold,
+        _codes(found),
     )
 
 
-def _uncalled(site: Site) -> tuple[str, str]:
+def _codes(found: NormOutcome) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(refusal.code for refusal in found.refusals))
+
+
+def _uncalled(site: Site) -> NormRow:
+    """Return the row of a norm that no graph calls."""
+    outcome, reason = "uncalled", "the eval forward never calls it, or nothing reads its result"
     if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
-        return "standing", f"a {site.class_name} is no fixed affine map in eval mode"
-    return "uncalled", "the eval forward never calls it, or nothing reads its result"
+        outcome = "standing"
+        reason = f"a {site.class_name} is no fixed affine map in eval mode"
+    return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)

@@ -1,12 +1,14 @@
 """Folds in the user's own modules: other weights, norms that become the identity, same class."""
 
-import copy
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.graft import graft_of
+from bnconvert.copying import copy_model
+from bnconvert.errors import Refusal, UnsupportedModelError, first_line
+from bnconvert.graft import GraftOutcome, plan_graft
+from bnconvert.graphs.aten import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.kinds import Kind
 from bnconvert.numerics.distance import relative_error
@@ -14,8 +16,12 @@ from bnconvert.proving.budget import Budget
 from bnconvert.proving.reference import Reference, outputs_of
 from bnconvert.reporting.records import NormRow
 from bnconvert.site import Site
-from bnconvert.surgery import hidden_references, swap, uncopied, write_weights
+from bnconvert.surgery import hidden_references, swap, write_weights
 from bnconvert.tracing import survey
+
+_UNCALLED = GraftOutcome(
+    0, refusal=Refusal("not-called-as-module", "it is not called as a module of its own")
+)
 
 
 def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
@@ -23,44 +29,51 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
 
     Args:
         model: looked at only.
-        parts: the model or parts of it, not folded; they are rewritten.
+        parts: the model or parts of it, as captured; looked at only.
 
     Raises:
-        UnsupportedModelError: the copy does not run any more on the parts' own inputs.
+        UnsupportedModelError: the model is not the one that was captured, or the copy does not
+            run any more on the parts' own inputs.
     """
+    _require_captured(model, parts)
     sites = _sites(model)
-    twin = copy.deepcopy(model, uncopied(model)).eval()
+    twin = copy_model(model).eval()
     for part in parts:
-        graft = graft_of(part, sites)
+        graft = plan_graft(part, sites)
         write_weights(twin, graft.weights)
-        gone = [site for site in sites if graft.outcomes.get(site.path, ("",))[0]]
-        norms = {site.path: twin.get_submodule(site.path) for site in gone}
-        rests = {site.path: tail_of(norms[site.path], site.kind) for site in gone}
-        swap(twin, {path: rests[site.path] for site in gone for path in site.paths})
+        taken = [site for site in sites if graft.outcomes.get(site.path, _UNCALLED).fold]
+        norms = {site.path: twin.get_submodule(site.path) for site in taken}
+        rests = {site.path: tail_of(norms[site.path], site.kind) for site in taken}
+        swap(twin, {path: rests[site.path] for site in taken for path in site.paths})
         _require_same(model, twin, part)
     return twin
 
 
 def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
-    """Return what `grafted` does with each norm."""
-    outcomes: dict[str, tuple[str, str]] = {}
+    """Return what `grafted` does with each norm.
+
+    Raises:
+        UnsupportedModelError: the model is not the one that was captured.
+    """
+    _require_captured(model, parts)
+    outcomes: dict[str, GraftOutcome] = {}
     for part in parts:
-        outcomes |= graft_of(part, _sites(model)).outcomes
-    rows: list[NormRow] = []
-    for site in survey(model).sites:
-        fold, reason = outcomes.get(site.path, ("", "it is not called as a module of its own"))
-        row = NormRow(
+        outcomes |= plan_graft(part, _sites(model)).outcomes
+    found = [(site, outcomes.get(site.path, _UNCALLED)) for site in survey(model).sites]
+    return tuple(
+        NormRow(
             site.path,
             site.class_name,
             site.channels,
-            site.observed_calls,
-            "folded" if fold else "standing",
-            reason,
+            outcome.calls,
+            "folded" if outcome.fold else "standing",
+            outcome.reason,
             site.aliases,
-            fold,
+            outcome.fold,
+            () if outcome.refusal is None else (outcome.refusal.code,),
         )
-        rows.append(row)
-    return tuple(rows)
+        for site, outcome in found
+    )
 
 
 def _sites(model: nn.Module) -> list[Site]:
@@ -68,6 +81,25 @@ def _sites(model: nn.Module) -> list[Site]:
     sites = survey(model).sites
     hidden = hidden_references(model, [site.module for site in sites])
     return [site for site in sites if id(site.module) not in hidden]
+
+
+def _require_captured(model: nn.Module, parts: Sequence[Part]) -> None:
+    """Raise unless the model still has the weights that were captured."""
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for part in parts:
+        for node in part.captured.module.graph.find_nodes(op="get_attr"):
+            path = f"{part.path}.{node.target}".lstrip(".")
+            value, now = constant(part.captured.module, node), state.get(path)
+            if value is not None and now is not None and not _is_same(value, now):
+                raise UnsupportedModelError(
+                    f"{path}: is not what was folded; fold the model again, and graft that"
+                )
+
+
+def _is_same(first: Tensor, second: Tensor) -> bool:
+    """Tell whether two tensors hold the same numbers; NaN is the same as NaN."""
+    alike = first.shape == second.shape and first.dtype == second.dtype
+    return alike and torch.equal(first.nan_to_num(), second.to(first.device).nan_to_num())
 
 
 def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
@@ -82,7 +114,7 @@ def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
         measured = outputs_of(after, example)
     except Exception as failure:
         raise UnsupportedModelError(
-            f"{path}: its forward reads something of a norm that is gone "
+            f"{path}: its forward reads something that only a norm has "
             f"({first_line(failure)}); use the folded module instead"
         ) from failure
     for index, (value, truth) in enumerate(zip(measured, answers.true, strict=True)):

@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.graphs.capturing import capture
+from bnconvert.examples import Example, Inputs
+from bnconvert.graphs.capturing import Captured, capture
 
 Shape = tuple[int, ...]
 
@@ -51,6 +52,11 @@ def model(build: Callable[[], nn.Module], *shapes: Shape) -> Sketch:
 def function(applied: Callable[..., Any], *shapes: Shape) -> Sketch:
     """Sketch a function of tensors."""
     return Sketch(lambda: Applied(lambda _, *inputs: applied(*inputs)), shapes)
+
+
+def capture_of(model: nn.Module, inputs: Inputs, dynamic_shapes: Any = None) -> Captured:
+    """Capture a model with inputs as a user gives them."""
+    return capture(model, Example.of(inputs), dynamic_shapes)
 
 
 class Excerpts:
@@ -93,7 +99,7 @@ class Excerpts:
             torch.manual_seed(0)
             family = _Family(self.sketches).double().eval()
             shapes = {key: dict.fromkeys(self.dynamic, Dim.DYNAMIC) for key in self._inputs}
-            captured = capture(family, (self._inputs,), (shapes,))
+            captured = capture_of(family, (self._inputs,), (shapes,))
             counts = {name: len(pytree.tree_leaves(y)) for name, y in family(self._inputs).items()}
         assert not captured.notes
         (nodes,) = captured.module.graph.output_node().args

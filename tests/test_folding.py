@@ -106,8 +106,8 @@ def test_a_norm_with_one_foldable_call_stands_at_the_other() -> None:
     folded = bnc.fold(model, IMAGE)
     assert [row.outcome for row in folded.report.norms] == ["folded", "standing"]
     assert folded.report.norms[1].reason == (
-        "call 2 of 2: its multiplication is gone, into conv (conv2d); its addition stays: an "
-        "activation (relu): an addition does not pass it; in front of it: the model's output "
+        "call 2 of 2: its multiplication is folded, into conv (conv2d); its addition stands: an "
+        "activation (relu): an addition does not pass it; downstream: the model's output "
         "reads it"
     )
     torch.testing.assert_close(folded.module(*IMAGE), model(*IMAGE))

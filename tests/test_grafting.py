@@ -84,5 +84,28 @@ def test_a_forward_that_reads_the_norm_itself_is_refused() -> None:
             return super().forward(x)
 
     model = trained(Reading())
-    with pytest.raises(bnc.UnsupportedModelError, match="reads something of a norm that is gone"):
+    with pytest.raises(bnc.UnsupportedModelError, match="reads something that only a norm has"):
         bnc.fold(model, IMAGE).graft(model)
+
+
+def test_a_model_whose_weights_changed_since_is_refused() -> None:
+    model, inputs = build("plain")
+    folded = bnc.fold(model, inputs)
+    with torch.no_grad():
+        model.conv.weight[0] += 1
+    for use in (folded.graft, folded.graft_report):
+        with pytest.raises(
+            bnc.UnsupportedModelError, match=r"conv\.weight: is not what was folded"
+        ):
+            use(model)
+
+
+def test_a_graft_captures_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs = build("plain")
+    folded = bnc.fold(model, inputs)
+    monkeypatch.setattr(torch.export, "export", None)
+    monkeypatch.setattr("bnconvert.graphs.capturing.export", None)
+    first, second = folded.graft(model), folded.graft(model)
+    assert [row.outcome for row in folded.graft_report(model).norms] == ["folded"]
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])

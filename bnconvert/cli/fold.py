@@ -1,11 +1,16 @@
 """`bnconvert fold`: the folded graph, as a torch.export program."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from bnconvert.folding import Folded
 
 
 def command(
@@ -28,14 +33,16 @@ def command(
         folded = fold(loaded, required(example))
         if output is not None:
             say("writing")
-            captured = folded.captured
-            program = torch.export.export(
-                folded.module,
-                captured.example.args,
-                captured.example.kwargs,
-                dynamic_shapes=captured.dynamic_shapes,
-            )
-            torch.export.save(program, output)
+            torch.export.save(folded.program() or _traced(folded), output)
     show(folded.report, report)
     if output is not None:
         typer.echo(f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()")
+
+
+def _traced(folded: "Folded") -> "ExportedProgram":
+    """Capture the folded graph again: what it holds beside operators is no program as it is."""
+    from torch.export import export
+
+    captured = folded.captured
+    args, kwargs = captured.example.args, captured.example.kwargs
+    return export(folded.module, args, kwargs, dynamic_shapes=captured.dynamic_shapes)

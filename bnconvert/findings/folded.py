@@ -11,7 +11,6 @@ from bnconvert.site import Site
 
 #: The largest factor over the smallest that an 8-bit weight with one scale still tells apart.
 WIDE = 1e3
-OVERFLOW = "the folded weight overflows"
 
 RULES = (
     Rule(
@@ -29,7 +28,7 @@ def folded_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterator[
     """Yield the findings about what was folded, and about what would have overflowed."""
     folded = {row.path for row in rows if row.outcome == "folded"}
     yield from found_by(RULES, [site for site in sites if site.path in folded])
-    too_large = tuple(dict.fromkeys(row.path for row in rows if OVERFLOW in row.reason))
+    too_large = tuple(dict.fromkeys(row.path for row in rows if "weight-overflows" in row.codes))
     if too_large:
         yield Finding(
             "BN406",

@@ -1,12 +1,12 @@
-"""The folds, one per file: the algebra as docstring, match, refuse with a reason, rewrite."""
+"""The folds, one per file: the algebra as docstring, what is matched, a plan or a refusal."""
 
 from bnconvert.folds.affine import Affine
-from bnconvert.folds.apart import Apart
 from bnconvert.folds.branches import Branches
 from bnconvert.folds.direct import Direct
 from bnconvert.folds.fold import Fold
 from bnconvert.folds.forward import Forward
 from bnconvert.folds.sequences import Sequences
+from bnconvert.folds.split import SplitAffine
 from bnconvert.folds.through import Through
 
 #: Every fold, in the order in which they are tried.
@@ -17,5 +17,5 @@ FOLDS: tuple[Fold, ...] = (
     Through(),
     Forward(),
     Sequences(),
-    Apart(),
+    SplitAffine(),
 )

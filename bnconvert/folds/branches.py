@@ -15,10 +15,11 @@ from typing import ClassVar
 import torch
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.folds.fold import Fold
-from bnconvert.graphs.aten import argument, aten, readers_of
-from bnconvert.graphs.network import Network
-from bnconvert.layers.affine import Reading, read_affine
+from bnconvert.graphs.aten import argument, aten, consumers_of
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.affine import AffineReading, read_affine
 from bnconvert.layers.geometry import (
     Kernel,
     kernel_of,
@@ -26,9 +27,10 @@ from bnconvert.layers.geometry import (
     pooling_kernel,
     scaling_kernel,
 )
-from bnconvert.layers.plan import Edit, Plan, Remapped
+from bnconvert.layers.layer import Propagator
+from bnconvert.layers.plan import Edit, GraphPlan, Remapped, Replacements, Verdict
 from bnconvert.layers.sums import Sum, sign_of, summands_of
-from bnconvert.layers.way import Way, layer_of
+from bnconvert.layers.way import rule_of
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -37,17 +39,17 @@ class Branches(Fold):
 
     name: ClassVar[str] = "branches"
 
-    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
+    def decide(self, propagator: Propagator, node: fx.Node) -> Verdict | None:
         """Make one convolution of the two summands."""
-        if not isinstance(layer_of(way.network, node), Sum) or node.args[0] is node.args[1]:
+        if not isinstance(rule_of(propagator.graph, node), Sum) or node.args[0] is node.args[1]:
             return None
         first, second = summands_of(node)
         factor = sign_of(node, second) or 0.0
-        for one in _readings(way.network, first, node):
-            for two in _readings(way.network, second, node):
-                edit = _merging(way.network, node, one, two, factor)
+        for one in _readings(propagator.graph, first, node):
+            for two in _readings(propagator.graph, second, node):
+                edit = _merging(propagator.graph, node, one, two, factor)
                 if edit is not None:
-                    return Plan((edit,))
+                    return GraphPlan((edit,))
         return None
 
 
@@ -58,7 +60,7 @@ class Branch:
     Attributes:
         node: the summand.
         kernel: what it computes.
-        host: the convolution that can take the other branch in, or None.
+        host: the convolution that can absorb the other branch, or None.
     """
 
     node: fx.Node
@@ -78,16 +80,17 @@ class Summed(Remapped):
         """The summands."""
         return self.others
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Put one map in the place of the sum."""
-        total = network.mapped(self.node, self.source, self.change)
+        total = graph.mapped(self.node, self.source, self.change)
         for node in self.others:
-            network.replace(node, total)
+            graph.replace(node, total)
+        return {self.node: total}
 
 
 @dataclass(frozen=True, eq=False)
 class Merged(Edit):
-    """A convolution that takes other branches in."""
+    """A convolution that absorbs other branches."""
 
     kernel: Kernel
     total: fx.Node
@@ -98,25 +101,28 @@ class Merged(Edit):
         """The other branches and the sum."""
         return (self.total, *self.others)
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Give the convolution its new kernel and let it stand for the sum."""
-        set_kernel(network, self.node, self.kernel)
+        set_kernel(graph, self.node, self.kernel)
         for node in self.removes:
-            network.replace(node, self.node)
+            graph.replace(node, self.node)
+        return {}
 
 
 def _merging(
-    network: Network, total: fx.Node, one: Branch, two: Branch, factor: float
+    graph: MutableGraph, total: fx.Node, one: Branch, two: Branch, factor: float
 ) -> Edit | None:
     """Return how two branches become one operator, or None."""
     source = one.kernel.source
-    whole = merged(one.kernel, two.kernel, factor) if source is two.kernel.source else ""
-    if not isinstance(whole, Kernel):
+    if source is not two.kernel.source:
+        return None
+    whole = merged(one.kernel, two.kernel, factor)
+    if isinstance(whole, Refusal):
         return None
     host = one.host or two.host
     others = tuple(b.node for b in (one, two) if b.node not in (host, source))
     if host is not None:
-        fits = network.fits(argument(host, "weight"), whole.weight, whole.bias)
+        fits = graph.fits(argument(host, "weight"), whole.weight, whole.bias)
         return Merged(host, whole, total, others) if fits else None
     if whole.weight.shape[1:].numel() > 1 or total in others:
         return None  # average pooling stays what it is
@@ -125,9 +131,9 @@ def _merging(
     return Summed(total, change, source, others)
 
 
-def set_kernel(network: Network, node: fx.Node, kernel: Kernel) -> None:
+def set_kernel(graph: MutableGraph, node: fx.Node, kernel: Kernel) -> None:
     """Make a convolution, or a linear layer, compute `kernel`."""
-    network.give(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
+    graph.give(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
     rank = len(kernel.size)
     node.kwargs = {}
     if rank == 0:
@@ -138,18 +144,18 @@ def set_kernel(network: Network, node: fx.Node, kernel: Kernel) -> None:
     node.args = (kernel.source, *node.args[1:3], *geometry)
 
 
-def _readings(network: Network, value: fx.Node, total: fx.Node) -> Iterator[Branch]:
+def _readings(graph: MutableGraph, value: fx.Node, total: fx.Node) -> Iterator[Branch]:
     """Give the ways to read a summand as a kernel: what makes it, and itself."""
     shape = value.meta["val"].shape
     rank = len(shape) - 2
     if rank < 0 or rank > 3 or not isinstance(shape[1], int):
         return
     if set(value.users) == {total}:  # who reads its shape may come before the host
-        kernel = kernel_of(network, value)
+        kernel = kernel_of(graph, value)
         if kernel is not None:
             yield Branch(value, kernel, value)
-        reading = read_affine(network, value)
-        if isinstance(reading, Reading):
+        reading = read_affine(graph, value)
+        if isinstance(reading, AffineReading):
             yield from _scaled_readings(value, reading, rank)
         pool = pooling_kernel(value, shape[1])
         if pool is not None:
@@ -158,7 +164,7 @@ def _readings(network: Network, value: fx.Node, total: fx.Node) -> Iterator[Bran
     yield Branch(value, scaling_kernel(value, ones, torch.zeros_like(ones), rank, 0), None)
 
 
-def _scaled_readings(value: fx.Node, reading: Reading, rank: int) -> Iterator[Branch]:
+def _scaled_readings(value: fx.Node, reading: AffineReading, rank: int) -> Iterator[Branch]:
     """Give the ways to read a map as a kernel: of an average of something, and of what it reads."""
     channels = value.meta["val"].shape[1]
     vectors = reading.change.vectors(1, channels)
@@ -166,7 +172,7 @@ def _scaled_readings(value: fx.Node, reading: Reading, rank: int) -> Iterator[Br
         return
     scale, shift = vectors
     pool = pooling_kernel(reading.source, channels)
-    if pool is not None and readers_of(reading.source) == {value}:
+    if pool is not None and consumers_of(reading.source) == {value}:
         weight = pool.weight * scale.reshape(-1, *[1] * (rank + 1))
         yield Branch(value, replace(pool, weight=weight, bias=shift, cost=pool.cost + 2), None)
     yield Branch(value, scaling_kernel(reading.source, scale, shift, rank, 2), None)

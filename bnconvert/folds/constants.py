@@ -2,7 +2,7 @@
 
 Weight normalization, spectral normalization in eval mode, standardized weights, stacked or masked
 weights: the expression is computed once, in float64, where its result is no larger than what it is
-computed from. A norm behind such a layer then folds as behind any other.
+computed from. A norm after such a layer then folds as after any other.
 """
 
 from typing import Any
@@ -12,17 +12,17 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.aten import aten, called_in
-from bnconvert.graphs.network import Network
+from bnconvert.graphs.network import MutableGraph
 
 
-def compute_constants(network: Network) -> int:
+def compute_constants(graph: MutableGraph) -> int:
     """Compute every constant expression that shrinks or keeps its size; return how many."""
     known: dict[fx.Node, Any] = {}
     checks: list[fx.Node] = []
     roots: dict[fx.Node, frozenset[fx.Node]] = {}
-    for node in network.graph.nodes:
+    for node in graph.fx_graph.nodes:
         if node.op == "get_attr":
-            value = network.constant(node)
+            value = graph.constant(node)
             if value is not None:
                 known[node], roots[node] = value, frozenset([node])
         elif node.target is aten._assert_tensor_metadata.default and node.args[0] in known:
@@ -33,7 +33,7 @@ def compute_constants(network: Network) -> int:
                 known[node] = value
                 roots[node] = frozenset().union(*(roots[n] for n in node.all_input_nodes))
     for node in checks:  # of dtypes of what is a constant anyway
-        network.graph.erase_node(node)
+        graph.fx_graph.erase_node(node)
     count = 0
     for node, value in known.items():
         if node.op == "get_attr" or all(user in known for user in node.users):
@@ -41,9 +41,9 @@ def compute_constants(network: Network) -> int:
         if isinstance(value, Tensor) and value.numel() <= sum(
             known[r].numel() for r in roots[node]
         ):
-            _store(network, node, value)
+            _store(graph, node, value)
             count += 1
-    network.graph.eliminate_dead_code()
+    graph.fx_graph.eliminate_dead_code()
     return count
 
 
@@ -70,11 +70,11 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     )
 
 
-def _store(network: Network, node: fx.Node, value: Tensor) -> None:
+def _store(graph: MutableGraph, node: fx.Node, value: Tensor) -> None:
     reader = next(iter(node.users))
     owner = called_in(reader)
     is_weight = len(reader.args) > 1 and reader.args[1] is node
     name = f"{owner}.{'weight' if is_weight else 'constant'}".lstrip(".")
     dtype = node.meta["val"].dtype
-    constant = network.add_constant(node, name, value.clone(), dtype)
-    network.replace(node, constant)
+    constant = graph.add_constant(node, name, value.clone(), dtype)
+    graph.replace(node, constant)

@@ -1,26 +1,25 @@
-"""A norm straight behind a convolution or a linear layer goes into its weights."""
+"""A norm straight after a convolution or a linear layer goes into its weights."""
 
 from typing import ClassVar
 
 from torch import fx
 
-from bnconvert.folds.fold import Fold
-from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished, together
-from bnconvert.layers.way import WEIGHTED, Way, layer_of
+from bnconvert.folds.fold import AffineFold, eliminated
+from bnconvert.layers.affine import AffineReading
+from bnconvert.layers.layer import Propagator
+from bnconvert.layers.plan import Verdict
+from bnconvert.layers.way import WEIGHTED, rule_of
 
 
-class Direct(Fold):
+class Direct(AffineFold):
     """Layer, then norm: y = s (W x + b) + t = (s W) x + (s b + t)."""
 
     name: ClassVar[str] = "direct"
 
-    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
-        """Fold into the layer whose output `node` maps."""
-        reading = read_affine(way.network, node)
-        if not isinstance(reading, Reading):
-            return reading
-        if not isinstance(layer_of(way.network, reading.source), WEIGHTED):
+    def decide_affine(
+        self, propagator: Propagator, node: fx.Node, reading: AffineReading
+    ) -> Verdict | None:
+        """Fold into the layer whose output `node` scales and shifts."""
+        if not isinstance(rule_of(propagator.graph, reading.source), WEIGHTED):
             return None
-        up = way.upward(reading.source, node, reading.change)
-        return together((up, Plan((Vanished(node),))))
+        return eliminated(node, propagator.into_producer(reading.source, node, reading.change))

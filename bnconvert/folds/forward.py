@@ -1,4 +1,4 @@
-"""A norm in front of convolutions or linear layers goes into their weights: all of them or none.
+"""A norm before convolutions or linear layers goes into their weights: all of them or none.
 
 W (s x + t) + b = (W s) x + (W t + b). With zero padding the addition cannot move: at the border
 it would be left out.
@@ -8,21 +8,20 @@ from typing import ClassVar
 
 from torch import fx
 
-from bnconvert.folds.fold import Fold
-from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished, together
-from bnconvert.layers.way import Way
+from bnconvert.folds.fold import AffineFold, Direction, eliminated
+from bnconvert.layers.affine import AffineReading
+from bnconvert.layers.layer import Propagator
+from bnconvert.layers.plan import Verdict
 
 
-class Forward(Fold):
+class Forward(AffineFold):
     """The norm, then operators that commute, then layers."""
 
     name: ClassVar[str] = "forward"
+    direction: ClassVar[Direction] = "downstream"
 
-    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
-        """Move the map down to all layers that read its result."""
-        reading = read_affine(way.network, node)
-        if not isinstance(reading, Reading):
-            return reading
-        down = way.downward(node, reading.change)
-        return together((down, Plan((Vanished(node),))))
+    def decide_affine(
+        self, propagator: Propagator, node: fx.Node, reading: AffineReading
+    ) -> Verdict | None:
+        """Move the scale and the shift down to all layers that consume the result."""
+        return eliminated(node, propagator.into_consumers(node, reading.change))

@@ -14,25 +14,25 @@ from torch import fx
 from bnconvert.folds.branches import set_kernel
 from bnconvert.folds.fold import Fold
 from bnconvert.graphs.aten import argument
-from bnconvert.graphs.network import Network
+from bnconvert.graphs.network import MutableGraph
 from bnconvert.layers.geometry import Kernel, kernel_of
-from bnconvert.layers.plan import Edit, Plan
-from bnconvert.layers.way import Way
+from bnconvert.layers.layer import Propagator
+from bnconvert.layers.plan import Edit, GraphPlan, Replacements, Verdict
 from bnconvert.layers.weights import example_size
 from bnconvert.numerics.linear_maps import composed
 
 
 class Sequences(Fold):
-    """A convolution straight behind a convolution."""
+    """A convolution straight after a convolution."""
 
     name: ClassVar[str] = "sequences"
 
-    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
+    def decide(self, propagator: Propagator, node: fx.Node) -> Verdict | None:
         """Make one convolution of two."""
-        second = kernel_of(way.network, node)
+        second = kernel_of(propagator.graph, node)
         if second is None or set(second.source.users) != {node}:
             return None
-        first = kernel_of(way.network, second.source)
+        first = kernel_of(propagator.graph, second.source)
         if first is None or first.groups != 1 or second.groups != 1:
             return None
         if len(first.size) != len(second.size):
@@ -44,15 +44,15 @@ class Sequences(Fold):
         whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
         like = argument(node, "weight")
-        fits = way.network.fits(like, whole.weight, whole.bias)
+        fits = propagator.graph.fits(like, whole.weight, whole.bias)
         if whole.cost * example_size(node) >= before or not fits:
             return None
-        return Plan((Joined(node, whole, second.source),))
+        return GraphPlan((Joined(node, whole, second.source),))
 
 
 @dataclass(frozen=True, eq=False)
 class Joined(Edit):
-    """A convolution that takes the one before it in."""
+    """A convolution that absorbs the one before it."""
 
     kernel: Kernel
     first: fx.Node
@@ -62,10 +62,11 @@ class Joined(Edit):
         """The first convolution."""
         return (self.first,)
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Give the second convolution the kernel of both."""
-        set_kernel(network, self.node, self.kernel)
-        network.graph.erase_node(self.first)
+        set_kernel(graph, self.node, self.kernel)
+        graph.fx_graph.erase_node(self.first)
+        return {}
 
 
 def _point(kernel: Kernel) -> bool:

@@ -1,29 +1,27 @@
-"""A norm behind what commutes with it moves up to the layers that made the values.
+"""A norm after operators that commute with it moves up to the layers that computed the values.
 
 Concatenation divides it among the branches, a sum scales all summands and shifts one, averages,
 resizing, reflection, shuffling and views let it pass, maxima and ReLU only some of it. All
-branches must end in a layer that takes its share, or nothing moves.
+branches must end in a layer that absorbs its share, or nothing moves.
 """
 
 from typing import ClassVar
 
 from torch import fx
 
-from bnconvert.folds.fold import Fold
-from bnconvert.layers.affine import Reading, read_affine
-from bnconvert.layers.plan import Plan, Vanished, together
-from bnconvert.layers.way import Way
+from bnconvert.folds.fold import AffineFold, eliminated
+from bnconvert.layers.affine import AffineReading
+from bnconvert.layers.layer import Propagator
+from bnconvert.layers.plan import Verdict
 
 
-class Through(Fold):
+class Through(AffineFold):
     """Layers, then operators that commute, then the norm."""
 
     name: ClassVar[str] = "through"
 
-    def decide(self, way: Way, node: fx.Node) -> Plan | str | None:
-        """Move the map up to the layers that made what it maps."""
-        reading = read_affine(way.network, node)
-        if not isinstance(reading, Reading):
-            return reading
-        up = way.upward(reading.source, node, reading.change)
-        return together((up, Plan((Vanished(node),))))
+    def decide_affine(
+        self, propagator: Propagator, node: fx.Node, reading: AffineReading
+    ) -> Verdict | None:
+        """Move the scale and the shift up to the layers that computed what they map."""
+        return eliminated(node, propagator.into_producer(reading.source, node, reading.change))

@@ -1,11 +1,14 @@
-"""Reading graphs of ATen operators: norms, constants, and who else reads a value."""
+"""Reading graphs of ATen operators: norms, constants, and the consumers of a value."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+
+from bnconvert.errors import Refusal
 
 aten = torch.ops.aten
 
@@ -39,7 +42,7 @@ class NormCall:
     node: fx.Node
     owner: str
     number: int
-    obstacle: str | None
+    obstacle: Refusal | None
     caller: str
     channels: int
 
@@ -111,13 +114,13 @@ def constant(module: fx.GraphModule, node: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def readers_of(value: fx.Node) -> set[fx.Node]:
-    """Return every operator that reads the numbers of a value; who reads its shape does not."""
+def consumers_of(value: fx.Node) -> set[fx.Node]:
+    """Return every operator that reads the numbers of a value; those of its shape alone do not."""
     return {user for user in value.users if user.op != "call_module" and user.target not in _SHAPE}
 
 
-def remove_unread(module: fx.GraphModule) -> None:
-    """Remove constants that no operator reads any more, from the graph and from the module."""
+def remove_unused(module: fx.GraphModule) -> None:
+    """Remove constants without a consumer, from the graph and from the module."""
     for node in list(module.graph.nodes):
         if node.op == "get_attr" and not node.users:
             module.graph.erase_node(node)
@@ -143,12 +146,16 @@ def comes_from_constant(node: fx.Node) -> bool:
     return True
 
 
-def batch_norm_obstacle(node: fx.Node) -> str | None:
+def batch_norm_obstacle(node: fx.Node) -> Refusal | None:
     """Return why a batch norm uses batch statistics; None for eval norms and everything else."""
     if node.target in _TRAINING:
-        return "it is in training mode: it normalizes by the batch's own statistics"
+        return Refusal(
+            "training-mode", "it is in training mode: it normalizes by the batch's own statistics"
+        )
     if node.target in _WITHOUT_STATISTICS:
-        return "it has no running statistics: it normalizes by the batch's own"
+        return Refusal(
+            "batch-statistics", "it has no running statistics: it normalizes by the batch's own"
+        )
     return None
 
 
@@ -179,5 +186,9 @@ def describe(node: fx.Node) -> str:
 
 def names_of(nodes: set[fx.Node]) -> str:
     """Return some operators in words, the first three by name."""
-    names = sorted({describe(node) for node in nodes})
+    return listed(sorted({describe(node) for node in nodes}))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

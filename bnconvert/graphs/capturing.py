@@ -1,6 +1,5 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,15 +7,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
-from torch.utils import _pytree as pytree
 
-from bnconvert.errors import CaptureError, first_line
-from bnconvert.examples import Example, Inputs
+from bnconvert.copying import copy_model
+from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
+from bnconvert.examples import Example
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.regions import switches_autocast_off
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.quiet import quiet
-from bnconvert.surgery import settle, uncopied
+from bnconvert.surgery import settle
 from bnconvert.tracing import require_eager
 
 Mode = Literal["non-strict", "strict"]
@@ -24,7 +24,7 @@ Mode = Literal["non-strict", "strict"]
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A captured model.
+    """A captured model; whoever rewrites its graph does so on a copy.
 
     Attributes:
         module: the graph of functional ATen operators; its weights are copies of its own.
@@ -40,15 +40,10 @@ class Captured:
     range_constraints: Mapping[Any, Any]
     notes: tuple[str, ...]
 
-    @property
-    def inputs(self) -> Inputs:
-        """The example as `capture` takes it."""
-        return self.example.inputs
-
 
 def capture(
     model: nn.Module,
-    example_inputs: Inputs,
+    example: Example,
     dynamic_shapes: Any = None,
     *,
     modes: Sequence[Mode] = ("non-strict", "strict"),
@@ -62,7 +57,7 @@ def capture(
 
     Args:
         model: an eager module.
-        example_inputs: a tuple of positional inputs, or a mapping of keyword inputs.
+        example: its inputs.
         dynamic_shapes: as for torch.export; by default the batch size may vary, falling back to
             fixed shapes and then to strict capture.
         modes: torch.export's modes to try.
@@ -77,7 +72,7 @@ def capture(
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")
     failures: list[str] = []
-    for attempt in _attempts(Example.of(example_inputs), dynamic_shapes):
+    for attempt in _attempts(model, example, dynamic_shapes):
         if attempt.mode not in modes:
             continue
         try:
@@ -105,14 +100,14 @@ class _Attempt:
     mode: Mode = "non-strict"
 
 
-def _attempts(example: Example, dynamic_shapes: Any) -> Iterator[_Attempt]:
+def _attempts(model: nn.Module, example: Example, dynamic_shapes: Any) -> Iterator[_Attempt]:
     if dynamic_shapes is not None:
         yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
         yield _Attempt("strict mode", example, dynamic_shapes, mode="strict")
         return
     if example.batch:
         wide = _doubled(example)
-        yield _Attempt("a dynamic batch size", wide, _dynamic_batch(wide))
+        yield _Attempt("a dynamic batch size", wide, _dynamic_batch(model, wide))
     yield _Attempt("a fixed batch size", example, None)
     yield _Attempt("a fixed batch size and strict mode", example, None, mode="strict")
 
@@ -124,12 +119,11 @@ def _doubled(example: Example) -> Example:
     return example.map(lambda t: torch.cat([t, t]) if example.is_batched(t) else t)
 
 
-def _dynamic_batch(example: Example) -> Any:
+def _dynamic_batch(model: nn.Module, example: Example) -> Any:
     def axes(leaf: object) -> dict[int, Any] | None:
         return {0: Dim.DYNAMIC} if isinstance(leaf, Tensor) and example.is_batched(leaf) else None
 
-    args, kwargs = pytree.tree_map(axes, (example.args, example.kwargs))
-    return kwargs if kwargs else args
+    return example.shapes(axes, model)
 
 
 def eval_copy(model: nn.Module) -> nn.Module:
@@ -141,12 +135,9 @@ def eval_copy(model: nn.Module) -> nn.Module:
         CaptureError: the model cannot be copied.
     """
     try:
-        twin = copy.deepcopy(model, uncopied(model))
-    except Exception as failure:
-        raise CaptureError(
-            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); "
-            "remove what cannot be copied from its attributes"
-        ) from failure
+        twin = copy_model(model)
+    except UnsupportedModelError as failure:
+        raise CaptureError(str(failure)) from failure
     if model.training:
         twin.eval()
     return settle(twin)
@@ -156,7 +147,7 @@ def _export(twin: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.Gra
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), quiet():
+    with torch.no_grad(), preserved_random_state(), quiet():
         program = export(
             twin,
             example.args,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.graphs.aten import argument, aten, called_in
-from bnconvert.graphs.network import Network, channelwise
+from bnconvert.graphs.network import MutableGraph, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 
 _PRODUCTS = (aten.mm.default, aten.matmul.default)
@@ -12,13 +12,13 @@ _EPS = 1e-5
 _END = 2**63 - 1
 
 
-def raise_to_layers(network: Network) -> None:
+def raise_to_layers(graph: MutableGraph) -> None:
     """Write products with stored matrices as linear layers: x W + b, `addmm`, `mm`, `matmul`."""
-    for node in list(network.graph.nodes):
+    for node in list(graph.fx_graph.nodes):
         if node.op != "call_function":
             continue
         if node.target is aten.slice.Tensor and _is_whole(node):
-            network.replace(node, node.args[0])
+            graph.replace(node, node.args[0])
             continue
         if node.target is aten.addmm.default:
             bias, x, matrix = node.args[:3]
@@ -27,12 +27,12 @@ def raise_to_layers(network: Network) -> None:
             (x, matrix), bias, plain = node.args[:2], None, True
         else:
             continue
-        value, offset = network.constant(matrix), network.constant(bias)
+        value, offset = graph.constant(matrix), graph.constant(bias)
         if not plain or value is None or value.dim() != 2 or not isinstance(x, fx.Node):
             continue
         if x.op == "get_attr" or (bias is not None and (offset is None or offset.dim() != 1)):
             continue
-        _as_linear(network, node, x, value, offset)
+        _as_linear(graph, node, x, value, offset)
 
 
 def _is_whole(node: fx.Node) -> bool:
@@ -42,54 +42,59 @@ def _is_whole(node: fx.Node) -> bool:
 
 
 def _as_linear(
-    network: Network, node: fx.Node, x: fx.Node, matrix: Tensor, bias: Tensor | None
+    graph: MutableGraph, node: fx.Node, x: fx.Node, matrix: Tensor, bias: Tensor | None
 ) -> None:
     dtype, owner = node.meta["val"].dtype, called_in(node)
     args: list[fx.Node | None] = [x]
     transposed = matrix.t().contiguous()
-    args.append(network.add_constant(node, f"{owner}.matrix".lstrip("."), transposed, dtype))
+    args.append(graph.add_constant(node, f"{owner}.matrix".lstrip("."), transposed, dtype))
     if bias is not None:
-        args.append(network.add_constant(node, f"{owner}.offset".lstrip("."), bias, dtype))
-    with network.graph.inserting_before(node):
-        linear = network.graph.call_function(aten.linear.default, tuple(args))
+        args.append(graph.add_constant(node, f"{owner}.offset".lstrip("."), bias, dtype))
+    with graph.fx_graph.inserting_before(node):
+        linear = graph.fx_graph.call_function(aten.linear.default, tuple(args))
     linear.meta = dict(node.meta)
-    network.replace(node, linear)
+    graph.replace(node, linear)
 
 
-def lower_to_operators(network: Network) -> None:
+def lower_to_operators(graph: MutableGraph) -> None:
     """Write the maps that are left as one multiplication, one addition, or one batch norm.
 
     Batch norm is one operator where the map goes along axis 1: ONNX Runtime computes it as fast as
     the two, and it is one node less.
     """
-    for node in list(network.graph.nodes):
+    for node in list(graph.fx_graph.nodes):
         if node.target is not channelwise:
             continue
         x, scale_node, shift_node = node.args
-        scale, shift = network.constant(scale_node), network.constant(shift_node)
+        scale, shift = graph.constant(scale_node), graph.constant(shift_node)
         assert scale is not None
         assert shift is not None
         change = ChannelMap.of(scale, shift)
-        with network.graph.inserting_before(node):
-            new = _lowered(network, node, x, change, scale_node, shift_node)
+        with graph.fx_graph.inserting_before(node):
+            new = _lowered(graph, node, x, change, scale_node, shift_node)
         new.meta = dict(node.meta)
-        network.replace(node, new)
+        graph.replace(node, new)
 
 
 def _lowered(
-    network: Network, node: fx.Node, x: fx.Node, change: ChannelMap, scale: fx.Node, shift: fx.Node
+    graph: MutableGraph,
+    node: fx.Node,
+    x: fx.Node,
+    change: ChannelMap,
+    scale: fx.Node,
+    shift: fx.Node,
 ) -> fx.Node:
-    graph = network.graph
+    call = graph.fx_graph.call_function
     if not change.shifts:
-        return graph.call_function(aten.mul.Tensor, (x, scale))
+        return call(aten.mul.Tensor, (x, scale))
     if not change.scales:
-        return graph.call_function(aten.add.Tensor, (x, shift))
+        return call(aten.add.Tensor, (x, shift))
     channels = node.meta["val"].shape[1] if change.axes > 1 else None
     vectors = change.vectors(1, channels) if isinstance(channels, int) else None
     if vectors is None:
-        product = graph.call_function(aten.mul.Tensor, (x, scale))
+        product = call(aten.mul.Tensor, (x, scale))
         product.meta = dict(node.meta)
-        return graph.call_function(aten.add.Tensor, (product, shift))
+        return call(aten.add.Tensor, (product, shift))
     dtype, owner = node.meta["val"].dtype, called_in(node)
     ones = torch.ones(len(vectors[0]), dtype=torch.float64)
     tensors = {
@@ -99,7 +104,7 @@ def _lowered(
         "running_var": ones,
     }
     held = [
-        network.add_constant(node, f"{owner}.{name}".lstrip("."), tensor.clone(), dtype)
+        graph.add_constant(node, f"{owner}.{name}".lstrip("."), tensor.clone(), dtype)
         for name, tensor in tensors.items()
     ]
-    return graph.call_function(aten.batch_norm.default, (x, *held, False, 0.0, _EPS, False))
+    return call(aten.batch_norm.default, (x, *held, False, 0.0, _EPS, False))

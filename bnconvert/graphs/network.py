@@ -1,11 +1,11 @@
-"""A captured graph while it is folded: constants in float64, who reads what, what it carries."""
+"""A captured graph while it is rewritten: constants in float64, and which operators share them."""
 
 from collections import defaultdict
 
 import torch
 from torch import Tensor, fx, nn
 
-from bnconvert.graphs.aten import argument, called_in, constant, readers_of, remove_unread
+from bnconvert.graphs.aten import argument, called_in, constant, consumers_of, remove_unused
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -14,7 +14,7 @@ def channelwise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return x * scale + shift
 
 
-class Network:
+class MutableGraph:
     """A captured graph that is being rewritten.
 
     Whatever is changed is kept in float64 until `commit` rounds it, once, to the dtype that
@@ -24,16 +24,12 @@ class Network:
     def __init__(self, module: fx.GraphModule) -> None:
         """Read the graph; nothing changes yet."""
         self.module = module
-        self.graph = module.graph
-        #: Names of the norms whose map a node holds beside its own, by node.
-        self.carried: dict[fx.Node, tuple[int, ...]] = {}
-        #: Whether all readers of a weight agree about it, so that none needs a copy.
-        self.tied_layers_agree = False
+        self.fx_graph = module.graph
         self._copies: list[fx.Node] = []
         #: Where in memory each constant lies, and which constants lie there.
         self._place: dict[fx.Node, int] = {}
         self._twins: dict[int, set[fx.Node]] = defaultdict(set)
-        for node in self.graph.find_nodes(op="get_attr"):
+        for node in self.fx_graph.find_nodes(op="get_attr"):
             self._settle(node)
 
     def constant(self, node: object) -> Tensor | None:
@@ -47,7 +43,7 @@ class Network:
     def sharers(self, layer: fx.Node, node: fx.Node) -> set[fx.Node]:
         """Return the operators beside `layer` that read the memory of a constant."""
         return {
-            reader for twin in self._twins[self._place[node]] for reader in readers_of(twin)
+            reader for twin in self._twins[self._place[node]] for reader in consumers_of(twin)
         } - {layer}
 
     def fits(self, like: fx.Node, *values: Tensor | None) -> bool:
@@ -69,7 +65,7 @@ class Network:
     def bias_beside(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
         """Return the bias of the module that owns `weight`, made where there is none yet."""
         target = f"{str(weight.target).rpartition('.')[0]}.bias".lstrip(".")
-        found: list[fx.Node] = self.graph.find_nodes(op="get_attr")
+        found: list[fx.Node] = self.fx_graph.find_nodes(op="get_attr")
         for node in found:
             if node.target == target:
                 return node
@@ -92,34 +88,32 @@ class Network:
         owner._parameters.pop(free, None)  # registered as None
         owner._buffers.pop(free, None)
         owner.register_parameter(free, nn.Parameter(value, requires_grad=False))
-        with self.graph.inserting_before(near):
-            node = self.graph.get_attr(f"{prefix}.{free}".lstrip("."))
+        with self.fx_graph.inserting_before(near):
+            node = self.fx_graph.get_attr(f"{prefix}.{free}".lstrip("."))
         node.meta = {"val": torch.empty(value.shape, dtype=dtype, device="meta")}
         self._settle(node)
         return node
 
     def mapped(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
-        """Replace an affine node by one that maps `source` by `change`; what it carries stays."""
+        """Replace an affine node by one that maps `source` by `change`; return that."""
         dtype = node.meta["val"].dtype
         owner = called_in(node)
         scale = self.add_constant(node, f"{owner}.scale".lstrip("."), change.scale, dtype)
         shift = self.add_constant(node, f"{owner}.shift".lstrip("."), change.shift, dtype)
-        with self.graph.inserting_before(node):
-            new = self.graph.call_function(channelwise, (source, scale, shift))
+        with self.fx_graph.inserting_before(node):
+            new = self.fx_graph.call_function(channelwise, (source, scale, shift))
         new.meta = dict(node.meta)
-        self.carried[new] = self.carried.pop(node, ())
         self.replace(node, new)
         return new
 
     def replace(self, node: fx.Node, other: fx.Node) -> None:
-        """Let all readers of `node` read `other`; remove `node`."""
+        """Let all consumers of `node` read `other`; remove `node`."""
         node.replace_all_uses_with(other)
-        self.graph.erase_node(node)
-        self.carried.pop(node, None)
+        self.fx_graph.erase_node(node)
 
     def commit(self) -> None:
-        """Round what was changed, let equal copies of a weight be one again, remove the unread."""
-        for node in self.graph.find_nodes(op="get_attr"):
+        """Round what was changed, let equal copies of a weight be one again, remove the unused."""
+        for node in self.fx_graph.find_nodes(op="get_attr"):
             held, wanted = constant(self.module, node), node.meta.get("val")
             if held is not None and wanted is not None and held.dtype != wanted.dtype:
                 self.store(node, held.to(wanted.dtype))
@@ -132,8 +126,8 @@ class Network:
                 kept.append(node)
             elif twin is not node:
                 node.replace_all_uses_with(twin)
-        self.graph.eliminate_dead_code()
-        remove_unread(self.module)
+        self.fx_graph.eliminate_dead_code()
+        remove_unused(self.module)
 
     def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
         if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):

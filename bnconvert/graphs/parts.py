@@ -1,8 +1,7 @@
 """The largest parts of a model that can be captured, where the whole cannot be."""
 
-import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +9,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
+from bnconvert.copying import copy_model
 from bnconvert.errors import CaptureError, first_line
-from bnconvert.examples import Example, Inputs
+from bnconvert.examples import Example
 from bnconvert.graphs.capturing import Captured, capture, eval_copy
 from bnconvert.kinds import norms_in
-from bnconvert.surgery import swap, uncopied
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.surgery import swap
 
 _CALLS = 4
 
@@ -32,7 +33,7 @@ class Part:
     captured: Captured
 
 
-def capture_parts(model: nn.Module, example_inputs: Inputs) -> list[Part]:
+def capture_parts(model: nn.Module, example: Example) -> list[Part]:
     """Capture the largest submodules with norms that torch.export takes.
 
     The inputs of each are observed on one forward of a copy. A part is captured with all sizes
@@ -42,15 +43,7 @@ def capture_parts(model: nn.Module, example_inputs: Inputs) -> list[Part]:
         CaptureError: the model does not run on the inputs.
     """
     twin = eval_copy(model)
-    return list(_parts(twin, "", _observe(twin, Example.of(example_inputs))))
-
-
-def recapture(model: nn.Module, part: Part) -> Part:
-    """Capture a part of the model anew."""
-    shapes = part.captured.dynamic_shapes
-    captured = capture(model.get_submodule(part.path), part.captured.inputs, shapes)
-    _name_from_the_root(captured, part.path)
-    return replace(part, captured=captured)
+    return list(_parts(twin, "", _observe(twin, example)))
 
 
 def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
@@ -61,7 +54,7 @@ def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
     """
     if "" in folded:
         return folded[""]
-    twin = copy.deepcopy(model, uncopied(model))
+    twin = copy_model(model)
     if model.training:
         twin.eval()
     for path, module in folded.items():
@@ -95,7 +88,7 @@ def _observe(twin: nn.Module, example: Example) -> dict[str, list[Example]]:
         if path and any(True for _ in norms_in(module)):
             watch(path, module)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), preserved_random_state():
             copied = example.map(Tensor.clone)
             twin(*copied.args, **copied.kwargs)
     except Exception as failure:
@@ -124,9 +117,9 @@ def _parts(module: nn.Module, path: str, observed: dict[str, list[Example]]) -> 
 
 def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:
     first = calls[0]
-    for shapes in (_all_dynamic(first), None):
+    for shapes in (_all_dynamic(module, first), None):
         try:
-            captured = capture(module, first.inputs, shapes, modes=("non-strict",))
+            captured = capture(module, first, shapes, modes=("non-strict",))
         except CaptureError:
             continue
         if all(_agrees(module, captured, call) for call in calls):
@@ -135,14 +128,13 @@ def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | 
     return None
 
 
-def _all_dynamic(example: Example) -> Any:
+def _all_dynamic(module: nn.Module, example: Example) -> Any:
     def axes(leaf: object) -> dict[int, Any] | None:
         if not isinstance(leaf, Tensor):
             return None
         return dict.fromkeys(range(leaf.dim()), Dim.AUTO)
 
-    args, kwargs = pytree.tree_map(axes, (example.args, example.kwargs))
-    return kwargs if kwargs else args
+    return example.shapes(axes, module)
 
 
 def _agrees(module: nn.Module, captured: Captured, call: Example) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import fx
 from torch.utils._pytree import tree_leaves
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import NormCall, norm_calls, normalize_batch_norms
 
 _AUTOCAST = torch.ops.higher_order.wrap_with_autocast
@@ -70,7 +71,9 @@ def calls_in_regions(
         for call in norm_calls(region):
             statistics = inner.get(call.node.args[3], f"{call.owner}.")
             owner = statistics.rpartition(".")[0]
-            found.append(replace(call, owner=owner, caller=owner, obstacle=where))
+            found.append(
+                replace(call, owner=owner, caller=owner, obstacle=Refusal("inside-region", where))
+            )
         found += calls_in_regions(region, inner)
     return found
 

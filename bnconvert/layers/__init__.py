@@ -1,1 +1,1 @@
-"""How each operator takes a per-channel map: behind it, in front of it, or through it."""
+"""How each operator takes a per-channel scale and shift of its output, or of its input."""

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import aten
-from bnconvert.layers.layer import Layer, Route, input_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, input_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.numerics.channel_map import ChannelMap
 
 
-class Activation(Layer):
+class Activation(OperatorRule):
     """ReLU and its leaky relatives, and the absolute value."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -25,21 +26,31 @@ class Activation(Layer):
         }
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand a positive multiplication up."""
-        return _refusal(node, wanted) or route.upward(input_of(node), node, wanted)
+        return _refusal(node, output_map) or propagator.into_producer(
+            input_of(node), node, output_map
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand a positive multiplication down."""
         if node.args[0] is not source:
-            return "it is the slope of an activation"
-        return _refusal(node, owed) or route.downward(node, owed)
+            return Refusal("not-the-input", "it is the slope of an activation")
+        return _refusal(node, input_map) or propagator.into_consumers(node, input_map)
 
 
-def _refusal(node: fx.Node, change: ChannelMap) -> str | None:
+def _refusal(node: fx.Node, change: ChannelMap) -> Refusal | None:
     name = str(node.target).split(".")[1]
     if not change.is_positive:
-        return f"an activation ({name}): only positive scales pass it"
+        return Refusal(
+            "scale-not-positive", f"an activation ({name}): only positive scales pass it"
+        )
     if change.shifts:
-        return f"an activation ({name}): an addition does not pass it"
+        return Refusal(
+            "addition-does-not-pass", f"an activation ({name}): an addition does not pass it"
+        )
     return None

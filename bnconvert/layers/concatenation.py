@@ -5,44 +5,50 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan, together
+from bnconvert.layers.layer import OperatorRule, Propagator, sizes_of
+from bnconvert.layers.plan import Verdict, combined
 from bnconvert.numerics.channel_map import ChannelMap
 
 
-class Concatenation(Layer):
+class Concatenation(OperatorRule):
     """Concatenation along any axis."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.cat.default})
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Divide the map among the parts; all must take theirs."""
         parts, axis, sizes = _parts(node)
         if len(set(parts)) < len(parts):
-            return "it concatenates a value with itself"
-        shares = [wanted] * len(parts)
-        if wanted.varies_along(axis):
+            return Refusal("value-used-twice", "it concatenates a value with itself")
+        shares = [output_map] * len(parts)
+        if output_map.varies_along(axis):
             if not all(isinstance(size, int) for size in sizes):
-                return "it concatenates parts of dynamic size"
-            wide = wanted.widened(axis, sum(sizes))
+                return Refusal("dynamic-size", "it concatenates parts of dynamic size")
+            wide = output_map.widened(axis, sum(sizes))
             starts = [sum(sizes[:index]) for index in range(len(sizes))]
             shares = [_share(wide, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
-        return together(
-            route.upward(part, node, share) for part, share in zip(parts, shares, strict=True)
+        return combined(
+            propagator.into_producer(part, node, share)
+            for part, share in zip(parts, shares, strict=True)
         )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down, with nothing for the other parts."""
         parts, axis, sizes = _parts(node)
         if not all(isinstance(size, int) for size in sizes):
-            return "it is concatenated with parts of dynamic size"
-        none = ChannelMap.identity(owed.axes)
+            return Refusal("dynamic-size", "it is concatenated with parts of dynamic size")
+        none = ChannelMap.identity(input_map.axes)
         shares = [
-            (owed if part is source else none).widened(axis, size)
+            (input_map if part is source else none).widened(axis, size)
             for part, size in zip(parts, sizes, strict=True)
         ]
-        return route.downward(
+        return propagator.into_consumers(
             node,
             ChannelMap.of(
                 _joined([s.scale for s in shares], axis), _joined([s.shift for s in shares], axis)

@@ -1,9 +1,9 @@
 """Convolutions: y = W * x + b, with a map of the output or of the input channels.
 
-Behind: s (W * x + b) + t = (s W) * x + (s b + t), for every kernel, stride, padding, dilation and
-number of groups, because the output channels are axis 0 of the weight: (out, in/groups, ...).
+Output map: s (W * x + b) + t = (s W) * x + (s b + t), for every kernel, stride, padding, dilation
+and number of groups, because the output channels are axis 0 of the weight: (out, in/groups, ...).
 
-In front: W * (s x + t) + b = (W s) * x + (b + sum of W t). The second term holds only where the
+Input map: W * (s x + t) + b = (W s) * x + (b + sum of W t). The second term holds only where the
 whole window lies inside the input: zero padding pads s x + t with zeros, not x. So with an
 addition there must be no padding; the multiplication alone passes any.
 """
@@ -12,17 +12,18 @@ from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, sizes_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.layers.weights import reweighted, weights_of
 from bnconvert.numerics.channel_map import ChannelMap
-from bnconvert.numerics.linear_maps import ahead_of_conv, behind_linear
+from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_output_map
 
-BORDER = "zero padding: at the border its addition would be left out"
+BORDER = Refusal("border", "zero padding: at the border its addition would be left out")
 
 
-class Conv(Layer):
+class Conv(OperatorRule):
     """Convolutions in one, two and three dimensions."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -37,37 +38,41 @@ class Conv(Layer):
         }
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Scale along axis 0 of the weight."""
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         if refusal := lowered_transposed(node):
             return refusal
         weight, bias = found
-        vectors = wanted.vectors(channel_axis(node, weight.dim()), weight.shape[0])
+        vectors = output_map.vectors(channel_axis(node, weight.dim()), weight.shape[0])
         if vectors is None:
-            return other_axis(wanted, channel_axis(node, weight.dim()))
-        return reweighted(route, node, *behind_linear(weight, bias, *vectors))
+            return other_axis(output_map, channel_axis(node, weight.dim()))
+        return reweighted(propagator, node, *linear_with_output_map(weight, bias, *vectors))
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Scale along the input channels of the weight; an addition needs whole windows."""
         if node.args[0] is not source:
-            return "it is the weight of a convolution"
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+            return Refusal("not-the-input", "it is the weight of a convolution")
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         if refusal := lowered_transposed(node):
             return refusal
         weight, bias = found
-        if owed.shifts and pads(node):
+        if input_map.shifts and pads(node):
             return BORDER
         groups = int(argument(node, "groups"))
         axis = channel_axis(source, weight.dim())
-        vectors = owed.vectors(axis, weight.shape[1] * groups)
+        vectors = input_map.vectors(axis, weight.shape[1] * groups)
         if vectors is None:
-            return other_axis(owed, axis)
-        return reweighted(route, node, *ahead_of_conv(weight, bias, *vectors, groups))
+            return other_axis(input_map, axis)
+        return reweighted(propagator, node, *conv_with_input_map(weight, bias, *vectors, groups))
 
 
 def channel_axis(value: fx.Node, weight_axes: int) -> int:
@@ -86,16 +91,21 @@ def pads(node: fx.Node) -> bool:
     return any(padding) if isinstance(padding, list | tuple) else bool(padding)
 
 
-def other_axis(change: ChannelMap, axis: int) -> str:
+def other_axis(change: ChannelMap, axis: int) -> Refusal:
     """Return the reason where a map varies along another axis than the layer's channels."""
     if axis == 0:
-        return "the convolution has no batch axis: the norm's axis 1 is not its channels"
+        return Refusal(
+            "other-axis", "the convolution has no batch axis: the norm's axis 1 is not its channels"
+        )
     varying = [str(i) for i in range(change.axes) if i != axis and change.varies_along(i)]
-    return f"it varies along axis {', '.join(varying)}, the layer's channels are axis {axis}"
+    return Refusal(
+        "other-axis",
+        f"it varies along axis {', '.join(varying)}, the layer's channels are axis {axis}",
+    )
 
 
-def lowered_transposed(node: fx.Node) -> str | None:
+def lowered_transposed(node: fx.Node) -> Refusal | None:
     """Return why `aten.convolution` is no convolution, or None."""
     if node.target is aten.convolution.default and argument(node, "transposed"):
-        return "it is a transposed convolution in a lowered form"
+        return Refusal("unsupported-operator", "it is a transposed convolution in a lowered form")
     return None

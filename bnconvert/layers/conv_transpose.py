@@ -3,24 +3,25 @@
 The weight is (in, out/groups, ...): output channel g * (out/groups) + j is axis 1, column j, of
 the input channels of group g only. Scaling axis 0, or axis 1 across the groups, is wrong.
 
-In front only the multiplication moves, even without padding: how many windows overlap, and so
-how often an addition counts, differs from place to place.
+Of an input map only the multiplication moves, even without padding: how many windows overlap, and
+so how often an addition counts, differs from place to place.
 """
 
 from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.layers.conv import channel_axis, other_axis
-from bnconvert.layers.layer import Layer, Route
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator
+from bnconvert.layers.plan import Verdict
 from bnconvert.layers.weights import reweighted, weights_of
 from bnconvert.numerics.channel_map import ChannelMap
-from bnconvert.numerics.linear_maps import ahead_of_transposed, behind_transposed
+from bnconvert.numerics.linear_maps import transposed_with_input_scale, transposed_with_output_map
 
 
-class ConvTranspose(Layer):
+class ConvTranspose(OperatorRule):
     """Transposed convolutions in one, two and three dimensions, with groups."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -31,31 +32,39 @@ class ConvTranspose(Layer):
         }
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Scale along axis 1 of the weight, group by group."""
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         weight, bias = found
         groups = int(argument(node, "groups"))
         axis = channel_axis(node, weight.dim())
-        vectors = wanted.vectors(axis, weight.shape[1] * groups)
+        vectors = output_map.vectors(axis, weight.shape[1] * groups)
         if vectors is None:
-            return other_axis(wanted, axis)
-        return reweighted(route, node, *behind_transposed(weight, bias, *vectors, groups))
+            return other_axis(output_map, axis)
+        return reweighted(
+            propagator, node, *transposed_with_output_map(weight, bias, *vectors, groups)
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Scale along axis 0 of the weight; refuse an addition."""
         if node.args[0] is not source:
-            return "it is the weight of a convolution"
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+            return Refusal("not-the-input", "it is the weight of a convolution")
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         weight, bias = found
-        if owed.shifts:
-            return "a transposed convolution: its windows overlap unequally"
+        if input_map.shifts:
+            return Refusal(
+                "addition-does-not-pass", "a transposed convolution: its windows overlap unequally"
+            )
         axis = channel_axis(source, weight.dim())
-        vectors = owed.vectors(axis, weight.shape[0])
+        vectors = input_map.vectors(axis, weight.shape[0])
         if vectors is None:
-            return other_axis(owed, axis)
-        return reweighted(route, node, ahead_of_transposed(weight, vectors[0]), bias)
+            return other_axis(input_map, axis)
+        return reweighted(propagator, node, transposed_with_input_scale(weight, vectors[0]), bias)

@@ -6,8 +6,9 @@ from math import gcd, prod
 import torch
 from torch import Tensor, fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.graphs.network import Network
+from bnconvert.graphs.network import MutableGraph
 from bnconvert.layers.conv import Conv, lowered_transposed
 from bnconvert.layers.layer import input_of
 from bnconvert.layers.linear import Linear
@@ -53,15 +54,15 @@ class Kernel:
         )
 
 
-def kernel_of(network: Network, node: fx.Node) -> Kernel | None:
+def kernel_of(graph: MutableGraph, node: fx.Node) -> Kernel | None:
     """Return a convolution with stored weights as a kernel, or None.
 
     A linear layer is one without spatial axes.
     """
     if node.target not in Conv.targets | Linear.targets or lowered_transposed(node):
         return None
-    found = weights_of(network, node)
-    if isinstance(found, str):
+    found = weights_of(graph, node)
+    if isinstance(found, Refusal):
         return None
     weight, bias = found
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
@@ -108,26 +109,28 @@ def pooling_kernel(node: fx.Node, channels: int) -> Kernel | None:
     return Kernel(input_of(node), weight, bias, stride, padding, ones, channels, prod(size))
 
 
-def merged(first: Kernel, second: Kernel, factor: float) -> Kernel | str:
+def merged(first: Kernel, second: Kernel, factor: float) -> Kernel | Refusal:
     """Return first + factor * second as one kernel, or why that is none or does not pay."""
     if first.stride != second.stride:
-        return "the branches have different strides"
+        return Refusal("geometry-differs", "the branches have different strides")
     dilation = tuple(
         d if k > 1 else e
         for d, e, k in zip(first.dilation, second.dilation, first.size, strict=True)
     )
     wide = [replace(kernel, dilation=_free(kernel, dilation)) for kernel in (first, second)]
     if wide[0].dilation != wide[1].dilation or wide[0].slack != wide[1].slack:
-        return "the branches' windows are not centered alike"
+        return Refusal("geometry-differs", "the branches' windows are not centered alike")
     padding = tuple(max(p, q) for p, q in zip(first.padding, second.padding, strict=True))
     groups = gcd(first.groups, second.groups)
     placed = [_placed(kernel, padding, groups) for kernel in wide]
     if placed[0] is None or placed[1] is None or placed[0].shape != placed[1].shape:
-        return "the branches' windows are not centered alike"
+        return Refusal("geometry-differs", "the branches' windows are not centered alike")
     weight = placed[0] + factor * placed[1]
     cost = weight[0].numel()
     if cost > first.cost + second.cost + 1:
-        return "one convolution for the branches would be more work than the branches"
+        return Refusal(
+            "costs-more", "one convolution for the branches would be more work than the branches"
+        )
     bias = first.bias + factor * second.bias
     return Kernel(first.source, weight, bias, first.stride, padding, dilation, groups, cost)
 
@@ -135,10 +138,10 @@ def merged(first: Kernel, second: Kernel, factor: float) -> Kernel | str:
 def _placed(kernel: Kernel, padding: tuple[int, ...], groups: int) -> Tensor | None:
     """Return a kernel's weight as that of a larger kernel with this padding and these groups."""
     border: list[int] = []
-    for wanted, own, dilation in zip(padding, kernel.padding, kernel.dilation, strict=True):
-        if (wanted - own) % dilation:
+    for output_map, own, dilation in zip(padding, kernel.padding, kernel.dilation, strict=True):
+        if (output_map - own) % dilation:
             return None
-        border = [(wanted - own) // dilation] * 2 + border
+        border = [(output_map - own) // dilation] * 2 + border
     dense = dense_weight(kernel.weight, kernel.groups, groups)
     return torch.nn.functional.pad(dense, border)
 

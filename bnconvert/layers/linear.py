@@ -8,45 +8,52 @@ from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import aten
-from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, sizes_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.layers.weights import reweighted, weights_of
 from bnconvert.numerics.channel_map import ChannelMap
-from bnconvert.numerics.linear_maps import ahead_of_conv, behind_linear
+from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_output_map
 
 
-class Linear(Layer):
+class Linear(OperatorRule):
     """Linear layers on any number of axes."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.linear.default})
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Scale along axis 0 of the weight, (out, in)."""
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         weight, bias = found
-        vectors = wanted.vectors(-1, weight.shape[0])
+        vectors = output_map.vectors(-1, weight.shape[0])
         if vectors is None:
-            return (
+            return Refusal(
+                "other-axis",
                 f"the linear layer's output has {len(sizes_of(node))} axes: the norm normalizes "
-                "axis 1, the features are the last axis"
+                "axis 1, the features are the last axis",
             )
-        return reweighted(route, node, *behind_linear(weight, bias, *vectors))
+        return reweighted(propagator, node, *linear_with_output_map(weight, bias, *vectors))
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Scale along axis 1 of the weight."""
         if node.args[0] is not source:
-            return "it is the weight of a linear layer"
-        found = weights_of(route.network, node)
-        if isinstance(found, str):
+            return Refusal("not-the-input", "it is the weight of a linear layer")
+        found = weights_of(propagator.graph, node)
+        if isinstance(found, Refusal):
             return found
         weight, bias = found
-        vectors = owed.vectors(-1, weight.shape[1])
+        vectors = input_map.vectors(-1, weight.shape[1])
         if vectors is None:
-            return (
+            return Refusal(
+                "other-axis",
                 f"a linear layer on {len(sizes_of(source))} axes, which reads features from the "
-                "last axis"
+                "last axis",
             )
-        return reweighted(route, node, *ahead_of_conv(weight, bias, *vectors, 1))
+        return reweighted(propagator, node, *conv_with_input_map(weight, bias, *vectors, 1))

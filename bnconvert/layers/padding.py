@@ -8,15 +8,16 @@ from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan, Repadded
+from bnconvert.layers.layer import OperatorRule, Propagator, input_of, sizes_of
+from bnconvert.layers.plan import GraphPlan, Repadded, Verdict
 from bnconvert.numerics.channel_map import ChannelMap, reduced
 
 _CONSTANT = aten.constant_pad_nd.default
 
 
-class Padding(Layer):
+class Padding(OperatorRule):
     """Padding of any mode."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -32,40 +33,46 @@ class Padding(Layer):
         }
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up; the constant becomes what the map makes of it."""
-        if refusal := _varying(node, wanted):
+        if refusal := _varying(node, output_map):
             return refusal
-        plan = route.upward(input_of(node), node, wanted)
+        plan = propagator.into_producer(input_of(node), node, output_map)
         constant = _constant_of(node)
-        if isinstance(plan, str) or constant is None:
+        if isinstance(plan, Refusal) or constant is None:
             return plan
-        mapped = reduced(wanted.scale * constant + wanted.shift)
+        mapped = reduced(output_map.scale * constant + output_map.shift)
         if mapped.numel() > 1:
             return BORDER
         return _with_constant(node, float(mapped), constant, plan)
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down; the constant becomes what the map makes the old one of."""
-        if refusal := _varying(node, owed):
+        if refusal := _varying(node, input_map):
             return refusal
-        plan = route.downward(node, owed)
+        plan = propagator.into_consumers(node, input_map)
         constant = _constant_of(node)
-        if isinstance(plan, str) or constant is None:
+        if isinstance(plan, Refusal) or constant is None:
             return plan
-        if bool((owed.scale == 0).any()):
-            return "padding of a value that is multiplied by zero"
-        mapped = reduced((constant - owed.shift) / owed.scale)
+        if bool((input_map.scale == 0).any()):
+            return Refusal("scale-is-zero", "padding of a value that is multiplied by zero")
+        mapped = reduced((constant - input_map.shift) / input_map.scale)
         if mapped.numel() > 1:
             return BORDER
         return _with_constant(node, float(mapped), constant, plan)
 
 
-BORDER = "padding with one constant: at the border each channel would need its own"
+BORDER = Refusal(
+    "border", "padding with one constant: at the border each channel would need its own"
+)
 
 
-def _with_constant(node: fx.Node, value: float, old: float, plan: Plan) -> Plan | str:
-    return plan if value == old else plan.with_plan(Plan((Repadded(node, value),)))
+def _with_constant(node: fx.Node, value: float, old: float, plan: GraphPlan) -> Verdict:
+    return plan if value == old else plan.with_plan(GraphPlan((Repadded(node, value),)))
 
 
 def _constant_of(node: fx.Node) -> float | None:
@@ -77,11 +84,11 @@ def _constant_of(node: fx.Node) -> float | None:
     return None
 
 
-def _varying(node: fx.Node, change: ChannelMap) -> str | None:
+def _varying(node: fx.Node, change: ChannelMap) -> Refusal | None:
     axes = len(sizes_of(node))
     amounts = node.args[1]
     assert isinstance(amounts, list | tuple)
     padded = [axes - 1 - i // 2 for i, amount in enumerate(amounts) if amount != 0]
     if any(change.varies_along(axis) for axis in padded):
-        return "it varies along an axis that is padded"
+        return Refusal("other-axis", "it varies along an axis that is padded")
     return None

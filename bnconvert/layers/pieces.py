@@ -6,73 +6,86 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx
 
-from bnconvert.graphs.aten import argument, aten, names_of, readers_of
-from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan, together
+from bnconvert.errors import Refusal
+from bnconvert.graphs.aten import argument, aten, consumers_of, names_of
+from bnconvert.layers.layer import OperatorRule, Propagator, input_of, sizes_of
+from bnconvert.layers.plan import Verdict, combined
 from bnconvert.numerics.channel_map import ChannelMap
 
 _SPLITS = (aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
 
 
-class Piece(Layer):
+class Piece(OperatorRule):
     """Slices, and the parts of a split."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.slice.Tensor, operator.getitem})
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up, as one that leaves all other pieces as they are."""
         found = _place(node)
-        if isinstance(found, str):
+        if isinstance(found, Refusal):
             return found
         source, axis, picked = found
         pieces = _pieces_of(source)
-        if pieces == {node} and not wanted.varies_along(axis):
+        if pieces == {node} and not output_map.varies_along(axis):
             reader = node if node.target is aten.slice.Tensor else input_of(node)
-            return route.upward(source, reader, wanted)
+            return propagator.into_producer(source, reader, output_map)
         if picked is None:
-            return "it is a piece of an axis of dynamic size"
+            return Refusal("dynamic-size", "it is a piece of an axis of dynamic size")
         overlapping = {other for other in pieces if _meets(other, node, axis, picked)}
         if overlapping:
-            return f"its input is also read by {names_of(overlapping)}"
-        return route.behind(source, _as_whole(wanted, axis, sizes_of(source)[axis], picked))
+            return Refusal("other-consumers", f"its input is also read by {names_of(overlapping)}")
+        return propagator.absorb_output_map(
+            source, _as_whole(output_map, axis, sizes_of(source)[axis], picked)
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the piece's part of the map down."""
         found = _place(node)
-        if isinstance(found, str):
+        if isinstance(found, Refusal):
             return found
         _, axis, picked = found
-        if not owed.varies_along(axis):
-            return route.downward(node, owed)
+        if not input_map.varies_along(axis):
+            return propagator.into_consumers(node, input_map)
         if picked is None:
-            return "it is a piece of an axis of dynamic size"
-        wide = owed.widened(axis, sizes_of(source)[axis])
-        return route.downward(node, wide.each(lambda t: t.index_select(axis, picked)))
+            return Refusal("dynamic-size", "it is a piece of an axis of dynamic size")
+        wide = input_map.widened(axis, sizes_of(source)[axis])
+        return propagator.into_consumers(node, wide.each(lambda t: t.index_select(axis, picked)))
 
 
-class Split(Layer):
+class Split(OperatorRule):
     """A split as a whole: its parts are what maps pass through."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(_SPLITS)
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Refuse: only parts are mapped."""
-        return "it is a list of pieces"
+        return Refusal("unsupported-operator", "it is a list of pieces")
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Let every part hand its share down."""
-        parts = readers_of(node)
+        parts = consumers_of(node)
         if any(part.target is not operator.getitem for part in parts):
-            return "a list of pieces that is read as a whole"
-        return together(Piece().ahead(route, part, source, owed) for part in parts)
+            return Refusal("unsupported-operator", "a list of pieces that is read as a whole")
+        return combined(
+            Piece().absorb_input_map(propagator, part, source, input_map) for part in parts
+        )
 
 
-def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | str:
+def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | Refusal:
     """Return what a piece is cut from, along which axis, and which positions it has."""
     if node.target is operator.getitem:
         split = input_of(node)
         if split.target not in _SPLITS:
-            return f"it is one of the results of {split.target}"
+            return Refusal("unsupported-operator", f"it is one of the results of {split.target}")
         source = input_of(split)
         axis = int(argument(split, "dim")) % len(sizes_of(source))
         sizes = [part.shape[axis] for part in split.meta["val"]]
@@ -93,8 +106,8 @@ def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | str:
 def _pieces_of(source: fx.Node) -> set[fx.Node]:
     """Return every reader of a value, with the parts of a split instead of the split."""
     found: set[fx.Node] = set()
-    for reader in readers_of(source):
-        found |= readers_of(reader) if reader.target in _SPLITS else {reader}
+    for reader in consumers_of(source):
+        found |= consumers_of(reader) if reader.target in _SPLITS else {reader}
     return found
 
 
@@ -105,7 +118,7 @@ def _meets(other: fx.Node, node: fx.Node, axis: int, picked: Tensor) -> bool:
     if other.target not in Piece.targets:
         return True
     found = _place(other)
-    if isinstance(found, str) or found[1] != axis or found[2] is None:
+    if isinstance(found, Refusal) or found[1] != axis or found[2] is None:
         return True
     return bool(torch.isin(found[2], picked).any())
 

@@ -1,14 +1,18 @@
-"""A plan: which tensors of which operators change so that a map need not be computed."""
+"""A graph plan: the edits of operators after which a scale and a shift need not be computed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, fx
 
-from bnconvert.graphs.aten import aten, describe
-from bnconvert.graphs.network import Network
+from bnconvert.errors import Refusal
+from bnconvert.graphs.aten import aten, describe, listed
+from bnconvert.graphs.network import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
+
+#: Operators that were replaced, and what computes their value now.
+Replacements = Mapping[fx.Node, fx.Node]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +27,12 @@ class Edit(ABC):
 
     @property
     def removes(self) -> tuple[fx.Node, ...]:
-        """The operators that are gone afterwards."""
+        """The operators that the graph does not hold afterwards."""
         return ()
 
     @abstractmethod
-    def apply(self, network: Network) -> None:
-        """Do it."""
+    def apply(self, graph: MutableGraph) -> Replacements:
+        """Do it; return which operators have a successor in the graph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +42,21 @@ class Reweighted(Edit):
     weight: Tensor
     bias: Tensor | None
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Give them to the layer."""
-        network.give(self.node, self.weight, self.bias)
+        graph.give(self.node, self.weight, self.bias)
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Remapped(Edit):
-    """An affine operator with another map."""
+    """An affine operator with another scale and shift."""
 
     change: ChannelMap
 
-    def apply(self, network: Network) -> None:
-        """Put the new map in its place."""
-        network.mapped(self.node, _mapped_by(self.node), self.change)
+    def apply(self, graph: MutableGraph) -> Replacements:
+        """Put an operator with the new ones in its place."""
+        return {self.node: graph.mapped(self.node, _mapped_by(self.node), self.change)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,36 +65,38 @@ class Repadded(Edit):
 
     value: float
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Set the value."""
         mode = ("constant",) if self.node.target is aten.pad.default else ()
         self.node.args = (*self.node.args[:2], *mode, self.value)
         self.node.kwargs = {}
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
-class Vanished(Edit):
-    """An affine operator that is not needed any more: who read it reads what it read."""
+class Eliminated(Edit):
+    """An affine operator that is not needed any more: its consumers read what it read."""
 
     @property
     def removes(self) -> tuple[fx.Node, ...]:
         """The operator itself."""
         return (self.node,)
 
-    def apply(self, network: Network) -> None:
+    def apply(self, graph: MutableGraph) -> Replacements:
         """Take it out."""
-        network.replace(self.node, _mapped_by(self.node))
+        graph.replace(self.node, _mapped_by(self.node))
+        return {}
 
 
 def _mapped_by(node: fx.Node) -> fx.Node:
-    """Return what an affine operator maps now: the edit before may have replaced it."""
+    """Return what an affine operator maps now: an earlier edit may have replaced it."""
     inputs = node.all_input_nodes
     return next((value for value in inputs if value.op != "get_attr"), inputs[0])
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """What changes so that a map vanishes.
+class GraphPlan:
+    """What changes so that a scale and a shift are absorbed.
 
     Attributes:
         edits: at most one for each operator.
@@ -99,37 +106,44 @@ class Plan:
     edits: tuple[Edit, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def with_plan(self, other: "Plan") -> "Plan | str":
-        """Return both together, or why they do not go together."""
+    def with_plan(self, other: "GraphPlan") -> "Verdict":
+        """Return both together, or the refusal where both edit one operator."""
         taken = {edit.node for edit in self.edits}
         for edit in other.edits:
             if edit.node in taken:
-                return f"its ways meet again at {describe(edit.node)}"
-        return Plan((*self.edits, *other.edits), (*self.remarks, *other.remarks))
+                return Refusal(
+                    "paths-meet", f"two paths from it meet again at {describe(edit.node)}"
+                )
+        return GraphPlan((*self.edits, *other.edits), (*self.remarks, *other.remarks))
 
-    def apply(self, network: Network) -> None:
-        """Do all edits."""
+    def apply(self, graph: MutableGraph) -> Replacements:
+        """Do all edits; return which operators have a successor in the graph."""
+        replaced: dict[fx.Node, fx.Node] = {}
         for edit in self.edits:
-            edit.apply(network)
+            replaced |= edit.apply(graph)
+        return replaced
 
     @property
     def places(self) -> str:
         """The operators that stay and change, in words."""
-        names = [describe(edit.node) for edit in self.edits if edit.node not in edit.removes]
-        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return listed([describe(e.node) for e in self.edits if e.node not in e.removes])
 
     @property
     def removes(self) -> tuple[fx.Node, ...]:
-        """The operators that are gone afterwards."""
+        """The operators that the graph does not hold afterwards."""
         return tuple(node for edit in self.edits for node in edit.removes)
 
 
-def together(plans: Iterable[Plan | str]) -> Plan | str:
-    """Return all plans as one, or the first reason why one of them, or all together, cannot be."""
-    whole = Plan()
+#: What a fold or an operator rule decides.
+Verdict = GraphPlan | Refusal
+
+
+def combined(plans: Iterable[Verdict]) -> Verdict:
+    """Return all plans as one, or the first refusal, of one of them or of all together."""
+    whole = GraphPlan()
     for plan in plans:
-        joined = plan if isinstance(plan, str) else whole.with_plan(plan)
-        if isinstance(joined, str):
+        joined = plan if isinstance(plan, Refusal) else whole.with_plan(plan)
+        if isinstance(joined, Refusal):
             return joined
         whole = joined
     return whole

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, input_of, sizes_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.numerics.channel_map import ChannelMap
 
 _MEANS = {aten.mean.dim}
@@ -25,54 +26,61 @@ _ADAPTIVE = {
 }
 _MAXIMA = {aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default}
 _REDUCED_MAXIMA = {aten.amax.default}
+_OWN_DIVISOR = Refusal("addition-does-not-pass", "average pooling with a divisor of its own")
 
 
-class Pooling(Layer):
+class Pooling(OperatorRule):
     """Average and maximum pooling, adaptive averages, means and maxima over axes."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
         _MEANS | _AVERAGES | _ADAPTIVE | _MAXIMA | _REDUCED_MAXIMA
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up."""
         source = input_of(node)
-        if refusal := _refusal(node, wanted):
+        if refusal := _refusal(node, output_map):
             return refusal
         if node.target in _MEANS | _REDUCED_MAXIMA:
-            kept = _with_reduced_axes(node, wanted)
-            return route.upward(source, node, kept)
+            kept = _with_reduced_axes(node, output_map)
+            return propagator.into_producer(source, node, kept)
         pooled = _pooled_axes(node)
-        if any(wanted.varies_along(axis) for axis in pooled):
-            return "it varies from place to place of a pooled value"
-        return route.upward(source, node, wanted)
+        if any(output_map.varies_along(axis) for axis in pooled):
+            return Refusal("other-axis", "it varies from place to place of a pooled value")
+        return propagator.into_producer(source, node, output_map)
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down."""
-        if refusal := _refusal(node, owed):
+        if refusal := _refusal(node, input_map):
             return refusal
-        if any(owed.varies_along(axis) for axis in _pooled_axes(node)):
-            return "it varies from place to place of a value that is pooled"
+        if any(input_map.varies_along(axis) for axis in _pooled_axes(node)):
+            return Refusal("other-axis", "it varies from place to place of a value that is pooled")
         if node.target in _MEANS | _REDUCED_MAXIMA and not argument(node, "keepdim"):
             axes = _pooled_axes(node)
 
             def dropped(tensor: Tensor) -> Tensor:
                 return tensor.reshape([n for i, n in enumerate(tensor.shape) if i not in axes])
 
-            return route.downward(node, owed.each(dropped))
-        return route.downward(node, owed)
+            return propagator.into_consumers(node, input_map.each(dropped))
+        return propagator.into_consumers(node, input_map)
 
 
-def _refusal(node: fx.Node, change: ChannelMap) -> str | None:
+def _refusal(node: fx.Node, change: ChannelMap) -> Refusal | None:
     if node.target in _MAXIMA | _REDUCED_MAXIMA and not change.is_positive:
-        return "max pooling: only positive scales pass it"
+        return Refusal("scale-not-positive", "max pooling: only positive scales pass it")
     if node.target in _AVERAGES:
         if node.target is not aten.avg_pool1d.default and argument(node, "divisor_override"):
-            return "average pooling with a divisor of its own" if change.shifts else None
+            return _OWN_DIVISOR if change.shifts else None
         padding = argument(node, "padding")
         padded = any(padding) if isinstance(padding, list | tuple) else bool(padding)
         if change.shifts and padded and argument(node, "count_include_pad"):
-            return "average pooling counts the zeros of its padding, which get no addition"
+            return Refusal(
+                "border", "average pooling counts the zeros of its padding, which get no addition"
+            )
     return None
 
 

@@ -4,13 +4,14 @@ from typing import Any, ClassVar
 
 from torch import Tensor, fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, input_of, sizes_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.numerics.channel_map import ChannelMap
 
 
-class Resizing(Layer):
+class Resizing(OperatorRule):
     """Nearest, linear and cubic interpolation, and flipping and rolling."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -34,17 +35,21 @@ class Resizing(Layer):
         for overload in (packet.default, packet.vec)
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up."""
-        if any(wanted.varies_along(axis) for axis in _moved_axes(node)):
-            return "it varies from place to place of a resized value"
-        return route.upward(input_of(node), node, wanted)
+        if any(output_map.varies_along(axis) for axis in _moved_axes(node)):
+            return Refusal("other-axis", "it varies from place to place of a resized value")
+        return propagator.into_producer(input_of(node), node, output_map)
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down."""
-        if any(owed.varies_along(axis) for axis in _moved_axes(node)):
-            return "it varies from place to place of a value that is resized"
-        return route.downward(node, owed)
+        if any(input_map.varies_along(axis) for axis in _moved_axes(node)):
+            return Refusal("other-axis", "it varies from place to place of a value that is resized")
+        return propagator.into_consumers(node, input_map)
 
 
 def _moved_axes(node: fx.Node) -> list[int]:
@@ -55,30 +60,40 @@ def _moved_axes(node: fx.Node) -> list[int]:
     return list(range(2, axes))
 
 
-class Shuffling(Layer):
+class Shuffling(OperatorRule):
     """Pixel shuffle and its inverse, and channel shuffle."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
         {aten.pixel_shuffle.default, aten.pixel_unshuffle.default, aten.channel_shuffle.default}
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up, its channels where they came from."""
         source = input_of(node)
-        moved = _moved(node, wanted, sizes_of(node), back=True)
-        return moved if isinstance(moved, str) else route.upward(source, node, moved)
+        moved = _moved(node, output_map, sizes_of(node), back=True)
+        return (
+            moved if isinstance(moved, Refusal) else propagator.into_producer(source, node, moved)
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down, its channels where they go."""
-        moved = _moved(node, owed, sizes_of(source), back=False)
-        return moved if isinstance(moved, str) else route.downward(node, moved)
+        moved = _moved(node, input_map, sizes_of(source), back=False)
+        return moved if isinstance(moved, Refusal) else propagator.into_consumers(node, moved)
 
 
-def _moved(node: fx.Node, change: ChannelMap, sizes: list[Any], *, back: bool) -> ChannelMap | str:
+def _moved(
+    node: fx.Node, change: ChannelMap, sizes: list[Any], *, back: bool
+) -> ChannelMap | Refusal:
     axis = -1 if node.target is aten.channel_shuffle.default else -3
     axis = 1 if axis == -1 else change.axes - 3
     if any(change.varies_along(other) for other in range(change.axes) if other != axis):
-        return "it varies along another axis than the channels that are shuffled"
+        return Refusal(
+            "other-axis", "it varies along another axis than the channels that are shuffled"
+        )
     wide = change.widened(axis, int(sizes[axis]))
     if node.target is aten.channel_shuffle.default:
         groups = int(argument(node, "groups"))
@@ -92,7 +107,7 @@ def _moved(node: fx.Node, change: ChannelMap, sizes: list[Any], *, back: bool) -
     channels = int(sizes[axis]) // square
     parts = wide.each(lambda t: t.movedim(axis, 0).reshape(channels, square))
     if parts.varies_along(1):
-        return "it varies between channels that become pixels of one"
+        return Refusal("other-axis", "it varies between channels that become pixels of one")
     shape = [1] * change.axes
     shape[axis] = channels
     return parts.each(lambda t: t.expand(channels, 1).reshape(shape))

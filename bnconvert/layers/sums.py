@@ -1,61 +1,77 @@
 """Sums of computed values: s (a + b) + t = (s a + t) + (s b), if both can be mapped.
 
-In front, an addition passes: (a + t) + b = (a + b) + t, and may as well go into what makes b. A
-multiplication of one summand does not.
+Downwards an addition passes: (a + t) + b = (a + b) + t, and may as well go into the producer of b.
+A multiplication of one summand does not.
 """
 
 from typing import Any, ClassVar
 
 from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, sizes_of
-from bnconvert.layers.plan import Plan, together
+from bnconvert.layers.layer import OperatorRule, Propagator, sizes_of
+from bnconvert.layers.plan import GraphPlan, Verdict, combined
 from bnconvert.numerics.channel_map import ChannelMap
 
+_BROADCAST = Refusal("broadcast", "a summand is broadcast")
 
-class Sum(Layer):
+
+class Sum(OperatorRule):
     """Additions and subtractions of two computed values."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.add.Tensor, aten.sub.Tensor})
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Scale both summands and shift one."""
         first, second = summands_of(node)
         if first is second:
-            return "it adds a value to itself"
-        refusal = ""
+            return Refusal("value-used-twice", "it adds a value to itself")
+        refusal: Refusal | None = None
         for shifted, other in ((first, second), (second, first)):
             sign = sign_of(node, shifted)
-            if sign is None or not fits(shifted, wanted) or not fits(other, wanted.scaling()):
-                refusal = "a summand is broadcast"
+            if (
+                sign is None
+                or not fits(shifted, output_map)
+                or not fits(other, output_map.scaling())
+            ):
+                refusal = _BROADCAST
                 continue
-            moved = wanted if sign == 1 else ChannelMap(wanted.scale, wanted.shift / sign)
-            shares = ((shifted, moved), (other, wanted.scaling()))
-            plan = together(route.upward(value, node, share) for value, share in shares)
-            if isinstance(plan, Plan):
+            moved = (
+                output_map if sign == 1 else ChannelMap(output_map.scale, output_map.shift / sign)
+            )
+            shares = ((shifted, moved), (other, output_map.scaling()))
+            plan = combined(propagator.into_producer(value, node, share) for value, share in shares)
+            if isinstance(plan, GraphPlan):
                 return plan
             refusal = refusal or plan
-        return refusal
+        return refusal or _BROADCAST
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand an addition on, or put it into the other summand."""
         first, second = summands_of(node)
         sign = sign_of(node, source)
         if first is second or sign is None:
-            return "it adds a value to itself"
-        if owed.scales:
-            return "a sum with another value, which would have to be scaled too"
+            return Refusal("value-used-twice", "it adds a value to itself")
+        if input_map.scales:
+            return Refusal(
+                "scale-does-not-pass", "a sum with another value, which would have to be scaled too"
+            )
         other = second if source is first else first
-        moved = owed.lifted(len(sizes_of(node)))
+        moved = input_map.lifted(len(sizes_of(node)))
         moved = ChannelMap(moved.scale, moved.shift * sign)
         back = sign_of(node, other)
         if back and fits(other, moved):
-            aside = ChannelMap(moved.scale, moved.shift / back)
-            plan = route.upward(other, node, aside)
-            if isinstance(plan, Plan):
+            plan = propagator.into_producer(
+                other, node, ChannelMap(moved.scale, moved.shift / back)
+            )
+            if isinstance(plan, GraphPlan):
                 return plan
-        return route.downward(node, moved)
+        return propagator.into_consumers(node, moved)
 
 
 def fits(value: fx.Node, change: ChannelMap) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import fx
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.layers.layer import Layer, Route, input_of, sizes_of
-from bnconvert.layers.plan import Plan
+from bnconvert.layers.layer import OperatorRule, Propagator, are_equal, input_of, sizes_of
+from bnconvert.layers.plan import Verdict
 from bnconvert.numerics.channel_map import ChannelMap
 
 _COPIES = {
@@ -25,7 +25,7 @@ _COPIES = {
 }
 
 
-class Reshaping(Layer):
+class Reshaping(OperatorRule):
     """Views, flattening, squeezing, and copies."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -43,58 +43,76 @@ class Reshaping(Layer):
         }
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up, reshaped."""
         source = input_of(node)
-        moved = reshaped(wanted, sizes_of(node), sizes_of(source))
-        return moved if isinstance(moved, str) else route.upward(source, node, moved)
+        moved = reshaped(output_map, sizes_of(node), sizes_of(source))
+        return (
+            moved if isinstance(moved, Refusal) else propagator.into_producer(source, node, moved)
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down, reshaped."""
-        moved = reshaped(owed, sizes_of(source), sizes_of(node))
-        return moved if isinstance(moved, str) else route.downward(node, moved)
+        moved = reshaped(input_map, sizes_of(source), sizes_of(node))
+        return moved if isinstance(moved, Refusal) else propagator.into_consumers(node, moved)
 
 
-class Permutation(Layer):
+class Permutation(OperatorRule):
     """Permutations of axes."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
         {aten.permute.default, aten.transpose.int, aten.t.default}
     )
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up, its axes permuted back."""
         order = _order(node)
         back = [order.index(axis) for axis in range(len(order))]
-        return route.upward(input_of(node), node, wanted.each(lambda t: t.permute(back)))
+        return propagator.into_producer(
+            input_of(node), node, output_map.each(lambda t: t.permute(back))
+        )
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down, its axes permuted."""
         order = _order(node)
-        return route.downward(node, owed.each(lambda t: t.permute(order)))
+        return propagator.into_consumers(node, input_map.each(lambda t: t.permute(order)))
 
 
-class Repetition(Layer):
+class Repetition(OperatorRule):
     """Expansion of axes of size 1."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.expand.default})
 
-    def behind(self, route: Route, node: fx.Node, wanted: ChannelMap) -> Plan | str:
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
         """Hand the map up where it does not vary along what is repeated."""
         source = input_of(node)
-        missing = wanted.axes - len(sizes_of(source))
+        missing = output_map.axes - len(sizes_of(source))
         sizes = [1] * missing + sizes_of(source)
-        if any(size == 1 and wanted.varies_along(axis) for axis, size in enumerate(sizes)):
-            return "it varies along an axis on which a value is repeated"
-        moved = wanted.each(lambda t: t.reshape(t.shape[missing:]))
-        return route.upward(source, node, moved)
+        if any(size == 1 and output_map.varies_along(axis) for axis, size in enumerate(sizes)):
+            return Refusal("other-axis", "it varies along an axis on which a value is repeated")
+        moved = output_map.each(lambda t: t.reshape(t.shape[missing:]))
+        return propagator.into_producer(source, node, moved)
 
-    def ahead(self, route: Route, node: fx.Node, source: fx.Node, owed: ChannelMap) -> Plan | str:
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
         """Hand the map down."""
-        return route.downward(node, owed.lifted(len(sizes_of(node))))
+        return propagator.into_consumers(node, input_map.lifted(len(sizes_of(node))))
 
 
-def reshaped(change: ChannelMap, before: Sequence[Any], after: Sequence[Any]) -> ChannelMap | str:
+def reshaped(
+    change: ChannelMap, before: Sequence[Any], after: Sequence[Any]
+) -> ChannelMap | Refusal:
     """Return a map of a value of sizes `before` as one of the same numbers in sizes `after`."""
     shape: list[int] = []
     wide = change
@@ -103,9 +121,13 @@ def reshaped(change: ChannelMap, before: Sequence[Any], after: Sequence[Any]) ->
             shape += [1] * len(new)
             continue
         if not all(isinstance(before[a], int) for a in old):
-            return "it varies along an axis that is reshaped and whose size is dynamic"
+            return Refusal(
+                "dynamic-size", "it varies along an axis that is reshaped and whose size is dynamic"
+            )
         if not all(isinstance(after[a], int) for a in new):
-            return "it varies along an axis that is reshaped and whose size is dynamic"
+            return Refusal(
+                "dynamic-size", "it varies along an axis that is reshaped and whose size is dynamic"
+            )
         for axis in old:
             wide = wide.widened(axis, int(before[axis]))
         shape += [int(after[axis]) for axis in new]
@@ -119,7 +141,7 @@ def _groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[int]
     first_old = first_new = 0
     for old, product in enumerate(ends_before):
         for new in range(first_new, len(ends_after)):
-            if _equal(product, ends_after[new]):
+            if are_equal(product, ends_after[new]):
                 groups.append((list(range(first_old, old + 1)), list(range(first_new, new + 1))))
                 first_old, first_new = old + 1, new + 1
                 break
@@ -139,12 +161,6 @@ def _products(sizes: Sequence[Any]) -> list[Any]:
         total = total * size
         products.append(total)
     return products
-
-
-def _equal(first: Any, second: Any) -> bool:
-    if isinstance(first, int) and isinstance(second, int):
-        return first == second
-    return bool(statically_known_true(first == second))
 
 
 def _order(node: fx.Node) -> list[int]:

@@ -1,21 +1,23 @@
-"""The way of a map through the graph, from layer to layer, up or down; it looks only."""
+"""Propagation of a scale and a shift, up into producers or down into consumers; it looks only."""
 
+from dataclasses import replace
 from itertools import chain
 
 from torch import fx
 
-from bnconvert.graphs.aten import describe, names_of, readers_of
-from bnconvert.graphs.network import Network
+from bnconvert.errors import Refusal
+from bnconvert.graphs.aten import consumers_of, describe, names_of
+from bnconvert.graphs.network import MutableGraph
 from bnconvert.layers.activations import Activation
-from bnconvert.layers.affine import Affine, read_affine
+from bnconvert.layers.affine import AffineRule, read_affine
 from bnconvert.layers.concatenation import Concatenation
 from bnconvert.layers.conv import Conv
 from bnconvert.layers.conv_transpose import ConvTranspose
-from bnconvert.layers.layer import Layer
+from bnconvert.layers.layer import OperatorRule
 from bnconvert.layers.linear import Linear
 from bnconvert.layers.padding import Padding
 from bnconvert.layers.pieces import Piece, Split
-from bnconvert.layers.plan import Plan, together
+from bnconvert.layers.plan import GraphPlan, Verdict, combined
 from bnconvert.layers.pooling import Pooling
 from bnconvert.layers.products import Product
 from bnconvert.layers.resizing import Resizing, Shuffling
@@ -23,8 +25,8 @@ from bnconvert.layers.sums import Sum
 from bnconvert.layers.views import Permutation, Repetition, Reshaping
 from bnconvert.numerics.channel_map import ChannelMap
 
-#: Every layer that a map can meet, beside operators that are maps themselves.
-LAYERS: tuple[Layer, ...] = (
+#: Every rule, beside that of operators that are maps themselves.
+OPERATOR_RULES: tuple[OperatorRule, ...] = (
     Conv(),
     ConvTranspose(),
     Linear(),
@@ -42,75 +44,84 @@ LAYERS: tuple[Layer, ...] = (
     Shuffling(),
     Padding(),
 )
-#: Those that have weights to fold a map into.
+#: Those of layers, whose weights absorb a map.
 WEIGHTED = (Conv, ConvTranspose, Linear)
-_BY_TARGET = {target: layer for layer in LAYERS for target in layer.targets}
-_AFFINE = Affine()
+_BY_TARGET = {target: rule for rule in OPERATOR_RULES for target in rule.targets}
+_AFFINE = AffineRule()
 
 
-class Way:
-    """A map's way through one graph."""
+class MapPropagator:
+    """Hands a map from operator to operator of one graph, until layers absorb it or one refuses."""
 
-    def __init__(self, network: Network) -> None:
-        """Look at `network`."""
-        self.network = network
+    def __init__(self, graph: MutableGraph, *, tied_weights_agree: bool = False) -> None:
+        """Look at `graph`.
+
+        Args:
+            graph: it is not changed.
+            tied_weights_agree: as in `Propagator`.
+        """
+        self.graph = graph
+        self.tied_weights_agree = tied_weights_agree
         self._open: set[fx.Node] = set()
 
-    def upward(self, value: fx.Node, reader: fx.Node, wanted: ChannelMap) -> Plan | str:
-        """Return how `value` can come mapped to its only reader, or why it cannot.
+    def into_producer(self, value: fx.Node, consumer: fx.Node, output_map: ChannelMap) -> Verdict:
+        """Return how `value` can reach its only `consumer` mapped, or the refusal.
 
-        Where others read it too, an addition may be taken back in each of them.
+        Where there are other consumers, an addition may be taken back in each of them.
         """
-        if wanted.is_identity:
-            return Plan()
-        others = readers_of(value) - {reader}
+        if output_map.is_identity:
+            return GraphPlan()
+        others = consumers_of(value) - {consumer}
         if not others:
-            return self.behind(value, wanted)
-        refusal = f"its input is also read by {names_of(others)}"
-        if wanted.scales or value in self._open:
+            return self.absorb_output_map(value, output_map)
+        refusal = Refusal("other-consumers", f"its input is also read by {names_of(others)}")
+        if output_map.scales or value in self._open:
             return refusal
         self._open.add(value)
         try:
-            back = (self._ahead(other, value, wanted.mirrored()) for other in others)
-            plan = together(chain([self.behind(value, wanted)], back))
+            back = (self._consume(other, value, output_map.mirrored()) for other in others)
+            plan = combined(chain([self.absorb_output_map(value, output_map)], back))
         finally:
             self._open.discard(value)
-        return refusal if isinstance(plan, str) else plan
+        return refusal if isinstance(plan, Refusal) else plan
 
-    def behind(self, node: fx.Node, wanted: ChannelMap) -> Plan | str:
-        """Return how the operator `node` can give its output mapped, or why it cannot."""
-        if wanted.is_identity:
-            return Plan()
-        layer = layer_of(self.network, node)
-        if layer is None:
+    def absorb_output_map(self, node: fx.Node, output_map: ChannelMap) -> Verdict:
+        """Return how the operator `node` can compute its output mapped, or the refusal."""
+        if output_map.is_identity:
+            return GraphPlan()
+        rule = rule_of(self.graph, node)
+        if rule is None:
             made = "a constant" if node.op == "get_attr" else describe(node)
-            return f"its input is made by {made}, not by a convolution or a linear layer"
-        return layer.behind(self, node, wanted)
+            return Refusal(
+                "no-layer-upstream",
+                f"its input is made by {made}, not by a convolution or a linear layer",
+            )
+        return rule.absorb_output_map(self, node, output_map)
 
-    def downward(self, value: fx.Node, owed: ChannelMap) -> Plan | str:
-        """Return how all readers of `value` can do with it unmapped, or why they cannot."""
-        if owed.is_identity:
-            return Plan()
-        readers = sorted(readers_of(value), key=lambda node: node.name)
-        return together(self._ahead(reader, value, owed) for reader in readers)
+    def into_consumers(self, value: fx.Node, input_map: ChannelMap) -> Verdict:
+        """Return how all consumers can compute the same from `value` unmapped, or the refusal."""
+        if input_map.is_identity:
+            return GraphPlan()
+        consumers = sorted(consumers_of(value), key=lambda node: node.name)
+        return combined(self._consume(consumer, value, input_map) for consumer in consumers)
 
-    def _ahead(self, reader: fx.Node, value: fx.Node, owed: ChannelMap) -> Plan | str:
-        layer = layer_of(self.network, reader)
-        if layer is None:
-            return f"{describe(reader)} reads it"
-        refusal = layer.ahead(self, reader, value, owed)
-        if isinstance(refusal, str) and isinstance(layer, WEIGHTED):
-            return f"{describe(reader)} reads it: {refusal}"
-        return refusal
+    def _consume(self, consumer: fx.Node, value: fx.Node, input_map: ChannelMap) -> Verdict:
+        rule = rule_of(self.graph, consumer)
+        if rule is None:
+            return Refusal("no-layer-downstream", f"{describe(consumer)} reads it")
+        verdict = rule.absorb_input_map(self, consumer, value, input_map)
+        if isinstance(verdict, Refusal) and isinstance(rule, WEIGHTED):
+            return replace(verdict, text=f"{describe(consumer)} reads it: {verdict.text}")
+        return verdict
 
 
-def layer_of(network: Network, node: fx.Node) -> Layer | None:
-    """Return what an operator is to a map, or None where no map passes it."""
+def rule_of(graph: MutableGraph, node: fx.Node) -> OperatorRule | None:
+    """Return the rule of an operator, or None where no map passes it."""
     if node.op != "call_function":
         return None
-    if node.target in _AFFINE.targets and read_affine(network, node) is not None:
+    if node.target in _AFFINE.targets and read_affine(graph, node) is not None:
         return _AFFINE
-    layer = _BY_TARGET.get(node.target)
-    if isinstance(layer, Sum | Product) and not all(isinstance(a, fx.Node) for a in node.args[:2]):
+    rule = _BY_TARGET.get(node.target)
+    if isinstance(rule, Sum | Product) and not all(isinstance(a, fx.Node) for a in node.args[:2]):
         return None  # of a number that makes it no map: an infinite one, or one of another dtype
-    return layer
+    return rule

@@ -1,6 +1,6 @@
-"""Folding a per-channel map into the weights of a linear layer, behind it or in front of it.
+"""Folding a per-channel scale and shift into the weights of the layer before or after it.
 
-Behind: y = s * (W x + b) + t = (s W) x + (s b + t). In front: y = W (s x + t) + b =
+An output map: y = s * (W x + b) + t = (s W) x + (s b + t). An input map: y = W (s x + t) + b =
 (W s) x + (b + W t), where the second term is right only if every window lies inside the input.
 All in float64; the caller rounds once.
 """
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 
-def behind_linear(
+def linear_with_output_map(
     weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of a convolution or linear layer with a map behind it.
+    """Return weight and bias of a convolution or linear layer followed by a scale and a shift.
 
     Args:
         weight: output channels first: (out, in/groups, *kernel) or (out, in).
@@ -23,10 +23,10 @@ def behind_linear(
     return weight * _along(scale, 0, weight), _mapped(bias, scale, shift)
 
 
-def behind_transposed(
+def transposed_with_output_map(
     weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of a transposed convolution with a map behind it.
+    """Return weight and bias of a transposed convolution followed by a scale and a shift.
 
     The output channels lie on axis 1 of the weight, group by group: output channel
     g * (out/groups) + j is made by the input channels of group g and column j.
@@ -44,10 +44,10 @@ def behind_transposed(
     return weight * spread, _mapped(bias, scale, shift)
 
 
-def ahead_of_conv(
+def conv_with_input_map(
     weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Return weight and bias of a convolution or linear layer with a map in front of it.
+    """Return weight and bias of a convolution or linear layer that a scale and a shift precede.
 
     Args:
         weight: shape (out, in/groups, *kernel) or (out, in).
@@ -70,8 +70,8 @@ def ahead_of_conv(
     return new_weight, moved if bias is None else bias + moved
 
 
-def ahead_of_transposed(weight: Tensor, scale: Tensor) -> Tensor:
-    """Return the weight of a transposed convolution with a multiplication in front of it.
+def transposed_with_input_scale(weight: Tensor, scale: Tensor) -> Tensor:
+    """Return the weight of a transposed convolution that a multiplication precedes.
 
     An addition cannot be moved: how many windows overlap differs from place to place.
 

@@ -39,6 +39,7 @@ class NormRow:
         reason: into what it was folded, or why it stands.
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
+        codes: why it stands, for programs: the codes of the refusals.
     """
 
     path: str
@@ -49,6 +50,7 @@ class NormRow:
     reason: str = ""
     aliases: tuple[str, ...] = ()
     fold: str = ""
+    codes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One fold alone at work on an excerpt, and what becomes of it."""
+"""One fold alone at work on an excerpt, and the outcome."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from bnconvert.folds.fates import Fate, fold_network
+from bnconvert.folds.fixpoint import fold_graph
 from bnconvert.folds.fold import Fold
+from bnconvert.folds.outcome import NormOutcome
 from bnconvert.graphs.aten import aten, norm_calls
-from bnconvert.graphs.network import Network
-from bnconvert.layers.plan import Plan
-from bnconvert.layers.way import Way
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.plan import GraphPlan
+from bnconvert.layers.way import MapPropagator
 from tests.excerpts import Applied, Excerpts, Sketch, model
 from tests.zoo import trained
 
@@ -22,10 +23,10 @@ PLAN = "a plan"
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A folded excerpt, and the fates of its norms in the order of the calls."""
+    """A folded excerpt, and the outcomes of its norms in the order of the calls."""
 
     module: fx.GraphModule
-    fates: list[Fate]
+    calls: list[NormOutcome]
 
     @property
     def operators(self) -> list[str]:
@@ -36,8 +37,8 @@ class Done:
 
     @property
     def outcomes(self) -> list[str]:
-        """What became of each norm, and where."""
-        return [f"{fate.fold or fate.outcome}: {fate.reason}" for fate in self.fates]
+        """The outcome of each call, and where or why."""
+        return [f"{call.fold or call.outcome}: {call.reason}" for call in self.calls]
 
 
 class Solos(Excerpts):
@@ -45,13 +46,15 @@ class Solos(Excerpts):
 
     def verdict(self, fold: Fold, name: str, target: object = None, at: int = 0) -> str | None:
         """Return what a fold decides about one operator (a norm unless told) of an excerpt."""
-        network = Network(self[name])
+        graph = MutableGraph(self[name])
         wanted = aten.batch_norm.default if target is None else target
-        node = list(network.graph.find_nodes(op="call_function", target=wanted))[at]
-        code = network.graph.python_code("self").src
-        verdict = fold.decide(Way(network), node)
-        assert network.graph.python_code("self").src == code  # it only looks
-        return PLAN if isinstance(verdict, Plan) else verdict
+        node = list(graph.fx_graph.find_nodes(op="call_function", target=wanted))[at]
+        code = graph.fx_graph.python_code("self").src
+        verdict = fold.decide(MapPropagator(graph), node)
+        assert graph.fx_graph.python_code("self").src == code  # it only looks
+        if verdict is None:
+            return None
+        return PLAN if isinstance(verdict, GraphPlan) else str(verdict)
 
     def done(self, name: str, *folds: Fold) -> Done:
         """Let folds do all they can; check that the excerpt computes what it did."""
@@ -59,9 +62,9 @@ class Solos(Excerpts):
         inputs = [torch.randn(3, *shape[1:]).double() for shape in self.sketches[name].shapes]
         with torch.no_grad():
             expected = module(*inputs)
-            fates = fold_network(Network(module), norm_calls(module), folds)
+            outcomes = fold_graph(MutableGraph(module), norm_calls(module), folds)
             torch.testing.assert_close(module(*inputs), expected, rtol=1e-11, atol=1e-11)
-        return Done(module, fates)
+        return Done(module, outcomes)
 
 
 def using(applied: Callable[..., Any], kinds: Mapping[str, Callable[[], nn.Module]]) -> nn.Module:

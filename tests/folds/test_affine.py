@@ -67,8 +67,8 @@ def test_norms_in_a_row_become_one(name: str) -> None:
 
 def test_the_one_that_is_left_is_known_as_the_place_of_the_others() -> None:
     done = solo.done("two", Affine())
-    assert done.fates[1].fold == "affine"
-    assert done.fates[1].reason == "into 0 (batch_norm)"
+    assert done.calls[1].fold == "affine"
+    assert done.calls[1].reason == "into 0 (batch_norm)"
 
 
 def test_factors_and_summands_are_links_of_a_chain_too() -> None:

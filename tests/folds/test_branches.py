@@ -8,10 +8,9 @@ from torch.nn import functional as F
 
 from bnconvert.folds.branches import Branches
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from bnconvert.layers.way import Way
-from tests.excerpts import Applied, Sketch, function
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.way import MapPropagator
+from tests.excerpts import Applied, Sketch, capture_of, function
 from tests.folds.solo import PLAN, Solos, seasoned, using
 
 IMAGE = (2, 4, 6, 6)
@@ -121,16 +120,16 @@ def test_a_norm_that_is_a_branch_is_folded_into_the_convolution() -> None:
 @pytest.mark.parametrize("name", KEPT)
 def test_everything_else_stays_what_it_is(name: str) -> None:
     assert solo.verdict(Branches(), name, aten.add.Tensor) is None
-    before = Network(solo[name])
+    before = MutableGraph(solo[name])
     done = solo.done(name, Branches()) if name != "number" else None
     if done is not None:
-        assert len(done.operators) == sum(n.op == "call_function" for n in before.graph.nodes)
+        assert len(done.operators) == sum(n.op == "call_function" for n in before.fx_graph.nodes)
 
 
 def test_two_maps_of_one_value_are_one_map() -> None:
     done = solo.done("two_maps", Branches())
     assert done.operators == ["batch_norm", "silu"]
-    assert [fate.fold for fate in done.fates] == ["branches"]
+    assert [outcome.fold for outcome in done.calls] == ["branches"]
 
 
 def test_a_branch_whose_shape_is_read_elsewhere_stays() -> None:
@@ -139,7 +138,7 @@ def test_a_branch_whose_shape_is_read_elsewhere_stays() -> None:
     (total,) = module.graph.find_nodes(op="call_function", target=aten.add.Tensor)
     with module.graph.inserting_after(total.args[0]):
         module.graph.call_function(aten.sym_size.int, (total.args[0], 0))
-    assert Branches().decide(Way(Network(module)), total) is None
+    assert Branches().decide(MapPropagator(MutableGraph(module)), total) is None
 
 
 @pytest.mark.parametrize("weight", [2e4, 4e4])
@@ -147,9 +146,9 @@ def test_a_kernel_that_overflows_is_not_made(weight: float) -> None:
     branches = Applied(lambda m, x: m.a(x) + m.b(x), a=nn.Conv1d(1, 1, 1), b=nn.Conv1d(1, 1, 1))
     for parameter in branches.parameters():
         nn.init.constant_(parameter, weight)
-    module = capture(branches.half().eval(), (torch.zeros(2, 1, 3).half(),)).module
+    module = capture_of(branches.half().eval(), (torch.zeros(2, 1, 3).half(),)).module
     (total,) = module.graph.find_nodes(op="call_function", target=aten.add.Tensor)
-    assert (Branches().decide(Way(Network(module)), total) is None) == (weight > 3e4)
+    assert (Branches().decide(MapPropagator(MutableGraph(module)), total) is None) == (weight > 3e4)
 
 
 def test_it_is_about_sums_only() -> None:

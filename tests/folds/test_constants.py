@@ -5,9 +5,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from bnconvert.folds.constants import compute_constants
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from tests.excerpts import Applied, Excerpts, Sketch, function, model
+from bnconvert.graphs.network import MutableGraph
+from tests.excerpts import Applied, Excerpts, Sketch, capture_of, function, model
 
 ROWS, IMAGE = (2, 4), (2, 4, 5, 5)
 
@@ -53,62 +52,62 @@ EXCERPTS = Excerpts(
 )
 
 
-def computed(name: str) -> tuple[Network, int]:
+def computed(name: str) -> tuple[MutableGraph, int]:
     """Compute an excerpt's constants; check that nothing else has changed."""
     module = EXCERPTS[name]
     x = torch.randn(EXCERPTS.sketches[name].shapes[0]).double()
     with torch.no_grad():
         before = module(x)
-        network = Network(module)
-        count = compute_constants(network)
-        network.commit()
+        graph = MutableGraph(module)
+        count = compute_constants(graph)
+        graph.commit()
         if name != "random":
             torch.testing.assert_close(module(x), before, rtol=1e-12, atol=1e-12)
-    return network, count
+    return graph, count
 
 
-def operators(network: Network) -> list[str]:
-    nodes = [node for node in network.graph.nodes if node.op == "call_function"]
+def operators(graph: MutableGraph) -> list[str]:
+    nodes = [node for node in graph.fx_graph.nodes if node.op == "call_function"]
     return [str(node.target).removeprefix("aten.").partition(".")[0] for node in nodes]
 
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_a_weight_that_is_computed_from_parameters_alone_becomes_one(name: str) -> None:
-    network, count = computed(name)
+    graph, count = computed(name)
     assert count == 1
-    assert operators(network) == ["conv2d" if name == "spectral_norm" else "linear"]
+    assert operators(graph) == ["conv2d" if name == "spectral_norm" else "linear"]
 
 
 def test_it_is_named_as_the_weight_that_it_is() -> None:
-    network, _ = computed("weight_norm")
-    assert set(network.module.state_dict()) == {"weight", "bias"}
+    graph, _ = computed("weight_norm")
+    assert set(graph.module.state_dict()) == {"weight", "bias"}
 
 
 def test_a_result_that_is_larger_than_what_it_is_made_of_stays_an_expression() -> None:
-    network, count = computed("growing")
+    graph, count = computed("growing")
     assert count == 0
-    assert "linear" in operators(network)
-    assert len(operators(network)) > 1
+    assert "linear" in operators(graph)
+    assert len(operators(graph)) > 1
 
 
 def test_random_numbers_are_no_constants() -> None:
-    network, count = computed("random")
+    graph, count = computed("random")
     assert count == 0
-    assert len(operators(network)) == 3
+    assert len(operators(graph)) == 3
 
 
 @pytest.mark.parametrize("name", ["stored", "input"])
 def test_what_is_stored_or_comes_from_an_input_is_left_alone(name: str) -> None:
-    before = operators(Network(EXCERPTS[name]))
-    network, count = computed(name)
+    before = operators(MutableGraph(EXCERPTS[name]))
+    graph, count = computed(name)
     assert count == 0
-    assert operators(network) == before
+    assert operators(graph) == before
 
 
 def test_each_expression_is_computed_wherever_it_is_read() -> None:
-    network, count = computed("read_twice")
+    graph, count = computed("read_twice")
     assert count == 2
-    assert operators(network) == ["linear", "matmul"]
+    assert operators(graph) == ["linear", "matmul"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -119,17 +118,17 @@ def test_constants_are_rounded_once(dtype: torch.dtype) -> None:
     )
     layer = layer.to(dtype)
     w, s, t = (getattr(layer, name).detach().double() for name in ("w", "s", "t"))
-    module = capture(layer.eval(), (torch.ones(ROWS).to(dtype),)).module
-    network = Network(module)
-    assert compute_constants(network) == 1
-    network.commit()
+    module = capture_of(layer.eval(), (torch.ones(ROWS).to(dtype),)).module
+    graph = MutableGraph(module)
+    assert compute_constants(graph) == 1
+    graph.commit()
     (weight,) = module.parameters()
     assert torch.equal(weight, (w * s / t).to(dtype))
 
 
 def test_a_check_of_a_constant_goes_with_it() -> None:
     layer = Applied(lambda m, x: F.linear(x, (m.w * 2).to(torch.float32)), w=nn.Parameter(SQUARE))
-    network = Network(capture(layer.eval(), (torch.ones(ROWS),)).module)
-    assert compute_constants(network) == 1
-    network.commit()
-    assert operators(network) == ["linear"]
+    graph = MutableGraph(capture_of(layer.eval(), (torch.ones(ROWS),)).module)
+    assert compute_constants(graph) == 1
+    graph.commit()
+    assert operators(graph) == ["linear"]

@@ -8,7 +8,7 @@ from tests.excerpts import Applied
 from tests.folds.solo import PLAN, Solos, seasoned
 
 SERIES, IMAGE, VOLUME, ROWS = (2, 3, 6), (2, 3, 6, 5), (2, 3, 4, 5, 4), (2, 3)
-LAYERS = {
+OPERATOR_RULES = {
     "conv1d": seasoned(lambda: pair(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)), SERIES),
     "conv2d": seasoned(lambda: pair(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)), IMAGE),
     "conv3d": seasoned(lambda: pair(nn.Conv3d(3, 4, 3), nn.BatchNorm3d(4)), VOLUME),
@@ -34,7 +34,7 @@ def convolution() -> dict[str, nn.Module]:
 
 solo = Solos(
     {
-        **LAYERS,
+        **OPERATOR_RULES,
         "two_norms": seasoned(
             lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)), IMAGE
         ),
@@ -66,7 +66,7 @@ solo = Solos(
 )
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", OPERATOR_RULES)
 def test_a_norm_goes_into_the_layer_behind_which_it_stands(name: str) -> None:
     assert solo.verdict(Direct(), name) == PLAN
     done = solo.done(name, Direct())

@@ -3,23 +3,26 @@ from typing import Any
 import pytest
 
 from bnconvert.folds import FOLDS
-from bnconvert.folds.fold import Fold
+from bnconvert.folds.fold import AffineFold, Fold
 
 
 def test_every_fold_has_a_name_of_its_own() -> None:
     names = [fold.name for fold in FOLDS]
     assert len(set(names)) == len(names)
-    assert [type(fold).__name__.lower() for fold in FOLDS] == names
+    for fold, name in zip(FOLDS, names, strict=True):
+        assert type(fold).__name__.lower().startswith(name)
 
 
 def test_every_fold_is_tried() -> None:
-    written = [kind for kind in Fold.__subclasses__() if kind.__module__.startswith("bnconvert.")]
-    assert set(written) == {type(fold) for fold in FOLDS}
+    kinds = {*Fold.__subclasses__(), *AffineFold.__subclasses__()} - {AffineFold}
+    assert {kind for kind in kinds if kind.__module__.startswith("bnconvert.")} == {
+        type(fold) for fold in FOLDS
+    }
 
 
 def test_the_cheapest_is_tried_first_and_the_one_that_leaves_something_last() -> None:
     assert FOLDS[0].name == "direct"
-    assert FOLDS[-1].name == "apart"
+    assert FOLDS[-1].name == "split"
 
 
 def test_a_fold_decides() -> None:

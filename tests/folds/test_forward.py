@@ -65,7 +65,7 @@ def test_a_norm_moves_down_to_all_layers_that_read_it(name: str) -> None:
     assert solo.verdict(Forward(), name) == PLAN
     done = solo.done(name, Forward())
     assert "batch_norm" not in done.operators
-    assert [fate.fold for fate in done.fates] == ["forward"]
+    assert [outcome.fold for outcome in done.calls] == ["forward"]
 
 
 def test_it_is_known_into_which_layers() -> None:
@@ -78,7 +78,7 @@ def test_all_or_nothing_moves(name: str) -> None:
     before = solo[name].state_dict()
     assert solo.verdict(Forward(), name) == reason
     done = solo.done(name, Forward())
-    assert done.outcomes == [f"standing: ; in front of it: {reason}"]
+    assert done.outcomes == [f"standing: downstream: {reason}"]
     assert all(torch.equal(value, before[key]) for key, value in done.module.state_dict().items())
 
 

@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 from bnconvert.folds.sequences import Sequences
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from bnconvert.layers.way import Way
-from tests.excerpts import Applied, Sketch, model
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.way import MapPropagator
+from tests.excerpts import Applied, Sketch, capture_of, model
 from tests.folds.solo import PLAN, Solos
 
 IMAGE, SERIES = (2, 4, 7, 6), (2, 4, 7)
@@ -103,7 +102,7 @@ def test_a_convolution_whose_shape_is_read_elsewhere_stays() -> None:
     first, second = module.graph.find_nodes(op="call_function", target=aten.conv2d.default)
     with module.graph.inserting_after(first):
         module.graph.call_function(aten.sym_size.int, (first, 2))
-    assert Sequences().decide(Way(Network(module)), second) is None
+    assert Sequences().decide(MapPropagator(MutableGraph(module)), second) is None
 
 
 @pytest.mark.parametrize("what", ["weight", "bias"])
@@ -114,9 +113,9 @@ def test_a_weight_or_bias_that_overflows_is_not_made(what: str) -> None:
             nn.init.constant_(parameter, 1.0)
         nn.init.constant_(getattr(layers[0], what), first)
         nn.init.constant_(layers[1].weight, second)
-        module = capture(layers, (torch.zeros(2, 2, 5).half(),)).module
+        module = capture_of(layers, (torch.zeros(2, 2, 5).half(),)).module
         _, node = module.graph.find_nodes(op="call_function", target=aten.conv1d.default)
-        assert (Sequences().decide(Way(Network(module)), node) is not None) == moves
+        assert (Sequences().decide(MapPropagator(MutableGraph(module)), node) is not None) == moves
 
 
 def test_it_is_about_convolutions_only() -> None:

@@ -69,7 +69,7 @@ def test_a_norm_moves_up_to_all_layers_that_made_its_input(name: str) -> None:
     assert solo.verdict(Through(), name) == PLAN
     done = solo.done(name, Through())
     assert "batch_norm" not in done.operators
-    assert [fate.fold for fate in done.fates] == ["through"]
+    assert [outcome.fold for outcome in done.calls] == ["through"]
 
 
 def test_it_is_known_into_which_layers() -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import (
     argument,
     aten,
@@ -12,12 +13,12 @@ from bnconvert.graphs.aten import (
     called_in,
     comes_from_constant,
     constant,
+    consumers_of,
     describe,
     names_of,
     norm_calls,
     normalize_batch_norms,
-    readers_of,
-    remove_unread,
+    remove_unused,
     standardizes_weight,
 )
 from tests.excerpts import Excerpts, Sketch, model
@@ -114,10 +115,12 @@ def test_the_owner_is_known_by_the_statistics_and_the_caller_by_the_call() -> No
 
 def test_batch_statistics_are_an_obstacle_with_a_reason() -> None:
     (call,) = norm_calls(DECOMPOSED["without_statistics"])
-    assert call.obstacle == "it has no running statistics: it normalizes by the batch's own"
+    assert str(call.obstacle) == "it has no running statistics: it normalizes by the batch's own"
     (call,) = norm_calls(DECOMPOSED["in_training"])
     assert call.owner == "norm"
-    assert call.obstacle == ("it is in training mode: it normalizes by the batch's own statistics")
+    assert call.obstacle == Refusal(
+        "training-mode", "it is in training mode: it normalizes by the batch's own statistics"
+    )
     (call,) = norm_calls(EXCERPTS["plain"])
     assert batch_norm_obstacle(call.node) is None
 
@@ -154,10 +157,10 @@ def test_a_constant_is_read_from_the_module() -> None:
 def test_who_reads_a_shape_only_is_no_reader() -> None:
     module = EXCERPTS["plain"]
     (norm,) = nodes(module, aten.batch_norm.default)
-    readers = readers_of(norm)
+    readers = consumers_of(norm)
     with module.graph.inserting_after(norm):
         module.graph.call_function(aten.sym_size.int, (norm, 0))
-    assert readers_of(norm) == readers
+    assert consumers_of(norm) == readers
     assert len(norm.users) == len(readers) + 1
 
 
@@ -166,7 +169,7 @@ def test_what_nothing_reads_is_removed() -> None:
     (norm,) = nodes(module, aten.batch_norm.default)
     norm.replace_all_uses_with(norm.args[0])
     module.graph.erase_node(norm)
-    remove_unread(module)
+    remove_unused(module)
     assert set(module.state_dict()) == {"conv.weight", "head.weight", "head.bias"}
     assert module(IMAGE[0].double()).shape == (2, 4, 8, 8)
 

@@ -4,8 +4,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
+from bnconvert.examples import Example
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.capturing import capture
+from tests.excerpts import capture_of
 from tests.zoo import IMAGE, ZOO, FrozenBatchNorm2d, Net, build, trained
 
 
@@ -14,7 +15,7 @@ def test_the_graph_computes_what_the_model_computes(name: str) -> None:
     model, inputs = build(name)
     with torch.no_grad():
         expected = pytree.tree_leaves(model(*inputs))
-        actual = pytree.tree_leaves(capture(model, inputs).module(*inputs))
+        actual = pytree.tree_leaves(capture_of(model, inputs).module(*inputs))
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e)
 
@@ -22,7 +23,7 @@ def test_the_graph_computes_what_the_model_computes(name: str) -> None:
 @pytest.mark.parametrize("rows", [1, 2])
 def test_the_batch_size_may_vary_also_after_a_single_sample(rows: int) -> None:
     model, _ = build("residual")
-    captured = capture(model, (IMAGE[0][:rows],))
+    captured = capture_of(model, (IMAGE[0][:rows],))
     assert captured.notes == ()
     for size in (1, 3, 5):
         x = torch.randn(size, 3, 8, 8)
@@ -31,7 +32,7 @@ def test_the_batch_size_may_vary_also_after_a_single_sample(rows: int) -> None:
 
 def test_keyword_inputs_are_taken() -> None:
     model, (image, vector) = build("two_inputs")
-    module = capture(model, {"vector": vector, "image": image}).module
+    module = capture_of(model, {"vector": vector, "image": image}).module
     torch.testing.assert_close(
         module(vector=vector, image=image), model(image=image, vector=vector)
     )
@@ -43,7 +44,7 @@ def test_a_forward_that_fixes_the_batch_is_captured_with_a_reason() -> None:
             return super().forward(x).reshape(2, -1) if x.shape[0] == 2 else x
 
     inputs = (IMAGE[0].clone(),)
-    captured = capture(trained(Fixed()), inputs)
+    captured = capture_of(trained(Fixed()), inputs)
     assert vars(inputs[0]) == {}  # torch.export marks the tensors that it is given
     (note,) = captured.notes
     assert note.startswith("captured with a fixed batch size, because a dynamic batch size: ")
@@ -55,7 +56,7 @@ def test_a_forward_that_fixes_the_batch_is_captured_with_a_reason() -> None:
 def test_given_dynamic_shapes_are_used() -> None:
     model, inputs = build("plain")
     height = torch.export.Dim("height", min=4, max=64)
-    module = capture(model, inputs, ({2: height},)).module
+    module = capture_of(model, inputs, ({2: height},)).module
     assert module(torch.randn(2, 3, 11, 8)).shape == (2, 4, 11, 8)
 
 
@@ -65,7 +66,7 @@ def test_a_model_that_cannot_be_captured_is_refused_with_every_attempt() -> None
             return super().forward(x) if x.sum() > 0 else x
 
     with pytest.raises(bnc.CaptureError) as error:
-        capture(trained(Guarded()), IMAGE)
+        capture_of(trained(Guarded()), IMAGE)
     text = str(error.value)
     for attempt in ("a dynamic batch size: ", "a fixed batch size: ", "and strict mode: "):
         assert attempt in text
@@ -81,7 +82,7 @@ def test_a_failed_capture_prints_nothing(capfd: pytest.CaptureFixture[str]) -> N
             return x[x > 0] if x.sum() > 0 else x
 
     with pytest.raises(bnc.CaptureError):
-        capture(Guarded(), IMAGE)
+        capture_of(Guarded(), IMAGE)
     assert capfd.readouterr() == ("", "")
 
 
@@ -90,7 +91,7 @@ def test_the_users_model_is_not_touched() -> None:
     model.train()
     random, state = torch.get_rng_state(), model.state_dict(keep_vars=True)
     before = {name: (id(t), t.detach().clone()) for name, t in state.items()}
-    module = capture(model, inputs).module
+    module = capture_of(model, inputs).module
     assert model.training
     assert model.cache == {}
     assert torch.equal(torch.get_rng_state(), random)
@@ -104,7 +105,7 @@ def test_the_users_model_is_not_touched() -> None:
 
 
 def test_nothing_in_the_graph_writes_in_place() -> None:
-    module = capture(*build("residual")).module
+    module = capture_of(*build("residual")).module
     names = [str(node.target) for node in module.graph.nodes if node.op == "call_function"]
     assert "aten.relu.default" in names
     assert not [name for name in names if name.removesuffix(".default").endswith("_")]
@@ -116,7 +117,7 @@ def test_frozen_norms_are_captured_as_eval_batch_norm(norm: type, training: bool
     """Without this a frozen norm shows no batch norm operator, and nothing folds it."""
     model = bnc.convert(trained(Net(norm)), bnc.Frozen())
     model.norm.train(training)  # it does not matter
-    module = capture(model, IMAGE).module
+    module = capture_of(model, IMAGE).module
     (node,) = (n for n in module.graph.nodes if n.target is aten.batch_norm.default)
     assert node.args[5] is False
     torch.testing.assert_close(module(*IMAGE), model(*IMAGE))
@@ -125,6 +126,24 @@ def test_frozen_norms_are_captured_as_eval_batch_norm(norm: type, training: bool
 def test_a_model_in_training_mode_is_captured_in_eval_mode_and_says_so() -> None:
     model, inputs = build("plain")
     expected = model(*inputs)
-    captured = capture(model.train(), inputs)
+    captured = capture_of(model.train(), inputs)
     assert captured.notes == ("the model was in training mode; its eval mode was captured",)
     torch.testing.assert_close(captured.module(*inputs), expected)
+
+
+def test_keyword_inputs_beside_positional_ones_are_captured_with_a_dynamic_batch() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x: Tensor, *, offset: Tensor) -> Tensor:
+            result: Tensor = self.norm(x) + offset
+            return result
+
+    model = trained(Two())
+    example = Example((torch.randn(4, 3),), {"offset": torch.randn(4, 3)})
+    captured = capture_of(model, example)
+    assert not captured.notes
+    x, offset = torch.randn(7, 3), torch.randn(7, 3)
+    torch.testing.assert_close(captured.module(x, offset=offset), model(x, offset=offset))

@@ -4,7 +4,7 @@ from torch import Tensor, fx, nn
 
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.forms import lower_to_operators, raise_to_layers
-from bnconvert.graphs.network import Network
+from bnconvert.graphs.network import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Excerpts, Sketch, function, model
 from tests.zoo import trained
@@ -43,35 +43,35 @@ NORM = model(lambda: trained(nn.Sequential(nn.BatchNorm2d(4))), IMAGE)
 EXCERPTS = Excerpts({**PRODUCTS, **OTHERS, **SLICES, "norm": NORM})
 
 
-def operators(network: Network) -> list[str]:
-    nodes = [node for node in network.graph.nodes if node.op == "call_function"]
+def operators(graph: MutableGraph) -> list[str]:
+    nodes = [node for node in graph.fx_graph.nodes if node.op == "call_function"]
     return [str(node.target).removeprefix("aten.").partition(".")[0] for node in nodes]
 
 
-def raised(name: str) -> tuple[Network, Tensor, Tensor]:
+def raised(name: str) -> tuple[MutableGraph, Tensor, Tensor]:
     """Raise an excerpt; return it with what it computed before and what it computes now."""
     module = EXCERPTS[name]
     x = torch.randn(EXCERPTS.sketches[name].shapes[0]).double()
-    network = Network(module)
+    graph = MutableGraph(module)
     with torch.no_grad():
         before = module(x)
-        raise_to_layers(network)
-        network.commit()
-        return network, before, module(x)
+        raise_to_layers(graph)
+        graph.commit()
+        return graph, before, module(x)
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_with_a_stored_matrix_is_a_linear_layer(name: str) -> None:
-    network, before, after = raised(name)
-    assert "linear" in operators(network)
-    assert not {"mm", "matmul", "addmm"} & set(operators(network))
+    graph, before, after = raised(name)
+    assert "linear" in operators(graph)
+    assert not {"mm", "matmul", "addmm"} & set(operators(graph))
     torch.testing.assert_close(after, before, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_other_product_stays_what_it_is(name: str) -> None:
-    network, before, after = raised(name)
-    assert "linear" not in operators(network)
+    graph, before, after = raised(name)
+    assert "linear" not in operators(graph)
     assert torch.equal(after, before)
 
 
@@ -79,23 +79,23 @@ def test_any_other_product_stays_what_it_is(name: str) -> None:
     ("name", "left"), [("whole", 0), ("default", 0), ("part", 1), ("steps", 1)]
 )
 def test_a_slice_that_is_the_whole_is_taken_out(name: str, left: int) -> None:
-    network, before, after = raised(name)
-    assert operators(network).count("slice") == left
+    graph, before, after = raised(name)
+    assert operators(graph).count("slice") == left
     assert torch.equal(after, before)
 
 
-def lowered(change: ChannelMap) -> tuple[Network, Tensor, Tensor]:
+def lowered(change: ChannelMap) -> tuple[MutableGraph, Tensor, Tensor]:
     """Lower one map of an image; return the graph, what it computes, and what it should."""
-    network = Network(EXCERPTS["norm"])
-    (norm,) = network.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
+    graph = MutableGraph(EXCERPTS["norm"])
+    (norm,) = graph.fx_graph.find_nodes(op="call_function", target=aten.batch_norm.default)
     x = torch.randn(3, *IMAGE[1:]).double()
     source = norm.args[0]
     assert isinstance(source, fx.Node)
-    network.mapped(norm, source, change)
-    lower_to_operators(network)
-    network.commit()
+    graph.mapped(norm, source, change)
+    lower_to_operators(graph)
+    graph.commit()
     with torch.no_grad():
-        return network, network.module(x), change.scale * x + change.shift
+        return graph, graph.module(x), change.scale * x + change.shift
 
 
 def channels(scale: float, shift: float, axis: int = 1) -> ChannelMap:
@@ -117,13 +117,13 @@ def channels(scale: float, shift: float, axis: int = 1) -> ChannelMap:
 def test_a_map_that_is_left_is_as_few_operators_as_can_be(
     change: ChannelMap, expected: list[str]
 ) -> None:
-    network, actual, wanted = lowered(change)
-    assert operators(network) == expected
+    graph, actual, wanted = lowered(change)
+    assert operators(graph) == expected
     torch.testing.assert_close(actual, wanted, rtol=1e-13, atol=1e-13)
 
 
 def test_the_norm_that_is_left_keeps_the_names_of_its_module() -> None:
-    network, _, _ = lowered(channels(2, 3))
-    names = {name.rpartition("_")[0] or name for name in network.module.state_dict()}
+    graph, _, _ = lowered(channels(2, 3))
+    names = {name.rpartition("_")[0] or name for name in graph.module.state_dict()}
     assert {name.partition(".")[0] for name in names} == {"0"}
-    assert len(network.module.state_dict()) == 4
+    assert len(graph.module.state_dict()) == 4

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 import bnconvert as bnc
-from bnconvert.graphs.capturing import Captured
 from bnconvert.graphs.program import exported_program
 from bnconvert.numerics.distance import relative_error
 from tests.zoo import trained
@@ -29,8 +28,8 @@ def folded(model: nn.Module) -> bnc.Folded:
     return bnc.fold(trained(model), (torch.randn(2, 3, 6, 6),))
 
 
-def program_of(captured: Captured) -> ExportedProgram:
-    program = exported_program(captured.module, captured.range_constraints)
+def program_of(folded: bnc.Folded) -> ExportedProgram:
+    program = folded.program()
     assert program is not None
     return program
 
@@ -44,7 +43,7 @@ def tied() -> bnc.Folded:
 def test_the_program_computes_what_the_folded_graph_computes(
     tied: bnc.Folded,
 ) -> None:
-    program = program_of(tied.captured)
+    program = program_of(tied)
     for batch in (2, 5):  # the batch is as dynamic as it was captured
         x = torch.randn(batch, 3, 6, 6)
         mine, seven, none = program.module()(x)
@@ -56,7 +55,7 @@ def test_the_program_computes_what_the_folded_graph_computes(
 def test_weights_are_shared_and_one_input_stands_for_all_who_read_one(
     tied: bnc.Folded,
 ) -> None:
-    program = program_of(tied.captured)
+    program = program_of(tied)
     mine = {tensor.data_ptr() for tensor in program.state_dict.values()}
     assert mine == {tensor.data_ptr() for tensor in tied.module.state_dict().values()}
     assert len(program.state_dict) == len(mine)
@@ -73,7 +72,7 @@ def test_the_graph_itself_is_not_changed(tied: bnc.Folded) -> None:
 
 def test_an_input_keeps_its_name_even_that_of_a_builtin() -> None:
     layers = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
-    program = program_of(folded(layers).captured)
+    program = program_of(folded(layers))
     assert program.run_decompositions({}).graph_signature.user_inputs == ("input",)
 
 
@@ -81,7 +80,7 @@ def test_a_module_may_have_a_name_that_is_no_identifier() -> None:
     """torchvision's RegNets have `block1-0`."""
     layers = nn.Sequential()
     layers.add_module("block1-0", nn.Conv2d(3, 3, 1))
-    program = program_of(folded(layers).captured)
+    program = program_of(folded(layers))
     decomposed = program.run_decompositions({})
     assert set(decomposed.state_dict) == {"block1-0.weight", "block1-0.bias"}
 
@@ -97,13 +96,12 @@ def test_a_graph_that_branches_is_not_plain() -> None:
             result: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
             return result
 
-    captured = folded(Branching()).captured
-    assert exported_program(captured.module, captured.range_constraints) is None
+    assert folded(Branching()).program() is None
 
 
 def test_the_exporter_takes_it(tied: bnc.Folded) -> None:
     """It decomposes the program, which is the first thing that an exporter does."""
-    program = program_of(tied.captured)
+    program = program_of(tied)
     decomposed = program.run_decompositions({})
     assert decomposed.graph_signature.user_inputs == program.graph_signature.user_inputs
     assert decomposed.state_dict.keys() == program.state_dict.keys()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.graphs.capturing import capture
+from tests.excerpts import capture_of
 from tests.zoo import IMAGE, trained
 
 
@@ -128,7 +128,7 @@ def outcomes(model: nn.Module, x: Tensor) -> dict[str, list[tuple[str, int]]]:
 def test_a_region_that_only_switches_a_mode_is_part_of_the_graph(kind: str) -> None:
     model = trained(Regions(kind))
     assert outcomes(model, IMAGE[0]) == {"norm": [("folded", 1)], "last": [("folded", 1)]}
-    names = [name for name, _ in capture(model, IMAGE).module.named_modules()]
+    names = [name for name, _ in capture_of(model, IMAGE).module.named_modules()]
     assert not [name for name in names if name.startswith("submod")]
 
 

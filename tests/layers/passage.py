@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from bnconvert.graphs.network import Network, channelwise
+from bnconvert.errors import Refusal
+from bnconvert.graphs.network import MutableGraph, channelwise
 from bnconvert.layers.layer import sizes_of
-from bnconvert.layers.plan import Plan
-from bnconvert.layers.way import Way
+from bnconvert.layers.plan import Verdict
+from bnconvert.layers.way import MapPropagator
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Excerpts
 
@@ -60,8 +61,8 @@ class Passage:
         self.inputs = [torch.randn([_larger(n) for n in sizes_of(x)]).double() for x in inputs]
         (outputs,) = module.graph.output_node().args
         self.results: list[Any] = list(outputs) if isinstance(outputs, tuple) else [outputs]
-        self.network = Network(module)
-        self.way = Way(self.network)
+        self.graph = MutableGraph(module)
+        self.propagator = MapPropagator(self.graph)
         self.ends = [self._open_end(value) for value in inputs]
         for value in self.results:
             self._open_end(value)
@@ -71,23 +72,23 @@ class Passage:
         """Ask for a map of a result, varying along `axes`; check what comes then."""
         results = self._run(self.inputs)
         wanted = _drawn(change, results[at], axes)
-        plan = self.way.behind(self.results[at], wanted)
+        plan = self.propagator.absorb_output_map(self.results[at], wanted)
         results[at] = wanted.scale * results[at] + wanted.shift
         return self._verdict(plan, results)
 
     def down(self, change: Drawn, axes: tuple[int, ...] = (1,), at: int = 0) -> str:
         """Leave out a map of an input, varying along `axes`; check what comes then."""
-        owed = _drawn(change, self.inputs[at], axes)
-        plan = self.way.downward(self.ends[at], owed)
+        input_map = _drawn(change, self.inputs[at], axes)
+        plan = self.propagator.into_consumers(self.ends[at], input_map)
         mapped = list(self.inputs)
-        mapped[at] = owed.scale * mapped[at] + owed.shift
+        mapped[at] = input_map.scale * mapped[at] + input_map.shift
         return self._verdict(plan, self._run(mapped))
 
-    def _verdict(self, plan: Plan | str, expected: list[Tensor]) -> str:
-        if isinstance(plan, str):
-            return plan
-        plan.apply(self.network)
-        self.network.commit()
+    def _verdict(self, plan: Verdict, expected: list[Tensor]) -> str:
+        if isinstance(plan, Refusal):
+            return str(plan)
+        plan.apply(self.graph)
+        self.graph.commit()
         torch.testing.assert_close(self._run(self.inputs), expected, rtol=1e-12, atol=1e-12)
         return PASSES
 
@@ -100,11 +101,11 @@ class Passage:
         axes, dtype = len(sizes_of(value)), value.meta["val"].dtype
         none, near = ChannelMap.identity(axes), value.next
         constants = [
-            self.network.add_constant(near, name, tensor, dtype)
+            self.graph.add_constant(near, name, tensor, dtype)
             for name, tensor in (("end.scale", none.scale), ("end.shift", none.shift))
         ]
-        with self.network.graph.inserting_before(near):
-            end = self.network.graph.call_function(channelwise, (value, *constants))
+        with self.graph.fx_graph.inserting_before(near):
+            end = self.graph.fx_graph.call_function(channelwise, (value, *constants))
         end.meta = dict(value.meta)
         value.replace_all_uses_with(end, delete_user_cb=lambda user: user is not end)
         return end

@@ -54,7 +54,7 @@ def test_a_value_beside_itself_cannot_come_mapped_in_two_ways() -> None:
 
 
 def test_two_parts_of_one_value_meet_again() -> None:
-    refusal = "its ways meet again at channelwise"
+    refusal = "two paths from it meet again at channelwise"
     assert passage("swapped").up(ANY) == refusal
     assert passage("swapped").down(ANY) == refusal
 

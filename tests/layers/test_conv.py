@@ -72,7 +72,7 @@ def test_any_map_of_the_inputs_goes_into_the_weight_without_padding(name: str) -
 
 @pytest.mark.parametrize("name", CUT)
 def test_only_a_multiplication_reaches_over_the_border(name: str) -> None:
-    assert BORDER == "zero padding: at the border its addition would be left out"
+    assert str(BORDER) == "zero padding: at the border its addition would be left out"
     assert passage(name).down(SCALE) == PASSES
     assert passage(name).down(SHIFT).endswith(f" reads it: {BORDER}")
 

@@ -4,8 +4,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.network import Network
-from bnconvert.layers.way import Way
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.way import MapPropagator
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import function
 from tests.layers.passage import ANY, PASSES, SCALE, Passages
@@ -119,12 +119,12 @@ def test_a_result_of_another_operator_is_no_piece() -> None:
 
 
 def test_a_list_of_pieces_is_no_value() -> None:
-    network = Network(passage["joined"])
-    (split,) = network.graph.find_nodes(op="call_function", target=aten.split.Tensor)
+    graph = MutableGraph(passage["joined"])
+    (split,) = graph.fx_graph.find_nodes(op="call_function", target=aten.split.Tensor)
     change = ChannelMap.on_axis(torch.full((6,), 2.0), torch.zeros(6), 1, 4)
-    assert Way(network).behind(split, change) == "it is a list of pieces"
-    (joined,) = network.graph.find_nodes(op="call_function", target=aten.cat.default)
+    assert str(MapPropagator(graph).absorb_output_map(split, change)) == "it is a list of pieces"
+    (joined,) = graph.fx_graph.find_nodes(op="call_function", target=aten.cat.default)
     joined.args = (split, 1)
-    assert Way(network).downward(split.args[0], change) == (
+    assert str(MapPropagator(graph).into_consumers(split.args[0], change)) == (
         "a list of pieces that is read as a whole"
     )

@@ -4,10 +4,10 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.network import Network
-from bnconvert.layers.affine import Affine
-from bnconvert.layers.plan import Plan
-from bnconvert.layers.way import LAYERS, Way, layer_of
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.affine import AffineRule
+from bnconvert.layers.plan import GraphPlan
+from bnconvert.layers.way import OPERATOR_RULES, MapPropagator, rule_of
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Sketch, function, model
 from tests.layers.passage import ANY, PASSES, SCALE, SHIFT, Passages
@@ -67,10 +67,10 @@ passage = Passages(
 )
 
 
-def raw(name: str) -> tuple[Way, fx.Node]:
+def raw(name: str) -> tuple[MapPropagator, fx.Node]:
     """Return the way through an excerpt without open ends, and its result."""
-    network = Network(passage[name])
-    return Way(network), network.graph.output_node().all_input_nodes[0]
+    graph = MutableGraph(passage[name])
+    return MapPropagator(graph), graph.fx_graph.output_node().all_input_nodes[0]
 
 
 def mapping() -> ChannelMap:
@@ -78,18 +78,21 @@ def mapping() -> ChannelMap:
 
 
 def test_no_two_layers_are_about_one_operator() -> None:
-    targets = [target for layer in (*LAYERS, Affine()) for target in layer.targets]
+    targets = [target for layer in (*OPERATOR_RULES, AffineRule()) for target in layer.targets]
     shared = {aten.add.Tensor, aten.sub.Tensor, aten.mul.Tensor}  # of two values or of a constant
     assert len(targets) - len(set(targets)) == len(shared)
 
 
 def test_nothing_is_asked_for_nothing() -> None:
-    way, result = raw("infinite")
+    propagator, result = raw("infinite")
     none = ChannelMap.identity(4)
-    for plan in (way.behind(result, none), way.upward(result, result, none)):
-        assert isinstance(plan, Plan)
+    for plan in (
+        propagator.absorb_output_map(result, none),
+        propagator.into_producer(result, result, none),
+    ):
+        assert isinstance(plan, GraphPlan)
         assert plan.edits == ()
-    assert isinstance(way.downward(result, none), Plan)
+    assert isinstance(propagator.into_consumers(result, none), GraphPlan)
 
 
 def test_all_readers_of_a_value_do_without_its_map() -> None:
@@ -115,13 +118,15 @@ def test_an_addition_is_taken_back_in_the_weights_of_the_other_reader() -> None:
 
 def test_an_addition_is_not_taken_back_in_another_map() -> None:
     """It would only have moved, and could move for ever."""
-    way, _ = raw("returned")
-    (pool,) = way.network.graph.find_nodes(op="call_function", target=aten.avg_pool2d.default)
-    with way.network.graph.inserting_after(pool.args[0]):
-        other = way.network.graph.call_function(aten.mul.Tensor, (pool.args[0], 2.0))
+    propagator, _ = raw("returned")
+    (pool,) = propagator.graph.fx_graph.find_nodes(
+        op="call_function", target=aten.avg_pool2d.default
+    )
+    with propagator.graph.fx_graph.inserting_after(pool.args[0]):
+        other = propagator.graph.fx_graph.call_function(aten.mul.Tensor, (pool.args[0], 2.0))
     other.meta = dict(pool.args[0].meta)
-    refusal = way.upward(pool.args[0], pool, SHIFT.on(torch.ones(IMAGE), (1,)))
-    assert refusal == "its input is also read by a (conv2d), mul"
+    refusal = propagator.into_producer(pool.args[0], pool, SHIFT.on(torch.ones(IMAGE), (1,)))
+    assert str(refusal) == "its input is also read by a (conv2d), mul"
 
 
 def test_an_addition_goes_the_way_that_is_open() -> None:
@@ -138,14 +143,18 @@ def test_of_many_other_readers_three_are_named() -> None:
 
 
 def test_who_reads_a_shape_only_is_no_reader() -> None:
-    way, _ = raw("taken_back")
-    first, second = way.network.graph.find_nodes(op="call_function", target=aten.conv2d.default)
-    (pool,) = way.network.graph.find_nodes(op="call_function", target=aten.avg_pool2d.default)
+    propagator, _ = raw("taken_back")
+    first, second = propagator.graph.fx_graph.find_nodes(
+        op="call_function", target=aten.conv2d.default
+    )
+    (pool,) = propagator.graph.fx_graph.find_nodes(
+        op="call_function", target=aten.avg_pool2d.default
+    )
     second.replace_input_with(first, first.args[0])
-    assert isinstance(way.upward(first, pool, mapping()), Plan)
-    with way.network.graph.inserting_after(first):
-        way.network.graph.call_function(aten.sym_size.int, (first, 0))
-    assert isinstance(way.upward(first, pool, mapping()), Plan)
+    assert isinstance(propagator.into_producer(first, pool, mapping()), GraphPlan)
+    with propagator.graph.fx_graph.inserting_after(first):
+        propagator.graph.fx_graph.call_function(aten.sym_size.int, (first, 0))
+    assert isinstance(propagator.into_producer(first, pool, mapping()), GraphPlan)
 
 
 def test_a_map_goes_through_many_layers() -> None:
@@ -154,23 +163,28 @@ def test_a_map_goes_through_many_layers() -> None:
 
 
 def test_the_ends_of_a_graph_are_named() -> None:
-    way, result = raw("taken_back")
-    (x,) = way.network.graph.find_nodes(op="placeholder")
+    propagator, result = raw("taken_back")
+    (x,) = propagator.graph.fx_graph.find_nodes(op="placeholder")
     made = "its input is made by {}, not by a convolution or a linear layer"
-    assert way.behind(x, mapping()) == made.format(f"the model's input {x.name}")
-    assert way.downward(result, mapping()) == "the model's output reads it"
-    way, result = raw("constant")
-    (k,) = way.network.graph.find_nodes(op="get_attr")
-    assert way.behind(k, mapping()) == made.format("a constant")
+    assert str(propagator.absorb_output_map(x, mapping())) == made.format(
+        f"the model's input {x.name}"
+    )
+    assert str(propagator.into_consumers(result, mapping())) == "the model's output reads it"
+    propagator, result = raw("constant")
+    (k,) = propagator.graph.fx_graph.find_nodes(op="get_attr")
+    assert str(propagator.absorb_output_map(k, mapping())) == made.format("a constant")
 
 
 @pytest.mark.parametrize("name", ["infinite", "whole_numbers", "overflowing_product"])
 def test_a_number_is_no_second_value(name: str) -> None:
     """Such as ids + 1, which are no numbers that a map could change."""
-    way, result = raw(name)
+    propagator, result = raw(name)
     operator = "mul" if name == "overflowing_product" else "add"
-    assert layer_of(way.network, result) is None
-    assert way.behind(result, mapping()) == (
+    assert rule_of(propagator.graph, result) is None
+    assert str(propagator.absorb_output_map(result, mapping())) == (
         f"its input is made by {operator}, not by a convolution or a linear layer"
     )
-    assert way.downward(result.all_input_nodes[0], mapping()) == f"{operator} reads it"
+    assert (
+        str(propagator.into_consumers(result.all_input_nodes[0], mapping()))
+        == f"{operator} reads it"
+    )

@@ -3,13 +3,13 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from bnconvert.layers.plan import Plan
-from bnconvert.layers.way import Way
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.plan import GraphPlan
+from bnconvert.layers.way import MapPropagator
 from bnconvert.layers.weights import example_size, reweighted, weights_of
-from tests.excerpts import Excerpts, model
+from tests.excerpts import Excerpts, capture_of, model
 
 
 def tied(width: int, count: int) -> nn.Sequential:
@@ -28,49 +28,51 @@ EXCERPTS = Excerpts(
 )
 
 
-def layers(module: fx.GraphModule) -> tuple[Network, list[fx.Node]]:
-    return Network(module), list(
+def layers(module: fx.GraphModule) -> tuple[MutableGraph, list[fx.Node]]:
+    return MutableGraph(module), list(
         module.graph.find_nodes(op="call_function", target=aten.linear.default)
     )
 
 
 def test_weights_are_read_in_float64() -> None:
-    module = capture(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
-    network, (node,) = layers(module)
-    weight, bias = weights_of(network, node)
+    module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    graph, (node,) = layers(module)
+    weight, bias = weights_of(graph, node)
     assert weight.dtype is bias.dtype is torch.float64  # type: ignore[union-attr]
-    network, (node,) = layers(EXCERPTS["one"])
-    assert weights_of(network, node)[1] is None
+    graph, (node,) = layers(EXCERPTS["one"])
+    assert weights_of(graph, node)[1] is None
 
 
 def test_a_weight_of_whole_numbers_cannot_be_scaled() -> None:
     module: Any = EXCERPTS["one"]
     del module._parameters["weight"]
     module.weight = torch.ones(4, 3, dtype=torch.int8)
-    network, (node,) = layers(module)
-    assert weights_of(network, node) == (
-        "the layer's weight is torch.int8, not a floating-point tensor"
+    graph, (node,) = layers(module)
+    refusal = weights_of(graph, node)
+    assert refusal == Refusal(
+        "not-floating-point", "the layer's weight is torch.int8, not a floating-point tensor"
     )
 
 
 def test_weights_that_overflow_their_dtype_are_refused() -> None:
-    module = capture(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
-    network, (node,) = layers(module)
-    weight, bias = weights_of(network, node)
-    refusal = "the folded weight overflows torch.float16"
-    assert isinstance(reweighted(Way(network), node, weight, bias), Plan)
-    assert reweighted(Way(network), node, weight * 1e6, bias) == refusal
-    assert reweighted(Way(network), node, weight, bias + 1e5) == refusal
+    module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    graph, (node,) = layers(module)
+    weight, bias = weights_of(graph, node)
+    refusal = Refusal("weight-overflows", "the folded weight overflows torch.float16")
+    assert isinstance(reweighted(MapPropagator(graph), node, weight, bias), GraphPlan)
+    assert reweighted(MapPropagator(graph), node, weight * 1e6, bias) == refusal
+    assert reweighted(MapPropagator(graph), node, weight, bias + 1e5) == refusal
 
 
 def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_moves() -> None:
-    network, (first, _) = layers(EXCERPTS["narrow"])
-    plan = reweighted(Way(network), first, *weights_of(network, first))
-    assert isinstance(plan, Plan)
+    graph, (first, _) = layers(EXCERPTS["narrow"])
+    plan = reweighted(MapPropagator(graph), first, *weights_of(graph, first))
+    assert isinstance(plan, GraphPlan)
     assert plan.remarks == ("with a copy of its weight, which 1 (linear) reads too",)
-    network, (first, *_) = layers(EXCERPTS["wide"])
-    assert reweighted(Way(network), first, *weights_of(network, first)) == (
-        "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more"
+    graph, (first, *_) = layers(EXCERPTS["wide"])
+    assert reweighted(MapPropagator(graph), first, *weights_of(graph, first)) == Refusal(
+        "weight-shared",
+        "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more",
     )
 
 

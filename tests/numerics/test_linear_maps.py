@@ -6,12 +6,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnconvert.numerics.linear_maps import (
-    ahead_of_conv,
-    ahead_of_transposed,
-    behind_linear,
-    behind_transposed,
     composed,
+    conv_with_input_map,
     dense_weight,
+    linear_with_output_map,
+    transposed_with_input_scale,
+    transposed_with_output_map,
 )
 
 CONVS: tuple[Any, ...] = (F.conv1d, F.conv2d, F.conv3d)
@@ -49,7 +49,9 @@ def test_a_convolution_with_a_map_behind_it(
     bias = normal(outputs) if with_bias else None
     scale, shift = normal(outputs), normal(outputs)
     expected = mapped(conv(x, weight, bias, 2, 1, 1, groups), scale, shift)
-    assert_same(conv(x, *behind_linear(weight, bias, scale, shift), 2, 1, 1, groups), expected)
+    assert_same(
+        conv(x, *linear_with_output_map(weight, bias, scale, shift), 2, 1, 1, groups), expected
+    )
 
 
 @RANKS
@@ -63,10 +65,10 @@ def test_a_convolution_with_a_map_in_front_of_it(
     bias = normal(outputs) if with_bias else None
     scale, shift = normal(inputs), normal(inputs)
     expected = conv(mapped(x, scale, shift), weight, bias, 2, 0, 2, groups)
-    folded = ahead_of_conv(weight, bias, scale, shift, groups)
+    folded = conv_with_input_map(weight, bias, scale, shift, groups)
     assert_same(conv(x, *folded, 2, 0, 2, groups), expected)
     padded = conv(mapped(x, scale, 0 * shift), weight, bias, 1, 1, 1, groups)
-    folded = ahead_of_conv(weight, bias, scale, 0 * shift, groups)
+    folded = conv_with_input_map(weight, bias, scale, 0 * shift, groups)
     assert_same(conv(x, *folded, 1, 1, 1, groups), padded)
 
 
@@ -75,9 +77,9 @@ def test_a_linear_layer_is_a_convolution_of_one_pixel(with_bias: bool) -> None:
     weight, bias, x = normal(5, 3), normal(5) if with_bias else None, normal(4, 3)
     scale, shift = normal(5), normal(5)
     expected = mapped(F.linear(x, weight, bias), scale, shift)
-    assert_same(F.linear(x, *behind_linear(weight, bias, scale, shift)), expected)
+    assert_same(F.linear(x, *linear_with_output_map(weight, bias, scale, shift)), expected)
     expected = F.linear(mapped(x, scale[:3], shift[:3]), weight, bias)
-    folded = ahead_of_conv(weight, bias, scale[:3], shift[:3], 1)
+    folded = conv_with_input_map(weight, bias, scale[:3], shift[:3], 1)
     assert_same(F.linear(x, *folded), expected)
 
 
@@ -92,7 +94,7 @@ def test_a_transposed_convolution_with_a_map_behind_it(
     bias = normal(outputs) if with_bias else None
     scale, shift = normal(outputs), normal(outputs)
     expected = mapped(conv(x, weight, bias, 2, 1, 1, groups), scale, shift)
-    folded = behind_transposed(weight, bias, scale, shift, groups)
+    folded = transposed_with_output_map(weight, bias, scale, shift, groups)
     assert_same(conv(x, *folded, 2, 1, 1, groups), expected)
 
 
@@ -104,25 +106,27 @@ def test_a_transposed_convolution_with_a_multiplication_in_front_of_it(
     conv, x = TRANSPOSED[rank - 1], normal(2, inputs, *[4] * rank)
     weight, scale = normal(inputs, outputs // groups, *[3] * rank), normal(inputs)
     expected = conv(mapped(x, scale, 0 * scale), weight, None, 2, 1, 1, groups)
-    assert_same(conv(x, ahead_of_transposed(weight, scale), None, 2, 1, 1, groups), expected)
+    assert_same(
+        conv(x, transposed_with_input_scale(weight, scale), None, 2, 1, 1, groups), expected
+    )
 
 
 def test_a_bias_comes_into_being_only_where_something_is_added() -> None:
     weight, scale, none = normal(4, 4, 1), normal(4), torch.zeros(4).double()
-    assert behind_linear(weight, None, scale, none)[1] is None
-    assert behind_transposed(weight, None, scale, none, 1)[1] is None
-    assert ahead_of_conv(weight, None, scale, none, 1)[1] is None
+    assert linear_with_output_map(weight, None, scale, none)[1] is None
+    assert transposed_with_output_map(weight, None, scale, none, 1)[1] is None
+    assert conv_with_input_map(weight, None, scale, none, 1)[1] is None
     bias = normal(4)
-    assert torch.equal(ahead_of_conv(weight, bias, scale, none, 1)[1], bias)
+    assert torch.equal(conv_with_input_map(weight, bias, scale, none, 1)[1], bias)
 
 
 def test_the_given_tensors_stay_as_they_are() -> None:
     tensors = [normal(4, 4, 1), normal(4), normal(4), normal(4)]
     copies = [tensor.clone() for tensor in tensors]
-    behind_linear(*tensors)
-    ahead_of_conv(*tensors, 1)
-    behind_transposed(*tensors, 1)
-    _, bias = behind_linear(tensors[0], None, *tensors[2:])
+    linear_with_output_map(*tensors)
+    conv_with_input_map(*tensors, 1)
+    transposed_with_output_map(*tensors, 1)
+    _, bias = linear_with_output_map(tensors[0], None, *tensors[2:])
     assert bias is not None
     bias.zero_()
     assert all(map(torch.equal, tensors, copies))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.graphs.capturing import capture
+from tests.excerpts import capture_of
 from tests.parting.rows import INPUTS, Row, values_of
 from tests.zoo import trained
 
@@ -12,7 +12,7 @@ from tests.zoo import trained
 @pytest.fixture(scope="module")
 def graph() -> fx.GraphModule:
     torch.manual_seed(0)
-    return capture(trained(Row()), INPUTS).module
+    return capture_of(trained(Row()), INPUTS).module
 
 
 @pytest.fixture

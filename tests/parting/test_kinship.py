@@ -5,14 +5,13 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional as F
 
-from bnconvert.graphs.capturing import capture
 from bnconvert.parting.kinship import are_kin, is_primitive, operator_name
-from tests.excerpts import Applied
+from tests.excerpts import Applied, capture_of
 
 
 def called(function: object, *shape: int) -> list[fx.Node]:
     model = Applied(function)  # type: ignore[arg-type]
-    module = capture(model, (torch.rand(shape or (2, 4, 6, 6)),)).module
+    module = capture_of(model, (torch.rand(shape or (2, 4, 6, 6)),)).module
     return [node for node in module.graph.nodes if node.op == "call_function"]
 
 

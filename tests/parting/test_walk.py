@@ -6,9 +6,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bnconvert.examples import Example
-from bnconvert.graphs.capturing import capture
 from bnconvert.numerics.distance import relative_error
 from bnconvert.parting.walk import Walk
+from tests.excerpts import capture_of
 from tests.zoo import trained
 
 INPUTS = (torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)),)
@@ -36,7 +36,7 @@ def model() -> nn.Module:
 
 @pytest.fixture
 def graph(model: nn.Module) -> fx.GraphModule:
-    return capture(model, INPUTS).module
+    return capture_of(model, INPUTS).module
 
 
 def names(steps: list[tuple[fx.Node, Tensor, Tensor]]) -> list[str]:

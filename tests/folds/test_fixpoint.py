@@ -5,11 +5,10 @@ from torch.nn import functional as F
 
 from bnconvert.folds import FOLDS
 from bnconvert.folds.direct import Direct
-from bnconvert.folds.fates import fold_network
+from bnconvert.folds.fixpoint import fold_graph
 from bnconvert.graphs.aten import norm_calls
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from tests.excerpts import Applied
+from bnconvert.graphs.network import MutableGraph
+from tests.excerpts import Applied, capture_of
 from tests.folds.solo import Solos, seasoned
 from tests.zoo import trained
 
@@ -104,16 +103,16 @@ def test_a_norm_whose_result_nobody_reads_is_gone() -> None:
         conv=nn.Conv2d(4, 3, 1),
         norm=nn.BatchNorm2d(3),
     )
-    module = capture(trained(model), (torch.randn(IMAGE),)).module
-    fates = fold_network(Network(module), norm_calls(module))
-    assert [(f.fold, f.reason) for f in fates] == [("unread", "nothing reads its result")]
+    module = capture_of(trained(model), (torch.randn(IMAGE),)).module
+    outcomes = fold_graph(MutableGraph(module), norm_calls(module))
+    assert [(f.fold, f.reason) for f in outcomes] == [("unused", "nothing reads its result")]
 
 
 def test_only_the_given_folds_are_done() -> None:
     assert solo.done("stages").operators == ["conv2d", "batch_norm"] * 2
     done = solo.done("handed_on", Direct())
     assert done.operators == ["batch_norm", "batch_norm", "conv2d"]
-    assert [fate.outcome for fate in done.fates] == ["standing"] * 2
+    assert [outcome.outcome for outcome in done.calls] == ["standing"] * 2
 
 
 def test_a_map_that_was_handed_on_is_known_by_its_last_place() -> None:
@@ -123,7 +122,7 @@ def test_a_map_that_was_handed_on_is_known_by_its_last_place() -> None:
 def test_a_norm_that_stands_says_what_is_behind_it_and_in_front_of_it() -> None:
     assert solo.done("between", *FOLDS).outcomes == [
         "standing: its input is made by 0 (silu), not by a convolution or a linear layer; "
-        "in front of it: 2 (gelu) reads it"
+        "downstream: 2 (gelu) reads it"
     ]
 
 
@@ -135,9 +134,9 @@ def test_a_reason_that_is_the_same_on_both_sides_is_said_once() -> None:
 
 def test_a_norm_of_which_a_part_is_left_says_which_and_why() -> None:
     assert solo.done("pre_activation", *FOLDS).outcomes == [
-        "apart: its multiplication is gone, into 2 (conv2d); its addition stays: "
+        "split: its multiplication is folded, into 2 (conv2d); its addition stands: "
         "its input is made by the model's input inputs_x0_2x4x6x6, not by a convolution or a "
-        "linear layer; in front of it: an activation (relu): an addition does not pass it"
+        "linear layer; downstream: an activation (relu): an addition does not pass it"
     ]
 
 
@@ -158,9 +157,13 @@ def test_a_norm_of_a_constant_is_one_too() -> None:
 
 
 def test_a_norm_that_changes_nothing_goes_nowhere() -> None:
-    module = capture(unchanging().double().eval(), (torch.randn(IMAGE).double(),)).module
-    (fate,) = fold_network(Network(module), norm_calls(module))
-    assert (fate.outcome, fate.fold, fate.reason) == ("folded", "affine", "it changes nothing")
+    module = capture_of(unchanging().double().eval(), (torch.randn(IMAGE).double(),)).module
+    (outcome,) = fold_graph(MutableGraph(module), norm_calls(module))
+    assert (outcome.outcome, outcome.fold, outcome.reason) == (
+        "folded",
+        "affine",
+        "it changes nothing",
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -168,8 +171,8 @@ def test_the_folded_graph_has_the_dtype_of_the_model(dtype: torch.dtype) -> None
     layers = nn.Conv2d(4, 3, 3), nn.BatchNorm2d(3), nn.SiLU(), nn.BatchNorm2d(3), nn.ReLU6()
     model = trained(nn.Sequential(*layers)).to(dtype)
     x = torch.randn(IMAGE).to(dtype)
-    module = capture(model, (x,)).module
-    fold_network(Network(module), norm_calls(module))
+    module = capture_of(model, (x,)).module
+    fold_graph(MutableGraph(module), norm_calls(module))
     assert {tensor.dtype for tensor in module.state_dict().values()} == {dtype}
     assert module(x).dtype is dtype
     assert len(module.state_dict()) == 2 + 4

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.folds.affine import Affine
-from bnconvert.folds.apart import Apart
+from bnconvert.folds.split import SplitAffine
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.capturing import capture
-from bnconvert.graphs.network import Network
-from bnconvert.layers.way import Way
-from tests.excerpts import Sketch, function
+from bnconvert.graphs.network import MutableGraph
+from bnconvert.layers.way import MapPropagator
+from tests.excerpts import Sketch, capture_of, function
 from tests.folds.solo import PLAN, Solos, seasoned, using
 from tests.zoo import trained
 
@@ -50,19 +49,19 @@ def addition_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 PARTS = {
     "multiplication_up": (
         around(lambda m, x, z: F.silu(m.norm(F.relu(m.a(x))))),
-        "its multiplication is gone, into a (conv2d); its addition stays: ",
+        "its multiplication is folded, into a (conv2d); its addition stands: ",
     ),
     "multiplication_down": (
         around(lambda m, x, z: m.a(F.relu(m.norm(x)))),
-        "its multiplication is gone, into a (conv2d); its addition stays: ",
+        "its multiplication is folded, into a (conv2d); its addition stands: ",
     ),
     "addition_down": (
         around(lambda m, x, z: m.c(m.norm(x) + z)),
-        "its addition is gone, into c (conv2d); its multiplication stays: ",
+        "its addition is folded, into c (conv2d); its multiplication stands: ",
     ),
     "addition_up": (
         around(addition_up),
-        "its addition is gone, into b (conv2d), c (conv2d); its multiplication stays: ",
+        "its addition is folded, into b (conv2d), c (conv2d); its multiplication stands: ",
     ),
 }
 
@@ -94,44 +93,44 @@ solo = Solos(
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_multiplication_and_addition_go_different_ways(name: str) -> None:
-    assert solo.verdict(Apart(), name) == PLAN
-    done = solo.done(name, Apart())
+    assert solo.verdict(SplitAffine(), name) == PLAN
+    done = solo.done(name, SplitAffine())
     assert not {"batch_norm", "mul"} & set(done.operators)
     assert done.operators.count("add") == (name == "up_and_down")
-    assert [(fate.outcome, fate.fold) for fate in done.fates] == [("folded", "apart")]
+    assert [(outcome.outcome, outcome.fold) for outcome in done.calls] == [("folded", "split")]
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_where_only_one_goes_the_other_stays(name: str) -> None:
     reason = PARTS[name][1]
-    assert solo.verdict(Apart(), name) == PLAN
-    done = solo.done(name, Apart())
+    assert solo.verdict(SplitAffine(), name) == PLAN
+    done = solo.done(name, SplitAffine())
     assert "batch_norm" not in done.operators
-    assert ("mul" in done.operators) == ("multiplication stays" in reason)
-    (fate,) = done.fates
-    assert (fate.outcome, fate.fold) == ("standing", "apart")
-    assert fate.reason == reason
+    assert ("mul" in done.operators) == ("multiplication stands" in reason)
+    (outcome,) = done.calls
+    assert (outcome.outcome, outcome.fold) == ("standing", "split")
+    assert outcome.reason == reason
 
 
 def test_nothing_goes_where_nothing_can() -> None:
-    assert solo.verdict(Apart(), "negative") is None
-    assert solo.verdict(Apart(), "alone") is None
-    assert solo.done("alone", Apart()).outcomes == ["standing: "]
+    assert solo.verdict(SplitAffine(), "negative") is None
+    assert solo.verdict(SplitAffine(), "alone") is None
+    assert solo.done("alone", SplitAffine()).outcomes == ["standing: "]
 
 
 def test_no_addition_comes_before_a_multiplication_by_zero() -> None:
-    assert solo.verdict(Apart(), "dead") == PLAN
+    assert solo.verdict(SplitAffine(), "dead") == PLAN
     module = solo["dead"]
     module.get_parameter("norm.weight").data[0] = 0
-    network = Network(module)
-    (norm,) = network.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
-    assert Apart().decide(Way(network), norm) is None
+    graph = MutableGraph(module)
+    (norm,) = graph.fx_graph.find_nodes(op="call_function", target=aten.batch_norm.default)
+    assert SplitAffine().decide(MapPropagator(graph), norm) is None
 
 
 def test_a_map_that_only_scales_or_only_shifts_has_no_parts() -> None:
-    assert solo.verdict(Apart(), "factor", aten.mul.Tensor) is None
-    assert solo.verdict(Apart(), "summand", aten.add.Tensor) is None
-    assert solo.verdict(Apart(), "factor", aten.relu.default) is None
+    assert solo.verdict(SplitAffine(), "factor", aten.mul.Tensor) is None
+    assert solo.verdict(SplitAffine(), "summand", aten.add.Tensor) is None
+    assert solo.verdict(SplitAffine(), "factor", aten.relu.default) is None
 
 
 def test_what_would_be_left_must_fit_the_dtype() -> None:
@@ -141,19 +140,21 @@ def test_what_would_be_left_must_fit_the_dtype() -> None:
     model[0].bias.data.fill_(100)
     x = torch.randn(2, 4)
     for dtype, moves in ((torch.float32, True), (torch.float16, False)):
-        module = capture(model.to(dtype), (x.to(dtype),)).module
+        module = capture_of(model.to(dtype), (x.to(dtype),)).module
         (norm,) = module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
-        assert (Apart().decide(Way(Network(module)), norm) is not None) == moves
+        assert (
+            SplitAffine().decide(MapPropagator(MutableGraph(module)), norm) is not None
+        ) == moves
 
 
 def test_one_of_two_norms_gives_its_addition_to_the_layer_and_the_other_takes_it_back() -> None:
-    done = solo.done("two_norms", Apart())
-    first, second = (fate.reason for fate in done.fates)
-    assert first.startswith("its addition is gone, into b (conv2d)")
+    done = solo.done("two_norms", SplitAffine())
+    first, second = (outcome.reason for outcome in done.calls)
+    assert first.startswith("its addition is folded, into b (conv2d)")
     assert "gone" not in second
 
 
 def test_an_addition_does_not_move_from_map_to_map_for_ever() -> None:
     """RAFT's grids: it would go round between the summands."""
-    done = solo.done("around_a_sum", Affine(), Apart())
+    done = solo.done("around_a_sum", Affine(), SplitAffine())
     assert done.operators == ["mul", "mul", "cat", "batch_norm", "add", "silu"]
