@@ -10,6 +10,6 @@ def test_a_folded_module_is_for_inference() -> None:
     root = nn.Linear(2, 2)
     module = FoldedModule(root, fx.symbolic_trace(root).graph)
     assert not module.train(False).training
-    with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded one"):
+    with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded model"):
         module.train()
     assert torch.equal(module(torch.ones(1, 2)), root(torch.ones(1, 2)))
