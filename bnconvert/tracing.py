@@ -1,6 +1,5 @@
 """`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +9,10 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from bnconvert.copying import copy_sharing_parameters
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.kinds import Kind, kind_of, norms_in
 from bnconvert.site import FunctionalNorm, Site, Survey
-from bnconvert.surgery import uncopied
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
@@ -112,9 +111,8 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
     try:
-        shared: dict[int, Any] = {id(p): p for p in model.parameters()} | uncopied(model)
         with torch.random.fork_rng(devices=[]):  # a forward may draw numbers while it is traced
-            graph = tracer.trace(copy.deepcopy(model, shared))
+            graph = tracer.trace(copy_sharing_parameters(model))
     except Exception as failure:
         return None, {"": first_line(failure)}
     return graph, tracer.closed
