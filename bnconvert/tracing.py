@@ -12,6 +12,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bnconvert.copying import copy_sharing_parameters
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.kinds import Kind, kind_of, norms_in
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.site import FunctionalNorm, Site, Survey
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
@@ -111,7 +112,7 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
     try:
-        with torch.random.fork_rng(devices=[]):  # a forward may draw numbers while it is traced
+        with preserved_random_state():  # a forward may draw numbers while it is traced
             graph = tracer.trace(copy_sharing_parameters(model))
     except Exception as failure:
         return None, {"": first_line(failure)}

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from bnconvert.normalization import Normalization
 from bnconvert.norms.separated import SeparateNorm
 from bnconvert.numerics.kernels import values_per_sample
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
@@ -161,7 +162,7 @@ class ReferencePass:
             with torch.no_grad(), update_statistics(model, False):
                 forward(*reference)
             return
-        with torch.no_grad(), torch.random.fork_rng(), update_statistics(model, False):
+        with torch.no_grad(), preserved_random_state(), update_statistics(model, False):
             forward(*reference)
 
     def _reopen(self, model: nn.Module) -> None:
