@@ -3,7 +3,7 @@
 from torch import nn
 
 from bnconvert.errors import ExportError
-from bnconvert.kinds import norms_in
+from bnconvert.kinds import has_running_statistics, norms_in
 from bnconvert.normalization import Normalization
 
 
@@ -20,7 +20,7 @@ def require_deployable(model: nn.Module) -> None:
         if module.training
         and not model.training
         and not kind.has_fixed_statistics
-        and module._buffers.get("running_mean") is not None
+        and has_running_statistics(module)
     ]
     if training:
         raise ExportError(

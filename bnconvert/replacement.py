@@ -5,6 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site
@@ -54,6 +55,6 @@ def build(site: Site, norm: type[Built], attributes: dict[str, Any]) -> Built:
 
 def needs_running_statistics(site: Site) -> str | None:
     """Return the fact that a norm has no running statistics, or None."""
-    if site.module._buffers.get("running_mean") is None:
+    if not has_running_statistics(site.module):
         return "has no running statistics"
     return None

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Statistics
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -69,7 +70,7 @@ def switched(model: nn.Module, **wishes: Any) -> Iterator[None]:
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, _BatchNorm) and module._buffers.get("running_mean") is not None
+        if isinstance(module, _BatchNorm) and has_running_statistics(module)
     ]
     before: list[tuple[Any, ...]] = [_settings(norm) for norm in norms]
     try:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed as dist, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.kinds import Kind, channels_of, eps_of, kind_of, norms_in
+from bnconvert.kinds import Kind, channels_of, eps_of, has_running_statistics, kind_of, norms_in
 from bnconvert.normalization import Normalization
 
 Successor = TypeVar("Successor", bound=nn.Module)
@@ -58,9 +58,9 @@ def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module
             owner: dict[str, Any] = target._parameters if name in _AFFINE else target._buffers
             owner[name] = tensor
     promote_affine(target)
-    if target.num_batches_tracked is None and target.running_mean is not None:
+    if target.num_batches_tracked is None and has_running_statistics(target):
         target._buffers["num_batches_tracked"] = torch.zeros(
-            (), dtype=torch.long, device=target.running_mean.device
+            (), dtype=torch.long, device=target.get_buffer("running_mean").device
         )
     return target
 

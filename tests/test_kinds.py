@@ -3,7 +3,14 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from bnconvert.kinds import channels_of, eps_of, has_default_statistics, kind_of
+import bnconvert as bnc
+from bnconvert.kinds import (
+    channels_of,
+    eps_of,
+    has_default_statistics,
+    has_running_statistics,
+    kind_of,
+)
 from tests.zoo import FrozenBatchNorm2d, OwnBatchNorm2d, ScaledBatchNorm2d, trained
 
 
@@ -97,6 +104,17 @@ def test_channels_and_eps_are_read_off_any_norm() -> None:
     assert channels_of(nn.LazyBatchNorm2d()) == 0
     assert eps_of(nn.BatchNorm2d(4, eps=1e-3)) == 1e-3
     assert eps_of(FrozenBatchNormWithoutEps(4)) == 1e-5
+
+
+def test_running_statistics_are_there_whatever_holds_or_uses_them() -> None:
+    assert has_running_statistics(nn.BatchNorm2d(4))
+    assert has_running_statistics(FrozenBatchNorm2d(4))
+    assert has_running_statistics(bnc.convert(nn.BatchNorm2d(4), bnc.Group(2)))
+    assert has_running_statistics(nn.BatchNorm2d(4, device="meta"))
+    assert not has_running_statistics(nn.BatchNorm2d(4, track_running_stats=False))
+    unused = nn.BatchNorm2d(4)
+    unused.track_running_stats = False  # stops their update, and leaves the buffers
+    assert has_running_statistics(unused)
 
 
 def test_default_statistics_are_mean_zero_and_variance_one() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bnconvert.findings.rule import Rule, found_by
+from bnconvert.kinds import has_running_statistics
 from bnconvert.reporting.records import Finding
 from bnconvert.site import Site, Survey
 
@@ -18,7 +19,7 @@ RULES = (
     Rule(
         "BN004",
         "info",
-        lambda site: site.module._buffers.get("running_mean") is None,
+        lambda site: not has_running_statistics(site.module),
         "no running statistics: the output of a sample depends on the rest of its batch",
         "set track_running_stats=True and train or recompute them",
     ),
