@@ -1,7 +1,8 @@
 """`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bnconvert.copying import copy_sharing_parameters
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.kinds import Kind, kind_of, norms_in
+from bnconvert.kinds import kind_of
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.site import FunctionalNorm, Site, Survey
+from bnconvert.site import FunctionalNorm, Site, Survey, sites_in
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
@@ -31,9 +32,8 @@ def survey(model: nn.Module) -> Survey:
     require_eager(model)
     graph, closed = _trace(model)
     scripted = tuple(_scripted(model, ""))
-    found = Survey(model, graph, closed, scripted, tuple(_functional_norms(graph)))
-    found._sites.extend(_sites(found))
-    return found
+    sites = tuple(_sites(model, graph, closed))
+    return Survey(model, graph, sites, closed, scripted, tuple(_functional_norms(graph)))
 
 
 def _scripted(module: nn.Module, path: str) -> Iterator[str]:
@@ -119,19 +119,19 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     return graph, tracer.closed
 
 
-def _sites(found: Survey) -> Iterator[Site]:
-    paths: dict[int, list[str]] = defaultdict(list)
-    modules: dict[int, tuple[nn.Module, Kind]] = {}
-    for path, module, kind in norms_in(found.model, remove_duplicate=False):
-        paths[id(module)].append(path)
-        modules[id(module)] = module, kind
+def _sites(model: nn.Module, graph: fx.Graph | None, closed: Mapping[str, str]) -> Iterator[Site]:
     calls: dict[object, list[fx.Node]] = defaultdict(list)
-    for node in found.graph.nodes if found.graph is not None else ():
+    for node in graph.nodes if graph is not None else ():
         if node.op == "call_module":
             calls[node.target].append(node)
-    for key, (path, *aliases) in paths.items():
-        called = tuple(node for alias in (path, *aliases) for node in calls[alias])
-        yield Site(path, tuple(aliases), *modules[key], called, found)
+    for site in sites_in(model):
+        seen = tuple(node for path in site.paths for node in calls[path])
+        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, closed))
+
+
+def _is_inside(path: str, closed: Iterable[str]) -> bool:
+    """Tell whether a module lies in one of the closed ones; "" is the root, which holds all."""
+    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in closed)
 
 
 def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:

@@ -12,7 +12,7 @@ RULES = (
     Rule(
         "BN003",
         "warning",
-        lambda site: site.survey.model.training and _is_frozen_by_eval(site),
+        lambda site: site.model.training and _is_frozen_by_eval(site),
         "in eval mode inside a model in training mode, which the next model.train() undoes",
         "convert with Frozen() to freeze them for good",
     ),

@@ -128,7 +128,7 @@ def _other_owner(site: Site) -> str | None:
     """Return the path of another module that holds one of the norm's own Parameters."""
     ids = {id(p) for p in site.module._parameters.values() if p is not None}
     path: str
-    for path, module in site.survey.model.named_modules():
+    for path, module in site.model.named_modules():
         if module is not site.module and ids & {id(p) for p in module._parameters.values()}:
             return path
     return None
