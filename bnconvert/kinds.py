@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Extras, Normalization
 
 #: timm's fused layers: the normalization, then these children, in this order.
@@ -40,7 +41,7 @@ class Kind:
     plain: type[_BatchNorm]
     tail: tuple[str, ...] = ()
     has_fixed_statistics: bool = False
-    unsupported: str | None = None
+    unsupported: Refusal | None = None
 
 
 def kind_of(module: nn.Module) -> Kind | None:
@@ -98,19 +99,29 @@ def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
     if isinstance(module, LazyModuleMixin):
         return Kind(
             plain,
-            unsupported="is lazy and has not seen an input; run one forward pass before converting",
+            unsupported=Refusal(
+                "lazy",
+                "is lazy and has not seen an input",
+                "run one forward pass before converting",
+            ),
         )
     if parametrize.is_parametrized(module) or not {"weight", "bias"} <= module._parameters.keys():
         return Kind(
             plain,
-            unsupported="its weight is computed by a parametrization; "
-            "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
+            unsupported=Refusal(
+                "parametrized",
+                "its weight is computed by a parametrization",
+                "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
+            ),
         )
     if vars(module).get("_compiled_call_impl") is not None or "forward" in vars(module):
         return Kind(
             plain,
-            unsupported="its call was replaced on the object (module.compile() or a patched "
-            "forward); convert first, then compile",
+            unsupported=Refusal(
+                "call-replaced",
+                "its call was replaced on the object (module.compile() or a patched forward)",
+                "convert first, then compile",
+            ),
         )
     if plain.forward in _TORCH_FORWARDS:
         return Kind(plain)
@@ -118,7 +129,11 @@ def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
         return Kind(plain, tail=_tail_of(module))
     return Kind(
         plain,
-        unsupported=f"{name} has a forward of its own, which a rewrite would drop; use Keep()",
+        unsupported=Refusal(
+            "own-forward",
+            f"{name} has a forward of its own, which a rewrite would drop",
+            "use Keep()",
+        ),
     )
 
 
@@ -132,8 +147,12 @@ def _kind_of_frozen(module: nn.Module) -> Kind:
     return Kind(
         nn.BatchNorm2d,
         has_fixed_statistics=True,
-        unsupported=f"{type(module).__name__} does not compute weight * (x - running_mean) / "
-        "sqrt(running_var + eps) + bias; use Keep()",
+        unsupported=Refusal(
+            "other-formula",
+            f"{type(module).__name__} does not compute weight * (x - running_mean) / "
+            "sqrt(running_var + eps) + bias",
+            "use Keep()",
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from bnconvert.errors import Refusal
+
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
 
@@ -66,7 +68,7 @@ class Normalization(_NormBase):
     def leave(self, model: nn.Module) -> None:
         """Undo `enter`, when another module takes this one's place; `swap` calls it."""
 
-    def why_not_leave(self) -> str | None:
+    def why_not_leave(self) -> Refusal | None:
         """Return what would be lost if another norm took this one's place, or None."""
         return None
 

@@ -1,11 +1,11 @@
 """Plan: what a policy will do to each norm of a model, found out before anything changes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from bnconvert.errors import RefusedError
+from bnconvert.errors import Refusal, RefusedError
 from bnconvert.normalization import Normalization
 from bnconvert.policy import Policy
 from bnconvert.reporting.records import NormRow
@@ -24,13 +24,14 @@ class Decision:
     Attributes:
         site: the norm.
         rewrite: what it becomes, or None where every alternative is refused.
-        refusals: "fact; remedy" for each alternative that was tried in vain.
+        refusals: why each alternative that was tried is not taken; where there are several,
+            the text names the alternative.
         caution: what the user must know about the rewrite that is taken.
     """
 
     site: Site
     rewrite: Rewrite | None
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     caution: str | None = None
 
     @property
@@ -43,7 +44,7 @@ class Decision:
     @property
     def remark(self) -> str:
         """Every reason and caution in one line."""
-        return "; ".join((*self.refusals, *([self.caution] if self.caution else [])))
+        return "; ".join((*map(str, self.refusals), *([self.caution] if self.caution else [])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,9 @@ class Plan:
     def refusals(self) -> tuple[str, ...]:
         """One "path: fact; remedy" sentence per refused norm."""
         refused = (d for d in self.decisions if d.rewrite is None)
-        return tuple(f"{d.site.path or '(root)'}: {' | '.join(d.refusals)}" for d in refused)
+        return tuple(
+            f"{d.site.path or '(root)'}: {' | '.join(map(str, d.refusals))}" for d in refused
+        )
 
     def require_legal(self) -> None:
         """Raise unless every norm has a legal rewrite.
@@ -161,20 +164,23 @@ def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
         ruled.setdefault(policy.choices_for(path)[1], path)
     if len(ruled) > 1:
         said = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in ruled.items())
-        conflict = f"one module at {len(site.paths)} paths: {said}; give all of them one rule"
+        fact = f"one module at {len(site.paths)} paths: {said}"
+        conflict = Refusal("rules-conflict", fact, "give all of them one rule")
         return Decision(site, None, (conflict,))
-    refusals: list[str] = []
+    refusals: list[Refusal] = []
     (choices,) = ruled
     for rewrite in choices:
-        reason = _obstacle(site, hidden) if rewrite.replaces else None
-        reason = reason or rewrite.why_not(site) or _loss(site, rewrite)
-        if reason is None:
+        refusal = _obstacle(site, hidden) if rewrite.replaces else None
+        refusal = refusal or rewrite.why_not(site) or _loss(site, rewrite)
+        if refusal is None:
             return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
-        refusals.append(f"{rewrite!r}: {reason}" if len(choices) > 1 else reason)
+        if len(choices) > 1:
+            refusal = replace(refusal, text=f"{rewrite!r}: {refusal.text}")
+        refusals.append(refusal)
     return Decision(site, None, tuple(dict.fromkeys(refusals)))
 
 
-def _loss(site: Site, rewrite: Rewrite) -> str | None:
+def _loss(site: Site, rewrite: Rewrite) -> Refusal | None:
     """Return what the norm holds and its successor would not, where there is one."""
     if not isinstance(site.module, Normalization) or not rewrite.replaces:
         return None
@@ -182,13 +188,14 @@ def _loss(site: Site, rewrite: Rewrite) -> str | None:
     return loss if loss and rewrite.edits(site) else None
 
 
-def _obstacle(site: Site, hidden: dict[int, str]) -> str | None:
+def _obstacle(site: Site, hidden: dict[int, str]) -> Refusal | None:
     """Return why nothing may take the norm's place, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
     if holder := hidden.get(id(site.module)):
-        return (
-            f"is also held by the plain attribute {holder}, which a swap cannot reach; "
-            "use a ModuleList or ModuleDict there, or Keep()"
+        return Refusal(
+            "held-by-attribute",
+            f"is also held by the plain attribute {holder}, which a swap cannot reach",
+            "use a ModuleList or ModuleDict there, or Keep()",
         )
     return None

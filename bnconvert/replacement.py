@@ -5,6 +5,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.rewrite import Rewrite
@@ -53,8 +54,14 @@ def build(site: Site, norm: type[Built], attributes: dict[str, Any]) -> Built:
     return built
 
 
-def needs_running_statistics(site: Site) -> str | None:
-    """Return the fact that a norm has no running statistics, or None."""
-    if not has_running_statistics(site.module):
-        return "has no running statistics"
-    return None
+def needs_running_statistics(site: Site, purpose: str, remedy: str) -> Refusal | None:
+    """Return the refusal of a norm that has no running statistics, or None.
+
+    Args:
+        site: looked at only.
+        purpose: what they are needed for, as in "to freeze".
+        remedy: what to do instead.
+    """
+    if has_running_statistics(site.module):
+        return None
+    return Refusal("no-running-statistics", f"has no running statistics {purpose}", remedy)

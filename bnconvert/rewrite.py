@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.site import Site
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class Rewrite(ABC):
     replaces: ClassVar[bool] = True
 
     @abstractmethod
-    def why_not(self, site: Site) -> str | None:
-        """Return why `site` may not be rewritten ("fact; remedy"), or None. Looks only."""
+    def why_not(self, site: Site) -> Refusal | None:
+        """Return why `site` may not be rewritten, or None. Looks only."""
 
     @abstractmethod
     def edits(self, site: Site) -> dict[str, nn.Module]:

@@ -46,9 +46,8 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
     """Yield what the modules' settings and the trace tell."""
     yield from found_by(RULES, survey.sites)
     for site in survey.sites:
-        if site.kind.unsupported:
-            fact, _, remedy = site.kind.unsupported.partition("; ")
-            yield Finding("BN012", "error", (site.path,), fact, remedy)
+        if refusal := site.kind.unsupported:
+            yield Finding("BN012", "error", (site.path,), refusal.text, refusal.remedy)
     functional = tuple(call.owner for call in survey.functional if not call.on_weight)
     if functional:
         yield Finding(

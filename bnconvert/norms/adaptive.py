@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement, needs_running_statistics
@@ -141,10 +142,10 @@ class Adaptive(Replacement):
         if self.over not in ("batch", "stream"):
             raise ValueError(f'Adaptive: over is {self.over!r}; use over="batch" or over="stream"')
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is no source."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to adapt from; it uses the batch's already: use Keep()"
+        remedy = "it uses the batch's already: use Keep()"
+        return needs_running_statistics(site, "to adapt from", remedy)
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the prior."""

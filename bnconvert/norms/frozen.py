@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnconvert.errors import Refusal
 from bnconvert.kinds import has_default_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import fixed_affine
@@ -101,10 +102,9 @@ class Frozen(Replacement):
         """Whether weight and bias are frozen too."""
         return self.affine == "frozen"
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is nothing to freeze."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to freeze; use Group() or Keep()"
+        return needs_running_statistics(site, "to freeze", "use Group() or Keep()")
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return what is frozen."""

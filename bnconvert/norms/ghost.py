@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.kernels import Bounds, values_per_sample
@@ -97,7 +98,7 @@ class Ghost(Replacement):
         if self.size < 1:
             raise ValueError(f"Ghost: size is {self.size}; use a positive number of samples")
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Return None: every norm can."""
         return None
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import batch_norm_by
 from bnconvert.numerics.kernels import values_per_sample
@@ -161,10 +162,9 @@ class Renorm(Replacement):
         if self.warmup_steps and math.isinf(self.r_max + self.d_max):
             raise ValueError(f"{self!r}: cannot warm up to an infinite limit; give finite limits")
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is nothing to correct towards."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to correct towards; use Ghost() or Keep()"
+        return needs_running_statistics(site, "to correct towards", "use Ghost() or Keep()")
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the limits and the warm-up."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnconvert.errors import Refusal
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.blocks import Blocks
 from bnconvert.numerics.kernels import Bounds, values_per_sample
@@ -183,13 +184,14 @@ class SeparateNorm(TrackingNorm):
                 for key in [k for k, hook in hooks.items() if isinstance(hook, Opening | Closing)]:
                     del hooks[key]
 
-    def why_not_leave(self) -> str | None:
+    def why_not_leave(self) -> Refusal | None:
         """Return that the further domains' statistics would be lost."""
         if len(self.domains) == 1:
             return None
-        return (
-            f"holds the statistics of {', '.join(self.domains)}, of which only one could stay; "
-            f"use revert(model, domain={self.domains[0]!r}) first"
+        return Refusal(
+            "loses-domains",
+            f"holds the statistics of {', '.join(self.domains)}, of which only one could stay",
+            f"use revert(model, domain={self.domains[0]!r}) first",
         )
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:

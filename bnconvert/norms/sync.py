@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, distributed as dist
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import whole
@@ -81,7 +82,7 @@ class Sync(Replacement):
     preserves_eval: ClassVar[bool] = True
     norm: ClassVar[type[Normalization]] = SyncNorm
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Return None: every norm can."""
         return None
 

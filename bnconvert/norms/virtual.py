@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.norms.separated import SeparateNorm
 from bnconvert.numerics.kernels import values_per_sample
@@ -198,12 +199,14 @@ class Virtual(Replacement):
             )
         object.__setattr__(self, "reference", tuple(tensor.detach() for tensor in given))
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse a norm that is called several times: each call needs moments of its own."""
         if len(site.calls) > 1:
-            return (
+            return Refusal(
+                "called-several-times",
                 f"is called {len(site.calls)} times in one forward, and the reference's moments "
-                'of one call do not fit another; use Separate(domains="calls") or Keep()'
+                "of one call do not fit another",
+                'use Separate(domains="calls") or Keep()',
             )
         return None
 
