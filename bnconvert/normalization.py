@@ -59,16 +59,16 @@ class Normalization(_NormBase):
         """Whether an eval forward changes what the next one computes."""
         return False
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Do what must wait until the module stands in the user's `model`; `swap` calls it."""
 
-    def leave(self, model: nn.Module) -> None:
-        """Undo `enter`, when another module takes this one's place; `swap` calls it."""
+    def on_detach(self, model: nn.Module) -> None:
+        """Undo `on_attach`, when another module takes this one's place; `swap` calls it."""
 
-    def why_not_leave(self) -> Refusal | None:
+    def why_not_detach(self) -> Refusal | None:
         """Return what would be lost if another norm took this one's place, or None."""
         return None
 

@@ -184,7 +184,7 @@ def _loss(site: Site, rewrite: Rewrite) -> Refusal | None:
     """Return what the norm holds and its successor would not, where there is one."""
     if not isinstance(site.module, Normalization) or not rewrite.replaces:
         return None
-    loss = site.module.why_not_leave()
+    loss = site.module.why_not_detach()
     return loss if loss and rewrite.edits(site) else None
 
 

@@ -16,7 +16,7 @@ _DEFAULT = Alternatives((Keep(),))
 
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """A pattern over paths and the alternatives for the norms that it matches.
 
     Attributes:
@@ -49,7 +49,9 @@ class Policy:
                 raise PolicyError(
                     f"rule {pattern!r}: {rewrite!r} is no rewrite; use {names()}, or a | b"
                 )
-        self.rules = tuple(Rule(pattern, rewrite.choices) for pattern, rewrite in rules.items())
+        self.rules = tuple(
+            PolicyRule(pattern, rewrite.choices) for pattern, rewrite in rules.items()
+        )
         #: Whether every pattern must match a norm; a bare rewrite may meet a model without any.
         self.is_bare = False
 

@@ -50,7 +50,7 @@ def build(site: Site, norm: type[Built], attributes: dict[str, Any]) -> Built:
     kind = site.kind
     built = inherit(site.module, norm, origin=kind.plain, tail=kind.tail, **attributes)
     promote_affine(built)
-    built.begin()
+    built.init_state()
     return built
 
 

@@ -139,9 +139,9 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
         raise
     root = edits.get("", model)
     for module in _norms(replaced):
-        module.leave(root)
+        module.on_detach(root)
     for module in _norms(edits):
-        module.enter(root)
+        module.on_attach(root)
     return root
 
 

@@ -34,7 +34,7 @@ class TrackingNorm(Normalization):
     statistics: Statistics = None
     skipped: Tensor | None
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the counter of skipped batches."""
         mean = self.running_mean
         zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)

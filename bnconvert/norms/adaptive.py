@@ -54,9 +54,9 @@ class AdaptiveNorm(TrackingNorm):
         """Only over a stream."""
         return self.over == "stream" and not self.is_batch_norm_in_eval
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the stream's statistics: the source's."""
-        super().begin()
+        super().init_state()
         if self.over == "stream":
             assert self.running_mean is not None
             assert self.running_var is not None

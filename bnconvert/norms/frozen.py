@@ -57,7 +57,7 @@ class FrozenNorm(Normalization):
         affine = (self.weight, self.bias)
         return any(tensor is not None and tensor.requires_grad for tensor in affine)
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Freeze weight and bias, if that was asked for."""
         if self.locks_affine:
             wanted = dict(self.named_parameters(recurse=False))
@@ -66,8 +66,8 @@ class FrozenNorm(Normalization):
                 parameter.requires_grad_(False)
                 parameter.grad = None  # an optimizer steps on whatever gradient it finds
 
-    def leave(self, model: nn.Module) -> None:
-        """Thaw what `enter` froze."""
+    def on_detach(self, model: nn.Module) -> None:
+        """Thaw what `on_attach` froze."""
         for name in self.thaws:
             self.get_parameter(name).requires_grad_(True)
 

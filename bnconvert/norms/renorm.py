@@ -48,9 +48,9 @@ class RenormNorm(TrackingNorm):
     record: list[tuple[Tensor, Tensor]] | None = None
     replay: Iterator[tuple[Tensor, Tensor]] | None = None
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the counter of training steps."""
-        super().begin()
+        super().init_state()
         assert self.running_mean is not None
         steps = torch.zeros((), dtype=torch.long, device=self.running_mean.device)
         self.extras().register_buffer("steps", steps)

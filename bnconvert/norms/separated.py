@@ -170,21 +170,21 @@ class SeparateNorm(TrackingNorm):
         """Return the active domain and the position among the calls."""
         return {**super().remember(), "active": self.active, "position": self.position}
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Count the calls of each forward of the root, if the calls are the domains."""
         hooks = model._forward_pre_hooks.values()
         if self.by_call and not any(isinstance(hook, Opening) for hook in hooks):
             model.register_forward_pre_hook(Opening(), prepend=True)
             model.register_forward_hook(Closing(), always_call=True)
 
-    def leave(self, model: nn.Module) -> None:
+    def on_detach(self, model: nn.Module) -> None:
         """Stop counting when the last norm by calls is gone."""
         if not any(isinstance(m, SeparateNorm) and m.by_call for m in model.modules()):
             for hooks in (model._forward_pre_hooks, model._forward_hooks):
                 for key in [k for k, hook in hooks.items() if isinstance(hook, Opening | Closing)]:
                     del hooks[key]
 
-    def why_not_leave(self) -> Refusal | None:
+    def why_not_detach(self) -> Refusal | None:
         """Return that the further domains' statistics would be lost."""
         if len(self.domains) == 1:
             return None

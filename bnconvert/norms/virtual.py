@@ -45,9 +45,9 @@ class VirtualNorm(TrackingNorm):
     per_sample: bool
     phase: str = "idle"
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the place of the reference's moments."""
-        super().begin()
+        super().init_state()
         like = next((t for t in (self.running_mean, self.weight) if t is not None), torch.zeros(1))
         for name in ("mean", "var"):
             self.extras().register_buffer(name, like.detach().new_zeros(self.num_features))
@@ -102,13 +102,13 @@ class VirtualNorm(TrackingNorm):
             total = self.extras().get_buffer("count") + count
             self.track(mean[0], unbiased(var[0], total.to(var.dtype)))
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Let the root run the reference before its forward, once for all norms."""
         hooks = [h for h in model._forward_pre_hooks.values() if isinstance(h, ReferencePass)]
         if not any(hook.is_for(self) for hook in hooks):
             model.register_forward_pre_hook(ReferencePass(self.reference), prepend=True)
 
-    def leave(self, model: nn.Module) -> None:
+    def on_detach(self, model: nn.Module) -> None:
         """Remove the root's hook with the last norm that needs it."""
         for key, hook in list(model._forward_pre_hooks.items()):
             if isinstance(hook, ReferencePass) and not hook.norms_in(model):
