@@ -1,5 +1,6 @@
 """`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -60,7 +61,7 @@ def require_eager(model: object) -> None:
             "the model is TorchScript, whose modules cannot be replaced; "
             "give the eager model that it was scripted from"
         )
-    if isinstance(model, torch._dynamo.OptimizedModule):
+    if _is_compiled(model):
         raise UnsupportedModelError(
             "the model is wrapped by torch.compile; give model._orig_mod and compile the result"
         )
@@ -68,6 +69,12 @@ def require_eager(model: object) -> None:
         raise UnsupportedModelError(
             f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Tell whether `torch.compile` made the model; where that never ran, nothing is imported."""
+    dynamo: Any = sys.modules.get("torch._dynamo")  # to import it takes seconds
+    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
 
 
 class NormTracer(fx.Tracer):
