@@ -30,12 +30,12 @@ def checkpoint_contexts(
     return _OriginalForward(model, state), _RecomputedForward(model, state)
 
 
-#: What each norm's forward depended on beside its input.
+#: By norm, the attributes on which its forward depends beside its input.
 RecomputationState = dict[TrackingNorm, dict[str, Any]]
 
 
 class _OriginalForward(AbstractContextManager[None]):
-    """Around a checkpointed forward: remember what it depends on."""
+    """Around a checkpointed forward: record what it depends on."""
 
     def __init__(self, model: nn.Module, state: RecomputationState) -> None:
         self.model, self.state = model, state
@@ -43,7 +43,7 @@ class _OriginalForward(AbstractContextManager[None]):
     def __enter__(self) -> None:
         for module in self.model.modules():
             if isinstance(module, TrackingNorm):
-                self.state[module] = module.remember()
+                self.state[module] = module.start_recording()
 
     def __exit__(
         self,
@@ -52,7 +52,7 @@ class _OriginalForward(AbstractContextManager[None]):
         trace: TracebackType | None,
     ) -> None:
         for norm in self.state:
-            norm.stop_remembering()
+            norm.stop_recording()
 
 
 class _RecomputedForward(AbstractContextManager[None]):
@@ -64,8 +64,8 @@ class _RecomputedForward(AbstractContextManager[None]):
     def __enter__(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(update_statistics(self.model, False))
-            for norm, remembered in self.state.items():
-                stack.enter_context(norm.recalling(remembered))
+            for norm, recorded in self.state.items():
+                stack.enter_context(norm.replaying(recorded))
             self.stack = stack.pop_all()
 
     def __exit__(

@@ -46,13 +46,13 @@ def convert(
         PolicyError: a rule matches no norm, or the policy is none.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    return carried_out(model, policy, inplace=inplace)[0]
+    return convert_with_plan(model, policy, inplace=inplace)[0]
 
 
-def carried_out(
+def convert_with_plan(
     model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
 ) -> tuple[nn.Module, Plan]:
-    """Do what `convert` does, and return the plan that was carried out as well."""
+    """Do what `convert` does, and return the plan that it followed as well."""
     require_eager(model)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
     chosen = decide(target, Policy.of(policy))

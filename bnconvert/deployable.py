@@ -1,4 +1,4 @@
-"""What a file can hold: refuse models whose eval forward is more than a fixed function."""
+"""Preconditions of an export: refuse models whose eval forward is not one fixed function."""
 
 from torch import nn
 
@@ -12,7 +12,7 @@ def require_deployable(model: nn.Module) -> None:
 
     Raises:
         ExportError: a norm is in training mode inside an eval model, which exporters ship as
-            another function; or it learns from the test stream, and a file has no memory.
+            another function; or it adapts to the test stream, and a file keeps no state.
     """
     training = [
         path

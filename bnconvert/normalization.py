@@ -33,8 +33,8 @@ class Normalization(_NormBase):
             `BatchNormAct2d` is norm, drop, act).
     """
 
-    #: Attributes, buffers and children of the variant itself, which `revert` must not leave
-    #: behind; each class names only those that it adds.
+    #: Attributes, buffers and children of the variant itself, which `revert` must remove;
+    #: each class names only those that it adds.
     own: ClassVar[tuple[str, ...]] = ("origin", "tail", EXTRAS)
     #: Whether the running statistics are used in training mode too, and never change.
     has_fixed_statistics: ClassVar[bool] = False
@@ -63,13 +63,13 @@ class Normalization(_NormBase):
         """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""
 
     def on_attach(self, model: nn.Module) -> None:
-        """Do what must wait until the module stands in the user's `model`; `swap` calls it."""
+        """Do what must wait until the module is part of the user's `model`; `swap` calls it."""
 
     def on_detach(self, model: nn.Module) -> None:
         """Undo `on_attach`, when another module takes this one's place; `swap` calls it."""
 
     def why_not_detach(self) -> Refusal | None:
-        """Return what would be lost if another norm took this one's place, or None."""
+        """Refuse where something would be lost if another norm took this one's place."""
         return None
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:

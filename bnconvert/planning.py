@@ -1,4 +1,4 @@
-"""Plan: what a policy will do to each norm of a model, found out before anything changes."""
+"""Plan: which rewrite each norm of a model gets by a policy, decided before anything changes."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -121,8 +121,8 @@ class Plan:
 
     def _notes(self) -> list[str]:
         notes = [
-            f"closed to the trace: {path or 'the root'} ({why}); "
-            "the norms inside are converted all the same, their calls are not counted"
+            f"{path or '(root)'}: could not be traced ({why}); "
+            "the norms inside are converted, but their calls are not counted"
             for path, why in self.survey.closed.items()
         ]
         notes += [
@@ -159,19 +159,19 @@ def decide(model: nn.Module, policy: Policy) -> Plan:
 
 
 def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
-    ruled: dict[tuple[Rewrite, ...], str] = {}
+    first_paths: dict[tuple[Rewrite, ...], str] = {}
     for path in site.paths:
-        ruled.setdefault(policy.choices_for(path)[1], path)
-    if len(ruled) > 1:
-        said = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in ruled.items())
-        fact = f"one module at {len(site.paths)} paths: {said}"
+        first_paths.setdefault(policy.choices_for(path), path)
+    if len(first_paths) > 1:
+        rules = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in first_paths.items())
+        fact = f"one module at {len(site.paths)} paths: {rules}"
         conflict = Refusal("rules-conflict", fact, "give all of them one rule")
         return Decision(site, None, (conflict,))
     refusals: list[Refusal] = []
-    (choices,) = ruled
+    (choices,) = first_paths
     for rewrite in choices:
-        refusal = _obstacle(site, hidden) if rewrite.replaces else None
-        refusal = refusal or rewrite.why_not(site) or _loss(site, rewrite)
+        refusal = _why_not_replaceable(site, hidden) if rewrite.replaces else None
+        refusal = refusal or rewrite.why_not(site) or _why_not_detach(site, rewrite)
         if refusal is None:
             return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
         if len(choices) > 1:
@@ -180,16 +180,16 @@ def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
     return Decision(site, None, tuple(dict.fromkeys(refusals)))
 
 
-def _loss(site: Site, rewrite: Rewrite) -> Refusal | None:
-    """Return what the norm holds and its successor would not, where there is one."""
+def _why_not_detach(site: Site, rewrite: Rewrite) -> Refusal | None:
+    """Refuse where the norm holds state that the rewrite would lose."""
     if not isinstance(site.module, Normalization) or not rewrite.replaces:
         return None
-    loss = site.module.why_not_detach()
-    return loss if loss and rewrite.edits(site) else None
+    refusal = site.module.why_not_detach()
+    return refusal if refusal and rewrite.edits(site) else None
 
 
-def _obstacle(site: Site, hidden: dict[int, str]) -> Refusal | None:
-    """Return why nothing may take the norm's place, whatever the rewrite."""
+def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
+    """Refuse where no module may take the norm's place, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
     if holder := hidden.get(id(site.module)):

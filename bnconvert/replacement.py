@@ -27,9 +27,9 @@ class Replacement(Rewrite):
 
     def is_done(self, site: Site) -> bool:
         """Tell whether the norm already is what was asked for."""
-        wanted = self.attributes(site)
+        settings = self.attributes(site)
         return type(site.module) is self.norm and all(
-            getattr(site.module, name) == value for name, value in wanted.items()
+            getattr(site.module, name) == value for name, value in settings.items()
         )
 
     def edits(self, site: Site) -> dict[str, nn.Module]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Rewrite(ABC):
     """One way to normalize. Subclasses are frozen dataclasses of primitives.
 
-    The object is the choice: `Frozen(affine="trainable")` is at once the user's wish and the
-    code that fulfils it, and its repr is its source code. `a | b` tries `a` first.
+    The object is the choice: `Frozen(affine="trainable")` is at once the user's request and the
+    code that carries it out, and its repr is its source code. `a | b` tries `a` first.
     """
 
     #: Whether eval output stays what it was; the contract test checks the claim.

@@ -60,12 +60,12 @@ class PlainState:
 
 
 @contextmanager
-def switched(model: nn.Module, **wishes: Any) -> Iterator[None]:
+def switched(model: nn.Module, **switches: Any) -> Iterator[None]:
     """Set switches on every plain batch norm of `model` that has running statistics.
 
     Args:
         model: any module.
-        **wishes: `updates` or `statistics`, as in `PlainState`.
+        **switches: `updates` or `statistics`, as in `PlainState`.
     """
     norms = [
         module
@@ -75,7 +75,7 @@ def switched(model: nn.Module, **wishes: Any) -> Iterator[None]:
     before: list[tuple[Any, ...]] = [_settings(norm) for norm in norms]
     try:
         for norm in norms:
-            replace(PlainState.of(norm), **wishes).set_on(norm)
+            replace(PlainState.of(norm), **switches).set_on(norm)
         yield
     finally:
         for norm, settings in zip(norms, before, strict=True):

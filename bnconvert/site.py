@@ -1,4 +1,4 @@
-"""The value that everything works on: one norm of a model; and a survey of all of them."""
+"""One norm of a model, which plans, rewrites and findings work on; and a survey of all norms."""
 
 from collections import defaultdict
 from collections.abc import Mapping

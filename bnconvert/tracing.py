@@ -1,4 +1,4 @@
-"""`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
+"""`survey`: trace a model by torch.fx, with norms as leaves, around what cannot be traced."""
 
 import sys
 from collections import defaultdict

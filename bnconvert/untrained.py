@@ -1,4 +1,4 @@
-"""Untrained norms: mean 0, variance 1. They hide folding bugs, and are jittered for a proof."""
+"""Norms whose statistics never saw data, and random ones for them, so that folding bugs show."""
 
 import torch
 from torch import Tensor, nn

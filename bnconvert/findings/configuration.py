@@ -59,7 +59,7 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
         )
     for path, reason in survey.closed.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
-            message = f"closed to the trace, so that calls inside are not counted ({reason})"
+            message = f"could not be traced, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
     if survey.scripted:
         message = "TorchScript: norms inside are not seen, and stay as they are"

@@ -77,10 +77,10 @@ class AdaptiveNorm(TrackingNorm):
         kept = self.extras().state_dict()
         return {name: plain.get(f"running_{name}", kept[name]) for name in kept}
 
-    def by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the mixture, unless the running statistics are asked for by a switch."""
         if self.statistics == "running" or math.isinf(self.prior) or not x.numel():
-            return super().by_running(x, weight, bias)
+            return super().normalize_by_running(x, weight, bias)
         batch = slice_moments(x, whole(x))
         share = x.shape[0] / (self.prior + x.shape[0])
         before = self._prior_statistics()

@@ -55,13 +55,13 @@ class RenormNorm(TrackingNorm):
         steps = torch.zeros((), dtype=torch.long, device=self.running_mean.device)
         self.extras().register_buffer("steps", steps)
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the batch's moments, then correct by r and d."""
         if not x.numel():
-            return self.by_whole_batch(x, weight, bias)
-        self.refuse_one_value(x)
+            return self.normalize_by_whole_batch(x, weight, bias)
+        self.require_several_values(x)
         mean, var = slice_moments(x.detach(), whole(x))
-        r, d = self._recalled() or self.correction(mean, var)
+        r, d = self._replayed() or self.correction(mean, var)
         if self.record is not None:
             self.record.append((r, d))
         r, d = (r, d) if weight is None else (r * weight, d * weight)
@@ -71,7 +71,7 @@ class RenormNorm(TrackingNorm):
             self.steps.add_(1)
         return y
 
-    def _recalled(self) -> tuple[Tensor, Tensor] | None:
+    def _replayed(self) -> tuple[Tensor, Tensor] | None:
         """Return the forward's r and d in its recomputation: the statistics have moved since.
 
         Raises:
@@ -87,20 +87,20 @@ class RenormNorm(TrackingNorm):
             )
         return None
 
-    def remember(self) -> dict[str, Any]:
+    def start_recording(self) -> dict[str, Any]:
         """Record r and d of each call, and return them."""
         self.record = []
-        return {**super().remember(), "replay": self.record}
+        return {**super().start_recording(), "replay": self.record}
 
-    def stop_remembering(self) -> None:
+    def stop_recording(self) -> None:
         """End the record."""
-        super().stop_remembering()
+        super().stop_recording()
         self.record = None
 
     @contextmanager
-    def recalling(self, remembered: Mapping[str, Any]) -> Iterator[None]:
+    def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
         """Replay the record from its start."""
-        with super().recalling({**remembered, "replay": iter(remembered["replay"])}):
+        with super().replaying({**recorded, "replay": iter(recorded["replay"])}):
             yield
 
     def correction(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

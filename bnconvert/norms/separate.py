@@ -111,9 +111,9 @@ class Separate(Replacement):
 
     def is_done(self, site: Site) -> bool:
         """Tell whether the norm already has these domains."""
-        wanted = self.attributes(site)
+        settings = self.attributes(site)
         return type(site.module) is EACH[type(self.each)][0] and all(
-            getattr(site.module, name) == value for name, value in wanted.items()
+            getattr(site.module, name) == value for name, value in settings.items()
         )
 
     def edits(self, site: Site) -> dict[str, nn.Module]:
