@@ -26,24 +26,24 @@ def checkpoint_contexts(
     Returns:
         The contexts of the forward and of its recomputation, as torch's `context_fn` does.
     """
-    memory: Memory = {}
-    return _Forward(model, memory), _Recomputation(model, memory)
+    state: RecomputationState = {}
+    return _OriginalForward(model, state), _RecomputedForward(model, state)
 
 
-#: What each norm's forward depended on beside its input.
-Memory = dict[TrackingNorm, dict[str, Any]]
+#: By norm, the attributes on which its forward depends beside its input.
+RecomputationState = dict[TrackingNorm, dict[str, Any]]
 
 
-class _Forward(AbstractContextManager[None]):
-    """Around a checkpointed forward: remember what it depends on."""
+class _OriginalForward(AbstractContextManager[None]):
+    """Around a checkpointed forward: record what it depends on."""
 
-    def __init__(self, model: nn.Module, memory: Memory) -> None:
-        self.model, self.memory = model, memory
+    def __init__(self, model: nn.Module, state: RecomputationState) -> None:
+        self.model, self.state = model, state
 
     def __enter__(self) -> None:
         for module in self.model.modules():
             if isinstance(module, TrackingNorm):
-                self.memory[module] = module.remember()
+                self.state[module] = module.start_recording()
 
     def __exit__(
         self,
@@ -51,21 +51,21 @@ class _Forward(AbstractContextManager[None]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for norm in self.memory:
-            norm.stop_remembering()
+        for norm in self.state:
+            norm.stop_recording()
 
 
-class _Recomputation(AbstractContextManager[None]):
+class _RecomputedForward(AbstractContextManager[None]):
     """Around a recomputation; entered anew by each backward pass that needs one."""
 
-    def __init__(self, model: nn.Module, memory: Memory) -> None:
-        self.model, self.memory, self.stack = model, memory, ExitStack()
+    def __init__(self, model: nn.Module, state: RecomputationState) -> None:
+        self.model, self.state, self.stack = model, state, ExitStack()
 
     def __enter__(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(update_statistics(self.model, False))
-            for norm, remembered in self.memory.items():
-                stack.enter_context(norm.recalling(remembered))
+            for norm, recorded in self.state.items():
+                stack.enter_context(norm.replaying(recorded))
             self.stack = stack.pop_all()
 
     def __exit__(

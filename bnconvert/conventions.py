@@ -48,10 +48,10 @@ class NormState:
             ConventionError: a tensor is missing, is too many, or has another shape.
         """
         state = norm.state_dict()
-        wanted = set(state) - {"num_batches_tracked"}
-        if wanted != set(self.tensors):
+        expected = set(state) - {"num_batches_tracked"}
+        if expected != set(self.tensors):
             raise ConventionError(
-                f"the norm has {', '.join(sorted(wanted))} and the checkpoint "
+                f"the norm has {', '.join(sorted(expected))} and the checkpoint "
                 f"{', '.join(sorted(self.tensors))}; give the norm the same affine"
             )
         for name, tensor in self.tensors.items():
@@ -211,9 +211,9 @@ def _renamed(
     unknown = [key for key in tensors if key not in names]
     missing = [key for key in required if key not in tensors]
     if unknown or missing:
-        said = [f"unknown: {', '.join(unknown)}"] if unknown else []
-        said += [f"missing: {', '.join(missing)}"] if missing else []
-        raise ConventionError(f"keys {'; '.join(said)}; the known ones are {', '.join(names)}")
+        problems = [f"unknown: {', '.join(unknown)}"] if unknown else []
+        problems += [f"missing: {', '.join(missing)}"] if missing else []
+        raise ConventionError(f"keys {'; '.join(problems)}; the known ones are {', '.join(names)}")
     return {names[key]: _tensor(value) for key, value in tensors.items()}
 
 

@@ -1,17 +1,19 @@
 """`plan`, `convert` and `revert`: the training side's verbs."""
 
-import copy
-
 from torch import nn
 
+from bnconvert.copying import copy_model
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.planning import Plan, decide
 from bnconvert.policy import Policy
 from bnconvert.rewrite import Alternatives, Rewrite
-from bnconvert.surgery import plain_edits, swap, uncopied
+from bnconvert.surgery import plain_edits, swap
 from bnconvert.tracing import require_eager
+
+#: What to do with a model that cannot be copied.
+_REMEDY = "use inplace=True"
 
 
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
@@ -44,15 +46,15 @@ def convert(
         PolicyError: a rule matches no norm, or the policy is none.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    return carried_out(model, policy, inplace=inplace)[0]
+    return convert_with_plan(model, policy, inplace=inplace)[0]
 
 
-def carried_out(
+def convert_with_plan(
     model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
 ) -> tuple[nn.Module, Plan]:
-    """Do what `convert` does, and return the plan that was carried out as well."""
+    """Do what `convert` does, and return the plan that it followed as well."""
     require_eager(model)
-    target = model if inplace else _copied(model)
+    target = model if inplace else copy_model(model, remedy=_REMEDY)
     chosen = decide(target, Policy.of(policy))
     chosen.require_legal()
     return swap(target, chosen.edits()), chosen
@@ -77,7 +79,7 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     require_eager(model)
     if domain is not None:
         _require_domain(model, domain)
-    target = model if inplace else _copied(model)
+    target = model if inplace else copy_model(model, remedy=_REMEDY)
     return swap(target, plain_edits(target, everything=True, domain=domain))
 
 
@@ -97,12 +99,3 @@ def _require_domain(model: nn.Module, domain: str) -> None:
             raise UnsupportedModelError(
                 f"{path}: holds no domain {domain!r}; use one of {', '.join(domains)}"
             )
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model, uncopied(model))
-    except Exception as failure:
-        raise UnsupportedModelError(
-            f"the model cannot be copied ({failure}); use inplace=True"
-        ) from failure

@@ -1,9 +1,9 @@
-"""What a file can hold: refuse models whose eval forward is more than a fixed function."""
+"""Preconditions of an export: refuse models whose eval forward is not one fixed function."""
 
 from torch import nn
 
 from bnconvert.errors import ExportError
-from bnconvert.kinds import norms_in
+from bnconvert.kinds import has_running_statistics, norms_in
 from bnconvert.normalization import Normalization
 
 
@@ -12,7 +12,7 @@ def require_deployable(model: nn.Module) -> None:
 
     Raises:
         ExportError: a norm is in training mode inside an eval model, which exporters ship as
-            another function; or it learns from the test stream, and a file has no memory.
+            another function; or it adapts to the test stream, and a file keeps no state.
     """
     training = [
         path
@@ -20,7 +20,7 @@ def require_deployable(model: nn.Module) -> None:
         if module.training
         and not model.training
         and not kind.has_fixed_statistics
-        and module._buffers.get("running_mean") is not None
+        and has_running_statistics(module)
     ]
     if training:
         raise ExportError(

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.conversion import carried_out
+from bnconvert.conversion import convert_with_plan
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.folded_module import FoldedModule
 from bnconvert.folding import Folded
@@ -27,7 +27,7 @@ class Prepared:
         model: the converted copy.
         parameter_groups: for any torch optimizer, every trainable parameter exactly once: those
             with weight decay, then those without (weight and bias of norms, every other bias).
-        plan: what became of each norm.
+        plan: which rewrite each norm got.
         notes: what else the user must know.
     """
 
@@ -77,7 +77,7 @@ def prepare(
         raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
-    target, chosen = carried_out(model, policy)
+    target, chosen = convert_with_plan(model, policy)
     notes = tuple(_accumulate(target, accumulate))
     return Prepared(target, _groups(target, weight_decay), chosen, notes)
 

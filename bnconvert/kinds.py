@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils import parametrize
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Extras, Normalization
 
 #: timm's fused layers: the normalization, then these children, in this order.
@@ -40,7 +41,7 @@ class Kind:
     plain: type[_BatchNorm]
     tail: tuple[str, ...] = ()
     has_fixed_statistics: bool = False
-    unsupported: str | None = None
+    unsupported: Refusal | None = None
 
 
 def kind_of(module: nn.Module) -> Kind | None:
@@ -94,32 +95,34 @@ def has_default_statistics(module: nn.Module) -> bool:
 
 
 def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
-    plain, name = type(module), type(module).__name__
+    plain = type(module)
+    refusal = _why_not_readable(module)
+    if refusal is not None or plain.forward in _TORCH_FORWARDS:
+        return Kind(plain, unsupported=refusal)
+    return Kind(plain, tail=_tail_of(module))
+
+
+def _why_not_readable(module: _BatchNorm) -> Refusal | None:
+    """Refuse batch norms of which a rewrite would drop something, or could not keep it."""
     if isinstance(module, LazyModuleMixin):
-        return Kind(
-            plain,
-            unsupported="is lazy and has not seen an input; run one forward pass before converting",
-        )
+        fact = "is lazy and has not seen an input"
+        return Refusal("lazy", fact, "run one forward pass before converting")
     if parametrize.is_parametrized(module) or not {"weight", "bias"} <= module._parameters.keys():
-        return Kind(
-            plain,
-            unsupported="its weight is computed by a parametrization; "
+        return Refusal(
+            "parametrized",
+            "its weight is computed by a parametrization",
             "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
         )
     if vars(module).get("_compiled_call_impl") is not None or "forward" in vars(module):
-        return Kind(
-            plain,
-            unsupported="its call was replaced on the object (module.compile() or a patched "
-            "forward); convert first, then compile",
+        return Refusal(
+            "call-replaced",
+            "its call was replaced on the object (module.compile() or a patched forward)",
+            "convert first, then compile",
         )
-    if plain.forward in _TORCH_FORWARDS:
-        return Kind(plain)
-    if _is_timm(module):
-        return Kind(plain, tail=_tail_of(module))
-    return Kind(
-        plain,
-        unsupported=f"{name} has a forward of its own, which a rewrite would drop; use Keep()",
-    )
+    if type(module).forward not in _TORCH_FORWARDS and not _is_timm(module):
+        fact = f"{type(module).__name__} has a forward of its own, which a rewrite would drop"
+        return Refusal("own-forward", fact, "use Keep()")
+    return None
 
 
 def _kind_of_frozen(module: nn.Module) -> Kind:
@@ -132,8 +135,12 @@ def _kind_of_frozen(module: nn.Module) -> Kind:
     return Kind(
         nn.BatchNorm2d,
         has_fixed_statistics=True,
-        unsupported=f"{type(module).__name__} does not compute weight * (x - running_mean) / "
-        "sqrt(running_var + eps) + bias; use Keep()",
+        unsupported=Refusal(
+            "other-formula",
+            f"{type(module).__name__} does not compute weight * (x - running_mean) / "
+            "sqrt(running_var + eps) + bias",
+            "use Keep()",
+        ),
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from bnconvert.errors import Refusal
+
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
 
@@ -31,8 +33,8 @@ class Normalization(_NormBase):
             `BatchNormAct2d` is norm, drop, act).
     """
 
-    #: Attributes, buffers and children of the variant itself, which `revert` must not leave
-    #: behind; each class names only those that it adds.
+    #: Attributes, buffers and children of the variant itself, which `revert` must remove;
+    #: each class names only those that it adds.
     own: ClassVar[tuple[str, ...]] = ("origin", "tail", EXTRAS)
     #: Whether the running statistics are used in training mode too, and never change.
     has_fixed_statistics: ClassVar[bool] = False
@@ -57,17 +59,17 @@ class Normalization(_NormBase):
         """Whether an eval forward changes what the next one computes."""
         return False
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""
 
-    def enter(self, model: nn.Module) -> None:
-        """Do what must wait until the module stands in the user's `model`; `swap` calls it."""
+    def on_attach(self, model: nn.Module) -> None:
+        """Do what must wait until the module is part of the user's `model`; `swap` calls it."""
 
-    def leave(self, model: nn.Module) -> None:
-        """Undo `enter`, when another module takes this one's place; `swap` calls it."""
+    def on_detach(self, model: nn.Module) -> None:
+        """Undo `on_attach`, when another module takes this one's place; `swap` calls it."""
 
-    def why_not_leave(self) -> str | None:
-        """Return what would be lost if another norm took this one's place, or None."""
+    def why_not_detach(self) -> Refusal | None:
+        """Refuse where something would be lost if another norm took this one's place."""
         return None
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:

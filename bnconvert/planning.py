@@ -1,11 +1,11 @@
-"""Plan: what a policy will do to each norm of a model, found out before anything changes."""
+"""Plan: which rewrite each norm of a model gets by a policy, decided before anything changes."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
-from bnconvert.errors import RefusedError
+from bnconvert.errors import Refusal, RefusedError
 from bnconvert.normalization import Normalization
 from bnconvert.policy import Policy
 from bnconvert.reporting.records import NormRow
@@ -24,13 +24,14 @@ class Decision:
     Attributes:
         site: the norm.
         rewrite: what it becomes, or None where every alternative is refused.
-        refusals: "fact; remedy" for each alternative that was tried in vain.
+        refusals: why each alternative that was tried is not taken; where there are several,
+            the text names the alternative.
         caution: what the user must know about the rewrite that is taken.
     """
 
     site: Site
     rewrite: Rewrite | None
-    refusals: tuple[str, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     caution: str | None = None
 
     @property
@@ -43,7 +44,7 @@ class Decision:
     @property
     def remark(self) -> str:
         """Every reason and caution in one line."""
-        return "; ".join((*self.refusals, *([self.caution] if self.caution else [])))
+        return "; ".join((*map(str, self.refusals), *([self.caution] if self.caution else [])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,9 @@ class Plan:
     def refusals(self) -> tuple[str, ...]:
         """One "path: fact; remedy" sentence per refused norm."""
         refused = (d for d in self.decisions if d.rewrite is None)
-        return tuple(f"{d.site.path or '(root)'}: {' | '.join(d.refusals)}" for d in refused)
+        return tuple(
+            f"{d.site.path or '(root)'}: {' | '.join(map(str, d.refusals))}" for d in refused
+        )
 
     def require_legal(self) -> None:
         """Raise unless every norm has a legal rewrite.
@@ -118,8 +121,8 @@ class Plan:
 
     def _notes(self) -> list[str]:
         notes = [
-            f"closed to the trace: {path or 'the root'} ({why}); "
-            "the norms inside are converted all the same, their calls are not counted"
+            f"{path or '(root)'}: could not be traced ({why}); "
+            "the norms inside are converted, but their calls are not counted"
             for path, why in self.survey.closed.items()
         ]
         notes += [
@@ -156,39 +159,43 @@ def decide(model: nn.Module, policy: Policy) -> Plan:
 
 
 def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
-    ruled: dict[tuple[Rewrite, ...], str] = {}
+    first_paths: dict[tuple[Rewrite, ...], str] = {}
     for path in site.paths:
-        ruled.setdefault(policy.choices_for(path)[1], path)
-    if len(ruled) > 1:
-        said = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in ruled.items())
-        conflict = f"one module at {len(site.paths)} paths: {said}; give all of them one rule"
+        first_paths.setdefault(policy.choices_for(path), path)
+    if len(first_paths) > 1:
+        rules = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in first_paths.items())
+        fact = f"one module at {len(site.paths)} paths: {rules}"
+        conflict = Refusal("rules-conflict", fact, "give all of them one rule")
         return Decision(site, None, (conflict,))
-    refusals: list[str] = []
-    (choices,) = ruled
+    refusals: list[Refusal] = []
+    (choices,) = first_paths
     for rewrite in choices:
-        reason = _obstacle(site, hidden) if rewrite.replaces else None
-        reason = reason or rewrite.why_not(site) or _loss(site, rewrite)
-        if reason is None:
+        refusal = _why_not_replaceable(site, hidden) if rewrite.replaces else None
+        refusal = refusal or rewrite.why_not(site) or _why_not_detach(site, rewrite)
+        if refusal is None:
             return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
-        refusals.append(f"{rewrite!r}: {reason}" if len(choices) > 1 else reason)
+        if len(choices) > 1:
+            refusal = replace(refusal, text=f"{rewrite!r}: {refusal.text}")
+        refusals.append(refusal)
     return Decision(site, None, tuple(dict.fromkeys(refusals)))
 
 
-def _loss(site: Site, rewrite: Rewrite) -> str | None:
-    """Return what the norm holds and its successor would not, where there is one."""
+def _why_not_detach(site: Site, rewrite: Rewrite) -> Refusal | None:
+    """Refuse where the norm holds state that the rewrite would lose."""
     if not isinstance(site.module, Normalization) or not rewrite.replaces:
         return None
-    loss = site.module.why_not_leave()
-    return loss if loss and rewrite.edits(site) else None
+    refusal = site.module.why_not_detach()
+    return refusal if refusal and rewrite.edits(site) else None
 
 
-def _obstacle(site: Site, hidden: dict[int, str]) -> str | None:
-    """Return why nothing may take the norm's place, whatever the rewrite."""
+def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
+    """Refuse where no module may take the norm's place, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
     if holder := hidden.get(id(site.module)):
-        return (
-            f"is also held by the plain attribute {holder}, which a swap cannot reach; "
-            "use a ModuleList or ModuleDict there, or Keep()"
+        return Refusal(
+            "held-by-attribute",
+            f"is also held by the plain attribute {holder}, which a swap cannot reach",
+            "use a ModuleList or ModuleDict there, or Keep()",
         )
     return None

@@ -12,11 +12,9 @@ from bnconvert.norms.keep import Keep
 from bnconvert.rewrite import Alternatives, Rewrite
 from bnconvert.site import Site
 
-_DEFAULT = Alternatives((Keep(),))
-
 
 @dataclass(frozen=True)
-class Rule:
+class PolicyRule:
     """A pattern over paths and the alternatives for the norms that it matches.
 
     Attributes:
@@ -28,7 +26,7 @@ class Rule:
     choices: tuple[Rewrite, ...]
 
     def matches(self, path: str) -> bool:
-        """Tell whether the rule speaks of the norm at `path`."""
+        """Tell whether the rule is for the norm at `path`."""
         return fnmatchcase(path, self.pattern)
 
 
@@ -49,8 +47,10 @@ class Policy:
                 raise PolicyError(
                     f"rule {pattern!r}: {rewrite!r} is no rewrite; use {names()}, or a | b"
                 )
-        self.rules = tuple(Rule(pattern, rewrite.choices) for pattern, rewrite in rules.items())
-        #: Whether every pattern must match a norm; a bare rewrite may meet a model without any.
+        self.rules = tuple(
+            PolicyRule(pattern, rewrite.choices) for pattern, rewrite in rules.items()
+        )
+        #: Whether it was given as a bare rewrite, which may meet a model without any norm.
         self.is_bare = False
 
     @classmethod
@@ -75,7 +75,7 @@ class Policy:
         """Read rules from text: `PATTERN=REWRITE`, `REWRITE` alone, or the path of a TOML file.
 
         A rewrite is written as in Python, `Group(8) | Keep()`, and is never evaluated as code.
-        Alone it means every norm. A file's rules stand in its own order; see `grammar`.
+        Alone it means every norm. A file's rules keep their order; see `grammar`.
 
         Raises:
             PolicyError: the text is no rule, or names no known rewrite.
@@ -97,12 +97,12 @@ class Policy:
         policy.is_bare = bare
         return policy
 
-    def choices_for(self, path: str) -> tuple[str, tuple[Rewrite, ...]]:
-        """Return the pattern and the alternatives of the first rule that matches `path`."""
+    def choices_for(self, path: str) -> tuple[Rewrite, ...]:
+        """Return the alternatives of the first rule that matches `path`; without one, Keep."""
         for rule in self.rules:
             if rule.matches(path):
-                return rule.pattern, rule.choices
-        return "", _DEFAULT.choices
+                return rule.choices
+        return (Keep(),)
 
     def require_used(self, sites: Sequence[Site]) -> None:
         """Raise unless every rule matches a norm.

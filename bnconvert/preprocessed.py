@@ -1,14 +1,13 @@
 """The model on raw inputs: (x - mean) / std as its first step, to be folded or exported with it."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bnconvert.copying import copy_model
 from bnconvert.errors import ExportError
-from bnconvert.surgery import uncopied
 
 Preprocess = tuple[Sequence[float] | float, Sequence[float] | float]
 
@@ -23,6 +22,7 @@ def with_preprocess(model: nn.Module, preprocess: Preprocess) -> nn.Module:
 
     Raises:
         ExportError: a deviation is zero, or a number is not finite.
+        UnsupportedModelError: the model cannot be copied.
     """
     mean, std = (torch.as_tensor(part, dtype=torch.float64).flatten() for part in preprocess)
     if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std != 0).all()):
@@ -30,7 +30,7 @@ def with_preprocess(model: nn.Module, preprocess: Preprocess) -> nn.Module:
             f"preprocess=({mean.tolist()}, {std.tolist()}): the deviations must be finite and "
             "not zero; give (mean, std) in the units of the input"
         )
-    twin = copy.deepcopy(model, uncopied(model))
+    twin = copy_model(model)
     twin.register_forward_pre_hook(Normalizing(mean, std), with_kwargs=True, prepend=True)
     return twin
 

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: to notice that a forward is a recomputation, and of what."""
+"""Gradient checkpointing: detect a recomputed forward, and one that differs from the first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,12 +17,12 @@ def is_unguarded_recomputation() -> bool:
     """Tell whether this forward runs in a backward pass without anyone comparing what it saves.
 
     That is torch's reentrant checkpointing. The other kind, `use_reentrant=False`, compares the
-    tensors that both forwards save; see `marked`.
+    tensors that both forwards save; see `with_recomputation_key`.
     """
     return is_recomputation() and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
 
 
-def marked(x: Tensor, key: int) -> Tensor:
+def with_recomputation_key(x: Tensor, key: int) -> Tensor:
     """Return `x`; a checkpointed recomputation with another key then raises.
 
     An empty tensor whose shape is the key is saved for the backward pass, and torch's checkpoint

@@ -5,6 +5,8 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from bnconvert.errors import Refusal
+from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site
@@ -25,9 +27,9 @@ class Replacement(Rewrite):
 
     def is_done(self, site: Site) -> bool:
         """Tell whether the norm already is what was asked for."""
-        wanted = self.attributes(site)
+        settings = self.attributes(site)
         return type(site.module) is self.norm and all(
-            getattr(site.module, name) == value for name, value in wanted.items()
+            getattr(site.module, name) == value for name, value in settings.items()
         )
 
     def edits(self, site: Site) -> dict[str, nn.Module]:
@@ -48,12 +50,18 @@ def build(site: Site, norm: type[Built], attributes: dict[str, Any]) -> Built:
     kind = site.kind
     built = inherit(site.module, norm, origin=kind.plain, tail=kind.tail, **attributes)
     promote_affine(built)
-    built.begin()
+    built.init_state()
     return built
 
 
-def needs_running_statistics(site: Site) -> str | None:
-    """Return the fact that a norm has no running statistics, or None."""
-    if site.module._buffers.get("running_mean") is None:
-        return "has no running statistics"
-    return None
+def needs_running_statistics(site: Site, purpose: str, remedy: str) -> Refusal | None:
+    """Return the refusal of a norm that has no running statistics, or None.
+
+    Args:
+        site: looked at only.
+        purpose: what they are needed for, as in "to freeze".
+        remedy: what to do instead.
+    """
+    if has_running_statistics(site.module):
+        return None
+    return Refusal("no-running-statistics", f"has no running statistics {purpose}", remedy)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.site import Site
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 class Rewrite(ABC):
     """One way to normalize. Subclasses are frozen dataclasses of primitives.
 
-    The object is the choice: `Frozen(affine="trainable")` is at once the user's wish and the
-    code that fulfils it, and its repr is its source code. `a | b` tries `a` first.
+    The object is the choice: `Frozen(affine="trainable")` is at once the user's request and the
+    code that carries it out, and its repr is its source code. `a | b` tries `a` first.
     """
 
     #: Whether eval output stays what it was; the contract test checks the claim.
@@ -24,8 +25,8 @@ class Rewrite(ABC):
     replaces: ClassVar[bool] = True
 
     @abstractmethod
-    def why_not(self, site: Site) -> str | None:
-        """Return why `site` may not be rewritten ("fact; remedy"), or None. Looks only."""
+    def why_not(self, site: Site) -> Refusal | None:
+        """Return why `site` may not be rewritten, or None. Looks only."""
 
     @abstractmethod
     def edits(self, site: Site) -> dict[str, nn.Module]:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Statistics
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -59,22 +60,22 @@ class PlainState:
 
 
 @contextmanager
-def switched(model: nn.Module, **wishes: Any) -> Iterator[None]:
+def switched(model: nn.Module, **switches: Any) -> Iterator[None]:
     """Set switches on every plain batch norm of `model` that has running statistics.
 
     Args:
         model: any module.
-        **wishes: `updates` or `statistics`, as in `PlainState`.
+        **switches: `updates` or `statistics`, as in `PlainState`.
     """
     norms = [
         module
         for module in model.modules()
-        if isinstance(module, _BatchNorm) and module._buffers.get("running_mean") is not None
+        if isinstance(module, _BatchNorm) and has_running_statistics(module)
     ]
     before: list[tuple[Any, ...]] = [_settings(norm) for norm in norms]
     try:
         for norm in norms:
-            replace(PlainState.of(norm), **wishes).set_on(norm)
+            replace(PlainState.of(norm), **switches).set_on(norm)
         yield
     finally:
         for norm, settings in zip(norms, before, strict=True):

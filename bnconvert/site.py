@@ -1,11 +1,12 @@
-"""The value that everything works on: one norm of a model, and the survey it was seen in."""
+"""One norm of a model, which plans, rewrites and findings work on; and a survey of all norms."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import fx, nn
 
-from bnconvert.kinds import Kind, channels_of
+from bnconvert.kinds import Kind, channels_of, norms_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,55 +26,26 @@ class FunctionalNorm:
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
-    """A model's norms as a trace saw them. Looking changes nothing: the trace runs on a copy.
-
-    Attributes:
-        model: the user's model, untouched.
-        graph: the traced graph, or None where the root's own forward cannot be traced.
-        closed: path to reason, for each submodule into which the trace could not look; the
-            norms inside are seen, their calls are not. "" is the root.
-        scripted: paths of TorchScript modules; whether norms are inside is not seen.
-        functional: calls of `F.batch_norm` seen outside the norm modules.
-    """
-
-    model: nn.Module
-    graph: fx.Graph | None
-    closed: Mapping[str, str]
-    scripted: tuple[str, ...] = ()
-    functional: tuple[FunctionalNorm, ...] = ()
-    _sites: list["Site"] = field(default_factory=list, repr=False)
-
-    @property
-    def sites(self) -> tuple["Site", ...]:
-        """Every norm once, in the order of the module tree."""
-        return tuple(self._sites)
-
-    def closed_around(self, path: str) -> str | None:
-        """Return the closed submodule that hides the calls of the norm at `path`, or None."""
-        hiding = (outer for outer in self.closed if not outer or f"{path}.".startswith(f"{outer}."))
-        return next(hiding, None)
-
-
-@dataclass(frozen=True, eq=False)
 class Site:
-    """One normalization module, as traced.
+    """One normalization module of a model.
 
     Attributes:
         path: the first path at which the module tree holds it.
         aliases: its further paths; the same module object.
         module: the user's own module object.
         kind: how the module is read.
-        calls: its calls in the survey's graph; empty where the trace could not look.
-        survey: the whole model.
+        model: the root, the user's own object too.
+        calls: its calls that a trace saw, in the survey's graph.
+        has_hidden_calls: whether there may be more calls, where no trace could look, or none ran.
     """
 
     path: str
     aliases: tuple[str, ...]
     module: nn.Module
     kind: Kind
-    calls: tuple[fx.Node, ...]
-    survey: Survey
+    model: nn.Module
+    calls: tuple[fx.Node, ...] = ()
+    has_hidden_calls: bool = True
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -82,9 +54,8 @@ class Site:
 
     @property
     def observed_calls(self) -> int | None:
-        """How often one forward calls the norm; None where the trace could not look."""
-        hidden = self.survey.closed_around(self.path) is not None
-        return None if hidden else len(self.calls)
+        """How often one forward calls the norm; None where that is not known."""
+        return None if self.has_hidden_calls else len(self.calls)
 
     @property
     def channels(self) -> int:
@@ -95,3 +66,37 @@ class Site:
     def class_name(self) -> str:
         """The name of the module's class."""
         return type(self.module).__name__
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """A model's norms as a trace saw them. Looking changes nothing: the trace runs on a copy.
+
+    Attributes:
+        model: the user's model, untouched.
+        graph: the traced graph, or None where the root's own forward cannot be traced.
+        sites: every norm once, in the order of the module tree.
+        closed: path to reason, for each submodule into which the trace could not look; the
+            norms inside are seen, their calls are not. "" is the root.
+        scripted: paths of TorchScript modules; whether norms are inside is not seen.
+        functional: calls of `F.batch_norm` seen outside the norm modules.
+    """
+
+    model: nn.Module
+    graph: fx.Graph | None
+    sites: tuple[Site, ...]
+    closed: Mapping[str, str]
+    scripted: tuple[str, ...] = ()
+    functional: tuple[FunctionalNorm, ...] = ()
+
+
+def sites_in(model: nn.Module) -> tuple[Site, ...]:
+    """List every norm once, in the order of the module tree, without tracing: calls are unknown."""
+    paths: dict[int, list[str]] = defaultdict(list)
+    norms: dict[int, tuple[nn.Module, Kind]] = {}
+    for path, module, kind in norms_in(model, remove_duplicate=False):
+        paths[id(module)].append(path)
+        norms[id(module)] = module, kind
+    return tuple(
+        Site(path, tuple(aliases), *norms[key], model) for key, (path, *aliases) in paths.items()
+    )

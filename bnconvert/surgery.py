@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, distributed as dist, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.kinds import Kind, channels_of, eps_of, kind_of, norms_in
+from bnconvert.kinds import Kind, channels_of, eps_of, has_running_statistics, kind_of, norms_in
 from bnconvert.normalization import Normalization
 
 Successor = TypeVar("Successor", bound=nn.Module)
@@ -22,7 +22,7 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     All of the instance's state goes over by construction, not attribute by attribute: the same
     Parameter and buffer objects, children, eps, momentum, the training flag, custom attributes.
     Hook dictionaries stay the same objects, so that a hook's handle still removes it. `source`
-    itself is not changed and is meant to be dropped.
+    itself is not changed, and is not to be used any more.
 
     Args:
         source: a module that `kind_of` knows.
@@ -58,9 +58,9 @@ def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module
             owner: dict[str, Any] = target._parameters if name in _AFFINE else target._buffers
             owner[name] = tensor
     promote_affine(target)
-    if target.num_batches_tracked is None and target.running_mean is not None:
+    if target.num_batches_tracked is None and has_running_statistics(target):
         target._buffers["num_batches_tracked"] = torch.zeros(
-            (), dtype=torch.long, device=target.running_mean.device
+            (), dtype=torch.long, device=target.get_buffer("running_mean").device
         )
     return target
 
@@ -139,9 +139,9 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
         raise
     root = edits.get("", model)
     for module in _norms(replaced):
-        module.leave(root)
+        module.on_detach(root)
     for module in _norms(edits):
-        module.enter(root)
+        module.on_attach(root)
     return root
 
 
@@ -175,7 +175,7 @@ def _norms(modules: Mapping[str, nn.Module]) -> list[Normalization]:
     return [module for module in unique.values() if isinstance(module, Normalization)]
 
 
-def hidden_references(model: nn.Module, wanted: Sequence[nn.Module]) -> dict[int, str]:
+def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int, str]:
     """Find modules that plain attributes (lists, tuples, dicts) hold beside the module tree.
 
     A swap cannot reach these: the object in the list would go on as the old norm, unseen.
@@ -183,7 +183,7 @@ def hidden_references(model: nn.Module, wanted: Sequence[nn.Module]) -> dict[int
     Returns:
         id of the module to the place that holds it, such as "features.pool.norms".
     """
-    ids = {id(module) for module in wanted}
+    ids = {id(module) for module in norms}
     found: dict[int, str] = {}
     for path, owner in model.named_modules():
         for name, value in vars(owner).items():

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnconvert.errors import UnsupportedModelError
+from bnconvert.kinds import has_running_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.blocks import Blocks, blocks
 from bnconvert.scratch import switched
@@ -150,7 +151,7 @@ def _require_running_statistics(model: nn.Module) -> None:
     without = [
         path or "(root)"
         for path, module in model.named_modules()
-        if isinstance(module, TrackingNorm | _BatchNorm) and module.running_mean is None
+        if isinstance(module, TrackingNorm | _BatchNorm) and not has_running_statistics(module)
     ]
     if without:
         raise UnsupportedModelError(

@@ -1,8 +1,9 @@
-"""`survey`: the model as torch.fx reads it, with every norm a leaf and what is opaque closed."""
+"""`survey`: trace a model by torch.fx, with norms as leaves, around what cannot be traced."""
 
-import copy
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +11,11 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from bnconvert.copying import copy_sharing_parameters
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.kinds import Kind, kind_of, norms_in
-from bnconvert.site import FunctionalNorm, Site, Survey
-from bnconvert.surgery import uncopied
+from bnconvert.kinds import kind_of
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.site import FunctionalNorm, Site, Survey, sites_in
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
@@ -31,9 +33,8 @@ def survey(model: nn.Module) -> Survey:
     require_eager(model)
     graph, closed = _trace(model)
     scripted = tuple(_scripted(model, ""))
-    found = Survey(model, graph, closed, scripted, tuple(_functional_norms(graph)))
-    found._sites.extend(_sites(found))
-    return found
+    sites = tuple(_sites(model, graph, closed))
+    return Survey(model, graph, sites, closed, scripted, tuple(_functional_norms(graph)))
 
 
 def _scripted(module: nn.Module, path: str) -> Iterator[str]:
@@ -60,7 +61,7 @@ def require_eager(model: object) -> None:
             "the model is TorchScript, whose modules cannot be replaced; "
             "give the eager model that it was scripted from"
         )
-    if isinstance(model, torch._dynamo.OptimizedModule):
+    if _is_compiled(model):
         raise UnsupportedModelError(
             "the model is wrapped by torch.compile; give model._orig_mod and compile the result"
         )
@@ -68,6 +69,12 @@ def require_eager(model: object) -> None:
         raise UnsupportedModelError(
             f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Tell whether `torch.compile` made the model; where that never ran, nothing is imported."""
+    dynamo: Any = sys.modules.get("torch._dynamo")  # to import it takes seconds
+    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
 
 
 class NormTracer(fx.Tracer):
@@ -112,27 +119,26 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
     try:
-        shared: dict[int, Any] = {id(p): p for p in model.parameters()} | uncopied(model)
-        with torch.random.fork_rng(devices=[]):  # a forward may draw numbers while it is traced
-            graph = tracer.trace(copy.deepcopy(model, shared))
+        with preserved_random_state():  # a forward may draw numbers while it is traced
+            graph = tracer.trace(copy_sharing_parameters(model))
     except Exception as failure:
         return None, {"": first_line(failure)}
     return graph, tracer.closed
 
 
-def _sites(found: Survey) -> Iterator[Site]:
-    paths: dict[int, list[str]] = defaultdict(list)
-    modules: dict[int, tuple[nn.Module, Kind]] = {}
-    for path, module, kind in norms_in(found.model, remove_duplicate=False):
-        paths[id(module)].append(path)
-        modules[id(module)] = module, kind
+def _sites(model: nn.Module, graph: fx.Graph | None, closed: Mapping[str, str]) -> Iterator[Site]:
     calls: dict[object, list[fx.Node]] = defaultdict(list)
-    for node in found.graph.nodes if found.graph is not None else ():
+    for node in graph.nodes if graph is not None else ():
         if node.op == "call_module":
             calls[node.target].append(node)
-    for key, (path, *aliases) in paths.items():
-        called = tuple(node for alias in (path, *aliases) for node in calls[alias])
-        yield Site(path, tuple(aliases), *modules[key], called, found)
+    for site in sites_in(model):
+        seen = tuple(node for path in site.paths for node in calls[path])
+        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, closed))
+
+
+def _is_inside(path: str, closed: Iterable[str]) -> bool:
+    """Tell whether a module lies in one of the closed ones; "" is the root, which holds all."""
+    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in closed)
 
 
 def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:

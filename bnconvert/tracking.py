@@ -1,7 +1,7 @@
 """The norm that batch norm is: batch statistics in training, tracked; running ones in eval.
 
-Every norm that trains by some batch's statistics extends it and says only how the batch's part
-goes (`by_batch`); modes, switches, the update rule and what happens to a broken batch are here.
+Every norm that trains by some batch's statistics extends it and implements `normalize_by_batch`;
+modes, switches, the update of the running statistics and batches that are not finite are here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class TrackingNorm(Normalization):
     statistics: Statistics = None
     skipped: Tensor | None
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the counter of skipped batches."""
         mean = self.running_mean
         zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)
@@ -42,17 +42,17 @@ class TrackingNorm(Normalization):
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by the batch's statistics or by the running ones."""
-        return self.normalized(x, self.weight, self.bias)
+        return self.normalize_with(x, self.weight, self.bias)
 
-    def normalized(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalize `x` with a given affine: a further domain's norm may have none of its own."""
-        if not self.uses_batch():
-            return self.by_running(x, weight, bias)
+    def normalize_with(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` with a given weight and bias: a further domain's norm may have none."""
+        if not self.uses_batch_statistics():
+            return self.normalize_by_running(x, weight, bias)
         if not self.training:
-            return self.by_whole_batch(x, weight, bias)
-        return self.by_batch(x, weight, bias)
+            return self.normalize_by_whole_batch(x, weight, bias)
+        return self.normalize_by_batch(x, weight, bias)
 
-    def uses_batch(self) -> bool:
+    def uses_batch_statistics(self) -> bool:
         """Tell whether the batch's statistics normalize in this forward."""
         if self.statistics is not None:
             return self.statistics == "batch"
@@ -61,9 +61,9 @@ class TrackingNorm(Normalization):
     def is_tracking(self) -> bool:
         """Tell whether this forward updates the running statistics."""
         tracks = self.track_running_stats and self.running_mean is not None
-        return self.training and self.updates and tracks and self.uses_batch()
+        return self.training and self.updates and tracks and self.uses_batch_statistics()
 
-    def by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize `x` by the running statistics."""
         mean, var = self.running_mean, self.running_var
         if torch.is_grad_enabled() and mean is not None and var is not None:
@@ -72,11 +72,13 @@ class TrackingNorm(Normalization):
             mean, var = mean.clone(), var.clone()
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalize `x` in training by what the variant makes of the batch."""
-        return self.by_whole_batch(x, weight, bias)
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` in training; here by the whole batch, each variant in its own way."""
+        return self.normalize_by_whole_batch(x, weight, bias)
 
-    def by_whole_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_whole_batch(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
         """Normalize `x` by its own moments, as batch norm does, and track them in training."""
         if self.running_mean is None or self.running_var is None or not x.numel():
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
@@ -115,26 +117,26 @@ class TrackingNorm(Normalization):
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
                 running.lerp_(torch.where(tracked, batch.to(running.dtype), running), share)
 
-    def remember(self) -> dict[str, Any]:
-        """Return, by attribute, what a recomputation of the coming forward must see again."""
+    def start_recording(self) -> dict[str, Any]:
+        """Return, by attribute, the state that a recomputation of the coming forward needs."""
         return {}
 
-    def stop_remembering(self) -> None:
-        """End what `remember` began."""
+    def stop_recording(self) -> None:
+        """End what `start_recording` began."""
 
     @contextmanager
-    def recalling(self, remembered: Mapping[str, Any]) -> Iterator[None]:
-        """Put back for a while what `remember` returned."""
-        before = {name: getattr(self, name) for name in remembered}
+    def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
+        """Restore for a while the attributes that `start_recording` returned."""
+        before = {name: getattr(self, name) for name in recorded}
         try:
-            for name, value in remembered.items():
+            for name, value in recorded.items():
                 setattr(self, name, value)
             yield
         finally:
             for name, value in before.items():
                 setattr(self, name, value)
 
-    def refuse_one_value(self, x: Tensor) -> None:
+    def require_several_values(self, x: Tensor) -> None:
         """Refuse what torch's batch norm refuses: one value per channel normalizes to zero.
 
         Raises:
@@ -148,12 +150,12 @@ class TrackingNorm(Normalization):
 
     def extra_repr(self) -> str:
         """Return the hyperparameters, and the switches that are set."""
-        said = [self.settings()]
+        parts = [self.settings()]
         if not self.updates:
-            said.append("updates=False")
+            parts.append("updates=False")
         if self.statistics is not None:
-            said.append(f"statistics={self.statistics!r}")
-        return ", ".join(said)
+            parts.append(f"statistics={self.statistics!r}")
+        return ", ".join(parts)
 
 
 def unbiased(var: Tensor, count: Tensor | int) -> Tensor:

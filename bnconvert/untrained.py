@@ -1,10 +1,9 @@
-"""Untrained norms: mean 0, variance 1. They hide folding bugs, and are jittered for a proof."""
-
-import copy
+"""Norms whose statistics never saw data, and random ones for them, so that folding bugs show."""
 
 import torch
 from torch import Tensor, nn
 
+from bnconvert.copying import copy_model
 from bnconvert.kinds import has_default_statistics, norms_in
 
 #: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
@@ -27,7 +26,7 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
     With mean 0, variance 1, gamma 1 and beta 0 nearly every folding bug computes the right
     numbers.
     """
-    twin = copy.deepcopy(model)
+    twin = copy_model(model)
     for module in untrained_norms(twin):
         state: dict[str, Tensor | None] = {**module._buffers, **module._parameters}
         with torch.no_grad():

@@ -1,6 +1,7 @@
 """Every norm over every zoo model: what each rewrite promises, on everything awkward."""
 
 import copy
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
             bnc.convert(model, choice, inplace=True)
         assert refused.value.refusals == planned.refusals
         assert all(": " in r and "; " in r for r in planned.refusals)
+        refusals = [r for decision in planned.decisions for r in decision.refusals]
+        assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", r.code) and r.remedy for r in refusals)
         assert_unchanged(before, model)
         return
     converted = bnc.convert(model, choice)

@@ -3,7 +3,14 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from bnconvert.kinds import channels_of, eps_of, has_default_statistics, kind_of
+import bnconvert as bnc
+from bnconvert.kinds import (
+    channels_of,
+    eps_of,
+    has_default_statistics,
+    has_running_statistics,
+    kind_of,
+)
 from tests.zoo import FrozenBatchNorm2d, OwnBatchNorm2d, ScaledBatchNorm2d, trained
 
 
@@ -57,27 +64,29 @@ def test_a_frozen_name_with_another_formula_is_refused_by_name() -> None:
     kind = kind_of(trained(FrozenBatchNormOfAnotherFormula(4)))
     assert kind is not None
     assert kind.unsupported is not None
-    assert "FrozenBatchNormOfAnotherFormula does not compute" in kind.unsupported
+    assert kind.unsupported.code == "other-formula"
+    assert "FrozenBatchNormOfAnotherFormula does not compute" in kind.unsupported.text
 
 
 def unsupported(module: nn.Module) -> str:
     kind = kind_of(module)
     assert kind is not None
     assert kind.unsupported is not None
-    assert "; " in kind.unsupported  # fact; remedy
-    return kind.unsupported
+    assert kind.unsupported.text
+    assert kind.unsupported.remedy
+    return kind.unsupported.code
 
 
 def test_what_a_rewrite_would_drop_is_unsupported_with_the_reason() -> None:
-    assert "has a forward of its own" in unsupported(ScaledBatchNorm2d(4))
-    assert "lazy" in unsupported(nn.LazyBatchNorm2d())
-    assert "parametrization" in unsupported(parametrizations.weight_norm(nn.BatchNorm2d(4)))
+    assert unsupported(ScaledBatchNorm2d(4)) == "own-forward"
+    assert unsupported(nn.LazyBatchNorm2d()) == "lazy"
+    assert unsupported(parametrizations.weight_norm(nn.BatchNorm2d(4))) == "parametrized"
     patched = nn.BatchNorm2d(4)
     patched.forward = lambda x: x * 2
-    assert "replaced on the object" in unsupported(patched)
+    assert unsupported(patched) == "call-replaced"
     compiled = nn.BatchNorm2d(4)
     compiled.compile(backend="eager")
-    assert "replaced on the object" in unsupported(compiled)
+    assert unsupported(compiled) == "call-replaced"
 
 
 def test_timms_fused_layers_are_read_with_their_tail() -> None:
@@ -97,6 +106,17 @@ def test_channels_and_eps_are_read_off_any_norm() -> None:
     assert channels_of(nn.LazyBatchNorm2d()) == 0
     assert eps_of(nn.BatchNorm2d(4, eps=1e-3)) == 1e-3
     assert eps_of(FrozenBatchNormWithoutEps(4)) == 1e-5
+
+
+def test_running_statistics_are_there_whatever_holds_or_uses_them() -> None:
+    assert has_running_statistics(nn.BatchNorm2d(4))
+    assert has_running_statistics(FrozenBatchNorm2d(4))
+    assert has_running_statistics(bnc.convert(nn.BatchNorm2d(4), bnc.Group(2)))
+    assert has_running_statistics(nn.BatchNorm2d(4, device="meta"))
+    assert not has_running_statistics(nn.BatchNorm2d(4, track_running_stats=False))
+    unused = nn.BatchNorm2d(4)
+    unused.track_running_stats = False  # stops their update, and leaves the buffers
+    assert has_running_statistics(unused)
 
 
 def test_default_statistics_are_mean_zero_and_variance_one() -> None:

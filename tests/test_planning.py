@@ -1,7 +1,9 @@
 import pytest
+import torch
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.rewrite import Rewrite
 from tests.zoo import build, trained
 
 
@@ -41,6 +43,40 @@ def test_a_refused_plan_is_printed_too_with_the_tried_alternatives() -> None:
     assert "convert() would refuse and change nothing" in text
 
 
+def test_a_plan_names_the_alternatives_that_were_refused_before_one_was_taken() -> None:
+    planned = bnc.plan(nn.Sequential(nn.BatchNorm2d(6)), bnc.Group(4) | bnc.Group(3))
+    (decision,) = planned.decisions
+    assert decision.rewrite == bnc.Group(3)
+    assert [refusal.code for refusal in decision.refusals] == ["channels-not-divisible"]
+    assert "Group(groups=4): 6 channels do not divide into 4 groups" in decision.remark
+    assert planned.refusals == ()
+
+
+def codes(model: nn.Module, policy: bnc.Policy | Rewrite) -> list[str]:
+    decisions = bnc.plan(model, policy).decisions
+    return [refusal.code for decision in decisions for refusal in decision.refusals]
+
+
+def test_one_situation_has_one_code_whatever_was_asked_for() -> None:
+    for rewrite in (bnc.Frozen(), bnc.Adaptive(), bnc.Renorm(), bnc.Separate()):
+        assert codes(build("without_statistics")[0], rewrite) == ["no-running-statistics"]
+        assert codes(build("own_forward")[0], rewrite) == ["own-forward"]
+        assert codes(build("held_in_list")[0], rewrite) == ["held-by-attribute"]
+
+
+def test_other_situations_have_other_codes() -> None:
+    assert codes(nn.BatchNorm2d(6), bnc.Group(4)) == ["channels-not-divisible"]
+    assert codes(nn.BatchNorm1d(6), bnc.Group(6)) == ["one-value-per-group"]
+    twice = build("norm_called_twice")[0]
+    assert codes(twice, bnc.Virtual(torch.ones(2, 3, 8, 8))) == ["called-several-times"]
+    closed = bnc.Policy({"closed.*": bnc.Separate(domains="calls")})
+    assert codes(build("branch_in_child")[0], closed) == ["calls-unknown"]
+    separate = bnc.convert(nn.BatchNorm2d(6), bnc.Separate())
+    assert codes(separate, bnc.Frozen()) == ["loses-domains"]
+    shared = bnc.Policy({"left.*": bnc.Frozen(), "right.*": bnc.Group(2)})
+    assert codes(build("one_norm_two_parents")[0], shared) == ["rules-conflict"]
+
+
 def test_one_module_at_two_paths_may_not_get_two_rules() -> None:
     model, _ = build("one_norm_two_parents")
     policy = bnc.Policy({"left.*": bnc.Frozen(), "right.*": bnc.Group(2)})
@@ -62,7 +98,7 @@ def test_a_norm_in_a_plain_list_is_refused_with_its_holder() -> None:
 
 def test_what_the_trace_could_not_see_is_said() -> None:
     closed = " ".join(str(bnc.plan(build("branch_in_child")[0], bnc.Frozen())).split())
-    assert "closed to the trace: closed (TraceError: symbolically traced variables" in closed
+    assert "closed: could not be traced (TraceError: symbolically traced variables" in closed
     functional = str(bnc.plan(build("functional")[0], bnc.Frozen()))
     assert "No batch normalization found" in functional
     assert "(root): calls F.batch_norm in its forward" in functional

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError, checkpoint
 
-from bnconvert.recomputing import is_unguarded_recomputation, marked
+from bnconvert.recomputing import is_unguarded_recomputation, with_recomputation_key
 
 
 class Probe(nn.Module):
@@ -15,7 +15,7 @@ class Probe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(is_unguarded_recomputation())
-        return marked(x, self.key).square()
+        return with_recomputation_key(x, self.key).square()
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -35,9 +35,9 @@ def test_a_recomputation_with_another_key_raises() -> None:
 
 def test_a_mark_changes_no_number_and_no_gradient() -> None:
     x = torch.randn(3, requires_grad=True)
-    y = marked(x, 5)
+    y = with_recomputation_key(x, 5)
     assert torch.equal(y, x)
     (gradient,) = torch.autograd.grad(y.square().sum(), x)
     assert torch.equal(gradient, 2 * x)
     with torch.no_grad():
-        assert marked(x, 5) is x
+        assert with_recomputation_key(x, 5) is x

@@ -1,6 +1,7 @@
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.errors import Refusal
 from bnconvert.replacement import build, needs_running_statistics
 from bnconvert.tracing import survey
 from bnconvert.tracking import TrackingNorm
@@ -35,9 +36,11 @@ def test_one_variant_becomes_another_without_a_trace_of_the_first() -> None:
     assert list(twice.state_dict()) == list(Net().state_dict())
 
 
-def test_missing_statistics_are_a_fact() -> None:
+def test_missing_statistics_are_refused_with_what_they_are_needed_for() -> None:
     model, _ = build_zoo("without_statistics")
     (site,) = survey(model).sites
-    assert needs_running_statistics(site) == "has no running statistics"
+    assert needs_running_statistics(site, "to average", "use Keep()") == Refusal(
+        "no-running-statistics", "has no running statistics to average", "use Keep()"
+    )
     (site,) = survey(Net()).sites
-    assert needs_running_statistics(site) is None
+    assert needs_running_statistics(site, "to average", "use Keep()") is None

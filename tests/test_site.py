@@ -1,5 +1,7 @@
 from torch import nn
 
+from bnconvert.kinds import kind_of
+from bnconvert.site import sites_in
 from bnconvert.tracing import survey
 from tests.zoo import build
 
@@ -14,8 +16,29 @@ def test_calls_that_a_closed_module_hides_are_unknown_not_zero() -> None:
     outer, inner = survey(build("branch_in_child")[0]).sites
     assert (outer.path, outer.observed_calls) == ("norm", 1)
     assert (inner.path, inner.observed_calls) == ("closed.norm", None)
-    assert inner.survey.closed_around("closed.norm") == "closed"
-    assert inner.survey.closed_around("closedness.norm") is None
+
+
+def test_a_module_whose_name_starts_like_a_closed_ones_is_open() -> None:
+    model = build("branch_in_child")[0]
+    branching = nn.Sequential()
+    branching.closed, branching.closedness = model.closed, nn.Sequential(nn.BatchNorm2d(8))
+    calls = {site.path: site.observed_calls for site in survey(branching).sites}
+    assert calls == {"closed.norm": None, "closedness.0": 1}
+
+
+def test_the_norms_alone_are_listed_without_a_trace() -> None:
+    model = build("one_norm_two_names")[0]
+    (site,) = sites_in(model)
+    assert (site.paths, site.module, site.model) == (("first", "second"), model.first, model)
+    assert site.kind == kind_of(model.first)
+    assert (site.calls, site.observed_calls) == ((), None)
+
+
+def test_a_list_and_a_survey_hold_the_same_norms_in_the_same_order() -> None:
+    for name in ("residual", "branch_in_child", "one_norm_two_parents", "own_forward"):
+        model = build(name)[0]
+        surveyed = [(site.paths, site.module) for site in survey(model).sites]
+        assert [(site.paths, site.module) for site in sites_in(model)] == surveyed
 
 
 def test_a_norm_that_is_never_called_has_no_calls() -> None:

@@ -13,7 +13,9 @@ from tests.zoo import FrozenBatchNorm2d, HeldInList, Net, build, trained
 
 
 def frozen_from(norm: nn.Module) -> FrozenNorm:
-    return inherit(norm, FrozenNorm, origin=type(norm), tail=(), locks_affine=False, thaws=())
+    return inherit(
+        norm, FrozenNorm, origin=type(norm), tail=(), freezes_affine=False, trainable_before=()
+    )
 
 
 def test_a_successor_has_the_very_same_tensors_and_settings() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from bnconvert.findings.rule import Rule, found_by
+from bnconvert.kinds import has_running_statistics
 from bnconvert.reporting.records import Finding
 from bnconvert.site import Site, Survey
 
@@ -11,14 +12,14 @@ RULES = (
     Rule(
         "BN003",
         "warning",
-        lambda site: site.survey.model.training and _is_frozen_by_eval(site),
+        lambda site: site.model.training and _is_frozen_by_eval(site),
         "in eval mode inside a model in training mode, which the next model.train() undoes",
         "convert with Frozen() to freeze them for good",
     ),
     Rule(
         "BN004",
         "info",
-        lambda site: site.module._buffers.get("running_mean") is None,
+        lambda site: not has_running_statistics(site.module),
         "no running statistics: the output of a sample depends on the rest of its batch",
         "set track_running_stats=True and train or recompute them",
     ),
@@ -45,9 +46,8 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
     """Yield what the modules' settings and the trace tell."""
     yield from found_by(RULES, survey.sites)
     for site in survey.sites:
-        if site.kind.unsupported:
-            fact, _, remedy = site.kind.unsupported.partition("; ")
-            yield Finding("BN012", "error", (site.path,), fact, remedy)
+        if refusal := site.kind.unsupported:
+            yield Finding("BN012", "error", (site.path,), refusal.text, refusal.remedy)
     functional = tuple(call.owner for call in survey.functional if not call.on_weight)
     if functional:
         yield Finding(
@@ -59,7 +59,7 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
         )
     for path, reason in survey.closed.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
-            message = f"closed to the trace, so that calls inside are not counted ({reason})"
+            message = f"could not be traced, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
     if survey.scripted:
         message = "TorchScript: norms inside are not seen, and stay as they are"

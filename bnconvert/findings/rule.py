@@ -9,12 +9,12 @@ from bnconvert.site import Site
 
 @dataclass(frozen=True)
 class Rule:
-    """A finding in waiting.
+    """What a finding says, and which norms it is about.
 
     Attributes:
         id: stable name, such as "BN009".
         severity: how bad it is.
-        applies: tells whether a norm has it; looks only.
+        applies: tells whether it is about a norm; looks only.
         message: the fact.
         fix: the next step.
     """

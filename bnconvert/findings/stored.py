@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.findings.rule import Rule, found_by
-from bnconvert.kinds import has_default_statistics
+from bnconvert.kinds import has_default_statistics, has_running_statistics
 from bnconvert.reporting.records import Finding
 from bnconvert.site import Site, Survey
 
@@ -17,7 +17,7 @@ RULES = (
         "error",
         lambda site: (
             getattr(site.module, "track_running_stats", True) is False
-            and site.module._buffers.get("running_mean") is not None
+            and has_running_statistics(site.module)
             and not site.kind.has_fixed_statistics
         ),
         "track_running_stats is off but running statistics exist: training normalizes by "

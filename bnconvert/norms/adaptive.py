@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement, needs_running_statistics
@@ -53,9 +54,9 @@ class AdaptiveNorm(TrackingNorm):
         """Only over a stream."""
         return self.over == "stream" and not self.is_batch_norm_in_eval
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the stream's statistics: the source's."""
-        super().begin()
+        super().init_state()
         if self.over == "stream":
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -76,10 +77,10 @@ class AdaptiveNorm(TrackingNorm):
         kept = self.extras().state_dict()
         return {name: plain.get(f"running_{name}", kept[name]) for name in kept}
 
-    def by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the mixture, unless the running statistics are asked for by a switch."""
         if self.statistics == "running" or math.isinf(self.prior) or not x.numel():
-            return super().by_running(x, weight, bias)
+            return super().normalize_by_running(x, weight, bias)
         batch = slice_moments(x, whole(x))
         share = x.shape[0] / (self.prior + x.shape[0])
         before = self._prior_statistics()
@@ -141,10 +142,10 @@ class Adaptive(Replacement):
         if self.over not in ("batch", "stream"):
             raise ValueError(f'Adaptive: over is {self.over!r}; use over="batch" or over="stream"')
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is no source."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to adapt from; it uses the batch's already: use Keep()"
+        remedy = "it uses the batch's already: use Keep()"
+        return needs_running_statistics(site, "to adapt from", remedy)
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the prior."""

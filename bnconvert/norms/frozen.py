@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnconvert.errors import Refusal
 from bnconvert.kinds import has_default_statistics
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import fixed_affine
@@ -23,20 +24,20 @@ class FrozenNorm(Normalization):
     """Batch norm with fixed running statistics, whatever `.train()` and `.eval()` say.
 
     Attributes:
-        locks_affine: whether weight and bias are frozen too.
-        thaws: the parameters that required gradients before they were frozen; they do again
-            when another norm takes this one's place.
+        freezes_affine: whether weight and bias are frozen too.
+        trainable_before: names of the parameters that required gradients before they were
+            frozen; they do again when another norm takes this one's place.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("locks_affine", "thaws")
+    own: ClassVar[tuple[str, ...]] = ("freezes_affine", "trainable_before")
     has_fixed_statistics: ClassVar[bool] = True
 
-    locks_affine: bool
-    thaws: tuple[str, ...] = ()
+    freezes_affine: bool
+    trainable_before: tuple[str, ...] = ()
 
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by the running statistics; the output has the dtype of `x`."""
-        if not self._learns_affine():
+        if not self._has_trainable_affine():
             assert self.running_mean is not None
             assert self.running_var is not None
             weight, bias = self.weight, self.bias
@@ -52,27 +53,27 @@ class FrozenNorm(Normalization):
             eps=self.eps,
         )
 
-    def _learns_affine(self) -> bool:
+    def _has_trainable_affine(self) -> bool:
         affine = (self.weight, self.bias)
         return any(tensor is not None and tensor.requires_grad for tensor in affine)
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Freeze weight and bias, if that was asked for."""
-        if self.locks_affine:
-            wanted = dict(self.named_parameters(recurse=False))
-            self.thaws = tuple(name for name, p in wanted.items() if p.requires_grad)
-            for parameter in wanted.values():
+        if self.freezes_affine:
+            affine = dict(self.named_parameters(recurse=False))
+            self.trainable_before = tuple(name for name, p in affine.items() if p.requires_grad)
+            for parameter in affine.values():
                 parameter.requires_grad_(False)
                 parameter.grad = None  # an optimizer steps on whatever gradient it finds
 
-    def leave(self, model: nn.Module) -> None:
-        """Thaw what `enter` froze."""
-        for name in self.thaws:
+    def on_detach(self, model: nn.Module) -> None:
+        """Let what `on_attach` froze require gradients again."""
+        for name in self.trainable_before:
             self.get_parameter(name).requires_grad_(True)
 
     def extra_repr(self) -> str:
         """Return the hyperparameters, and what is frozen."""
-        frozen = "statistics, affine" if self.locks_affine else "statistics"
+        frozen = "statistics, affine" if self.freezes_affine else "statistics"
         return f"{self.settings()}, frozen=({frozen})"
 
 
@@ -97,29 +98,28 @@ class Frozen(Replacement):
             )
 
     @property
-    def locks_affine(self) -> bool:
+    def freezes_affine(self) -> bool:
         """Whether weight and bias are frozen too."""
         return self.affine == "frozen"
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is nothing to freeze."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to freeze; use Group() or Keep()"
+        return needs_running_statistics(site, "to freeze", "use Group() or Keep()")
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return what is frozen."""
-        return {"locks_affine": self.locks_affine}
+        return {"freezes_affine": self.freezes_affine}
 
     def is_done(self, site: Site) -> bool:
         """Tell whether the norm is frozen as asked, be it by another package."""
         elsewhere = site.kind.has_fixed_statistics and not isinstance(site.module, FrozenNorm)
-        return super().is_done(site) or (elsewhere and self.locks_affine)
+        return super().is_done(site) or (elsewhere and self.freezes_affine)
 
     def caution(self, site: Site) -> str | None:
         """Say where the statistics were never trained, or where freezing reaches further."""
         if has_default_statistics(site.module):
             return "its statistics are untrained (mean 0, variance 1): recompute them first"
-        if self.locks_affine and (other := _other_owner(site)):
+        if self.freezes_affine and (other := _other_owner(site)):
             return f"shares its weight or bias with {other}: frozen there too"
         return None
 
@@ -128,7 +128,7 @@ def _other_owner(site: Site) -> str | None:
     """Return the path of another module that holds one of the norm's own Parameters."""
     ids = {id(p) for p in site.module._parameters.values() if p is not None}
     path: str
-    for path, module in site.survey.model.named_modules():
+    for path, module in site.model.named_modules():
         if module is not site.module and ids & {id(p) for p in module._parameters.values()}:
             return path
     return None

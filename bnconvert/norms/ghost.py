@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.kernels import Bounds, values_per_sample
@@ -34,11 +35,11 @@ class GhostNorm(TrackingNorm):
 
     size: int
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize each ghost batch by its own moments."""
         bounds = ghost_bounds(x.shape[0], self.size, values_per_sample(x))
         if len(bounds) == 1:
-            return self.by_whole_batch(x, weight, bias)
+            return self.normalize_by_whole_batch(x, weight, bias)
         rows = [None if a is None else a.expand(len(bounds), -1) for a in (weight, bias)]
         y, mean, var = slice_batch_norm(x, rows[0], rows[1], self.eps, bounds)
         if self.is_tracking():
@@ -97,7 +98,7 @@ class Ghost(Replacement):
         if self.size < 1:
             raise ValueError(f"Ghost: size is {self.size}; use a positive number of samples")
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Return None: every norm can."""
         return None
 

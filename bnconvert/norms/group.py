@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
@@ -74,20 +75,20 @@ class Group(Replacement):
         """Return the number of groups."""
         return {"groups": self.groups}
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse what does not divide, and groups that would hold a single value."""
-        if not _is_legal(self.groups, site):
-            return f"{self._fact(site)}; use {_remedy(self.groups, site)}"
-        return None
+        if _is_legal(self.groups, site):
+            return None
+        remedy = f"use {_legal_choices(self.groups, site)}"
+        if site.channels % self.groups:
+            fact = f"{site.channels} channels do not divide into {self.groups} groups"
+            return Refusal("channels-not-divisible", fact, remedy)
+        fact = f"each of {self.groups} groups would hold a single value on (N, C) input"
+        return Refusal("one-value-per-group", fact, remedy)
 
     def caution(self, site: Site) -> str | None:
         """Say loudly that this is another function."""
         return "CHANGES THE FUNCTION: group norm is not batch norm; the model must be trained"
-
-    def _fact(self, site: Site) -> str:
-        if site.channels % self.groups:
-            return f"{site.channels} channels do not divide into {self.groups} groups"
-        return f"each of {self.groups} groups would hold a single value on (N, C) input"
 
 
 def _is_legal(groups: int, site: Site) -> bool:
@@ -96,6 +97,7 @@ def _is_legal(groups: int, site: Site) -> bool:
     return site.channels % groups == 0 and not (may_be_flat and site.channels == groups)
 
 
-def _remedy(groups: int, site: Site) -> str:
+def _legal_choices(groups: int, site: Site) -> str:
+    """Return what to write instead: the next smaller number of groups, where one is legal."""
     legal = [n for n in range(1, groups) if _is_legal(n, site)]
     return f"Group({legal[-1]}) or Keep()" if legal else "Keep()"

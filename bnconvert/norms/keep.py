@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.rewrite import Rewrite
 from bnconvert.site import Site
 
@@ -16,7 +17,7 @@ class Keep(Rewrite):
     preserves_eval: ClassVar[bool] = True
     replaces: ClassVar[bool] = False
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Return None: every norm may stay."""
         return None
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.batch_norm import batch_norm_by
 from bnconvert.numerics.kernels import values_per_sample
@@ -47,20 +48,20 @@ class RenormNorm(TrackingNorm):
     record: list[tuple[Tensor, Tensor]] | None = None
     replay: Iterator[tuple[Tensor, Tensor]] | None = None
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the counter of training steps."""
-        super().begin()
+        super().init_state()
         assert self.running_mean is not None
         steps = torch.zeros((), dtype=torch.long, device=self.running_mean.device)
         self.extras().register_buffer("steps", steps)
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the batch's moments, then correct by r and d."""
         if not x.numel():
-            return self.by_whole_batch(x, weight, bias)
-        self.refuse_one_value(x)
+            return self.normalize_by_whole_batch(x, weight, bias)
+        self.require_several_values(x)
         mean, var = slice_moments(x.detach(), whole(x))
-        r, d = self._recalled() or self.correction(mean, var)
+        r, d = self._replayed() or self.correction(mean, var)
         if self.record is not None:
             self.record.append((r, d))
         r, d = (r, d) if weight is None else (r * weight, d * weight)
@@ -70,7 +71,7 @@ class RenormNorm(TrackingNorm):
             self.steps.add_(1)
         return y
 
-    def _recalled(self) -> tuple[Tensor, Tensor] | None:
+    def _replayed(self) -> tuple[Tensor, Tensor] | None:
         """Return the forward's r and d in its recomputation: the statistics have moved since.
 
         Raises:
@@ -86,20 +87,20 @@ class RenormNorm(TrackingNorm):
             )
         return None
 
-    def remember(self) -> dict[str, Any]:
+    def start_recording(self) -> dict[str, Any]:
         """Record r and d of each call, and return them."""
         self.record = []
-        return {**super().remember(), "replay": self.record}
+        return {**super().start_recording(), "replay": self.record}
 
-    def stop_remembering(self) -> None:
+    def stop_recording(self) -> None:
         """End the record."""
-        super().stop_remembering()
+        super().stop_recording()
         self.record = None
 
     @contextmanager
-    def recalling(self, remembered: Mapping[str, Any]) -> Iterator[None]:
+    def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
         """Replay the record from its start."""
-        with super().recalling({**remembered, "replay": iter(remembered["replay"])}):
+        with super().replaying({**recorded, "replay": iter(recorded["replay"])}):
             yield
 
     def correction(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,10 +162,9 @@ class Renorm(Replacement):
         if self.warmup_steps and math.isinf(self.r_max + self.d_max):
             raise ValueError(f"{self!r}: cannot warm up to an infinite limit; give finite limits")
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics: there is nothing to correct towards."""
-        fact = needs_running_statistics(site)
-        return fact and f"{fact} to correct towards; use Ghost() or Keep()"
+        return needs_running_statistics(site, "to correct towards", "use Ghost() or Keep()")
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the limits and the warm-up."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Extras, Normalization
 from bnconvert.norms.ghost import Ghost, GhostNorm
 from bnconvert.norms.keep import Keep
@@ -87,13 +88,17 @@ class Separate(Replacement):
         if not names or not sound or len(set(names)) < len(names):
             raise ValueError(f"Separate: domains is {names!r}; use different names without a dot")
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse norms without running statistics, and calls that cannot be counted."""
-        if fact := needs_running_statistics(site):
-            return f"{fact} to separate; use Keep()"
+        if refusal := needs_running_statistics(site, "to separate", "use Keep()"):
+            return refusal
         if self.domains == "calls" and not site.observed_calls:
             seen = "are hidden from the trace" if site.observed_calls is None else "were not seen"
-            return f"its calls {seen}, so that they cannot be counted; name the domains"
+            return Refusal(
+                "calls-unknown",
+                f"its calls {seen}, so that they cannot be counted",
+                "name the domains",
+            )
         return self.each.why_not(site)
 
     def attributes(self, site: Site) -> dict[str, Any]:
@@ -106,9 +111,9 @@ class Separate(Replacement):
 
     def is_done(self, site: Site) -> bool:
         """Tell whether the norm already has these domains."""
-        wanted = self.attributes(site)
+        settings = self.attributes(site)
         return type(site.module) is EACH[type(self.each)][0] and all(
-            getattr(site.module, name) == value for name, value in wanted.items()
+            getattr(site.module, name) == value for name, value in settings.items()
         )
 
     def edits(self, site: Site) -> dict[str, nn.Module]:

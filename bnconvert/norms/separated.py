@@ -1,4 +1,4 @@
-"""The module of Separate: a norm that holds further norms, and asks which of them to use."""
+"""The module of Separate: a norm that holds the norms of further domains, and picks one a call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnconvert.errors import Refusal
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.blocks import Blocks
 from bnconvert.numerics.kernels import Bounds, values_per_sample
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import slice_affine
-from bnconvert.recomputing import is_unguarded_recomputation, marked
+from bnconvert.recomputing import is_unguarded_recomputation, with_recomputation_key
 from bnconvert.tracking import TrackingNorm, unbiased
 
 
@@ -63,12 +64,12 @@ class SeparateNorm(TrackingNorm):
         else:
             index = 0 if self.active is None else self.domains.index(self.active)
             self._refuse_unknown_recomputation()
-        return self._normalized_by(index, marked(x, index))
+        return self._normalized_by(index, with_recomputation_key(x, index))
 
     def _normalized_by(self, index: int, x: Tensor) -> Tensor:
         member = self.member(index)
         owner = member if self.separates_affine else self
-        return member.normalized(x, owner.weight, owner.bias)
+        return member.normalize_with(x, owner.weight, owner.bias)
 
     def _mixed(self, x: Tensor, blocks: Blocks) -> Tensor:
         if x.shape[0] != blocks.size:
@@ -76,10 +77,10 @@ class SeparateNorm(TrackingNorm):
                 f"input of shape {tuple(x.shape)} has {x.shape[0]} samples and the domain labels "
                 f"{blocks.size}; give one label per sample that reaches the norm"
             )
-        x = marked(x, blocks.fingerprint)
+        x = with_recomputation_key(x, blocks.fingerprint)
         if type(self) is SeparateNorm and blocks.size:
-            for first, end in blocks.bounds if self.uses_batch() else ():
-                self.refuse_one_value(x[: end - first])
+            for first, end in blocks.bounds if self.uses_batch_statistics() else ():
+                self.require_several_values(x[: end - first])
             if blocks.order is not None and blocks.suits_runs(x):
                 return self._by_runs(x, blocks)
             return blocks.scatter(self._by_blocks(blocks.gather(x), blocks))
@@ -96,7 +97,7 @@ class SeparateNorm(TrackingNorm):
     def _by_blocks(self, x: Tensor, blocks: Blocks) -> Tensor:
         """Normalize every block of gathered samples at once."""
         weight, bias = self._affine_of(blocks.labels)
-        if not self.uses_batch():
+        if not self.uses_batch_statistics():
             return self._by_running_rows(x, weight, bias, blocks.labels, blocks.bounds)
         y, mean, var = slice_batch_norm(x, weight, bias, self.eps, blocks.bounds)
         for row, (first, end) in enumerate(blocks.bounds):
@@ -108,7 +109,7 @@ class SeparateNorm(TrackingNorm):
         """Normalize every run of samples as it lies; runs of one domain share their moments."""
         labels = blocks.run_labels
         weight, bias = self._affine_of(labels)
-        if not self.uses_batch():
+        if not self.uses_batch_statistics():
             return self._by_running_rows(x, weight, bias, labels, blocks.runs)
         y, count, mean, var = reduced_batch_norm(
             x, weight, bias, self.eps, blocks.runs, blocks.add_up
@@ -165,31 +166,34 @@ class SeparateNorm(TrackingNorm):
             )
         return index
 
-    def remember(self) -> dict[str, Any]:
+    def start_recording(self) -> dict[str, Any]:
         """Return the active domain and the position among the calls."""
-        return {**super().remember(), "active": self.active, "position": self.position}
+        return {**super().start_recording(), "active": self.active, "position": self.position}
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Count the calls of each forward of the root, if the calls are the domains."""
         hooks = model._forward_pre_hooks.values()
-        if self.by_call and not any(isinstance(hook, Opening) for hook in hooks):
-            model.register_forward_pre_hook(Opening(), prepend=True)
-            model.register_forward_hook(Closing(), always_call=True)
+        if self.by_call and not any(isinstance(hook, ForwardStart) for hook in hooks):
+            model.register_forward_pre_hook(ForwardStart(), prepend=True)
+            model.register_forward_hook(ForwardEnd(), always_call=True)
 
-    def leave(self, model: nn.Module) -> None:
-        """Stop counting when the last norm by calls is gone."""
+    def on_detach(self, model: nn.Module) -> None:
+        """Remove the root's hooks with the last norm that counts its calls."""
         if not any(isinstance(m, SeparateNorm) and m.by_call for m in model.modules()):
             for hooks in (model._forward_pre_hooks, model._forward_hooks):
-                for key in [k for k, hook in hooks.items() if isinstance(hook, Opening | Closing)]:
+                for key in [
+                    k for k, hook in hooks.items() if isinstance(hook, ForwardStart | ForwardEnd)
+                ]:
                     del hooks[key]
 
-    def why_not_leave(self) -> str | None:
-        """Return that the further domains' statistics would be lost."""
+    def why_not_detach(self) -> Refusal | None:
+        """Refuse where the statistics of further domains would be lost."""
         if len(self.domains) == 1:
             return None
-        return (
-            f"holds the statistics of {', '.join(self.domains)}, of which only one could stay; "
-            f"use revert(model, domain={self.domains[0]!r}) first"
+        return Refusal(
+            "loses-domains",
+            f"holds the statistics of {', '.join(self.domains)}, of which only one could stay",
+            f"use revert(model, domain={self.domains[0]!r}) first",
         )
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
@@ -216,8 +220,8 @@ class SeparateNorm(TrackingNorm):
         return f"{named}={self.domains}, affine={affine!r}, {super().extra_repr()}"
 
 
-class Opening:
-    """A hook before a root's forward: every norm by calls is at its first call."""
+class ForwardStart:
+    """A hook before a root's forward: the calls of norms with statistics per call count from 0."""
 
     def __call__(self, model: nn.Module, inputs: Any) -> None:
         """Start counting anew, whatever the forward before did."""
@@ -225,8 +229,8 @@ class Opening:
             norm.position = 0
 
 
-class Closing:
-    """A hook after a root's forward, on exceptions too: the count is over."""
+class ForwardEnd:
+    """A hook after a root's forward, on exceptions too: calls are not counted any more."""
 
     def __call__(self, model: nn.Module, inputs: Any, output: Any) -> None:
         """Stop counting."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, distributed as dist
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import whole
@@ -34,11 +35,11 @@ class SyncNorm(TrackingNorm):
 
     group_name: str | None
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the moments of all ranks' values; every rank must call it."""
         group = group_of(self.group_name)
         if group is None:
-            return self.by_whole_batch(x, weight, bias)
+            return self.normalize_by_whole_batch(x, weight, bias)
         rows = [None if a is None else a.unsqueeze(0) for a in (weight, bias)]
         reduce = partial(dist.all_reduce, group=group)
         y, count, mean, var = reduced_batch_norm(x, rows[0], rows[1], self.eps, whole(x), reduce)
@@ -81,7 +82,7 @@ class Sync(Replacement):
     preserves_eval: ClassVar[bool] = True
     norm: ClassVar[type[Normalization]] = SyncNorm
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Return None: every norm can."""
         return None
 

@@ -18,9 +18,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from bnconvert.errors import Refusal
 from bnconvert.normalization import Normalization
 from bnconvert.norms.separated import SeparateNorm
 from bnconvert.numerics.kernels import values_per_sample
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from bnconvert.replacement import Replacement
 from bnconvert.site import Site
@@ -43,16 +45,16 @@ class VirtualNorm(TrackingNorm):
     per_sample: bool
     phase: str = "idle"
 
-    def begin(self) -> None:
+    def init_state(self) -> None:
         """Create the place of the reference's moments."""
-        super().begin()
+        super().init_state()
         like = next((t for t in (self.running_mean, self.weight) if t is not None), torch.zeros(1))
         for name in ("mean", "var"):
             self.extras().register_buffer(name, like.detach().new_zeros(self.num_features))
         count = torch.zeros((), dtype=torch.long, device=like.device)
         self.extras().register_buffer("count", count)
 
-    def by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize by the batch's moments merged with the reference's.
 
         Raises:
@@ -60,14 +62,14 @@ class VirtualNorm(TrackingNorm):
         """
         if self.phase == "recording":
             self._record(x)
-            return self.by_whole_batch(x, weight, bias)  # it tracks nothing in this phase
+            return self.normalize_by_whole_batch(x, weight, bias)  # it tracks nothing in this phase
         if self.phase == "idle":
             raise RuntimeError(
                 "a virtual batch norm was called before its reference batch ran; call the "
                 "converted model, whose forward runs it"
             )
         if not x.numel():
-            return self.by_whole_batch(x, weight, bias)
+            return self.normalize_by_whole_batch(x, weight, bias)
         n = 1 if self.per_sample else x.shape[0]
         bounds = tuple((i, i + n) for i in range(0, x.shape[0], n))
         mean, var = self._merged(*slice_moments(x, bounds), n * values_per_sample(x))
@@ -100,16 +102,16 @@ class VirtualNorm(TrackingNorm):
             total = self.extras().get_buffer("count") + count
             self.track(mean[0], unbiased(var[0], total.to(var.dtype)))
 
-    def enter(self, model: nn.Module) -> None:
+    def on_attach(self, model: nn.Module) -> None:
         """Let the root run the reference before its forward, once for all norms."""
         hooks = [h for h in model._forward_pre_hooks.values() if isinstance(h, ReferencePass)]
         if not any(hook.is_for(self) for hook in hooks):
             model.register_forward_pre_hook(ReferencePass(self.reference), prepend=True)
 
-    def leave(self, model: nn.Module) -> None:
+    def on_detach(self, model: nn.Module) -> None:
         """Remove the root's hook with the last norm that needs it."""
         for key, hook in list(model._forward_pre_hooks.items()):
-            if isinstance(hook, ReferencePass) and not hook.norms_in(model):
+            if isinstance(hook, ReferencePass) and not hook.norms_of(model):
                 del model._forward_pre_hooks[key]
 
     def extra_repr(self) -> str:
@@ -134,13 +136,13 @@ class ReferencePass:
         """Tell whether the norm has this reference: the very tensors, also in a copy of both."""
         return norm.reference[0] is self.reference[0]
 
-    def norms_in(self, model: nn.Module) -> list[VirtualNorm]:
+    def norms_of(self, model: nn.Module) -> list[VirtualNorm]:
         """Return the norms that this reference is for."""
         return [m for m in model.modules() if isinstance(m, VirtualNorm) and self.is_for(m)]
 
     def __call__(self, model: nn.Module, inputs: Any) -> None:
         """Run the reference through the model; every virtual norm records its moments."""
-        norms = self.norms_in(model)
+        norms = self.norms_of(model)
         if not any(norm.training for norm in norms) or any(n.phase == "recording" for n in norms):
             return
         try:
@@ -150,22 +152,22 @@ class ReferencePass:
         finally:
             for norm in norms:
                 norm.phase = "ready"
-            self._reopen(model)
+            self._restart_call_counts(model)
 
     def _run(self, model: nn.Module) -> None:
         forward: Callable[..., Any] = model.forward
-        self._reopen(model)
+        self._restart_call_counts(model)
         device = next((p.device for p in model.parameters()), self.reference[0].device)
         reference = [tensor.to(device) for tensor in self.reference]
         if torch.compiler.is_compiling():  # a compiler draws its own random numbers
             with torch.no_grad(), update_statistics(model, False):
                 forward(*reference)
             return
-        with torch.no_grad(), torch.random.fork_rng(), update_statistics(model, False):
+        with torch.no_grad(), preserved_random_state(), update_statistics(model, False):
             forward(*reference)
 
-    def _reopen(self, model: nn.Module) -> None:
-        """Let norms by calls, elsewhere in the model, start anew: this was no forward of theirs."""
+    def _restart_call_counts(self, model: nn.Module) -> None:
+        """Set call counts of other norms to 0: the reference's forward is none of theirs."""
         for norm in model.modules():
             if isinstance(norm, SeparateNorm) and norm.by_call:
                 norm.position = 0
@@ -197,12 +199,14 @@ class Virtual(Replacement):
             )
         object.__setattr__(self, "reference", tuple(tensor.detach() for tensor in given))
 
-    def why_not(self, site: Site) -> str | None:
+    def why_not(self, site: Site) -> Refusal | None:
         """Refuse a norm that is called several times: each call needs moments of its own."""
         if len(site.calls) > 1:
-            return (
+            return Refusal(
+                "called-several-times",
                 f"is called {len(site.calls)} times in one forward, and the reference's moments "
-                'of one call do not fit another; use Separate(domains="calls") or Keep()'
+                "of one call do not fit another",
+                'use Separate(domains="calls") or Keep()',
             )
         return None
 
