@@ -72,6 +72,7 @@ def export(
     say = progress or silent
     require_eager(model)
     require_deployable(model)
+    example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
@@ -79,7 +80,7 @@ def export(
     model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        draft = Draft.written(model, example_inputs, dynamic_shapes, path, say)
+        draft = Draft.written(model, example, dynamic_shapes, path, say)
         report = _report(draft.folded, draft.proof(say), path, calibrated)
         onnx_file.label(path, provenance(model, report))
         if report.failures:

@@ -12,12 +12,11 @@ from torch.utils import _pytree as pytree
 
 from bnconvert import onnx_file
 from bnconvert.errors import CaptureError, ExportError
-from bnconvert.examples import Example, Inputs
+from bnconvert.examples import Example, named_tensors
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.onnx_trace import OneForward, write_trace
 from bnconvert.parting.search import localized
-from bnconvert.proving.cases import named_tensors
 from bnconvert.proving.comparison import SEED
 from bnconvert.proving.verifying import prove
 from bnconvert.reporting.records import Finding
@@ -38,21 +37,21 @@ class Draft:
 
     Attributes:
         model: what it is made from.
-        inputs: what the model was captured with.
+        example: what the model was captured with.
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
         folded: what is in it.
     """
 
     model: nn.Module
-    inputs: Inputs
+    example: Example
     dynamic_shapes: Any
     path: Path
     folded: Folded
 
     @classmethod
     def written(
-        cls, model: nn.Module, inputs: Inputs, dynamic_shapes: Any, path: Path, say: Progress
+        cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, say: Progress
     ) -> "Draft":
         """Fold a model and write it; where it must be, of a fixed batch size, or traced.
 
@@ -61,9 +60,9 @@ class Draft:
             CaptureError: the model cannot be captured.
         """
         say("capturing and folding")
-        folded = fold(model, inputs, dynamic_shapes=dynamic_shapes)
+        folded = fold(model, example, dynamic_shapes=dynamic_shapes)
         say("writing ONNX")
-        draft = cls(model, inputs, dynamic_shapes, path, folded)
+        draft = cls(model, example, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return draft._traced("the model cannot be captured whole")
         if dropped := drop_numbers(folded.captured.module):
@@ -87,17 +86,17 @@ class Draft:
         raise failure
 
     def _with_fixed_batch(self, reason: str, say: Progress) -> "Draft":
-        example = Example.of(self.inputs)
-        draft = self.written(self.model, self.inputs, example.fixed_shapes, self.path, say)
+        fixed = self.example.shapes(lambda leaf: None, self.model)
+        draft = self.written(self.model, self.example, fixed, self.path, say)
         return draft._noting(
-            f"the file takes batches of {example.batch} only: others cannot be written ({reason})"
+            f"the file takes batches of {self.example.batch} only: others cannot be written "
+            f"({reason})"
         )
 
     def _traced(self, reason: str) -> "Draft":
         """Write one forward."""
-        example = Example.of(self.inputs)
-        forward = OneForward(self.folded.module, example)
-        places = write_trace(forward, named_tensors(self.model, example), self.path)
+        forward = OneForward(self.folded.module, self.example)
+        places = write_trace(forward, named_tensors(self.model, self.example), self.path)
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         where = f" (in {', '.join(places[:3])}{more})" if places else ""
         found = Finding(
@@ -149,7 +148,7 @@ class Draft:
         return report
 
     def _proof(self, say: Progress) -> Report:
-        proof = prove(self.model, Example.of(self.inputs), self.path)
+        proof = prove(self.model, self.example, self.path)
         return localized(proof, self.model, self.path, self.folded, say)
 
     def _proof_of_simpler(self) -> Report | None:
@@ -164,7 +163,7 @@ class Draft:
         if simpler is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
-            report = prove(self.model, Example.of(self.inputs), simpler).report
+            report = prove(self.model, self.example, simpler).report
             if not report.failures:
                 onnx_file.move(simpler, self.path)
                 return report
@@ -174,7 +173,7 @@ class Draft:
         """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
         shaken = jittered(self.model, torch.Generator().manual_seed(SEED))
         path = self.path.with_name("jittered.onnx")
-        again = Draft.written(shaken, self.inputs, self.dynamic_shapes, path, silent)
+        again = Draft.written(shaken, self.example, self.dynamic_shapes, path, silent)
         second = again._proof(silent)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(

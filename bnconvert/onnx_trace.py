@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.examples import Example
+from bnconvert.examples import Example, NamedTensor
 from bnconvert.onnx_file import nodes_of
-from bnconvert.proving.onnx_runner import NamedTensor
 from bnconvert.quiet import quiet
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.

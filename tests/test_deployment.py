@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.examples import Example
 from bnconvert.onnx_file import properties_of
 from tests.zoo import IMAGE, Net, build, trained
 
@@ -126,3 +127,27 @@ def test_calibration_gives_the_file_precise_statistics_and_leaves_the_model(tmp_
         bnc.verify(model, tmp_path / "m.onnx", inputs)
     bnc.recompute_statistics(model, batches)
     assert bnc.verify(model, tmp_path / "m.onnx", inputs).failures == ()
+
+
+class Blended(nn.Module):
+    """It takes one input by its place and others by their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, *, weight: Tensor, scales: list[Tensor]) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) * weight[:, None, None, None]
+        return y * scales[0] + scales[1]
+
+
+def test_positional_and_keyword_inputs_are_exported_and_verified_together(tmp_path: Path) -> None:
+    model, path = trained(Blended()), tmp_path / "m.onnx"
+    keywords = {"weight": torch.rand(2), "scales": [torch.tensor(2.0), torch.tensor(0.5)]}
+    example = Example(IMAGE, keywords)
+    assert bnc.export(model, example, path).failures == ()
+    assert bnc.verify(model, path, example).failures == ()
+    with torch.no_grad():
+        model.conv.weight *= 1.01
+    with pytest.raises(bnc.VerificationError, match="it should be conv2d of conv"):
+        bnc.verify(model, path, example)

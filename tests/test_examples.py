@@ -1,6 +1,7 @@
 import torch
+from torch import Tensor, nn
 
-from bnconvert.examples import Example
+from bnconvert.examples import Example, named_tensors
 
 
 def test_inputs_come_as_a_tuple_a_mapping_or_one_tensor() -> None:
@@ -60,3 +61,13 @@ def test_one_row_can_be_kept_in_other_company() -> None:
     assert torch.equal(mixed[2], given.args[0][2])
     assert not (mixed == given.args[0])[[0, 1, 3]].any()
     assert torch.equal(fixed, torch.arange(9))
+
+
+def test_tensors_have_the_names_of_the_forwards_parameters() -> None:
+    class Two(nn.Module):
+        def forward(self, image: Tensor, *, extra: list[Tensor]) -> Tensor:
+            return image
+
+    one, more = torch.zeros(1), [torch.zeros(2), torch.zeros(3)]
+    named = named_tensors(Two(), Example((one,), {"extra": more}))
+    assert [name for name, _ in named] == ["image", "extra_0", "extra_1"]

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import ExportError
-from bnconvert.proving.onnx_runner import NamedTensor, OnnxRunner
+from bnconvert.examples import NamedTensor
+from bnconvert.proving.onnx_runner import OnnxRunner
 
 CHUNK = 2**28  # bytes of values that one run gives
 IN_MEMORY = 2**31  # bytes of values beyond which they lie in temporary files

@@ -15,7 +15,7 @@ import torch
 from torch import fx, nn
 
 from bnconvert.errors import first_line
-from bnconvert.examples import Example, Inputs
+from bnconvert.examples import Example, named_tensors
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.aten import called_in
 from bnconvert.graphs.capturing import capture
@@ -24,7 +24,6 @@ from bnconvert.parting.counterparts import Counterparts, Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
-from bnconvert.proving.cases import named_tensors
 from bnconvert.proving.comparison import PARTING, Proof
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -86,10 +85,10 @@ def _found(
     model: nn.Module, example: Example, graph: OnnxGraph, folded: Folded | None
 ) -> Finding | str:
     measured = Measured(graph.values)
-    inputs, fixed = example.inputs, example.fixed_shapes  # any size would do: fixed is faster
-    truth = follow(capture(model, inputs, fixed).module, example, measured)
+    fixed = example.shapes(lambda leaf: None, model)  # any size would do: fixed is faster
+    truth = follow(capture(model, example, fixed).module, example, measured)
     walks, fix = [truth], _FIX
-    module = folded.module if folded else _folded(model, inputs, fixed)
+    module = folded.module if folded else _folded(model, example, fixed)
     if isinstance(module, fx.GraphModule):
         walks.insert(0, follow(module, example, measured))
     parting = Judgement(graph, walks).parting()
@@ -99,10 +98,10 @@ def _found(
     return _ROUNDING if parting is None else _finding(parting, graph, walks, fix)
 
 
-def _folded(model: nn.Module, inputs: Inputs, fixed: Any) -> nn.Module | None:
+def _folded(model: nn.Module, example: Example, fixed: Any) -> nn.Module | None:
     """Return the folded graph; without one only what lies behind each norm can be compared."""
     try:
-        return fold(model, inputs, dynamic_shapes=fixed).module
+        return fold(model, example, dynamic_shapes=fixed).module
     except Exception:
         return None
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import ExportError
-from bnconvert.examples import Example
+from bnconvert.examples import Example, named_tensors
 from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.distance import Measure, difference, relative_error, relative_errors
 from bnconvert.proving.agreement import Outputs, agreement
-from bnconvert.proving.cases import Case, Pool, named_tensors
+from bnconvert.proving.cases import Case, Pool
 from bnconvert.proving.jumping import nearest
 from bnconvert.proving.onnx_runner import OnnxRunner
 from bnconvert.proving.reference import Reference

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.examples import NamedTensor
 
-#: A tensor, and the name of the model's input that it is, where that is known.
-NamedTensor = tuple[str | None, Tensor]
 Feed = dict[str, Tensor]
 
 _DTYPES = {
