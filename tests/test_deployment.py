@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
@@ -151,3 +151,15 @@ def test_positional_and_keyword_inputs_are_exported_and_verified_together(tmp_pa
         model.conv.weight *= 1.01
     with pytest.raises(bnc.VerificationError, match="it should be conv2d of conv"):
         bnc.verify(model, path, example)
+
+
+def test_a_model_with_a_process_group_is_exported(
+    tmp_path: Path, lone_process_group: dist.ProcessGroup
+) -> None:
+    """torch cannot copy a process group: every copy shares the model's own."""
+    norm = nn.SyncBatchNorm(4, process_group=lone_process_group)
+    model, path = trained(nn.Sequential(nn.Conv2d(3, 4, 3), norm)), tmp_path / "m.onnx"
+    assert bnc.export(model, IMAGE, path).failures == ()
+    assert bnc.verify(model, path, IMAGE).failures == ()
+    batches = [torch.randn(4, 3, 8, 8)]
+    assert bnc.export(model, IMAGE, path, calibration=batches).failures == ()

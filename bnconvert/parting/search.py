@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from bnconvert.errors import first_line
@@ -20,6 +19,7 @@ from bnconvert.folding import Folded, fold
 from bnconvert.graphs.aten import called_in
 from bnconvert.graphs.capturing import capture
 from bnconvert.numerics.distance import difference, relative_errors
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.parting.counterparts import Counterparts, Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
@@ -74,7 +74,7 @@ def find_parting(
         The finding, or a sentence that says why there is none. It never raises.
     """
     try:
-        with tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
+        with tempfile.TemporaryDirectory() as scratch, preserved_random_state():
             graph = graph_of(path, named_tensors(model, example), Path(scratch))
             return _found(model, example, graph, folded)
     except Exception as failure:

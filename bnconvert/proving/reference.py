@@ -1,12 +1,12 @@
 """Reference: what a model truly computes, and how far its own dtype is from that."""
 
-import copy
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnconvert.copying import copy_model
 from bnconvert.errors import ExportError, first_line
 from bnconvert.examples import Example
 from bnconvert.proving.boundedness import Watched
@@ -33,12 +33,15 @@ class Reference:
         Args:
             model: looked at only.
             count: of the file's outputs; they may hold the numbers beside the model's tensors.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
         """
         self._count = count
-        self.model = copy.deepcopy(model)
+        self.model = copy_model(model)
         if model.training:
             self.model.eval()
-        self.exact: nn.Module | None = copy.deepcopy(self.model).double()
+        self.exact: nn.Module | None = copy_model(self.model).double()
         self.notes: list[str] = []
         self.bounded: frozenset[int] = frozenset()
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from bnconvert.examples import Example
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.proving.comparison import PARTING, Comparison, Proof
 from bnconvert.reporting.report import Report
 
@@ -21,7 +21,7 @@ def prove(model: nn.Module, example: Example, path: Path) -> Proof:
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs fit it or the model not.
     """
-    with torch.random.fork_rng(devices=[]):  # a forward may draw numbers
+    with preserved_random_state():  # a forward may draw numbers
         return Comparison(model, example, path).proof()
 
 

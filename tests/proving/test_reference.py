@@ -1,6 +1,8 @@
+import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed as dist, nn
 
+import bnconvert as bnc
 from bnconvert.examples import Example
 from bnconvert.proving.budget import ILL_CONDITIONED, Budget
 from bnconvert.proving.reference import DRAWS, Reference, outputs_of
@@ -117,3 +119,20 @@ def test_outputs_come_in_order_and_inputs_are_not_written_to() -> None:
     assert torch.equal(first, torch.ones(2))
     assert torch.equal(second, torch.full((2,), 2.0))
     assert not x.any()
+
+
+def test_a_model_that_holds_a_process_group_is_copied(
+    lone_process_group: dist.ProcessGroup,
+) -> None:
+    model = nn.Sequential(nn.SyncBatchNorm(3, process_group=lone_process_group)).eval()
+    reference = Reference(model)
+    assert reference.model[0].process_group is lone_process_group  # type: ignore[index, union-attr]
+    true, native, _ = reference.answers(Example.of((torch.randn(2, 3, 4, 4),)))
+    assert native[0].shape == true[0].shape
+
+
+def test_what_cannot_be_copied_is_named() -> None:
+    model = nn.Identity()
+    model.stream = (number for number in range(3))
+    with pytest.raises(bnc.UnsupportedModelError, match="Identity: cannot be copied"):
+        Reference(model)
