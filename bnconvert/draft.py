@@ -17,7 +17,7 @@ from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.onnx_trace import OneForward, write_trace
 from bnconvert.parting.search import localized
-from bnconvert.proving.comparison import SEED
+from bnconvert.proving.reference import SEED
 from bnconvert.proving.verifying import prove
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report

@@ -152,6 +152,7 @@ ROOMS = {
     "proving": (
         "verifying",
         "comparison",
+        "judgement",
         "agreement",
         "reference",
         "budget",

@@ -104,7 +104,7 @@ def _values(
 ) -> dict[str, Tensor] | str:
     """Compute every output in runs of bounded size, or say why that fails."""
     feed = runner.feed(tensors)
-    batch = max((t.shape[0] for t in feed.values() if t.dim()), default=1)
+    batch = max((t.shape[0] for t in feed.tensors.values() if t.dim()), default=1)
     found: dict[str, Tensor] = {}
     for names in _chunks(runner.output_sizes, CHUNK // (8 * batch)):
         outputs = runner.run(feed, names)

@@ -1,6 +1,6 @@
 """A budget: how far from the truth a file's outputs may be, by what the model's own dtype does."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,18 +28,21 @@ class Answers(NamedTuple):
         true: in float64.
         native: in the model's own dtype.
         shaken: the same, on inputs that are moved by one unit in the last place, or None.
+        bounded: which outputs are values of a bounded function.
     """
 
     true: list[Tensor]
     native: list[Tensor]
     shaken: list[Tensor] | None = None
+    bounded: frozenset[int] = frozenset()
 
     def of_rows(self, rows: Rows, size: int) -> "Answers | None":
         """Return the answers for some rows of a batch, or None where an output has no rows."""
         if any(t.dim() == 0 or t.shape[0] != size for t in (*self.true, *self.native)):
             return None
         picks = list(rows)
-        return Answers([t[picks] for t in self.true], [t[picks] for t in self.native])
+        true, native = ([t[picks] for t in tensors] for tensors in (self.true, self.native))
+        return Answers(true, native, bounded=self.bounded)
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,11 @@ class Budget:
     floors: Mapping[tuple[int, Measure], float]
 
     @classmethod
-    def of(cls, answers: Sequence[Answers], bounded: Collection[int] = ()) -> "Budget":
-        """Measure the model's own error on all inputs.
-
-        Args:
-            answers: what it gave for each.
-            bounded: which outputs are values of a bounded function.
-        """
+    def of(cls, answers: Iterable[Answers]) -> "Budget":
+        """Measure the model's own error on all inputs."""
         own: dict[tuple[int, Measure], float] = {}
         floors: dict[tuple[int, Measure], float] = {}
-        for true, native, shaken in answers:
+        for true, native, shaken, bounded in answers:
             draws = [native] if shaken is None else [native, shaken]
             for index, truth in enumerate(true):
                 alike = [draw[index] for draw in draws if draw[index].shape == truth.shape]

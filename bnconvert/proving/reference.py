@@ -1,6 +1,6 @@
 """Reference: what a model truly computes, and how far its own dtype is from that."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from bnconvert.proving.boundedness import Watched
 from bnconvert.proving.budget import FACTOR, Answers, Budget
 from bnconvert.proving.cases import Case, Pool
 
+SEED = 0
 #: How often inputs are shaken to see whether an output jumps.
 DRAWS = 16
 
@@ -22,9 +23,8 @@ class Reference:
 
     Attributes:
         model: a copy, in eval mode, in its own dtype.
-        exact: a copy in float64, or None once it turned out not to run in float64.
+        exact: a copy in float64.
         notes: what could not be done as usual, and why.
-        bounded: which outputs are values of a bounded function.
     """
 
     def __init__(self, model: nn.Module, count: int | None = None) -> None:
@@ -41,9 +41,8 @@ class Reference:
         self.model = copy_model(model)
         if model.training:
             self.model.eval()
-        self.exact: nn.Module | None = copy_model(self.model).double()
+        self.exact = copy_model(self.model).double()
         self.notes: list[str] = []
-        self.bounded: frozenset[int] = frozenset()
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
         """Answer every case, case by case; the notes name those that the model does not take.
@@ -71,20 +70,22 @@ class Reference:
         its inputs moved by one unit in the last place, must come out as it did in the pool.
         """
         try:
-            whole = Answers(self._true(pool.example), self._run(self.model, pool.example))
+            exact = self._exact(pool.example)
+            native = self._run(self.model, pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
             shaken = self._run(self.model, first.example.shaken())
         except Exception:
             return None  # it does not take so many rows, or so few
-        if not _alike(whole.true, whole.native):
+        if exact is None or not _alike(exact[0], native):
             return None
+        whole = Answers(exact[0], native, bounded=exact[1])
         found: dict[Case, Answers] = {}
         for case in pool.cases:
             part = whole.of_rows(case.rows, pool.size)
             if part is None:
                 return None
             found[case] = part
-        if self.exact is None or not self.budget(found).holds(found[first], shaken):
+        if not Budget.of(found.values()).holds(found[first], shaken):
             return None
         found[first] = found[first]._replace(shaken=shaken)
         return found
@@ -93,18 +94,21 @@ class Reference:
         """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
         native = self._run(self.model, example)
         shaken = self._run(self.model, example.shaken())
-        true = self._true(example)
-        if self.exact is not None and not _alike(true, native):
-            self._note("in float64 the model gives outputs of other shapes: its own are the truth")
+        exact = self._exact(example)
+        if exact is None:
             return Answers(native, native, shaken)
-        return Answers(true if self.exact is not None else native, native, shaken)
+        true, bounded = exact
+        if not _alike(true, native):
+            self._note("in float64 the model gives outputs of other shapes: its own are the truth")
+            return Answers(native, native, shaken, bounded)
+        return Answers(true, native, shaken, bounded)
 
-    def budget(self, answers: Mapping[Case, Answers]) -> "Budget":
-        """Measure the model's own error on all inputs."""
-        return Budget.of(list(answers.values()), self.bounded)
+    def draws(self, example: Example) -> list[list[Tensor]]:
+        """Answer an input some times, moved at random by as many units as a file is allowed.
 
-    def draws(self, example: Example, generator: torch.Generator) -> list[list[Tensor]]:
-        """Answer an input some times, moved at random by as many units as a file is allowed."""
+        They are the same at every call, whatever was asked before.
+        """
+        generator = torch.Generator().manual_seed(SEED)
         moved = (example.shaken(FACTOR, generator) for _ in range(DRAWS))
         try:
             return [self._run(self.model, shaken) for shaken in moved]
@@ -134,23 +138,19 @@ class Reference:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _true(self, example: Example) -> list[Tensor]:
-        """Return the outputs in float64; give float64 up, with a note, where they cannot be had."""
-        if self.exact is None:
-            return []
+    def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
+        """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
         try:
             with Watched() as watched:
                 outputs = self._run(self.exact, example.in_double())
-            self.bounded = watched.among(outputs)
-            return outputs
+            return outputs, watched.among(outputs)
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
-            self.exact = None
-            self.notes.append(
+            self._note(
                 f"the model does not run in float64 ({first_line(failure)}): the budget is "
                 "measured by shaking its inputs by one unit in the last place"
             )
-            return []
+            return None
 
 
 def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:

@@ -1,0 +1,134 @@
+"""The judgement of one run of a file: every output within the float64 budget, or the first not.
+
+An output that is farther off than the budget allows may still be right where the model itself is
+discontinuous, as the place of a maximum is. That is asked only of runs in which something fails,
+and it excuses a run as a whole or not at all: so the verdict depends on no order.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnconvert.numerics.distance import Measure, difference, relative_errors
+from bnconvert.proving.agreement import Outputs
+from bnconvert.proving.budget import Answers, Budget
+from bnconvert.proving.cases import Case
+from bnconvert.proving.jumping import nearest
+from bnconvert.reporting.records import Check
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What one run of a file came to.
+
+    Attributes:
+        checks: by case, in the order of the outputs.
+        excused: the names of outputs that are right only because the model jumps there too.
+    """
+
+    checks: Mapping[Case, tuple[Check, ...]]
+    excused: frozenset[str]
+
+    def fails(self, case: Case) -> bool:
+        """Tell whether a check of this case does not hold."""
+        return any(not check.passed for check in self.checks.get(case, ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What runs of a file are compared with.
+
+    Attributes:
+        names: of the file's outputs.
+        answers: the model's.
+        budget: how far from them a file may be.
+        draws: gives the model's own outputs on moved inputs of a case; always the same for it.
+        casts: the whole file is in another precision than the model.
+    """
+
+    names: Sequence[str]
+    answers: Mapping[Case, Answers]
+    budget: Budget
+    draws: Callable[[Case], Sequence[Sequence[Tensor]]]
+    casts: bool = False
+
+    def judge(self, run: Mapping[Case, Outputs], suffix: str = "") -> Judgement:
+        """Compare every output of a run with the model's answers.
+
+        Args:
+            run: the file's outputs by case, or why it has none.
+            suffix: comes behind the cases' names.
+        """
+        reasons = {case: self._obstacle(case, outputs) for case, outputs in run.items()}
+        compared = {case: [] if reasons[case] else self._compared(case, run[case]) for case in run}
+        failing = [one for ones in compared.values() for one in ones if not self._holds(one)]
+        excused = {} if any(reasons.values()) else self._excused(failing)
+        checks: dict[Case, tuple[Check, ...]] = {}
+        for case, ones in compared.items():
+            label, reason = case.name + suffix, reasons[case]
+            if reason:
+                checks[case] = (Check(label, "all outputs", "norm", math.inf, 0.0, False, reason),)
+                continue
+            checks[case] = tuple(
+                check for one in ones for check in self._checks(label, one, excused.get(one))
+            )
+        return Judgement(checks, frozenset(self.names[one.index] for one in excused))
+
+    def _obstacle(self, case: Case, outputs: Outputs) -> str:
+        """Return why outputs cannot be compared one by one, or ""."""
+        if isinstance(outputs, str):
+            return outputs
+        count = len(self.answers[case].true)
+        if len(outputs) != count:
+            return f"the file has {len(outputs)} outputs, the model {count}"
+        return ""
+
+    def _compared(self, case: Case, outputs: Outputs) -> list["_Output"]:
+        assert not isinstance(outputs, str)
+        found: list[_Output] = []
+        for index, mine in enumerate(outputs):
+            expected = self.answers[case].native[index]
+            if self.casts and mine.is_floating_point() and expected.is_floating_point():
+                mine = mine.to(expected.dtype)
+            errors = relative_errors(mine, self.answers[case].true[index])
+            found.append(_Output(case, index, mine, difference(mine, expected), errors))
+        return found
+
+    def _holds(self, output: "_Output") -> bool:
+        return not output.detail and self.budget.admits(output.index, output.errors)
+
+    def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
+        """Return the errors of failing outputs beside the model's own jumps, if all are small."""
+        found: dict[_Output, dict[Measure, float]] = {}
+        for output in failing:
+            if output.detail:
+                return {}
+            index, truth = output.index, self.answers[output.case].true[output.index]
+            draws = (draw[index] for draw in self.draws(output.case))
+            truth = nearest(output.mine, truth, draws, self.budget.allowed(index, "peak"))
+            found[output] = relative_errors(output.mine, truth)
+            if not self.budget.admits(index, found[output]):
+                return {}  # no jump explains it, and the others need no excuse any more
+        return found
+
+    def _checks(
+        self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
+    ) -> Iterator[Check]:
+        for measure, error in (excused or output.errors).items():
+            allowed = self.budget.allowed(output.index, measure)
+            passed = not output.detail and error <= allowed
+            name = self.names[output.index]
+            yield Check(label, name, measure, error, allowed, passed, output.detail)
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    """One output of a file on one input, and how far it is from the truth."""
+
+    case: Case
+    index: int
+    mine: Tensor
+    detail: str
+    errors: Mapping[Measure, float]
