@@ -17,6 +17,7 @@ from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.onnx_trace import OneForward, write_trace
 from bnconvert.parting.search import localized
+from bnconvert.proving.finding_ids import TRACED
 from bnconvert.proving.reference import SEED
 from bnconvert.proving.verifying import prove
 from bnconvert.reporting.records import Finding
@@ -100,7 +101,7 @@ class Draft:
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         where = f" (in {', '.join(places[:3])}{more})" if places else ""
         found = Finding(
-            "BN412",
+            TRACED,
             "warning",
             ("(root)",),
             f"{reason}, so that the file is one traced forward: it takes inputs of the given "

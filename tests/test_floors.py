@@ -159,6 +159,7 @@ ROOMS = {
         "cases",
         "onnx_runner",
         "boundedness",
+        "finding_ids",
         "jumping",
         "__init__",
     ),

@@ -24,7 +24,8 @@ from bnconvert.parting.counterparts import Counterparts, Measured, follow
 from bnconvert.parting.judging import Judgement, Parting
 from bnconvert.parting.kinship import operator_name
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
-from bnconvert.proving.comparison import PARTING, Proof
+from bnconvert.proving.comparison import Proof
+from bnconvert.proving.finding_ids import PARTING
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 

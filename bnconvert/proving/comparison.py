@@ -30,10 +30,6 @@ from bnconvert.proving.reference import SEED, Reference
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 
-#: The finding that names the operator where a file parts from its model.
-PARTING = "BN404"
-#: Behind a case's name: run without ONNX Runtime's graph optimizations.
-PLAIN = ", unoptimized"
 _BLAME = (
     "{:.1e} of the output, {:.1e} allowed, by ONNX Runtime's own graph optimizations: without "
     "them the file holds the budget"
@@ -92,7 +88,7 @@ class Comparison:
         judge = Judge(names, self._answers, self._budget, draws, casts)
         optimized = judge.judge(self._outputs)
         plain, notes = self._run_plain()
-        unoptimized = judge.judge(plain, PLAIN)
+        unoptimized = judge.judge(plain, optimized=False)
         blamed = {case for case in plain if not unoptimized.fails(case)}
         checks = [
             *(

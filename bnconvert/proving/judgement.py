@@ -7,7 +7,7 @@ and it excuses a run as a whole or not at all: so the verdict depends on no orde
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -54,12 +54,12 @@ class Judge:
     draws: Callable[[Case], Sequence[Sequence[Tensor]]]
     casts: bool = False
 
-    def judge(self, run: Mapping[Case, Outputs], suffix: str = "") -> Judgement:
+    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Judgement:
         """Compare every output of a run with the model's answers.
 
         Args:
             run: the file's outputs by case, or why it has none.
-            suffix: comes behind the cases' names.
+            optimized: whether it had ONNX Runtime's graph optimizations.
         """
         reasons = {case: self._obstacle(case, outputs) for case, outputs in run.items()}
         compared = {case: [] if reasons[case] else self._compared(case, run[case]) for case in run}
@@ -67,13 +67,13 @@ class Judge:
         excused = {} if any(reasons.values()) else self._excused(failing)
         checks: dict[Case, tuple[Check, ...]] = {}
         for case, ones in compared.items():
-            label, reason = case.name + suffix, reasons[case]
-            if reason:
-                checks[case] = (Check(label, "all outputs", "norm", math.inf, 0.0, False, reason),)
-                continue
-            checks[case] = tuple(
-                check for one in ones for check in self._checks(label, one, excused.get(one))
-            )
+            label = case.name if optimized else f"{case.name}, unoptimized"
+            if reasons[case]:
+                none = Check(label, "all outputs", "norm", math.inf, 0.0, False, reasons[case])
+                those = [none]
+            else:
+                those = [c for one in ones for c in self._checks(label, one, excused.get(one))]
+            checks[case] = tuple(replace(check, optimized=optimized) for check in those)
         return Judgement(checks, frozenset(self.names[one.index] for one in excused))
 
     def _obstacle(self, case: Case, outputs: Outputs) -> str:

@@ -6,7 +6,8 @@ from torch import nn
 
 from bnconvert.examples import Example
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.proving.comparison import PARTING, Comparison, Proof
+from bnconvert.proving.comparison import Comparison, Proof
+from bnconvert.proving.finding_ids import PARTING
 from bnconvert.reporting.report import Report
 
 

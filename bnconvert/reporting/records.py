@@ -64,6 +64,7 @@ class Check:
         allowed: the budget.
         passed: whether it holds.
         detail: what else went wrong, such as a shape or a NaN.
+        optimized: whether ONNX Runtime ran the file with its graph optimizations.
     """
 
     case: str
@@ -73,6 +74,7 @@ class Check:
     allowed: float
     passed: bool
     detail: str = ""
+    optimized: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
+from bnconvert.proving import comparison
 from bnconvert.proving.budget import FACTOR
+from bnconvert.proving.onnx_runner import OnnxRunner
 from bnconvert.proving.verifying import prove
 from tests.zoo import IMAGE, Net, build, trained
 
@@ -139,8 +141,10 @@ def test_the_factor_leaves_room_for_other_kernels_and_little_for_errors() -> Non
 
 def test_the_file_is_run_with_and_without_onnx_runtimes_optimizations(file: Path) -> None:
     model, inputs = build("plain")
-    cases = {check.case for check in prove(model, Example.of(inputs), file).report.checks}
-    assert {"given inputs, batch 2", "given inputs, batch 2, unoptimized"} <= cases
+    checks = prove(model, Example.of(inputs), file).report.checks
+    optimized = {check.case: check.optimized for check in checks}
+    assert optimized["given inputs, batch 2"]
+    assert not optimized["given inputs, batch 2, unoptimized"]
 
 
 def test_agreement_of_the_best_classes_and_directions_is_reported(tmp_path: Path) -> None:
@@ -255,3 +259,30 @@ def test_a_fault_in_an_output_that_jumps_is_caught(
         bnc.verify(model, off, (x,))
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, off, (torch.cat([x, x]),))
+
+
+@pytest.mark.parametrize("culprit", ["the file", "ONNX Runtime's optimizations"])
+def test_what_only_the_optimized_run_gets_wrong_is_no_divergence_of_the_file(
+    culprit: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = build("plain")
+    off = scaled(file, 2.0, tmp_path / "off.onnx")
+
+    class Optimizing(OnnxRunner):
+        """It runs another file where it may optimize."""
+
+        def __init__(self, path: Path, *, as_it_stands: bool = False) -> None:
+            wrong = culprit == "the file" or not as_it_stands
+            super().__init__(off if wrong else path, as_it_stands=as_it_stands)
+
+    monkeypatch.setattr(comparison, "OnnxRunner", Optimizing)
+    proof = prove(model, Example.of(inputs), file)
+    failing = {check.optimized for check in proof.report.failures if check.measure != "rows"}
+    blamed = [c for c in proof.report.failures if "own graph optimizations" in c.detail]
+    if culprit == "the file":
+        assert (failing, blamed) == ({True, False}, [])
+        assert proof.parting is not None
+    else:
+        assert failing == {True}
+        assert blamed
+        assert proof.parting is None

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from bnconvert.proving.comparison import PARTING
+from bnconvert.proving.finding_ids import PARTING
 from bnconvert.proving.verifying import sentences
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
