@@ -12,11 +12,11 @@ from torch import nn
 from bnconvert import onnx_file
 from bnconvert.copying import copy_sharing_parameters
 from bnconvert.deployable import require_deployable
-from bnconvert.draft import Draft, Progress, silent
+from bnconvert.draft import Draft, Progress, graphs_of, silent
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
-from bnconvert.folding import Folded
-from bnconvert.parting.search import localized
+from bnconvert.folding import Folded, fold
+from bnconvert.parting.search import Graphs, localized
 from bnconvert.preprocessed import Preprocess, with_preprocess
 from bnconvert.provenance import provenance
 from bnconvert.proving.verifying import prove, sentences
@@ -125,7 +125,13 @@ def verify(
         raise ExportError(f"{path}: there is no such file; export the model first")
     model = model if preprocess is None else with_preprocess(model, preprocess)
     proof = prove(model, Example.of(inputs), path)
-    report = localized(proof, model, path, None, progress or silent)
+
+    def graphs(differing: Example) -> Graphs:
+        # Any size would do: fixed ones are captured faster.
+        fixed = differing.shapes(lambda leaf: None, model)
+        return graphs_of(fold(model, differing, dynamic_shapes=fixed))
+
+    report = localized(proof, model, path, graphs, progress or silent)
     if report.failures:
         raise VerificationError(sentences(report), report)
     return report

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert import onnx_file
@@ -16,7 +16,7 @@ from bnconvert.examples import Example, named_tensors
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.onnx_trace import OneForward, write_trace
-from bnconvert.parting.search import localized
+from bnconvert.parting.search import Graphs, localized
 from bnconvert.proving.finding_ids import TRACED
 from bnconvert.proving.reference import SEED
 from bnconvert.proving.verifying import prove
@@ -66,7 +66,7 @@ class Draft:
         draft = cls(model, example, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return draft._traced("the model cannot be captured whole")
-        if dropped := drop_numbers(folded.captured.module):
+        if dropped := drop_numbers(graphs_of(folded).folded):
             draft = draft._noting(_DROPPED.format(dropped))
         try:
             draft._write()
@@ -117,17 +117,17 @@ class Draft:
         return replace(self, folded=replace(self.folded, report=report))
 
     def _write(self) -> None:
-        captured = self.folded.captured
+        captured, module = self.folded.captured, graphs_of(self.folded).folded
         shapes = captured.dynamic_shapes
         if self.dynamic_shapes is None:
             shapes = onnx_file.with_named_batch(shapes)
         args, kwargs = captured.example.args, captured.example.kwargs
-        program = exported_program(captured.module, captured.range_constraints)
+        program = exported_program(module, captured.range_constraints)
         if program is not None:
             with contextlib.suppress(ExportError):  # the module, which is traced again, may do
                 onnx_file.write(program, args, kwargs, shapes, self.path)
                 return
-        onnx_file.write(captured.module, args, kwargs, shapes, self.path)
+        onnx_file.write(module, args, kwargs, shapes, self.path)
 
     def proof(self, say: Progress) -> Report:
         """Compare the file with its model; where they differ, say in which operator.
@@ -150,7 +150,7 @@ class Draft:
 
     def _proof(self, say: Progress) -> Report:
         proof = prove(self.model, self.example, self.path)
-        return localized(proof, self.model, self.path, self.folded, say)
+        return localized(proof, self.model, self.path, lambda _: graphs_of(self.folded), say)
 
     def _proof_of_simpler(self) -> Report | None:
         """Put a simpler file in the place of this one; None where there is none that holds.
@@ -183,6 +183,17 @@ class Draft:
             findings=second.findings,
             notes=(*proof.notes, _UNTRAINED),
         )
+
+
+def graphs_of(folded: Folded) -> Graphs:
+    """Return what a model was captured as, and what it was folded to.
+
+    Raises:
+        CaptureError: only parts of it could be captured.
+    """
+    captured, module = folded.captured.module, folded.module
+    assert isinstance(module, fx.GraphModule), "what is captured whole is folded as a graph"
+    return Graphs(captured, module)
 
 
 def silent(step: str) -> None:

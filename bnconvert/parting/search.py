@@ -7,17 +7,14 @@ moves is made up for later. The culprit has right inputs, and nothing right behi
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import fx, nn
 
 from bnconvert.errors import first_line
 from bnconvert.examples import Example, named_tensors
-from bnconvert.folding import Folded, fold
 from bnconvert.graphs.aten import called_in
-from bnconvert.graphs.capturing import capture
 from bnconvert.numerics.distance import difference, relative_errors
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.parting.counterparts import Counterparts, Measured, follow
@@ -39,8 +36,25 @@ _ROUNDING = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """A model as graphs of ATen operators.
+
+    Attributes:
+        captured: the eval model as it was captured.
+        folded: the same with its norms folded away.
+    """
+
+    captured: fx.GraphModule
+    folded: fx.GraphModule
+
+
+#: Gives the graphs of a model, captured for an input of the shapes that are given.
+GraphSource = Callable[[Example], Graphs]
+
+
 def localized(
-    proof: Proof, model: nn.Module, path: Path, folded: Folded | None, say: Callable[[str], None]
+    proof: Proof, model: nn.Module, path: Path, graphs: GraphSource, say: Callable[[str], None]
 ) -> Report:
     """Return the report of a proof; where the file differs, with the operator where it parts.
 
@@ -48,28 +62,28 @@ def localized(
         proof: of the file.
         model: as for `find_parting`.
         path: the file.
-        folded: as for `find_parting`.
+        graphs: as for `find_parting`.
         say: called with a few words where this takes time.
     """
     if proof.parting is None:
         return proof.report
     say("finding where the file parts from the model")
-    found = find_parting(model, proof.parting, path, folded)
+    found = find_parting(model, proof.parting, path, graphs)
     if isinstance(found, Finding):
         return replace(proof.report, findings=(*proof.report.findings, found))
     return replace(proof.report, notes=(*proof.report.notes, found))
 
 
 def find_parting(
-    model: nn.Module, example: Example, path: Path, folded: Folded | None = None
+    model: nn.Module, example: Example, path: Path, graphs: GraphSource
 ) -> Finding | str:
     """Find the first operator of a file that computes something else than the model.
 
     Args:
-        model: an eager module; compared in eval mode.
+        model: an eager module.
         example: one small input on which they differ.
         path: the file.
-        folded: the folded model, where the file is made from it.
+        graphs: of the model; called once.
 
     Returns:
         The finding, or a sentence that says why there is none. It never raises.
@@ -77,34 +91,20 @@ def find_parting(
     try:
         with tempfile.TemporaryDirectory() as scratch, preserved_random_state():
             graph = graph_of(path, named_tensors(model, example), Path(scratch))
-            return _found(model, example, graph, folded)
+            return _found(example, graph, graphs(example))
     except Exception as failure:
         return f"where the file parts from the model could not be found ({first_line(failure)})"
 
 
-def _found(
-    model: nn.Module, example: Example, graph: OnnxGraph, folded: Folded | None
-) -> Finding | str:
+def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
     measured = Measured(graph.values)
-    fixed = example.shapes(lambda leaf: None, model)  # any size would do: fixed is faster
-    truth = follow(capture(model, example, fixed).module, example, measured)
-    walks, fix = [truth], _FIX
-    module = folded.module if folded else _folded(model, example, fixed)
-    if isinstance(module, fx.GraphModule):
-        walks.insert(0, follow(module, example, measured))
+    truth = follow(graphs.captured, example, measured)
+    walks, fix = [follow(graphs.folded, example, measured), truth], _FIX
     parting = Judgement(graph, walks).parting()
-    if parting is None and len(walks) > 1:
+    if parting is None:
         # The file holds what the folded graph computes, and that is not the model.
         parting, fix = Judgement(graph, [truth]).parting(), _FIX_FOLD
     return _ROUNDING if parting is None else _finding(parting, graph, walks, fix)
-
-
-def _folded(model: nn.Module, example: Example, fixed: Any) -> nn.Module | None:
-    """Return the folded graph; without one only what lies behind each norm can be compared."""
-    try:
-        return fold(model, example, dynamic_shapes=fixed).module
-    except Exception:
-        return None
 
 
 def _finding(
