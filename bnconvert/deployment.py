@@ -12,17 +12,20 @@ from torch import nn
 from bnconvert import onnx_file
 from bnconvert.copying import copy_sharing_parameters
 from bnconvert.deployable import require_deployable
-from bnconvert.draft import Draft, Progress, graphs_of, silent
+from bnconvert.draft import STEPS, VERIFYING, Draft, graphs_of
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
 from bnconvert.parting.search import Graphs, localized
 from bnconvert.preprocessed import Preprocess, with_preprocess
+from bnconvert.progress import Progress, Steps
 from bnconvert.provenance import provenance
 from bnconvert.proving.verifying import prove, sentences
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
+
+_CALIBRATING = "recomputing statistics"
 
 
 def export(
@@ -56,7 +59,8 @@ def export(
         preprocess: (mean, std), numbers or one for each channel: the file computes
             (x - mean) / std itself, as far as possible in its first convolution; then
             `example_inputs` are raw. Calibration batches stay as the model takes them.
-        progress: called with a few words when the next step starts.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
 
     Returns:
         The report: norms, checks, files.
@@ -69,19 +73,20 @@ def export(
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    say = progress or silent
+    before = [] if calibration is None else [_CALIBRATING]
+    steps = Steps(progress, *before, *STEPS)
     require_eager(model)
     require_deployable(model)
     example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
-    model, calibrated = _calibrated(model, calibration, say)
+    model, calibrated = _calibrated(model, calibration, steps)
     model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        draft = Draft.written(model, example, dynamic_shapes, path, say)
-        report = _report(draft.folded, draft.proof(say), path, calibrated)
+        draft = Draft.written(model, example, dynamic_shapes, path, steps)
+        report = _report(draft.folded, draft.proof(steps), path, calibrated)
         onnx_file.label(path, provenance(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
@@ -110,7 +115,8 @@ def verify(
         onnx_path: the file.
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
         preprocess: (mean, std) where the file takes raw inputs, as for `export`.
-        progress: called with a few words when the next step starts.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
 
     Returns:
         The report with every figure.
@@ -124,6 +130,8 @@ def verify(
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
     model = model if preprocess is None else with_preprocess(model, preprocess)
+    steps = Steps(progress, VERIFYING)
+    steps.begin(VERIFYING)
     proof = prove(model, Example.of(inputs), path)
 
     def graphs(differing: Example) -> Graphs:
@@ -131,22 +139,23 @@ def verify(
         fixed = differing.shapes(lambda leaf: None, model)
         return graphs_of(fold(model, differing, dynamic_shapes=fixed))
 
-    report = localized(proof, model, path, graphs, progress or silent)
+    report = localized(proof, model, path, graphs, steps.tell)
     if report.failures:
         raise VerificationError(sentences(report), report)
     return report
 
 
 def _calibrated(
-    model: nn.Module, batches: Iterable[Any] | None, say: Progress
+    model: nn.Module, batches: Iterable[Any] | None, steps: Steps
 ) -> tuple[nn.Module, Report | None]:
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
     model = copy_sharing_parameters(model)
+    steps.begin(_CALIBRATING)
 
     def step(done: int, total: int | None, what: str) -> None:
-        say(f"recomputing statistics: {what}")
+        steps.tell(f"{_CALIBRATING}: {what}")
 
     return model, recompute_statistics(model, batches, progress=step).report
 

@@ -1,7 +1,7 @@
 """A draft: a folded model that is written as ONNX, and is still to be proven."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
 from bnconvert.onnx_trace import OneForward, write_trace
 from bnconvert.parting.search import Graphs, localized
+from bnconvert.progress import Steps
 from bnconvert.proving.finding_ids import TRACED
 from bnconvert.proving.reference import SEED
 from bnconvert.proving.verifying import prove
@@ -24,7 +25,8 @@ from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.untrained import jittered, untrained_norms
 
-Progress = Callable[[str], None]
+#: What happens to a model on its way to a proven file.
+STEPS = FOLDING, WRITING, VERIFYING = "capturing and folding", "writing ONNX", "verifying"
 _UNTRAINED = (
     "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
     "a copy with other statistics was exported and compared as well"
@@ -52,7 +54,7 @@ class Draft:
 
     @classmethod
     def written(
-        cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, say: Progress
+        cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, steps: Steps
     ) -> "Draft":
         """Fold a model and write it; where it must be, of a fixed batch size, or traced.
 
@@ -60,9 +62,9 @@ class Draft:
             ExportError: the file cannot be written.
             CaptureError: the model cannot be captured.
         """
-        say("capturing and folding")
+        steps.begin(FOLDING)
         folded = fold(model, example, dynamic_shapes=dynamic_shapes)
-        say("writing ONNX")
+        steps.begin(WRITING)
         draft = cls(model, example, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return draft._traced("the model cannot be captured whole")
@@ -73,22 +75,22 @@ class Draft:
         except ExportError as failure:
             if dynamic_shapes is not None:
                 raise
-            return draft._otherwise(failure, say)
+            return draft._otherwise(failure, steps)
         return draft
 
-    def _otherwise(self, failure: ExportError, say: Progress) -> "Draft":
+    def _otherwise(self, failure: ExportError, steps: Steps) -> "Draft":
         """Write a file of the given sizes, because `failure` is what becomes of any batch size."""
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:
             with contextlib.suppress(ExportError, CaptureError):
-                return self._with_fixed_batch(reason, say)
+                return self._with_fixed_batch(reason, steps)
         with contextlib.suppress(ExportError):
             return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
         raise failure
 
-    def _with_fixed_batch(self, reason: str, say: Progress) -> "Draft":
+    def _with_fixed_batch(self, reason: str, steps: Steps) -> "Draft":
         fixed = self.example.shapes(lambda leaf: None, self.model)
-        draft = self.written(self.model, self.example, fixed, self.path, say)
+        draft = self.written(self.model, self.example, fixed, self.path, steps)
         return draft._noting(
             f"the file takes batches of {self.example.batch} only: others cannot be written "
             f"({reason})"
@@ -129,7 +131,7 @@ class Draft:
                 return
         onnx_file.write(module, args, kwargs, shapes, self.path)
 
-    def proof(self, say: Progress) -> Report:
+    def proof(self, steps: Steps) -> Report:
         """Compare the file with its model; where they differ, say in which operator.
 
         The file is simplified, where the simpler one holds everything that is compared. Where
@@ -141,16 +143,16 @@ class Draft:
         """
         untrained = bool(untrained_norms(self.model))
         report = None if untrained else self._proof_of_simpler()
-        say("verifying")
-        report = report or self._proof(say)
+        steps.begin(VERIFYING)
+        report = report or self._proof(steps)
         if untrained and not report.failures:
-            say("verifying a copy with other statistics: the given ones are untrained")
+            steps.tell("verifying a copy with other statistics: the given ones are untrained")
             report = self._proof_with_jitter(report)
         return report
 
-    def _proof(self, say: Progress) -> Report:
+    def _proof(self, steps: Steps) -> Report:
         proof = prove(self.model, self.example, self.path)
-        return localized(proof, self.model, self.path, lambda _: graphs_of(self.folded), say)
+        return localized(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
     def _proof_of_simpler(self) -> Report | None:
         """Put a simpler file in the place of this one; None where there is none that holds.
@@ -173,9 +175,9 @@ class Draft:
     def _proof_with_jitter(self, proof: Report) -> Report:
         """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
         shaken = jittered(self.model, torch.Generator().manual_seed(SEED))
-        path = self.path.with_name("jittered.onnx")
-        again = Draft.written(shaken, self.example, self.dynamic_shapes, path, silent)
-        second = again._proof(silent)
+        path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
+        again = Draft.written(shaken, self.example, self.dynamic_shapes, path, unseen)
+        second = again._proof(unseen)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(
             proof,
@@ -194,7 +196,3 @@ def graphs_of(folded: Folded) -> Graphs:
     captured, module = folded.captured.module, folded.module
     assert isinstance(module, fx.GraphModule), "what is captured whole is folded as a graph"
     return Graphs(captured, module)
-
-
-def silent(step: str) -> None:
-    """Say nothing."""

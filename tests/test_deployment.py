@@ -14,9 +14,7 @@ from tests.zoo import IMAGE, Net, build, trained
 
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     model = bnc.convert(build("residual")[0], bnc.Frozen())
-    steps: list[str] = []
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx", progress=steps.append)
-    assert steps == ["capturing and folding", "writing ONNX", "verifying"]
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
     properties = properties_of(tmp_path / "m.onnx")
     assert properties["bnconvert.version"] == "0.1.0"
     assert json.loads(properties["bnconvert.policy"]) == {"FrozenNorm": 2}
@@ -45,6 +43,28 @@ def test_group_norm_is_exported_as_what_it_is(tmp_path: Path) -> None:
     report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
     assert report.facts["standing"] == 1
     assert report.failures == ()
+
+
+def test_every_step_is_told_with_its_number(tmp_path: Path) -> None:
+    told: list[tuple[int, int | None, str]] = []
+    model, inputs = build("plain")
+    path, batches = tmp_path / "m.onnx", [torch.randn(4, 3, 8, 8)]
+
+    def tell(done: int, total: int | None, what: str) -> None:
+        told.append((done, total, what))
+
+    bnc.export(model, inputs, path, progress=tell)
+    assert told == [(0, 3, "capturing and folding"), (1, 3, "writing ONNX"), (2, 3, "verifying")]
+    told.clear()
+    bnc.export(model, inputs, path, calibration=batches, progress=tell)
+    assert told[0] == (0, 4, "recomputing statistics")
+    assert (0, 4, "recomputing statistics: norm") in told
+    assert told[-1] == (3, 4, "verifying")
+    told.clear()
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, path, inputs, progress=tell)
+    assert told[0] == (0, 1, "verifying")
+    assert len(told) == 2, "where it differs is a part of the same step"
 
 
 def test_a_failed_export_leaves_what_was_there(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ def command(
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, save, write_weights
+    from bnconvert.cli.output import save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
+    from bnconvert.progress import shown
 
     rules = Policy.parse(policy)
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))

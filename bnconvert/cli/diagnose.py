@@ -48,12 +48,13 @@ def command(
     """Run training --data through MODEL by running, batch and precise statistics, and judge."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import exit_on, progress, show
+    from bnconvert.cli.output import exit_on, show
     from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
+    from bnconvert.progress import shown
 
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
     images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

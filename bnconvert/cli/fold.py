@@ -19,15 +19,16 @@ def command(
     import torch
 
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, show
+    from bnconvert.cli.output import show
     from bnconvert.folding import fold
+    from bnconvert.progress import shown
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        say("capturing and folding")
+        say(0, None, "capturing and folding")
         folded = fold(loaded, required(example))
         if output is not None:
-            say("writing")
+            say(0, None, "writing")
             captured = folded.captured
             program = torch.export.export(
                 folded.module,

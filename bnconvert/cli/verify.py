@@ -18,12 +18,12 @@ def command(
 ) -> None:
     """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, saved_on_failure, show
+    from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import verify
+    from bnconvert.progress import shown
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        say("verifying")
         with saved_on_failure(report):
             result = verify(loaded, file, required(example), preprocess=preprocess, progress=say)
     show(result, report)
