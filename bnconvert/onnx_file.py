@@ -108,14 +108,6 @@ def label(path: Path, properties: Mapping[str, str]) -> None:
     onnx.save(model, str(path))
 
 
-def properties_of(path: str | Path) -> dict[str, str]:
-    """Return the file's own metadata."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def move(draft: Path, target: Path) -> None:
     """Move a file to its place in one step; weights that lie beside it go first."""
     import onnx

@@ -8,14 +8,14 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.onnx_file import properties_of
+from tests.metadata import metadata_of
 from tests.zoo import IMAGE, Net, build, trained
 
 
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     model = bnc.convert(build("residual")[0], bnc.Frozen())
     report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    properties = properties_of(tmp_path / "m.onnx")
+    properties = metadata_of(tmp_path / "m.onnx")
     assert properties["bnconvert.version"] == "0.1.0"
     assert json.loads(properties["bnconvert.policy"]) == {"FrozenNorm": 2}
     assert (properties["bnconvert.folded"], properties["bnconvert.standing"]) == ("2", "0")

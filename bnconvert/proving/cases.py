@@ -66,11 +66,6 @@ class Pool:
         """How many rows there are."""
         return self.example.batch or 0
 
-    @property
-    def widest(self) -> Case:
-        """The case with the most rows, the last of them where there are several."""
-        return max(reversed(self.cases), key=lambda case: len(case.rows))
-
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
     """Give batch sizes 1, 2, that of the given inputs, and a larger one."""

@@ -19,7 +19,7 @@ def test_batch_sizes_are_one_two_that_of_the_inputs_and_a_larger_one() -> None:
     }
     assert torch.equal(pool.cases[0].example.args[0], example.args[0])
     assert [case.given for case in pool.cases] == [True, True, False, False]
-    assert pool.widest.rows == (0, 1, 2, 3, 4)
+    assert pool.cases[-1].rows == (0, 1, 2, 3, 4)
 
 
 def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:
