@@ -10,17 +10,17 @@ from typing import Any
 from torch import nn
 
 from bnconvert import onnx_file
+from bnconvert.candidate import STEPS, VERIFYING, Candidate, graphs_of
 from bnconvert.copying import copy_sharing_parameters
 from bnconvert.deployable import require_deployable
-from bnconvert.draft import STEPS, VERIFYING, Draft, graphs_of
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded, fold
-from bnconvert.parting.search import Graphs, localized
+from bnconvert.metadata import metadata
+from bnconvert.parting.localization import Graphs, localize
 from bnconvert.preprocessed import Preprocess, with_preprocess
 from bnconvert.progress import Progress, Steps
-from bnconvert.provenance import provenance
-from bnconvert.proving.verifying import prove, sentences
+from bnconvert.proving.verification import prove, sentences
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
@@ -85,9 +85,9 @@ def export(
     model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        draft = Draft.written(model, example, dynamic_shapes, path, steps)
-        report = _report(draft.folded, draft.proof(steps), path, calibrated)
-        onnx_file.label(path, provenance(model, report))
+        candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
+        report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
+        onnx_file.label(path, metadata(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
             onnx_file.move(path, kept)
@@ -139,7 +139,7 @@ def verify(
         fixed = differing.shapes(lambda leaf: None, model)
         return graphs_of(fold(model, differing, dynamic_shapes=fixed))
 
-    report = localized(proof, model, path, graphs, steps.tell)
+    report = localize(proof, model, path, graphs, steps.tell)
     if report.failures:
         raise VerificationError(sentences(report), report)
     return report

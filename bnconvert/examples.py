@@ -97,7 +97,7 @@ class Example:
 
         return self.map(drawn)
 
-    def shaken(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
+    def perturbed(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
         """Return the example with its numbers moved by units in the last place, up or down.
 
         Args:

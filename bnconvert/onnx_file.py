@@ -108,20 +108,20 @@ def label(path: Path, properties: Mapping[str, str]) -> None:
     onnx.save(model, str(path))
 
 
-def move(draft: Path, target: Path) -> None:
+def move(candidate: Path, target: Path) -> None:
     """Move a file to its place in one step; weights that lie beside it go first."""
     import onnx
 
-    weights, beside = _weights_beside(draft), _weights_beside(target)
+    weights, beside = _weights_beside(candidate), _weights_beside(target)
     if weights.exists():
-        model = onnx.load(str(draft), load_external_data=False)
+        model = onnx.load(str(candidate), load_external_data=False)
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:
                 if entry.key == "location":
                     entry.value = beside.name
-        onnx.save(model, str(draft))
+        onnx.save(model, str(candidate))
         os.replace(weights, beside)
-    os.replace(draft, target)
+    os.replace(candidate, target)
 
 
 def files_of(path: Path) -> list[Path]:

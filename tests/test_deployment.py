@@ -8,7 +8,7 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from tests.metadata import metadata_of
+from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, Net, build, trained
 
 

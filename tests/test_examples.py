@@ -47,9 +47,9 @@ def test_generated_inputs_are_the_same_for_the_same_seed() -> None:
     assert torch.equal(first, second)
 
 
-def test_shaking_moves_each_number_by_about_one_unit_in_the_last_place() -> None:
+def test_perturbing_moves_each_number_by_about_one_unit_in_the_last_place() -> None:
     given = Example.of((torch.full((2, 3), 1.5), torch.arange(3)))
-    floats, integers = given.shaken().tensors()
+    floats, integers = given.perturbed().tensors()
     steps = (floats - 1.5).abs() / torch.finfo(torch.float32).eps
     assert ((steps >= 1) & (steps <= 2)).all()
     assert torch.equal(integers, torch.arange(3))

@@ -9,7 +9,7 @@ from torch import nn
 import bnconvert as bnc
 from bnconvert import onnx_file
 from bnconvert.proving.onnx_runner import OnnxRunner
-from tests.metadata import metadata_of
+from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, build
 
 ROOT = Path(__file__).parent.parent

@@ -22,11 +22,11 @@ from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.numerics.distance import relative_error
 from bnconvert.proving.agreement import Outputs, agreement
-from bnconvert.proving.budget import Budget
 from bnconvert.proving.cases import Case, Pool
-from bnconvert.proving.judgement import Judge, Judgement
 from bnconvert.proving.onnx_runner import OnnxRunner
 from bnconvert.proving.reference import SEED, Reference
+from bnconvert.proving.tolerance import Tolerance
+from bnconvert.proving.verdict import Judge, Verdict
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 
@@ -42,11 +42,11 @@ class Proof:
 
     Attributes:
         report: the figures.
-        parting: the smallest input on which the file computes something else, or None.
+        divergent_input: the smallest input on which the file computes something else, or None.
     """
 
     report: Report
-    parting: Example | None
+    divergent_input: Example | None
 
 
 def mixing_norms(model: nn.Module) -> list[str]:
@@ -78,14 +78,14 @@ class Comparison:
         if pool.size and self._size != example.batch and not self._mixing:
             known = self._reference.answers_at_once(pool)
         self._answers = known or self._reference.answers_to(pool)
-        self._budget = Budget.of(self._answers.values())
+        self._tolerance = Tolerance.of(self._answers.values())
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
 
     def proof(self) -> Proof:
         """Judge what was computed."""
         draws = cache(lambda case: self._reference.draws(case.example))
         names, casts = self._file.output_names, self._feed.casts
-        judge = Judge(names, self._answers, self._budget, draws, casts)
+        judge = Judge(names, self._answers, self._tolerance, draws, casts)
         optimized = judge.judge(self._outputs)
         plain, notes = self._run_plain()
         unoptimized = judge.judge(plain, optimized=False)
@@ -108,7 +108,7 @@ class Comparison:
             facts=agreement(names, self._answers, self._outputs),
             notes=(*self._reference.notes, *self._feed.notes, *notes, *self._notes(jumping, rows)),
         )
-        return Proof(report, self._parting(optimized, unoptimized))
+        return Proof(report, self._divergent_input(optimized, unoptimized))
 
     def _run_plain(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
         """Run the file as it stands on the given inputs; or say in a note why that fails."""
@@ -119,7 +119,7 @@ class Comparison:
         given = (case for case in self._answers if case.given)
         return {case: self._run(plain, case.example) for case in given}, ()
 
-    def _parting(self, optimized: Judgement, unoptimized: Judgement) -> Example | None:
+    def _divergent_input(self, optimized: Verdict, unoptimized: Verdict) -> Example | None:
         """Return the smallest input that fails, unless ONNX Runtime's optimizations are why."""
         for case in self._answers:
             if case.given and optimized.fails(case) and not unoptimized.fails(case):
@@ -157,11 +157,11 @@ class Comparison:
                 if (
                     whole.dim() == 0
                     or len(whole) != size
-                    or (index, "peak") not in self._budget.own
+                    or (index, "peak") not in self._tolerance.own
                 ):
                     continue  # no row of this output belongs to a row of the input
                 error = relative_error(single[place], whole[row], "peak")
-                allowed = self._budget.allowed(index, "peak")
+                allowed = self._tolerance.allowed(index, "peak")
                 label, name = f"row {row} of {case.name}", self._file.output_names[index]
                 yield Check(label, name, "rows", error, allowed, error <= allowed)
 
@@ -189,15 +189,15 @@ class Comparison:
             )
         elif not rows:
             yield "no row was compared in other company: there is only one, or none comes out"
-        if self._budget.noise and self._reference.is_random(next(iter(self._answers)).example):
+        if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
             yield (
                 "the model draws random numbers in eval mode, so that agreement proves little; "
                 "find the dropout that is called with training=True"
             )
-        elif self._budget.noise:
+        elif self._tolerance.noise:
             yield (
                 "the model itself is ill-conditioned: its own rounding error is "
-                f"{self._budget.noise:.1e} of its output, so that agreement proves little"
+                f"{self._tolerance.noise:.1e} of its output, so that agreement proves little"
             )
 
 

@@ -1,6 +1,6 @@
 """The ids of the findings about an ONNX file."""
 
 #: It names the operator where a file parts from its model.
-PARTING = "BN404"
+DIVERGENCE = "BN404"
 #: The file is one traced forward.
 TRACED = "BN412"

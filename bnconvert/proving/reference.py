@@ -9,12 +9,12 @@ from torch.utils import _pytree as pytree
 from bnconvert.copying import copy_model
 from bnconvert.errors import ExportError, first_line
 from bnconvert.examples import Example
-from bnconvert.proving.boundedness import Watched
-from bnconvert.proving.budget import FACTOR, Answers, Budget
+from bnconvert.proving.bounded_outputs import BoundedValues
 from bnconvert.proving.cases import Case, Pool
+from bnconvert.proving.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
-#: How often inputs are shaken to see whether an output jumps.
+#: How often inputs are perturbed to see whether an output jumps.
 DRAWS = 16
 
 
@@ -73,7 +73,7 @@ class Reference:
             exact = self._exact(pool.example)
             native = self._run(self.model, pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
-            shaken = self._run(self.model, first.example.shaken())
+            perturbed = self._run(self.model, first.example.perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
         if exact is None or not _alike(exact[0], native):
@@ -85,23 +85,23 @@ class Reference:
             if part is None:
                 return None
             found[case] = part
-        if not Budget.of(found.values()).holds(found[first], shaken):
+        if not Tolerance.of(found.values()).holds(found[first], perturbed):
             return None
-        found[first] = found[first]._replace(shaken=shaken)
+        found[first] = found[first]._replace(perturbed=perturbed)
         return found
 
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
         native = self._run(self.model, example)
-        shaken = self._run(self.model, example.shaken())
+        perturbed = self._run(self.model, example.perturbed())
         exact = self._exact(example)
         if exact is None:
-            return Answers(native, native, shaken)
+            return Answers(native, native, perturbed)
         true, bounded = exact
         if not _alike(true, native):
             self._note("in float64 the model gives outputs of other shapes: its own are the truth")
-            return Answers(native, native, shaken, bounded)
-        return Answers(true, native, shaken, bounded)
+            return Answers(native, native, perturbed, bounded)
+        return Answers(true, native, perturbed, bounded)
 
     def draws(self, example: Example) -> list[list[Tensor]]:
         """Answer an input some times, moved at random by as many units as a file is allowed.
@@ -109,9 +109,9 @@ class Reference:
         They are the same at every call, whatever was asked before.
         """
         generator = torch.Generator().manual_seed(SEED)
-        moved = (example.shaken(FACTOR, generator) for _ in range(DRAWS))
+        moved = (example.perturbed(FACTOR, generator) for _ in range(DRAWS))
         try:
-            return [self._run(self.model, shaken) for shaken in moved]
+            return [self._run(self.model, perturbed) for perturbed in moved]
         except Exception:
             return []  # it checks its inputs
 
@@ -141,14 +141,14 @@ class Reference:
     def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
         """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
         try:
-            with Watched() as watched:
+            with BoundedValues() as watch:
                 outputs = self._run(self.exact, example.in_double())
-            return outputs, watched.among(outputs)
+            return outputs, watch.among(outputs)
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
             self._note(
                 f"the model does not run in float64 ({first_line(failure)}): the budget is "
-                "measured by shaking its inputs by one unit in the last place"
+                "measured by perturbing its inputs by one unit in the last place"
             )
             return None
 

@@ -1,7 +1,7 @@
 """Measure how much of the verification budget correct files use, over real architectures.
 
-Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output budget.json]
-Prints a table and writes JSON. `FACTOR` in budget.py is chosen from it: correct files must
+Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output tolerance.json]
+Prints a table and writes JSON. `FACTOR` in tolerance.py is chosen from it: correct files must
 stay well inside, and a tighter budget catches more wrong ones.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from bnconvert.proving.budget import FACTOR
+from bnconvert.proving.tolerance import FACTOR
 from bnconvert.reporting.table import table
 from tests.zoo import trained
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--output", type=Path, default=Path("budget.json"))
+    parser.add_argument("--output", type=Path, default=Path("tolerance.json"))
     options = parser.parse_args()
     rows = []
     for name in options.models.split(","):

@@ -5,7 +5,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bnconvert.examples import Example
-from bnconvert.parting.walk import Walk
+from bnconvert.parting.dual_precision import DualPrecisionRun
 
 INPUTS = (torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)),)
 EXAMPLE = Example.of(INPUTS)
@@ -25,7 +25,7 @@ class Row(nn.Module):
 
 
 def values_of(graph: fx.GraphModule) -> dict[str, Tensor]:
-    steps = Walk(graph, EXAMPLE).steps()
+    steps = DualPrecisionRun(graph, EXAMPLE).steps()
     return {f"v{number}": native.clone() for number, (_, _, native) in enumerate(steps)}
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.examples import Example
 from bnconvert.proving import comparison
-from bnconvert.proving.budget import FACTOR
 from bnconvert.proving.onnx_runner import OnnxRunner
-from bnconvert.proving.verifying import prove
+from bnconvert.proving.tolerance import FACTOR
+from bnconvert.proving.verification import prove
 from tests.zoo import IMAGE, Net, build, trained
 
 
@@ -281,8 +281,8 @@ def test_what_only_the_optimized_run_gets_wrong_is_no_divergence_of_the_file(
     blamed = [c for c in proof.report.failures if "own graph optimizations" in c.detail]
     if culprit == "the file":
         assert (failing, blamed) == ({True, False}, [])
-        assert proof.parting is not None
+        assert proof.divergent_input is not None
     else:
         assert failing == {True}
         assert blamed
-        assert proof.parting is None
+        assert proof.divergent_input is None

@@ -4,8 +4,8 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.proving.budget import ILL_CONDITIONED, Budget
 from bnconvert.proving.reference import DRAWS, Reference, outputs_of
+from bnconvert.proving.tolerance import ILL_CONDITIONED, Tolerance
 from tests.zoo import build
 
 
@@ -54,19 +54,19 @@ def test_a_model_in_training_mode_is_asked_in_eval_mode() -> None:
 def test_a_model_that_cannot_run_in_float64_is_shaken_instead() -> None:
     example = Example.of((torch.randn(3, 4),))
     reference = Reference(Float32Only().eval())
-    true, native, shaken, _ = reference.answers(example)
+    true, native, perturbed, _ = reference.answers(example)
     assert native is true
     assert "does not run in float64" in reference.notes[0]
-    gap = (true[0] - shaken[0]).abs().max()
+    gap = (true[0] - perturbed[0]).abs().max()
     assert 0 < gap < 1e-5
 
 
 def test_a_cancelling_model_is_called_ill_conditioned_by_its_own_noise() -> None:
     example = Example.of((torch.randn(100) * 1e-2,))
-    noise = Budget.of([Reference(Cancelling().eval()).answers(example)]).noise
+    noise = Tolerance.of([Reference(Cancelling().eval()).answers(example)]).noise
     assert noise is not None
     assert noise > ILL_CONDITIONED
-    calm = Budget.of([Reference(nn.Identity().eval()).answers(example)])
+    calm = Tolerance.of([Reference(nn.Identity().eval()).answers(example)])
     assert calm.noise is None
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bnconvert.examples import Example
-from bnconvert.proving.budget import Answers, Budget
 from bnconvert.proving.cases import Case
-from bnconvert.proving.judgement import Judge, Judgement
+from bnconvert.proving.tolerance import Answers, Tolerance
+from bnconvert.proving.verdict import Judge, Verdict
 
 RIGHT, TIE = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 30.0])
 WRONG = torch.tensor([1.0, -2.0, 3.0])
@@ -30,10 +30,10 @@ def judge(cases: Sequence[Case], outputs: int, asked: list[Case] | None = None) 
         return [[TIE] * outputs]
 
     names = [f"y{index}" for index in range(outputs)]
-    return Judge(names, answers, Budget.of(answers.values()), draws)
+    return Judge(names, answers, Tolerance.of(answers.values()), draws)
 
 
-def verdicts(judgement: Judgement) -> Mapping[str, list[bool]]:
+def verdicts(judgement: Verdict) -> Mapping[str, list[bool]]:
     return {case.name: [c.passed for c in checks] for case, checks in judgement.checks.items()}
 
 

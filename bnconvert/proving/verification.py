@@ -7,7 +7,7 @@ from torch import nn
 from bnconvert.examples import Example
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.proving.comparison import Comparison, Proof
-from bnconvert.proving.finding_ids import PARTING
+from bnconvert.proving.finding_ids import DIVERGENCE
 from bnconvert.reporting.report import Report
 
 
@@ -38,5 +38,5 @@ def sentences(report: Report) -> list[str]:
             f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
             for c in report.failures
         ),
-        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == PARTING),
+        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
     ]

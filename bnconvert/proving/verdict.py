@@ -13,14 +13,14 @@ from torch import Tensor
 
 from bnconvert.numerics.distance import Measure, difference, relative_errors
 from bnconvert.proving.agreement import Outputs
-from bnconvert.proving.budget import Answers, Budget
 from bnconvert.proving.cases import Case
-from bnconvert.proving.jumping import nearest
+from bnconvert.proving.discontinuities import nearest_own_output
+from bnconvert.proving.tolerance import Answers, Tolerance
 from bnconvert.reporting.records import Check
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Verdict:
     """What one run of a file came to.
 
     Attributes:
@@ -43,18 +43,18 @@ class Judge:
     Attributes:
         names: of the file's outputs.
         answers: the model's.
-        budget: how far from them a file may be.
+        tolerance: how far from them a file may be.
         draws: gives the model's own outputs on moved inputs of a case; always the same for it.
         casts: the whole file is in another precision than the model.
     """
 
     names: Sequence[str]
     answers: Mapping[Case, Answers]
-    budget: Budget
+    tolerance: Tolerance
     draws: Callable[[Case], Sequence[Sequence[Tensor]]]
     casts: bool = False
 
-    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Judgement:
+    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Verdict:
         """Compare every output of a run with the model's answers.
 
         Args:
@@ -74,7 +74,7 @@ class Judge:
             else:
                 those = [c for one in ones for c in self._checks(label, one, excused.get(one))]
             checks[case] = tuple(replace(check, optimized=optimized) for check in those)
-        return Judgement(checks, frozenset(self.names[one.index] for one in excused))
+        return Verdict(checks, frozenset(self.names[one.index] for one in excused))
 
     def _obstacle(self, case: Case, outputs: Outputs) -> str:
         """Return why outputs cannot be compared one by one, or ""."""
@@ -97,7 +97,7 @@ class Judge:
         return found
 
     def _holds(self, output: "_Output") -> bool:
-        return not output.detail and self.budget.admits(output.index, output.errors)
+        return not output.detail and self.tolerance.allows(output.index, output.errors)
 
     def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
         """Return the errors of failing outputs beside the model's own jumps, if all are small."""
@@ -107,9 +107,11 @@ class Judge:
                 return {}
             index, truth = output.index, self.answers[output.case].true[output.index]
             draws = (draw[index] for draw in self.draws(output.case))
-            truth = nearest(output.mine, truth, draws, self.budget.allowed(index, "peak"))
+            truth = nearest_own_output(
+                output.mine, truth, draws, self.tolerance.allowed(index, "peak")
+            )
             found[output] = relative_errors(output.mine, truth)
-            if not self.budget.admits(index, found[output]):
+            if not self.tolerance.allows(index, found[output]):
                 return {}  # no jump explains it, and the others need no excuse any more
         return found
 
@@ -117,7 +119,7 @@ class Judge:
         self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
     ) -> Iterator[Check]:
         for measure, error in (excused or output.errors).items():
-            allowed = self.budget.allowed(output.index, measure)
+            allowed = self.tolerance.allowed(output.index, measure)
             passed = not output.detail and error <= allowed
             name = self.names[output.index]
             yield Check(label, name, measure, error, allowed, passed, output.detail)

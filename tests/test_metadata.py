@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import bnconvert as bnc
-from tests.metadata import metadata_of
+from tests.onnx_metadata import metadata_of
 from tests.zoo import build
 
 

@@ -3,8 +3,8 @@
 import math
 from typing import Literal
 
-from bnconvert.proving.finding_ids import PARTING
-from bnconvert.proving.verifying import sentences
+from bnconvert.proving.finding_ids import DIVERGENCE
+from bnconvert.proving.verification import sentences
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 
@@ -30,7 +30,7 @@ def test_a_detail_stands_in_the_place_of_figures() -> None:
 
 
 def test_the_operator_where_they_part_is_named_last() -> None:
-    parting = Finding(PARTING, "error", ("conv",), "they part in Conv", "look at its weight")
+    divergence = Finding(DIVERGENCE, "error", ("conv",), "they part in Conv", "look at its weight")
     other = Finding("BN405", "warning", ("conv",), "overflows", "scale it")
-    report = Report("", checks=(check("norm"),), findings=(other, parting))
+    report = Report("", checks=(check("norm"),), findings=(other, divergence))
     assert sentences(report)[1:] == ["they part in Conv; look at its weight"]

@@ -1,4 +1,4 @@
-"""A draft: a folded model that is written as ONNX, and is still to be proven."""
+"""A candidate: a folded model that is written as ONNX, and is still to be proven."""
 
 import contextlib
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.examples import Example, named_tensors
 from bnconvert.folding import Folded, fold
 from bnconvert.graphs.program import drop_numbers, exported_program
-from bnconvert.onnx_trace import OneForward, write_trace
-from bnconvert.parting.search import Graphs, localized
+from bnconvert.onnx_tracing import OneForward, write_trace
+from bnconvert.parting.localization import Graphs, localize
 from bnconvert.progress import Steps
 from bnconvert.proving.finding_ids import TRACED
 from bnconvert.proving.reference import SEED
-from bnconvert.proving.verifying import prove
+from bnconvert.proving.verification import prove
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.untrained import jittered, untrained_norms
@@ -35,7 +35,7 @@ _DROPPED = "the file holds tensors only: {} other outputs are left out"
 
 
 @dataclass(frozen=True, eq=False)
-class Draft:
+class Candidate:
     """A file that nobody has compared with its model yet.
 
     Attributes:
@@ -55,7 +55,7 @@ class Draft:
     @classmethod
     def written(
         cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, steps: Steps
-    ) -> "Draft":
+    ) -> "Candidate":
         """Fold a model and write it; where it must be, of a fixed batch size, or traced.
 
         Raises:
@@ -65,20 +65,20 @@ class Draft:
         steps.begin(FOLDING)
         folded = fold(model, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
-        draft = cls(model, example, dynamic_shapes, path, folded)
+        candidate = cls(model, example, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
-            return draft._traced("the model cannot be captured whole")
+            return candidate._traced("the model cannot be captured whole")
         if dropped := drop_numbers(graphs_of(folded).folded):
-            draft = draft._noting(_DROPPED.format(dropped))
+            candidate = candidate._noting(_DROPPED.format(dropped))
         try:
-            draft._write()
+            candidate._write()
         except ExportError as failure:
             if dynamic_shapes is not None:
                 raise
-            return draft._otherwise(failure, steps)
-        return draft
+            return candidate._otherwise(failure, steps)
+        return candidate
 
-    def _otherwise(self, failure: ExportError, steps: Steps) -> "Draft":
+    def _otherwise(self, failure: ExportError, steps: Steps) -> "Candidate":
         """Write a file of the given sizes, because `failure` is what becomes of any batch size."""
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:
@@ -88,15 +88,15 @@ class Draft:
             return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
         raise failure
 
-    def _with_fixed_batch(self, reason: str, steps: Steps) -> "Draft":
+    def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
         fixed = self.example.shapes(lambda leaf: None, self.model)
-        draft = self.written(self.model, self.example, fixed, self.path, steps)
-        return draft._noting(
+        candidate = self.written(self.model, self.example, fixed, self.path, steps)
+        return candidate._noting(
             f"the file takes batches of {self.example.batch} only: others cannot be written "
             f"({reason})"
         )
 
-    def _traced(self, reason: str) -> "Draft":
+    def _traced(self, reason: str) -> "Candidate":
         """Write one forward."""
         forward = OneForward(self.folded.module, self.example)
         places = write_trace(forward, named_tensors(self.model, self.example), self.path)
@@ -113,7 +113,7 @@ class Draft:
         dropped = 0 if self.folded.is_whole else forward.others
         return self._noting(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
 
-    def _noting(self, *notes: str, findings: Sequence[Finding] = ()) -> "Draft":
+    def _noting(self, *notes: str, findings: Sequence[Finding] = ()) -> "Candidate":
         said = self.folded.report
         report = replace(said, notes=(*said.notes, *notes), findings=(*said.findings, *findings))
         return replace(self, folded=replace(self.folded, report=report))
@@ -152,7 +152,7 @@ class Draft:
 
     def _proof(self, steps: Steps) -> Report:
         proof = prove(self.model, self.example, self.path)
-        return localized(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
+        return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
     def _proof_of_simpler(self) -> Report | None:
         """Put a simpler file in the place of this one; None where there is none that holds.
@@ -174,9 +174,9 @@ class Draft:
 
     def _proof_with_jitter(self, proof: Report) -> Report:
         """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
-        shaken = jittered(self.model, torch.Generator().manual_seed(SEED))
+        other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
-        again = Draft.written(shaken, self.example, self.dynamic_shapes, path, unseen)
+        again = Candidate.written(other, self.example, self.dynamic_shapes, path, unseen)
         second = again._proof(unseen)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(

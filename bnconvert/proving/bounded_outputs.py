@@ -23,7 +23,7 @@ def is_bounded(operator: str) -> bool:
     return operator.rpartition("::")[2].strip("_") in BOUNDED
 
 
-class Watched(TorchDispatchMode):
+class BoundedValues(TorchDispatchMode):
     """While it is entered, it notes where the values of bounded functions lie."""
 
     def __init__(self) -> None:

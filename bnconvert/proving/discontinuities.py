@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 
-def nearest(mine: Tensor, truth: Tensor, draws: Iterable[Tensor], within: float) -> Tensor:
+def nearest_own_output(
+    mine: Tensor, truth: Tensor, draws: Iterable[Tensor], within: float
+) -> Tensor:
     """Return the truth, with what the model itself gives where it jumps, if that is nearer.
 
     Args:
         mine: a file's output.
         truth: of the same shape.
-        draws: the model's own outputs on shaken inputs; those of other shapes are left out.
+        draws: the model's own outputs on perturbed inputs; those of other shapes are left out.
         within: relative to the root mean square of the truth; an entry that a draw moves by more
             jumps. Integers jump where they change at all.
     """

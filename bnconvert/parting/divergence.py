@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnconvert.numerics.distance import relative_error
-from bnconvert.parting.counterparts import Counterparts, Expected
-from bnconvert.parting.kinship import are_kin, is_primitive
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator
+from bnconvert.parting.operator_mapping import is_primitive, may_compute
+from bnconvert.parting.value_matching import Expected, ValueMatches
 
 _COPIES = ("Identity", "Dropout", "Cast")
 _LIKE = 0.5  # a wrong value is still nearer than this to the one that it should be
 
 
 @dataclass(frozen=True, eq=False)
-class Parting:
+class Divergence:
     """Where a file parts from its model.
 
     Attributes:
@@ -28,27 +28,27 @@ class Parting:
     others: int
 
 
-class Judgement:
+class DivergenceSearch:
     """What is right in a file."""
 
-    def __init__(self, graph: OnnxGraph, walks: Sequence[Counterparts]) -> None:
+    def __init__(self, graph: OnnxGraph, matches: Sequence[ValueMatches]) -> None:
         """Judge every operator.
 
         Args:
             graph: the file's graph and values.
-            walks: where the values of captured graphs were found in it.
+            matches: where the values of captured graphs were found in it.
         """
         self._graph = graph
         self._readers = graph.readers()
         self._maker = {value: o for o in graph.operators for value in o.outputs}
-        self._missing = [expected for walk in walks for expected in walk.missing.values()]
-        self._first_missing = [expected for walk in walks for expected in walk.first_missing()]
-        self._holders = {n: set(names) for walk in walks for n, names in walk.held.items()}
-        self._held = {name for walk in walks for names in walk.held.values() for name in names}
-        self._near = [(e, n) for walk in walks for e, n in walk.near if n not in self._held]
-        self._fine = self._fine_operators(walks)
+        self._missing = [expected for run in matches for expected in run.missing.values()]
+        self._first_missing = [expected for run in matches for expected in run.first_missing()]
+        self._holders = {n: set(names) for run in matches for n, names in run.held.items()}
+        self._held = {name for run in matches for names in run.held.values() for name in names}
+        self._near = [(e, n) for run in matches for e, n in run.near if n not in self._held]
+        self._fine = self._fine_operators(matches)
 
-    def parting(self) -> Parting | None:
+    def divergence(self) -> Divergence | None:
         """Return the first operator that is wrong though its inputs are right, or None."""
         starts = self._starts()
         pairs = [(o, e) for o in starts for e in self._first_missing if self._are_related(o, e)]
@@ -61,7 +61,7 @@ class Judgement:
         region = self._region(starts)
         if region is None and pairs:
             return self._earliest(pairs)
-        return region or Parting(starts[:1], None, len(starts) - 1)
+        return region or Divergence(starts[:1], None, len(starts) - 1)
 
     def _starts(self) -> list[Operator]:
         """Return the operators that are not fine though all that they read is.
@@ -90,14 +90,14 @@ class Judgement:
             if self._is_fed(maker) and self._are_related(maker, expected):
                 yield maker, expected
 
-    def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Parting:
+    def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Divergence:
         def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
             return pair[0].place, not self._have_one_name(*pair), self._error(*pair)
 
         culprit, expected = min(pairs, key=order)
-        return Parting([culprit], expected, len({o for o, _ in pairs}) - 1)
+        return Divergence([culprit], expected, len({o for o, _ in pairs}) - 1)
 
-    def _region(self, starts: Sequence[Operator]) -> Parting | None:
+    def _region(self, starts: Sequence[Operator]) -> Divergence | None:
         """Return the operators up to the first that is known to be wrong, of several."""
         for operator in [starts[0], *self._behind(starts[0])]:
             like = [
@@ -111,13 +111,13 @@ class Judgement:
                 before = [o for o in self._graph.operators if o.place < operator.place]
                 between = [o for o in before if o not in self._fine and operator in self._behind(o)]
                 others = len([o for o in starts if o not in between and o is not operator])
-                return Parting([*between, operator], expected, others)
+                return Divergence([*between, operator], expected, others)
         return None
 
-    def _fine_operators(self, walks: Sequence[Counterparts]) -> set[Operator]:
+    def _fine_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
         anchored = set[str]()
-        for walk in walks:
-            for names in walk.held.values():
+        for run in matches:
+            for names in run.held.values():
                 anchored.update(self._anchors(names))
         fine: set[Operator] = set()
 
@@ -177,7 +177,7 @@ class Judgement:
     def _are_related(self, operator: Operator, expected: Expected) -> bool:
         """Tell whether an operator should compute a value: by its kind, name, or what it reads."""
         return (
-            are_kin(operator.kind, expected.node)
+            may_compute(operator.kind, expected.node)
             or self._have_one_name(operator, expected)
             or (self._read_alike(operator, expected) and is_primitive(expected.node))
         )

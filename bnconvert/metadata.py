@@ -13,7 +13,7 @@ from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 
 
-def provenance(model: nn.Module, report: Report) -> dict[str, str]:
+def metadata(model: nn.Module, report: Report) -> dict[str, str]:
     """Return where a file comes from: versions, model, what became of its norms, and the proof.
 
     Args:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.examples import Example
 
 
-class Walk:
+class DualPrecisionRun:
     """A captured graph, computed operator by operator.
 
     Attributes:

@@ -17,12 +17,12 @@ from bnconvert.examples import Example, named_tensors
 from bnconvert.graphs.aten import called_in
 from bnconvert.numerics.distance import difference, relative_errors
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.parting.counterparts import Counterparts, Measured, follow
-from bnconvert.parting.judging import Judgement, Parting
-from bnconvert.parting.kinship import operator_name
+from bnconvert.parting.divergence import Divergence, DivergenceSearch
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.parting.operator_mapping import operator_name
+from bnconvert.parting.value_matching import FileValues, ValueMatches, match_values
 from bnconvert.proving.comparison import Proof
-from bnconvert.proving.finding_ids import PARTING
+from bnconvert.proving.finding_ids import DIVERGENCE
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 
@@ -53,28 +53,28 @@ class Graphs:
 GraphSource = Callable[[Example], Graphs]
 
 
-def localized(
+def localize(
     proof: Proof, model: nn.Module, path: Path, graphs: GraphSource, say: Callable[[str], None]
 ) -> Report:
     """Return the report of a proof; where the file differs, with the operator where it parts.
 
     Args:
         proof: of the file.
-        model: as for `find_parting`.
+        model: as for `find_divergence`.
         path: the file.
-        graphs: as for `find_parting`.
+        graphs: as for `find_divergence`.
         say: called with a few words where this takes time.
     """
-    if proof.parting is None:
+    if proof.divergent_input is None:
         return proof.report
     say("finding where the file parts from the model")
-    found = find_parting(model, proof.parting, path, graphs)
+    found = find_divergence(model, proof.divergent_input, path, graphs)
     if isinstance(found, Finding):
         return replace(proof.report, findings=(*proof.report.findings, found))
     return replace(proof.report, notes=(*proof.report.notes, found))
 
 
-def find_parting(
+def find_divergence(
     model: nn.Module, example: Example, path: Path, graphs: GraphSource
 ) -> Finding | str:
     """Find the first operator of a file that computes something else than the model.
@@ -97,46 +97,48 @@ def find_parting(
 
 
 def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
-    measured = Measured(graph.values)
-    truth = follow(graphs.captured, example, measured)
-    walks, fix = [follow(graphs.folded, example, measured), truth], _FIX
-    parting = Judgement(graph, walks).parting()
-    if parting is None:
+    values = FileValues(graph.values)
+    truth = match_values(graphs.captured, example, values)
+    matches, fix = [match_values(graphs.folded, example, values), truth], _FIX
+    divergence = DivergenceSearch(graph, matches).divergence()
+    if divergence is None:
         # The file holds what the folded graph computes, and that is not the model.
-        parting, fix = Judgement(graph, [truth]).parting(), _FIX_FOLD
-    return _ROUNDING if parting is None else _finding(parting, graph, walks, fix)
+        divergence, fix = DivergenceSearch(graph, [truth]).divergence(), _FIX_FOLD
+    return _ROUNDING if divergence is None else _finding(divergence, graph, matches, fix)
 
 
 def _finding(
-    parting: Parting, graph: OnnxGraph, walks: Sequence[Counterparts], fix: str
+    divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
 ) -> Finding:
-    last = parting.operators[-1]
-    fed = [walk.errors.get(name, 0.0) for walk in walks for name in parting.operators[0].inputs]
-    if len(parting.operators) == 1:
+    last = divergence.operators[-1]
+    fed = [run.errors.get(name, 0.0) for run in matches for name in divergence.operators[0].inputs]
+    if len(divergence.operators) == 1:
         who = f"{last} is the first operator that parts from the model"
     else:
-        names = ", ".join(map(str, parting.operators))
+        names = ", ".join(map(str, divergence.operators))
         who = f"the file parts from the model in one of {names}, which cannot be told apart"
     paths: tuple[str, ...] = ()
     should = "what it should compute is not in the model"
-    if parting.expected is not None:
-        path = called_in(parting.expected.node)
+    if divergence.expected is not None:
+        path = called_in(divergence.expected.node)
         paths = (path,)
-        should = f"it should be {operator_name(parting.expected.node)} of {path or 'the root'}"
-    constants = [name for o in parting.operators for name in o.constants]
+        should = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
+    constants = [name for o in divergence.operators for name in o.constants]
     made = f"; {', '.join(constants)} made constants for it" if constants else ""
-    more = f"; {parting.others} further operators part independently" if parting.others else ""
+    more = (
+        f"; {divergence.others} further operators part independently" if divergence.others else ""
+    )
     return Finding(
-        PARTING,
+        DIVERGENCE,
         "error",
         paths,
-        f"{who}: {_wrong(parting, last, graph)}, and the values that it reads are at most "
+        f"{who}: {_wrong(divergence, last, graph)}, and the values that it reads are at most "
         f"{max(fed, default=0.0):.1e} off; {should}{made}{more}",
         fix,
     )
 
 
-def _wrong(parting: Parting, operator: Operator, graph: OnnxGraph) -> str:
+def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:
     """Return what is wrong with the value of an operator, in words."""
     if operator in graph.broken:
         return graph.broken[operator]
@@ -144,9 +146,9 @@ def _wrong(parting: Parting, operator: Operator, graph: OnnxGraph) -> str:
     value = graph.values.get(name)
     if value is None:
         return f"its value {name} cannot be computed"
-    if parting.expected is None:
+    if divergence.expected is None:
         return f"its value {name}, of shape {tuple(value.shape)}, is none of the model's"
-    exact, allowed = parting.expected.exact, parting.expected.allowed
+    exact, allowed = divergence.expected.exact, divergence.expected.allowed
     if said := difference(value, exact.to(value.dtype)):
         return f"its value {name} has {said}"
     errors = [(e, allowed[measure]) for measure, e in relative_errors(value, exact).items()]

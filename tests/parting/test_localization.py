@@ -13,8 +13,8 @@ import bnconvert as bnc
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example
 from bnconvert.graphs.capturing import capture
-from bnconvert.parting.search import Graphs, find_parting, localized
-from bnconvert.proving.verifying import prove
+from bnconvert.parting.localization import Graphs, find_divergence, localize
+from bnconvert.proving.verification import prove
 from bnconvert.reporting.records import Finding
 from tests.faults import broken_files
 from tests.zoo import trained
@@ -119,7 +119,7 @@ def test_no_graph_is_captured_where_nothing_differs(model: nn.Module, tmp_path: 
         raise AssertionError("the file is right")
 
     proof = prove(model, Example.of(INPUTS), path)
-    assert localized(proof, model, path, graphs, lambda step: None) is proof.report
+    assert localize(proof, model, path, graphs, lambda step: None) is proof.report
 
 
 def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
@@ -130,7 +130,7 @@ def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
         wrong.left.weight *= 1.01
     path = written(wrong, tmp_path / "m.onnx", "torch")
     graphs = Graphs(capture(model, INPUTS).module, capture(wrong, INPUTS).module)
-    found = find_parting(model, Example.of(INPUTS), path, lambda example: graphs)
+    found = find_divergence(model, Example.of(INPUTS), path, lambda example: graphs)
     assert isinstance(found, Finding)
     assert found.paths == ("left",)
     assert found.fix.startswith("a fold is wrong: please report it")
@@ -144,7 +144,7 @@ def test_without_a_graph_the_report_says_why_no_operator_is_named(
     def graphs(example: Example) -> Graphs:
         raise CaptureError("only parts of it can be captured")
 
-    found = find_parting(model, Example.of(INPUTS), path, graphs)
+    found = find_divergence(model, Example.of(INPUTS), path, graphs)
     assert found == (
         "where the file parts from the model could not be found (CaptureError: only parts of it "
         "can be captured)"
