@@ -41,7 +41,7 @@ def export(
     """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
 
     A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
-    a temporary file, which moves to `path` only when it is verified: within the float64 budget
+    a temporary file, which moves to `path` only when it is verified: within the float64 tolerance
     at several batch sizes, and every row independent of its batch. Where the statistics are
     those of an untrained norm, which hide folding bugs, the same is proven for a copy with
     other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written

@@ -85,7 +85,7 @@ def test_the_users_model_is_not_touched(topology: Topology) -> None:
 
 @every_topology
 def test_its_rounding_is_the_models_own(topology: Topology) -> None:
-    """The tolerance of a verified export: err(folded) <= 4 err(model) + rounding, against float64."""
+    """The tolerance of export: err(folded) <= 4 err(model) + rounding, against float64."""
     trial, true = in_its_dtype(topology), exact(topology).expected
     for value, native in zip(trial.actual[0], trial.expected[0], strict=True):
         assert difference(value, native) in ("", difference(native, native))

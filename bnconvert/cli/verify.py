@@ -16,7 +16,7 @@ def command(
     preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
+    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import verify

@@ -15,12 +15,12 @@ _LIKE = 0.5  # a wrong value is still nearer than this to the one that it should
 
 @dataclass(frozen=True, eq=False)
 class Divergence:
-    """Where a file parts from its model.
+    """Where a file diverges from its model.
 
     Attributes:
         operators: the culprit; several where they cannot be told apart.
         expected: what the last of them should have computed, or None where that is not known.
-        others: how many operators part independently of it.
+        others: how many operators diverge independently of it.
     """
 
     operators: Sequence[Operator]
@@ -29,7 +29,7 @@ class Divergence:
 
 
 class DivergenceSearch:
-    """What is right in a file."""
+    """The search for the first operator of a file that computes something else than the model."""
 
     def __init__(self, graph: OnnxGraph, matches: Sequence[ValueMatches]) -> None:
         """Judge every operator.
@@ -39,14 +39,14 @@ class DivergenceSearch:
             matches: where the values of captured graphs were found in it.
         """
         self._graph = graph
-        self._readers = graph.readers()
-        self._maker = {value: o for o in graph.operators for value in o.outputs}
-        self._missing = [expected for run in matches for expected in run.missing.values()]
-        self._first_missing = [expected for run in matches for expected in run.first_missing()]
-        self._holders = {n: set(names) for run in matches for n, names in run.held.items()}
-        self._held = {name for run in matches for names in run.held.values() for name in names}
-        self._near = [(e, n) for run in matches for e, n in run.near if n not in self._held]
-        self._fine = self._fine_operators(matches)
+        self._consumers = graph.consumers()
+        self._producer = {value: o for o in graph.operators for value in o.outputs}
+        self._missing = [expected for match in matches for expected in match.missing.values()]
+        self._first_missing = [expected for match in matches for expected in match.first_missing()]
+        self._holders = {n: set(names) for match in matches for n, names in match.held.items()}
+        self._held = {name for match in matches for names in match.held.values() for name in names}
+        self._near = [(e, n) for match in matches for e, n in match.near if n not in self._held]
+        self._right = self._right_operators(matches)
 
     def divergence(self) -> Divergence | None:
         """Return the first operator that is wrong though its inputs are right, or None."""
@@ -64,13 +64,17 @@ class DivergenceSearch:
         return region or Divergence(starts[:1], None, len(starts) - 1)
 
     def _starts(self) -> list[Operator]:
-        """Return the operators that are not fine though all that they read is.
+        """Return the operators that are not right though all that they read is.
 
-        One that passes the model's own numbers on, though nothing behind it is fine, does so by
+        One that passes the model's own numbers on, though nothing downstream is right, does so by
         mistake only if the model has something else to compute there.
         """
         while True:
-            starts = [o for o in self._graph.operators if o not in self._fine and self._is_fed(o)]
+            starts = [
+                o
+                for o in self._graph.operators
+                if o not in self._right and self._has_right_inputs(o)
+            ]
             excused = [
                 o
                 for o in starts
@@ -81,14 +85,14 @@ class DivergenceSearch:
             ]
             if not excused:
                 return starts
-            self._fine.update(excused)
+            self._right.update(excused)
 
     def _near_misses(self) -> Iterator[tuple[Operator, Expected]]:
         """Yield operators that are slightly wrong, also where rounding hides it further on."""
         for expected, name in self._near:
-            maker = self._maker[name]
-            if self._is_fed(maker) and self._are_related(maker, expected):
-                yield maker, expected
+            producer = self._producer[name]
+            if self._has_right_inputs(producer) and self._are_related(producer, expected):
+                yield producer, expected
 
     def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Divergence:
         def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
@@ -99,7 +103,7 @@ class DivergenceSearch:
 
     def _region(self, starts: Sequence[Operator]) -> Divergence | None:
         """Return the operators up to the first that is known to be wrong, of several."""
-        for operator in [starts[0], *self._behind(starts[0])]:
+        for operator in [starts[0], *self._downstream(starts[0])]:
             like = [
                 (self._error(operator, e), e)
                 for e in self._missing
@@ -109,34 +113,40 @@ class DivergenceSearch:
             if like:
                 _, expected = min(like, key=lambda found: found[0])
                 before = [o for o in self._graph.operators if o.place < operator.place]
-                between = [o for o in before if o not in self._fine and operator in self._behind(o)]
+                between = [
+                    o for o in before if o not in self._right and operator in self._downstream(o)
+                ]
                 others = len([o for o in starts if o not in between and o is not operator])
                 return Divergence([*between, operator], expected, others)
         return None
 
-    def _fine_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
+    def _right_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
         anchored = set[str]()
-        for run in matches:
-            for names in run.held.values():
+        for match in matches:
+            for names in match.held.values():
                 anchored.update(self._anchors(names))
-        fine: set[Operator] = set()
+        right: set[Operator] = set()
 
-        def is_made_up(name: str) -> bool:
-            """Tell whether all that is computed from a value is fine."""
-            readers = self._readers.get(name, [])
+        def is_absorbed(name: str) -> bool:
+            """Tell whether all that is computed from a value is right."""
+            consumers = self._consumers.get(name, [])
             # Integers hide errors: they prove something only where nothing else is computed.
-            readers = [reader for reader in readers if self._is_floating(reader)] or readers
-            return bool(readers) and name not in self._graph.outputs and fine.issuperset(readers)
+            consumers = [
+                consumer for consumer in consumers if self._is_floating(consumer)
+            ] or consumers
+            return (
+                bool(consumers) and name not in self._graph.outputs and right.issuperset(consumers)
+            )
 
         for operator in reversed(self._graph.operators):
-            used = [n for n in operator.outputs if n in self._readers or n in self._graph.outputs]
-            if all(name in anchored or is_made_up(name) for name in used or operator.outputs):
-                fine.add(operator)
+            used = [n for n in operator.outputs if n in self._consumers or n in self._graph.outputs]
+            if all(name in anchored or is_absorbed(name) for name in used or operator.outputs):
+                right.add(operator)
         for operator in self._graph.operators:
-            makers = [self._maker.get(name) for name in operator.inputs]
-            if operator.kind in _COPIES and all(m is None or m in fine for m in makers):
-                fine.add(operator)
-        return fine
+            producers = [self._producer.get(name) for name in operator.inputs]
+            if operator.kind in _COPIES and all(m is None or m in right for m in producers):
+                right.add(operator)
+        return right
 
     def _anchors(self, names: Sequence[str]) -> list[str]:
         """Return which of the values that hold the same numbers must be what it seems.
@@ -147,24 +157,26 @@ class DivergenceSearch:
         names = list(dict.fromkeys(names))
         if len(names) < 2:
             return names
-        first = min(names, key=lambda name: self._maker[name].place)
-        behind = {self._maker[first], *self._behind(self._maker[first])}
-        return [first] if all(self._maker[name] in behind for name in names) else []
+        first = min(names, key=lambda name: self._producer[name].place)
+        downstream = {self._producer[first], *self._downstream(self._producer[first])}
+        return [first] if all(self._producer[name] in downstream for name in names) else []
 
-    def _behind(self, operator: Operator) -> list[Operator]:
+    def _downstream(self, operator: Operator) -> list[Operator]:
         """Return every operator that needs a value of this one, in order."""
         found: set[Operator] = set()
         pending = [operator]
         while pending:
             for value in pending.pop().outputs:
-                new = [reader for reader in self._readers.get(value, ()) if reader not in found]
+                new = [
+                    consumer for consumer in self._consumers.get(value, ()) if consumer not in found
+                ]
                 found.update(new)
                 pending += new
         return sorted(found, key=lambda o: o.place)
 
-    def _is_fed(self, operator: Operator) -> bool:
-        makers = (self._maker.get(name) for name in operator.inputs)
-        return all(maker is None or maker in self._fine for maker in makers)
+    def _has_right_inputs(self, operator: Operator) -> bool:
+        producers = (self._producer.get(name) for name in operator.inputs)
+        return all(producer is None or producer in self._right for producer in producers)
 
     def _is_floating(self, operator: Operator) -> bool:
         values = [self._graph.values.get(name) for name in operator.outputs]
@@ -187,7 +199,7 @@ class DivergenceSearch:
         sources: list[set[str]] = []
         for node in expected.node.all_input_nodes:
             if node.op == "placeholder":
-                sources.append({name for name in operator.inputs if name not in self._maker})
+                sources.append({name for name in operator.inputs if name not in self._producer})
             elif node in self._holders:
                 sources.append(self._holders[node])
         return all(source.intersection(operator.inputs) for source in sources) and all(

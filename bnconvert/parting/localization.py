@@ -1,8 +1,8 @@
-"""Where an ONNX file parts from its model: the first operator whose value is wrong.
+"""Localize where an ONNX file diverges from its model: the first operator whose value is wrong.
 
 Every value of the file is compared with those of the captured model and of the folded graph. An
-operator is right if its value is one of them, or anything that is computed from it: what folding
-moves is made up for later. The culprit has right inputs, and nothing right behind it.
+operator is right if its value is one of them, or if everything computed from it is right: what
+folding moves is absorbed downstream. The culprit has right inputs, and nothing right downstream.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ _FIX_FOLD = (
     "a fold is wrong: please report it with the model; torch.onnx.export(model) is a way out"
 )
 _ROUNDING = (
-    "no single operator of the file parts from the model by more than rounding: its errors add "
+    "no single operator of the file diverges from the model by more than rounding: its errors add "
     "up, or its outputs are in another order"
 )
 
@@ -56,7 +56,7 @@ GraphSource = Callable[[Example], Graphs]
 def localize(
     proof: Proof, model: nn.Module, path: Path, graphs: GraphSource, say: Callable[[str], None]
 ) -> Report:
-    """Return the report of a proof; where the file differs, with the operator where it parts.
+    """Return the report of a proof; where the file differs, with the operator where it diverges.
 
     Args:
         proof: of the file.
@@ -67,7 +67,7 @@ def localize(
     """
     if proof.divergent_input is None:
         return proof.report
-    say("finding where the file parts from the model")
+    say("localizing where the file diverges from the model")
     found = find_divergence(model, proof.divergent_input, path, graphs)
     if isinstance(found, Finding):
         return replace(proof.report, findings=(*proof.report.findings, found))
@@ -93,7 +93,7 @@ def find_divergence(
             graph = graph_of(path, named_tensors(model, example), Path(scratch))
             return _found(example, graph, graphs(example))
     except Exception as failure:
-        return f"where the file parts from the model could not be found ({first_line(failure)})"
+        return f"where the file diverges from the model could not be found ({first_line(failure)})"
 
 
 def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
@@ -111,12 +111,14 @@ def _finding(
     divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
 ) -> Finding:
     last = divergence.operators[-1]
-    fed = [run.errors.get(name, 0.0) for run in matches for name in divergence.operators[0].inputs]
+    fed = [
+        match.errors.get(name, 0.0) for match in matches for name in divergence.operators[0].inputs
+    ]
     if len(divergence.operators) == 1:
-        who = f"{last} is the first operator that parts from the model"
+        who = f"{last} is the first operator that diverges from the model"
     else:
         names = ", ".join(map(str, divergence.operators))
-        who = f"the file parts from the model in one of {names}, which cannot be told apart"
+        who = f"the file diverges from the model in one of {names}, which cannot be told apart"
     paths: tuple[str, ...] = ()
     should = "what it should compute is not in the model"
     if divergence.expected is not None:
@@ -126,7 +128,9 @@ def _finding(
     constants = [name for o in divergence.operators for name in o.constants]
     made = f"; {', '.join(constants)} made constants for it" if constants else ""
     more = (
-        f"; {divergence.others} further operators part independently" if divergence.others else ""
+        f"; {divergence.others} further operators diverge independently"
+        if divergence.others
+        else ""
     )
     return Finding(
         DIVERGENCE,

@@ -1,4 +1,4 @@
-"""The graph inside an ONNX file: which operator reads what, and every value that it computes."""
+"""The graph inside an ONNX file: its operators, what they read, and every value they compute."""
 
 import re
 import tempfile
@@ -62,8 +62,8 @@ class OnnxGraph:
     outputs: tuple[str, ...]
     broken: Mapping[Operator, str]
 
-    def readers(self) -> dict[str, list[Operator]]:
-        """Return who reads each value."""
+    def consumers(self) -> dict[str, list[Operator]]:
+        """Return the operators that read each value."""
         found: dict[str, list[Operator]] = {}
         for operator in self.operators:
             for value in dict.fromkeys(operator.inputs):
@@ -86,7 +86,7 @@ def graph_of(path: Path, tensors: Sequence[NamedTensor], folder: Path) -> OnnxGr
     """
     broken: dict[int, str] = {}
     for _ in range(_ATTEMPTS):
-        operators, outputs, content = _bared(path, broken)
+        operators, outputs, content = _with_all_outputs(path, broken)
         runner = OnnxRunner(path, as_it_stands=True, content=content)
         values = _values(runner, tensors, folder)
         if not isinstance(values, str):
@@ -138,7 +138,7 @@ def _spilled(value: Tensor, folder: Path) -> Tensor:
     return place.reshape(value.shape).copy_(value)
 
 
-def _bared(
+def _with_all_outputs(
     path: Path, without: Collection[int]
 ) -> tuple[tuple[Operator, ...], tuple[str, ...], bytes]:
     """Read the operators, the outputs' names, and the file with every value as an output.

@@ -1,4 +1,4 @@
-"""Which value of an ONNX file holds which value of a captured graph, found by their numbers.
+"""Match the values of an ONNX file with those of a captured graph, by their numbers alone.
 
 The graph is computed operator by operator, in float64 and in its own dtype. Wherever a value of
 the file is the same within rounding, both go on from the file's own numbers. So every error is
@@ -79,7 +79,7 @@ class Expected:
 
 
 class FileValues:
-    """The values of a file on one input, found again by their numbers."""
+    """The values of a file on one input, searched by their numbers."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         """Sort the values by shape, and take a sample of each."""
@@ -118,21 +118,21 @@ class FileValues:
 
 @dataclass(eq=False)
 class ValueMatches:
-    """What a run along a captured graph found.
+    """Which values of a captured graph are among the values of a file.
 
     Attributes:
         held: by operator of the graph, the values of the file that hold its value.
         errors: by value of the file, how far it is from the exact one.
-        missing: values that the file does not hold, and that are not made up for: some of what
-            is computed from them is missing too.
-        bare: the same without the bias, which another operator of the file may add.
+        missing: values that the file does not hold, and that are not absorbed downstream either:
+            some of what is computed from them is missing too.
+        without_bias: the same before their bias is added, which the file may do elsewhere.
         near: values that the file does not hold, and the one of its values that is like it.
     """
 
     held: dict[fx.Node, list[str]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     missing: dict[fx.Node, Expected] = field(default_factory=dict)
-    bare: dict[fx.Node, Expected] = field(default_factory=dict)
+    without_bias: dict[fx.Node, Expected] = field(default_factory=dict)
     near: list[tuple[Expected, str]] = field(default_factory=list)
 
     def first_missing(self) -> list[Expected]:
@@ -142,7 +142,12 @@ class ValueMatches:
             for node in self.missing
             if not any(earlier in self.missing for earlier in node.all_input_nodes)
         ]
-        return [part[node] for node in first for part in (self.missing, self.bare) if node in part]
+        return [
+            part[node]
+            for node in first
+            for part in (self.missing, self.without_bias)
+            if node in part
+        ]
 
     def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
         """Keep which values of the file hold a value, and how well."""
@@ -152,7 +157,7 @@ class ValueMatches:
 
 
 def match_values(module: fx.GraphModule, example: Example, values: FileValues) -> ValueMatches:
-    """DualPrecisionRun along a captured graph and find its values among those of a file.
+    """Run a captured graph and find its values among those of a file.
 
     Args:
         module: the graph, in its own dtype.
@@ -170,28 +175,28 @@ def match_values(module: fx.GraphModule, example: Example, values: FileValues) -
                 run.replace(node, values.values[best])
                 for read in node.all_input_nodes:
                     if list(read.users) == [node]:
-                        found.missing.pop(read, None)  # made up for: its memory is not needed
+                        found.missing.pop(read, None)  # absorbed: its memory is not needed
                 continue
             found.missing[node] = expected
             if (name := values.nearest(expected)) is not None:
                 found.near.append((expected, name))
             if bare := _without_bias(run, expected, native):
-                found.bare[node] = bare
+                found.without_bias[node] = bare
                 found.note_holders(bare, values.holders(bare))
-    _make_up(found, run)
+    _drop_absorbed(found, run)
     return found
 
 
-def _make_up(found: ValueMatches, run: DualPrecisionRun) -> None:
-    """Take from the missing values those of which all that is computed from them was found."""
-    made: set[fx.Node] = set()
-    for node in reversed(run.moving):
-        readers = [user for user in node.users if user in run.moving or user.op == "output"]
+def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
+    """Take those from the missing values of which everything computed from them was found."""
+    right: set[fx.Node] = set()
+    for node in reversed(run.varying):
+        consumers = [user for user in node.users if user in run.varying or user.op == "output"]
         # Integers hide errors: they prove something only where nothing else is computed.
-        readers = [user for user in readers if run.moving.get(user, True)] or readers
+        consumers = [user for user in consumers if run.varying.get(user, True)] or consumers
         is_held = node in found.held and node not in found.missing
-        if is_held or (readers and all(user in made for user in readers)):
-            made.add(node)
+        if is_held or (consumers and all(user in right for user in consumers)):
+            right.add(node)
             found.missing.pop(node, None)
 
 

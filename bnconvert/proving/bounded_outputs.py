@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 #: It keeps no memory; while it lives, its address is nobody else's. torch 2.13 gives it no types.
 _Place: Any = reductions.StorageWeakRef
-#: ATen operators, without "aten::", underscores before them and "_" behind them.
+#: ATen operators, without "aten::", and without underscores around them.
 BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
 
 

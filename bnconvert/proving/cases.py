@@ -92,7 +92,7 @@ def _of_one_size(wide: Example, own: int, size: int) -> Iterator[Case]:
 
 
 def _filled(example: Example, size: int, generator: torch.Generator) -> Example:
-    """Return the given rows with generated ones behind them, `size` in all."""
+    """Return the given rows followed by generated ones, `size` in all."""
     own = example.batch or 1
     wide = example.rows([row % own for row in range(size)])
     drawn = iter(wide.like(generator).tensors())

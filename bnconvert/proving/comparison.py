@@ -1,4 +1,4 @@
-"""A comparison of a model with a file: the float64 budget, and rows that do not depend on a batch.
+"""The comparison of a model with a file: within the float64 tolerance, each row by itself.
 
 A fixed tolerance is wrong both ways: it flags correct files of ill-conditioned networks and
 passes wrong ones of well-conditioned networks. The judge is the model itself in float64:
@@ -32,13 +32,13 @@ from bnconvert.reporting.report import Report
 
 _BLAME = (
     "{:.1e} of the output, {:.1e} allowed, by ONNX Runtime's own graph optimizations: without "
-    "them the file holds the budget"
+    "them the file is within the tolerance"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """What all comparisons of a model with a file came to.
+    """The figures of all comparisons of a model with a file.
 
     Attributes:
         report: the figures.
@@ -83,9 +83,9 @@ class Comparison:
 
     def proof(self) -> Proof:
         """Judge what was computed."""
-        draws = cache(lambda case: self._reference.draws(case.example))
+        perturbed = cache(lambda case: self._reference.perturbed_outputs(case.example))
         names, casts = self._file.output_names, self._feed.casts
-        judge = Judge(names, self._answers, self._tolerance, draws, casts)
+        judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
         optimized = judge.judge(self._outputs)
         plain, notes = self._run_plain()
         unoptimized = judge.judge(plain, optimized=False)
@@ -101,12 +101,18 @@ class Comparison:
         rows = list(self._row_checks())
         passed = all(check.passed for check in (*checks, *rows))
         verdict = "agrees with" if passed else "DIFFERS from"
-        jumping = optimized.excused | unoptimized.excused
+        discontinuous = optimized.excused | unoptimized.excused
+        more = self._notes(discontinuous, rows)
         report = Report(
             f"{self._path.name} {verdict} {type(self._model).__name__}",
             checks=(*checks, *rows),
             facts=agreement(names, self._answers, self._outputs),
-            notes=(*self._reference.notes, *self._feed.notes, *notes, *self._notes(jumping, rows)),
+            notes=(
+                *self._reference.notes,
+                *self._feed.notes,
+                *notes,
+                *self._notes(discontinuous, rows),
+            ),
         )
         return Proof(report, self._divergent_input(optimized, unoptimized))
 
@@ -150,7 +156,7 @@ class Comparison:
         if self._size is not None and not self._reference.accepts(case.example.rows([0])):
             return
         for row in (0, size - 1):
-            place, apart = self._apart(case, row)
+            place, apart = self._in_other_batch(case, row)
             if isinstance(apart, str):
                 continue
             for index, (whole, single) in enumerate(zip(together, apart, strict=True)):
@@ -165,8 +171,8 @@ class Comparison:
                 label, name = f"row {row} of {case.name}", self._file.output_names[index]
                 yield Check(label, name, "rows", error, allowed, error <= allowed)
 
-    def _apart(self, case: Case, row: int) -> tuple[int, Outputs]:
-        """Return where a row of a case is in another batch, and the file's outputs for that."""
+    def _in_other_batch(self, case: Case, row: int) -> tuple[int, Outputs]:
+        """Run a row in another batch; return its place there, and the file's outputs."""
         if self._size is not None:
             other = case.example.with_other_rows(row, _generator())
             return row, self._run(self._file, other)
@@ -174,12 +180,12 @@ class Comparison:
         known = next((got for c, got in self._outputs.items() if c.rows == alone), None)
         return 0, known or self._run(self._file, case.example.rows([row]))
 
-    def _notes(self, jumping: Collection[str], rows: Collection[Check]) -> Iterator[str]:
-        if jumping:
+    def _notes(self, discontinuous: Collection[str], rows: Collection[Check]) -> Iterator[str]:
+        if discontinuous:
             yield (
-                f"the model's own {', '.join(sorted(jumping))} jumps in places where its "
-                "inputs move by rounding errors, as the place of a maximum does: there the file "
-                "may take any value that the model itself takes"
+                f"the model's own {', '.join(sorted(discontinuous))} is discontinuous in places "
+                "where rounding errors move its inputs, as the place of a maximum is: there the "
+                "file may take any value that the model itself takes"
             )
         if self._mixing:
             yield (

@@ -1,7 +1,7 @@
-"""Outputs that jump: where two numbers are nearly the same, rounding decides which is the larger.
+"""Outputs that are discontinuous: where two numbers nearly tie, rounding decides which is larger.
 
-The place of a maximum jumps, and so does what is read by it. A file may take the other side there,
-but nothing else.
+The place of a maximum is such an output, and so is what is read at that place. Beside a tie a file
+may give what the model gives on either side, but nothing else.
 """
 
 from collections.abc import Iterable
@@ -11,30 +11,30 @@ from torch import Tensor
 
 
 def nearest_own_output(
-    mine: Tensor, truth: Tensor, draws: Iterable[Tensor], within: float
+    output: Tensor, truth: Tensor, perturbed: Iterable[Tensor], within: float
 ) -> Tensor:
-    """Return the truth, with what the model itself gives where it jumps, if that is nearer.
+    """Return the truth; in discontinuous entries, that of the model's values which is nearest.
 
     Args:
-        mine: a file's output.
-        truth: of the same shape.
-        draws: the model's own outputs on perturbed inputs; those of other shapes are left out.
-        within: relative to the root mean square of the truth; an entry that a draw moves by more
-            jumps. Integers jump where they change at all.
+        output: a file's.
+        truth: the model's, of the same shape.
+        perturbed: the model's on perturbed inputs; those of other shapes are left out.
+        within: relative to the root mean square of the truth; an entry that a perturbation moves
+            by more is discontinuous. Integers are where they change at all.
     """
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
     least = within * (size or 1.0) if truth.dtype.is_floating_point else 0.0
-    jumps = torch.zeros(truth.shape, dtype=torch.bool)
-    best, gap = truth, _gap(mine, truth)
-    for draw in draws:
-        if draw.shape == truth.shape:
-            jumps |= _gap(draw, truth) > least
-            distance = _gap(mine, draw)
+    discontinuous = torch.zeros(truth.shape, dtype=torch.bool)
+    best, gap = truth, _gap(output, truth)
+    for value in perturbed:
+        if value.shape == truth.shape:
+            discontinuous |= _gap(value, truth) > least
+            distance = _gap(output, value)
             nearer = distance < gap
-            best = torch.where(nearer, draw.to(truth.dtype), best)
+            best = torch.where(nearer, value.to(truth.dtype), best)
             gap = torch.where(nearer, distance, gap)
-    return torch.where(jumps, best, truth)
+    return torch.where(discontinuous, best, truth)
 
 
 def _gap(first: Tensor, second: Tensor) -> Tensor:

@@ -139,8 +139,8 @@ class OnnxRunner:
         ]
         return Feed(fitted, tuple(notes), bool(cast))
 
-    def run(self, feed: Feed, wanted: Sequence[str] | None = None) -> list[Tensor] | str:
-        """Run the file; return its outputs, or those wanted, or why a kernel fails.
+    def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
+        """Run the file; return its outputs, all or those named, or why a kernel fails.
 
         Raises:
             ExportError: the inputs do not fit the file.
@@ -148,7 +148,7 @@ class OnnxRunner:
         inputs = feed.tensors
         try:
             arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in inputs.items()}
-            outputs = self._session.run(wanted, arrays)
+            outputs = self._session.run(names, arrays)
         except Exception as failure:
             if _INSIDE in str(failure):
                 return f"ONNX Runtime cannot run it: {_said(failure)}"

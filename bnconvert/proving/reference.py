@@ -1,4 +1,4 @@
-"""Reference: what a model truly computes, and how far its own dtype is from that."""
+"""The reference: what a model computes in float64, and in its own dtype."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,12 @@ from bnconvert.proving.cases import Case, Pool
 from bnconvert.proving.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
-#: How often inputs are perturbed to see whether an output jumps.
-DRAWS = 16
+#: How often an input is perturbed to see whether an output is discontinuous.
+PERTURBATIONS = 16
 
 
 class Reference:
-    """The model's own answers: what is true, and how far its own dtype is from that.
+    """A model in its own dtype and in float64, which answers the inputs to compare on.
 
     Attributes:
         model: a copy, in eval mode, in its own dtype.
@@ -67,7 +67,7 @@ class Reference:
         """Answer every case from one forward over the whole pool, or return None.
 
         That is honest only where no row depends on the others: the smallest case, alone and with
-        its inputs moved by one unit in the last place, must come out as it did in the pool.
+        its inputs perturbed by one unit in the last place, must come out as it did in the pool.
         """
         try:
             exact = self._exact(pool.example)
@@ -91,7 +91,7 @@ class Reference:
         return found
 
     def answers(self, example: Example) -> Answers:
-        """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
+        """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self._run(self.model, example)
         perturbed = self._run(self.model, example.perturbed())
         exact = self._exact(example)
@@ -103,15 +103,15 @@ class Reference:
             return Answers(native, native, perturbed, bounded)
         return Answers(true, native, perturbed, bounded)
 
-    def draws(self, example: Example) -> list[list[Tensor]]:
-        """Answer an input some times, moved at random by as many units as a file is allowed.
+    def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
+        """Answer an input some times, perturbed at random by as much as a file is allowed.
 
-        They are the same at every call, whatever was asked before.
+        The answers are the same at every call, whatever was asked before.
         """
         generator = torch.Generator().manual_seed(SEED)
-        moved = (example.perturbed(FACTOR, generator) for _ in range(DRAWS))
+        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
         try:
-            return [self._run(self.model, perturbed) for perturbed in moved]
+            return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
             return []  # it checks its inputs
 
@@ -147,7 +147,7 @@ class Reference:
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
             self._note(
-                f"the model does not run in float64 ({first_line(failure)}): the budget is "
+                f"the model does not run in float64 ({first_line(failure)}): the tolerance is "
                 "measured by perturbing its inputs by one unit in the last place"
             )
             return None

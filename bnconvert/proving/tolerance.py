@@ -1,4 +1,4 @@
-"""A tolerance: how far from the truth a file's outputs may be, by what the model's own dtype does."""
+"""How far from the model in float64 a file may be: some times the model's own rounding error."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Answers(NamedTuple):
     Attributes:
         true: in float64.
         native: in the model's own dtype.
-        perturbed: the same, on inputs that are moved by one unit in the last place, or None.
+        perturbed: the same, on inputs perturbed by one unit in the last place, or None.
         bounded: which outputs are values of a bounded function.
     """
 
@@ -66,15 +66,15 @@ class Tolerance:
         own: dict[tuple[int, Measure], float] = {}
         rounding: dict[tuple[int, Measure], float] = {}
         for true, native, perturbed, bounded in answers:
-            draws = [native] if perturbed is None else [native, perturbed]
+            runs = [native] if perturbed is None else [native, perturbed]
             for index, truth in enumerate(true):
-                alike = [draw[index] for draw in draws if draw[index].shape == truth.shape]
+                alike = [run[index] for run in runs if run[index].shape == truth.shape]
                 errors = [relative_errors(value, truth) for value in alike]
-                floor = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
+                unit = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
                 for measure in MEASURES:
                     key = index, measure
                     own[key] = max([own.get(key, 0.0), *(error[measure] for error in errors)])
-                    rounding[key] = max(rounding.get(key, 0.0), floor[measure])
+                    rounding[key] = max(rounding.get(key, 0.0), unit[measure])
         return cls(own, rounding)
 
     def allowed(self, index: int, measure: Measure) -> float:

@@ -1,8 +1,8 @@
-"""The judgement of one run of a file: every output within the float64 budget, or the first not.
+"""The verdict on one run of a file: whether every output is within the float64 tolerance.
 
-An output that is farther off than the budget allows may still be right where the model itself is
-discontinuous, as the place of a maximum is. That is asked only of runs in which something fails,
-and it excuses a run as a whole or not at all: so the verdict depends on no order.
+An output that is farther off may still be right where the model itself is discontinuous, as the
+place of a maximum is. That is asked only of runs in which something fails, and it excuses a run as
+a whole or not at all: so the verdict does not depend on the order of outputs or cases.
 """
 
 import math
@@ -21,11 +21,11 @@ from bnconvert.reporting.records import Check
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What one run of a file came to.
+    """Which outputs of one run of a file are right.
 
     Attributes:
         checks: by case, in the order of the outputs.
-        excused: the names of outputs that are right only because the model jumps there too.
+        excused: the names of outputs that are right only beside the model's own discontinuities.
     """
 
     checks: Mapping[Case, tuple[Check, ...]]
@@ -38,20 +38,20 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What runs of a file are compared with.
+    """The model's answers, with which runs of a file are compared.
 
     Attributes:
         names: of the file's outputs.
         answers: the model's.
         tolerance: how far from them a file may be.
-        draws: gives the model's own outputs on moved inputs of a case; always the same for it.
+        perturbed: gives the model's own outputs on perturbed inputs of a case; always the same.
         casts: the whole file is in another precision than the model.
     """
 
     names: Sequence[str]
     answers: Mapping[Case, Answers]
     tolerance: Tolerance
-    draws: Callable[[Case], Sequence[Sequence[Tensor]]]
+    perturbed: Callable[[Case], Sequence[Sequence[Tensor]]]
     casts: bool = False
 
     def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Verdict:
@@ -100,19 +100,18 @@ class Judge:
         return not output.detail and self.tolerance.allows(output.index, output.errors)
 
     def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
-        """Return the errors of failing outputs beside the model's own jumps, if all are small."""
+        """Return the errors that are left beside the model's discontinuities, if all are small."""
         found: dict[_Output, dict[Measure, float]] = {}
         for output in failing:
             if output.detail:
                 return {}
             index, truth = output.index, self.answers[output.case].true[output.index]
-            draws = (draw[index] for draw in self.draws(output.case))
-            truth = nearest_own_output(
-                output.mine, truth, draws, self.tolerance.allowed(index, "peak")
-            )
+            perturbed = (outputs[index] for outputs in self.perturbed(output.case))
+            least = self.tolerance.allowed(index, "peak")
+            truth = nearest_own_output(output.mine, truth, perturbed, least)
             found[output] = relative_errors(output.mine, truth)
             if not self.tolerance.allows(index, found[output]):
-                return {}  # no jump explains it, and the others need no excuse any more
+                return {}  # no discontinuity explains it, so the run is wrong anyhow
         return found
 
     def _checks(

@@ -1,8 +1,8 @@
-"""Measure how much of the verification budget correct files use, over real architectures.
+"""Measure how much of the verification's tolerance correct files use, over real architectures.
 
-Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output tolerance.json]
+Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output budget.json]
 Prints a table and writes JSON. `FACTOR` in tolerance.py is chosen from it: correct files must
-stay well inside, and a tighter budget catches more wrong ones.
+stay well inside, and a tighter tolerance catches more wrong ones.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def measure(name: str, size: int) -> dict[str, object]:
         "norms": len(report.norms),
         "folded": report.count("folded"),
         "left in file": report.facts["BatchNormalization nodes"],
-        "budget used": round(worst, 3),
+        "tolerance used": round(worst, 3),
         "seconds": round(seconds, 1),
         "note": "ill-conditioned" if any("ill-cond" in note for note in report.notes) else "",
     }
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default=MODELS)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--output", type=Path, default=Path("tolerance.json"))
+    parser.add_argument("--output", type=Path, default=Path("budget.json"))
     options = parser.parse_args()
     rows = []
     for name in options.models.split(","):

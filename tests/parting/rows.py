@@ -30,7 +30,7 @@ def values_of(graph: fx.GraphModule) -> dict[str, Tensor]:
 
 
 def go_on(graph: fx.GraphModule, values: dict[str, Tensor], normed: Tensor) -> None:
-    """Put another value behind the norm, and compute the rest from it."""
+    """Put another value after the norm, and compute the rest from it."""
     weight, bias = graph.get_parameter("last.weight"), graph.get_parameter("last.bias")
     values["v1"], values["v2"] = normed, F.relu(normed)
     values["v3"] = F.conv2d(values["v2"], weight, bias)

@@ -146,6 +146,6 @@ def test_without_a_graph_the_report_says_why_no_operator_is_named(
 
     found = find_divergence(model, Example.of(INPUTS), path, graphs)
     assert found == (
-        "where the file parts from the model could not be found (CaptureError: only parts of it "
+        "where the file diverges from the model could not be found (CaptureError: only parts of it "
         "can be captured)"
     )

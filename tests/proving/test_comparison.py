@@ -200,7 +200,7 @@ def test_a_model_that_is_random_in_eval_mode_is_said_to_be(tmp_path: Path) -> No
 
 
 class Choosing(nn.Module):
-    """Which of two sums is larger decides the output: a jump where they are nearly the same."""
+    """Which of two sums is larger decides the output: discontinuous where they nearly tie."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,20 +237,20 @@ def _with_faults(path: Path, target: Path, sums: Tensor, table: float) -> Path:
     return target
 
 
-def test_an_output_that_jumps_by_itself_may_jump(
+def test_a_file_may_be_on_either_side_of_the_models_own_discontinuity(
     tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
 ) -> None:
     model, x, path = tie
     off = _with_faults(path, tmp_path / "off.onnx", torch.tensor([1, 1 + 5e-7]), 1.0)
     report = bnc.verify(model, off, (x,))
-    assert [note for note in report.notes if "jumps in places where its inputs move" in note]
+    assert [note for note in report.notes if "is discontinuous in places where" in note]
 
 
 @pytest.mark.parametrize(
     ("sums", "table"),
     [([1, 1 + 5e-7], -1.5), ([1, 1 + 5e-7], 1.01), ([1.0, -1.0], 1.0), ([1.0, 5.0], 1.0)],
 )
-def test_a_fault_in_an_output_that_jumps_is_caught(
+def test_a_fault_in_a_discontinuous_output_is_caught(
     sums: list[float], table: float, tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
 ) -> None:
     model, x, path = tie

@@ -4,7 +4,7 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.proving.reference import DRAWS, Reference, outputs_of
+from bnconvert.proving.reference import PERTURBATIONS, Reference, outputs_of
 from bnconvert.proving.tolerance import ILL_CONDITIONED, Tolerance
 from tests.zoo import build
 
@@ -70,11 +70,11 @@ def test_a_cancelling_model_is_called_ill_conditioned_by_its_own_noise() -> None
     assert calm.noise is None
 
 
-def test_draws_are_moved_by_a_few_units_each_in_its_own_way() -> None:
+def test_perturbed_outputs_are_moved_by_a_few_units_each_in_its_own_way() -> None:
     model, inputs = build("plain")
-    first, *others = Reference(model).draws(Example.of(inputs))
-    assert len(others) == DRAWS - 1
-    again = Reference(model).draws(Example.of(inputs))
+    first, *others = Reference(model).perturbed_outputs(Example.of(inputs))
+    assert len(others) == PERTURBATIONS - 1
+    again = Reference(model).perturbed_outputs(Example.of(inputs))
     assert all(
         torch.equal(one[0], two[0]) for one, two in zip((first, *others), again, strict=True)
     )
@@ -82,7 +82,7 @@ def test_draws_are_moved_by_a_few_units_each_in_its_own_way() -> None:
         assert 0 < (other[0] - first[0]).abs().max() < 1e-5
 
 
-def test_a_model_that_checks_its_inputs_has_no_draws() -> None:
+def test_a_model_that_checks_its_inputs_has_no_perturbed_outputs() -> None:
     class Strict(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             if x.max() > 1:
@@ -90,7 +90,7 @@ def test_a_model_that_checks_its_inputs_has_no_draws() -> None:
             return x
 
     ones = Example.of((torch.ones(2, 3),))
-    assert Reference(Strict().eval()).draws(ones) == []
+    assert Reference(Strict().eval()).perturbed_outputs(ones) == []
 
 
 def test_where_float64_gives_other_shapes_the_models_own_are_the_truth() -> None:

@@ -5,7 +5,7 @@ from bnconvert.numerics.distance import MEASURES
 from bnconvert.proving.tolerance import FACTOR, Answers, Tolerance
 
 
-def test_the_budget_is_some_times_the_largest_own_error_over_all_inputs() -> None:
+def test_the_tolerance_is_some_times_the_largest_own_error_over_all_inputs() -> None:
     truth = [torch.ones(4, dtype=torch.float64)]
     small, large = [torch.full((4,), 1 + 1e-5)], [torch.full((4,), 1 + 1e-4)]
     tolerance = Tolerance.of([Answers(truth, small, small), Answers(truth, small, large)])

@@ -21,23 +21,23 @@ def case(name: str) -> Case:
 
 
 def judge(cases: Sequence[Case], outputs: int, asked: list[Case] | None = None) -> Judge:
-    """Compare with a model whose every output jumps from RIGHT to TIE."""
+    """Compare with a model whose every output is RIGHT or TIE, by rounding."""
     answers = {c: Answers([RIGHT.double()] * outputs, [RIGHT] * outputs) for c in cases}
 
-    def draws(case: Case) -> Sequence[Sequence[Tensor]]:
+    def perturbed(case: Case) -> Sequence[Sequence[Tensor]]:
         if asked is not None:
             asked.append(case)
         return [[TIE] * outputs]
 
     names = [f"y{index}" for index in range(outputs)]
-    return Judge(names, answers, Tolerance.of(answers.values()), draws)
+    return Judge(names, answers, Tolerance.of(answers.values()), perturbed)
 
 
-def verdicts(judgement: Verdict) -> Mapping[str, list[bool]]:
-    return {case.name: [c.passed for c in checks] for case, checks in judgement.checks.items()}
+def verdicts(verdict: Verdict) -> Mapping[str, list[bool]]:
+    return {case.name: [c.passed for c in checks] for case, checks in verdict.checks.items()}
 
 
-def test_an_output_is_excused_where_the_model_jumps_to_it() -> None:
+def test_an_output_is_excused_where_the_model_itself_is_discontinuous() -> None:
     one = case("one")
     found = judge([one], 2).judge({one: [RIGHT, TIE]})
     assert all(verdicts(found)["one"])
