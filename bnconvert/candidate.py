@@ -1,4 +1,4 @@
-"""A candidate: a folded model that is written as ONNX, and is still to be proven."""
+"""A candidate: an ONNX file that is written from a folded model and not yet verified."""
 
 import contextlib
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ _DROPPED = "the file holds tensors only: {} other outputs are left out"
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A file that nobody has compared with its model yet.
+    """An ONNX file that is written and not yet verified.
 
     Attributes:
         model: what it is made from.
         example: what the model was captured with.
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
-        folded: what is in it.
+        folded: the folded model that it holds.
     """
 
     model: nn.Module
@@ -69,17 +69,17 @@ class Candidate:
         if not folded.is_whole and dynamic_shapes is None:
             return candidate._traced("the model cannot be captured whole")
         if dropped := drop_numbers(graphs_of(folded).folded):
-            candidate = candidate._noting(_DROPPED.format(dropped))
+            candidate = candidate._with_notes(_DROPPED.format(dropped))
         try:
             candidate._write()
         except ExportError as failure:
             if dynamic_shapes is not None:
                 raise
-            return candidate._otherwise(failure, steps)
+            return candidate._written_otherwise(failure, steps)
         return candidate
 
-    def _otherwise(self, failure: ExportError, steps: Steps) -> "Candidate":
-        """Write a file of the given sizes, because `failure` is what becomes of any batch size."""
+    def _written_otherwise(self, failure: ExportError, steps: Steps) -> "Candidate":
+        """Write a file of the given sizes, because one of any batch size fails with `failure`."""
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:
             with contextlib.suppress(ExportError, CaptureError):
@@ -91,13 +91,13 @@ class Candidate:
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
         fixed = self.example.shapes(lambda leaf: None, self.model)
         candidate = self.written(self.model, self.example, fixed, self.path, steps)
-        return candidate._noting(
+        return candidate._with_notes(
             f"the file takes batches of {self.example.batch} only: others cannot be written "
             f"({reason})"
         )
 
     def _traced(self, reason: str) -> "Candidate":
-        """Write one forward."""
+        """Write one forward as the tracer sees it, and say what that means in a finding."""
         forward = OneForward(self.folded.module, self.example)
         places = write_trace(forward, named_tensors(self.model, self.example), self.path)
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
@@ -107,18 +107,20 @@ class Candidate:
             "warning",
             ("(root)",),
             f"{reason}, so that the file is one traced forward: it takes inputs of the given "
-            f"sizes, and what Python took from numbers{where} stays as it was for them",
+            f"sizes, and what Python computed from the numbers of tensors{where} is a constant, "
+            "as it was for these inputs",
             "verify the file with other real inputs, or export the parts that can be captured",
         )
         dropped = 0 if self.folded.is_whole else forward.others
-        return self._noting(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
+        return self._with_notes(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
 
-    def _noting(self, *notes: str, findings: Sequence[Finding] = ()) -> "Candidate":
+    def _with_notes(self, *notes: str, findings: Sequence[Finding] = ()) -> "Candidate":
         said = self.folded.report
         report = replace(said, notes=(*said.notes, *notes), findings=(*said.findings, *findings))
         return replace(self, folded=replace(self.folded, report=report))
 
     def _write(self) -> None:
+        """Write the folded graph, as a program or else as a module that is traced again."""
         captured, module = self.folded.captured, graphs_of(self.folded).folded
         shapes = captured.dynamic_shapes
         if self.dynamic_shapes is None:

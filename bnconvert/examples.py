@@ -98,7 +98,7 @@ class Example:
         return self.map(drawn)
 
     def perturbed(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
-        """Return the example with its numbers moved by units in the last place, up or down.
+        """Return the example with its numbers perturbed by units in the last place, up or down.
 
         Args:
             units: how many.

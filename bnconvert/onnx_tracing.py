@@ -1,4 +1,4 @@
-"""An ONNX file by tracing one forward, for models that torch.export cannot capture whole.
+"""Write an ONNX file by tracing one forward, where torch.export cannot capture the whole model.
 
 What Python code decides or computes from the numbers of a tensor becomes what it was for the given
 inputs; the tracer warns of such places, and they are returned. Sizes are fixed.

@@ -6,7 +6,7 @@ from tests.onnx_metadata import metadata_of
 from tests.zoo import build
 
 
-def test_the_file_says_what_became_of_each_norm(tmp_path: Path) -> None:
+def test_the_file_says_the_outcome_of_each_norm(tmp_path: Path) -> None:
     bnc.export(*build("norm_called_twice"), tmp_path / "m.onnx")
     said = metadata_of(tmp_path / "m.onnx")
     assert json.loads(said["bnconvert.norms"]) == [

@@ -64,17 +64,14 @@ class DivergenceSearch:
         return region or Divergence(starts[:1], None, len(starts) - 1)
 
     def _starts(self) -> list[Operator]:
-        """Return the operators that are not right though all that they read is.
+        """Return the operators that are wrong though all that they read is right.
 
         One that passes the model's own numbers on, though nothing downstream is right, does so by
         mistake only if the model has something else to compute there.
         """
         while True:
-            starts = [
-                o
-                for o in self._graph.operators
-                if o not in self._right and self._has_right_inputs(o)
-            ]
+            wrong = [o for o in self._graph.operators if o not in self._right]
+            starts = [operator for operator in wrong if self._has_right_inputs(operator)]
             excused = [
                 o
                 for o in starts
@@ -88,7 +85,7 @@ class DivergenceSearch:
             self._right.update(excused)
 
     def _near_misses(self) -> Iterator[tuple[Operator, Expected]]:
-        """Yield operators that are slightly wrong, also where rounding hides it further on."""
+        """Yield operators that are slightly wrong, even where rounding hides it downstream."""
         for expected, name in self._near:
             producer = self._producer[name]
             if self._has_right_inputs(producer) and self._are_related(producer, expected):
@@ -112,15 +109,15 @@ class DivergenceSearch:
             ]
             if like:
                 _, expected = min(like, key=lambda found: found[0])
-                before = [o for o in self._graph.operators if o.place < operator.place]
-                between = [
-                    o for o in before if o not in self._right and operator in self._downstream(o)
-                ]
+                wrong = [o for o in self._graph.operators if o not in self._right]
+                before = [o for o in wrong if o.place < operator.place]
+                between = [o for o in before if operator in self._downstream(o)]
                 others = len([o for o in starts if o not in between and o is not operator])
                 return Divergence([*between, operator], expected, others)
         return None
 
     def _right_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
+        """Return the operators whose values the model has, or whose errors nothing inherits."""
         anchored = set[str]()
         for match in matches:
             for names in match.held.values():
@@ -129,14 +126,12 @@ class DivergenceSearch:
 
         def is_absorbed(name: str) -> bool:
             """Tell whether all that is computed from a value is right."""
+            if name in self._graph.outputs:
+                return False
             consumers = self._consumers.get(name, [])
             # Integers hide errors: they prove something only where nothing else is computed.
-            consumers = [
-                consumer for consumer in consumers if self._is_floating(consumer)
-            ] or consumers
-            return (
-                bool(consumers) and name not in self._graph.outputs and right.issuperset(consumers)
-            )
+            floating = [consumer for consumer in consumers if self._is_floating(consumer)]
+            return bool(consumers) and right.issuperset(floating or consumers)
 
         for operator in reversed(self._graph.operators):
             used = [n for n in operator.outputs if n in self._consumers or n in self._graph.outputs]
@@ -167,14 +162,13 @@ class DivergenceSearch:
         pending = [operator]
         while pending:
             for value in pending.pop().outputs:
-                new = [
-                    consumer for consumer in self._consumers.get(value, ()) if consumer not in found
-                ]
+                new = [o for o in self._consumers.get(value, ()) if o not in found]
                 found.update(new)
                 pending += new
         return sorted(found, key=lambda o: o.place)
 
     def _has_right_inputs(self, operator: Operator) -> bool:
+        """Tell whether everything that an operator reads is computed by right ones."""
         producers = (self._producer.get(name) for name in operator.inputs)
         return all(producer is None or producer in self._right for producer in producers)
 

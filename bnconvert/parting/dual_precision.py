@@ -41,12 +41,12 @@ class DualPrecisionRun:
             if node.op not in ("placeholder", "get_attr", "call_function"):
                 continue
             exact, native = self.values[node] = self._pair(node)
-            moves = any(read in self.varying for read in node.all_input_nodes)
-            if isinstance(native, Tensor) if node.op == "placeholder" else moves:
+            varies = any(read in self.varying for read in node.all_input_nodes)
+            if isinstance(native, Tensor) if node.op == "placeholder" else varies:
                 if isinstance(native, int):
                     continue  # a size
                 self.varying[node] = isinstance(native, Tensor) and native.is_floating_point()
-                if isinstance(native, Tensor) and moves:
+                if isinstance(native, Tensor) and varies:
                     yield node, exact, native
             for read in node.all_input_nodes:
                 if self._last[read] is node:

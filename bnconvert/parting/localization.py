@@ -110,10 +110,8 @@ def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
 def _finding(
     divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
 ) -> Finding:
-    last = divergence.operators[-1]
-    fed = [
-        match.errors.get(name, 0.0) for match in matches for name in divergence.operators[0].inputs
-    ]
+    first, last = divergence.operators[0], divergence.operators[-1]
+    fed = [match.errors.get(name, 0.0) for match in matches for name in first.inputs]
     if len(divergence.operators) == 1:
         who = f"{last} is the first operator that diverges from the model"
     else:
@@ -127,11 +125,8 @@ def _finding(
         should = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
     constants = [name for o in divergence.operators for name in o.constants]
     made = f"; {', '.join(constants)} made constants for it" if constants else ""
-    more = (
-        f"; {divergence.others} further operators diverge independently"
-        if divergence.others
-        else ""
-    )
+    count = divergence.others
+    more = f"; {count} further operators diverge independently" if count else ""
     return Finding(
         DIVERGENCE,
         "error",

@@ -142,12 +142,8 @@ class ValueMatches:
             for node in self.missing
             if not any(earlier in self.missing for earlier in node.all_input_nodes)
         ]
-        return [
-            part[node]
-            for node in first
-            for part in (self.missing, self.without_bias)
-            if node in part
-        ]
+        parts = self.missing, self.without_bias
+        return [part[node] for node in first for part in parts if node in part]
 
     def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
         """Keep which values of the file hold a value, and how well."""

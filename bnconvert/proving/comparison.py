@@ -107,12 +107,7 @@ class Comparison:
             f"{self._path.name} {verdict} {type(self._model).__name__}",
             checks=(*checks, *rows),
             facts=agreement(names, self._answers, self._outputs),
-            notes=(
-                *self._reference.notes,
-                *self._feed.notes,
-                *notes,
-                *self._notes(discontinuous, rows),
-            ),
+            notes=(*self._reference.notes, *self._feed.notes, *notes, *more),
         )
         return Proof(report, self._divergent_input(optimized, unoptimized))
 

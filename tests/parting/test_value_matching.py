@@ -69,7 +69,7 @@ def test_a_product_is_known_without_its_bias(
     values["bare"] = values.pop("v3") - bias[:, None, None]
     found = found_by(graph, values)
     assert "bare" in {name for names in found.held.values() for name in names}
-    assert titles(found.bare) == ["conv2d_1"]
+    assert titles(found.without_bias) == ["conv2d_1"]
 
 
 @pytest.mark.parametrize("what", [math.nan, math.inf])

@@ -30,9 +30,7 @@ def test_a_detail_stands_in_the_place_of_figures() -> None:
 
 
 def test_the_operator_where_they_diverge_is_named_last() -> None:
-    divergence = Finding(
-        DIVERGENCE, "error", ("conv",), "they diverge in Conv", "look at its weight"
-    )
+    divergence = Finding(DIVERGENCE, "error", ("conv",), "wrong from Conv on", "look at its weight")
     other = Finding("BN405", "warning", ("conv",), "overflows", "scale it")
     report = Report("", checks=(check("norm"),), findings=(other, divergence))
-    assert sentences(report)[1:] == ["they diverge in Conv; look at its weight"]
+    assert sentences(report)[1:] == ["wrong from Conv on; look at its weight"]
