@@ -75,10 +75,10 @@ class Candidate:
         except ExportError as failure:
             if dynamic_shapes is not None:
                 raise
-            return candidate._written_otherwise(failure, steps)
+            return candidate._fallback(failure, steps)
         return candidate
 
-    def _written_otherwise(self, failure: ExportError, steps: Steps) -> "Candidate":
+    def _fallback(self, failure: ExportError, steps: Steps) -> "Candidate":
         """Write a file of the given sizes, because one of any batch size fails with `failure`."""
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:

@@ -20,7 +20,7 @@ from bnconvert.metadata import metadata
 from bnconvert.parting.localization import Graphs, localize
 from bnconvert.preprocessed import Preprocess, with_preprocess
 from bnconvert.progress import Progress, Steps
-from bnconvert.proving.verification import prove, sentences
+from bnconvert.proving.verification import failure_sentences, prove
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
@@ -91,7 +91,7 @@ def export(
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
             onnx_file.move(path, kept)
-            raise VerificationError(sentences(report), report, kept)
+            raise VerificationError(failure_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
 
@@ -141,7 +141,7 @@ def verify(
 
     report = localize(proof, model, path, graphs, steps.tell)
     if report.failures:
-        raise VerificationError(sentences(report), report)
+        raise VerificationError(failure_sentences(report), report)
     return report
 
 

@@ -55,7 +55,7 @@ def test_perturbing_moves_each_number_by_about_one_unit_in_the_last_place() -> N
     assert torch.equal(integers, torch.arange(3))
 
 
-def test_one_row_can_be_kept_in_other_company() -> None:
+def test_one_row_can_be_kept_in_another_batch() -> None:
     given = Example.of((torch.randn(4, 3), torch.arange(9)))
     mixed, fixed = given.with_other_rows(2, torch.Generator().manual_seed(0)).tensors()
     assert torch.equal(mixed[2], given.args[0][2])

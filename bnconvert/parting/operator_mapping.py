@@ -1,4 +1,4 @@
-"""Which operators of ONNX compute what an ATen operator computes, alone or as its main part."""
+"""Which operators of ONNX may compute what an ATen operator does, alone or as its main part."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ _PRIMITIVE = ("abs", "add", "div", "exp", "log", "mul", "neg", "relu", "sigmoid"
 
 
 def may_compute(kind: str, node: fx.Node) -> bool:
-    """Tell whether an ONNX operator of this kind may be what `node` became."""
+    """Tell whether an ONNX operator of this kind may compute what `node` does."""
     name = operator_name(node)
     longest = max((key for key in _OPERATORS if name.startswith(key)), key=len, default="")
     alike = kind.lower() == name.replace("_", "")

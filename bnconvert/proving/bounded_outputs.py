@@ -24,7 +24,7 @@ def is_bounded(operator: str) -> bool:
 
 
 class BoundedValues(TorchDispatchMode):
-    """While it is entered, it notes where the values of bounded functions lie."""
+    """A mode that notes, while it is entered, where the values of bounded functions lie."""
 
     def __init__(self) -> None:
         """Nothing is noted yet."""

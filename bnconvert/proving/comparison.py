@@ -139,7 +139,7 @@ class Comparison:
         return file.run(file.feed(named_tensors(self._model, example)))
 
     def _row_checks(self) -> Iterator[Check]:
-        """Compare the first and last row of a batch with the same rows in other company.
+        """Compare the first and last row of a batch with the same rows in another batch.
 
         With a dynamic batch size the row is run alone; else the other rows are replaced. A norm
         that uses the batch's own statistics fails, however well the file agrees with the model.
@@ -189,7 +189,7 @@ class Comparison:
                 "fixed function recompute the statistics on target data and revert the model"
             )
         elif not rows:
-            yield "no row was compared in other company: there is only one, or none comes out"
+            yield "no row was compared in another batch: there is only one, or none comes out"
         if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
             yield (
                 "the model draws random numbers in eval mode, so that agreement proves little; "

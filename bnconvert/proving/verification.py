@@ -26,7 +26,7 @@ def prove(model: nn.Module, example: Example, path: Path) -> Proof:
         return Comparison(model, example, path).proof()
 
 
-def sentences(report: Report) -> list[str]:
+def failure_sentences(report: Report) -> list[str]:
     """Return what a report says of a failure: the checks that do not hold, and the findings."""
     meaning = {
         "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",

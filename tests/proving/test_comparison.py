@@ -74,7 +74,7 @@ def test_a_model_whose_own_output_is_nan_proves_nothing(tmp_path: Path) -> None:
         bnc.export(model, inputs, tmp_path / "nan.onnx")
 
 
-def test_a_file_of_fixed_batch_is_shown_rows_in_other_company(tmp_path: Path) -> None:
+def test_a_file_of_fixed_batch_is_shown_rows_in_another_batch(tmp_path: Path) -> None:
     class Fixed(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) if x.shape[0] in (1, 2) else x
