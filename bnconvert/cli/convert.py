@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 
 def command(
@@ -22,7 +23,6 @@ def command(
     from bnconvert.cli.output import save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
-    from bnconvert.progress import shown
 
     rules = Policy.parse(policy)
     with shown(first="loading the model"):

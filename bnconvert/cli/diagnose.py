@@ -22,6 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
+from bnconvert.progress import shown
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -52,7 +53,6 @@ def command(
     from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
-    from bnconvert.progress import shown
 
     with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)

@@ -15,6 +15,7 @@ from bnconvert.cli.options import (
     Weights,
     output_file,
 )
+from bnconvert.progress import shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,6 @@ def command(
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import export
-    from bnconvert.progress import shown
 
     with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)

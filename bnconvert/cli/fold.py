@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 
 def command(
@@ -21,7 +22,6 @@ def command(
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import show
     from bnconvert.folding import fold
-    from bnconvert.progress import shown
 
     with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)

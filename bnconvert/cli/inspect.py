@@ -1,6 +1,7 @@
 """`bnconvert inspect`: the table of norms and the findings."""
 
 from bnconvert.cli.options import FailOn, Input, Model, ReportPath, Severity, Weights
+from bnconvert.progress import shown
 
 
 def command(
@@ -14,7 +15,6 @@ def command(
     from bnconvert.cli.loading import load
     from bnconvert.cli.output import exit_on, show
     from bnconvert.diagnosis import inspect
-    from bnconvert.progress import shown
 
     with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)

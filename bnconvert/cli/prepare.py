@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 
 def command(
@@ -30,7 +31,6 @@ def command(
     from bnconvert.errors import PolicyError
     from bnconvert.finetuning import prepare
     from bnconvert.policy import Policy
-    from bnconvert.progress import shown
 
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")

@@ -20,6 +20,7 @@ from bnconvert.cli.options import (
     Way,
     Weights,
 )
+from bnconvert.progress import shown
 
 
 def command(
@@ -44,7 +45,6 @@ def command(
     from bnconvert.cli.loading import load
     from bnconvert.cli.output import show, write_weights
     from bnconvert.cli.preprocessing import Preprocessing
-    from bnconvert.progress import shown
     from bnconvert.statistics import recompute_statistics
 
     with shown(first="loading the model"):

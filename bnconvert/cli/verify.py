@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
+from bnconvert.progress import shown
 
 
 def command(
@@ -20,7 +21,6 @@ def command(
     from bnconvert.cli.loading import load, required
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import verify
-    from bnconvert.progress import shown
 
     with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
