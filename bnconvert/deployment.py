@@ -10,19 +10,22 @@ from typing import Any
 from torch import nn
 
 from bnconvert import onnx_file
+from bnconvert.candidate import STEPS, VERIFYING, Candidate, graphs_of
+from bnconvert.copying import copy_sharing_parameters
 from bnconvert.deployable import require_deployable
-from bnconvert.draft import Draft, Progress, silent
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
-from bnconvert.folding import Folded
-from bnconvert.measuring.replicas import twin
-from bnconvert.parting.search import localized
+from bnconvert.folding import Folded, fold
+from bnconvert.metadata import metadata
+from bnconvert.parting.localization import Graphs, localize
 from bnconvert.preprocessed import Preprocess, with_preprocess
-from bnconvert.provenance import provenance
-from bnconvert.proving.verifying import prove, sentences
+from bnconvert.progress import Progress, Steps
+from bnconvert.proving.verification import failure_sentences, prove
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 from bnconvert.tracing import require_eager
+
+_CALIBRATING = "recomputing statistics"
 
 
 def export(
@@ -38,7 +41,7 @@ def export(
     """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
 
     A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
-    a temporary file, which moves to `path` only when it is verified: within the float64 budget
+    a temporary file, which moves to `path` only when it is verified: within the float64 tolerance
     at several batch sizes, and every row independent of its batch. Where the statistics are
     those of an untrained norm, which hide folding bugs, the same is proven for a copy with
     other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written
@@ -56,7 +59,8 @@ def export(
         preprocess: (mean, std), numbers or one for each channel: the file computes
             (x - mean) / std itself, as far as possible in its first convolution; then
             `example_inputs` are raw. Calibration batches stay as the model takes them.
-        progress: called with a few words when the next step starts.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
 
     Returns:
         The report: norms, checks, files.
@@ -69,23 +73,25 @@ def export(
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    say = progress or silent
+    before = [] if calibration is None else [_CALIBRATING]
+    steps = Steps(progress, *before, *STEPS)
     require_eager(model)
     require_deployable(model)
+    example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
-    model, calibrated = _calibrated(model, calibration, say)
+    model, calibrated = _calibrated(model, calibration, steps)
     model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        draft = Draft.written(model, example_inputs, dynamic_shapes, path, say)
-        report = _report(draft.folded, draft.proof(say), path, calibrated)
-        onnx_file.label(path, provenance(model, report))
+        candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
+        report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
+        onnx_file.label(path, metadata(model, report))
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
             onnx_file.move(path, kept)
-            raise VerificationError(sentences(report), report, kept)
+            raise VerificationError(failure_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
 
@@ -109,7 +115,8 @@ def verify(
         onnx_path: the file.
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
         preprocess: (mean, std) where the file takes raw inputs, as for `export`.
-        progress: called with a few words when the next step starts.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
 
     Returns:
         The report with every figure.
@@ -123,23 +130,32 @@ def verify(
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
     model = model if preprocess is None else with_preprocess(model, preprocess)
+    steps = Steps(progress, VERIFYING)
+    steps.begin(VERIFYING)
     proof = prove(model, Example.of(inputs), path)
-    report = localized(proof, model, path, None, progress or silent)
+
+    def graphs(differing: Example) -> Graphs:
+        # Any size would do: fixed ones are captured faster.
+        fixed = differing.shapes(lambda leaf: None, model)
+        return graphs_of(fold(model, differing, dynamic_shapes=fixed))
+
+    report = localize(proof, model, path, graphs, steps.tell)
     if report.failures:
-        raise VerificationError(sentences(report), report)
+        raise VerificationError(failure_sentences(report), report)
     return report
 
 
 def _calibrated(
-    model: nn.Module, batches: Iterable[Any] | None, say: Progress
+    model: nn.Module, batches: Iterable[Any] | None, steps: Steps
 ) -> tuple[nn.Module, Report | None]:
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
-    model = twin(model)
+    model = copy_sharing_parameters(model)
+    steps.begin(_CALIBRATING)
 
     def step(done: int, total: int | None, what: str) -> None:
-        say(f"recomputing statistics: {what}")
+        steps.tell(f"{_CALIBRATING}: {what}")
 
     return model, recompute_statistics(model, batches, progress=step).report
 

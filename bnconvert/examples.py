@@ -3,12 +3,15 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Union
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+#: A tensor, and the name of the model's input that it is, where that is known.
+NamedTensor = tuple[str | None, Tensor]
 #: What a user gives as example inputs; inside the package an `Example` is handed on.
 Inputs = Union[tuple[Any, ...], Mapping[str, Any], Tensor, "Example"]
 
@@ -38,11 +41,6 @@ class Example:
     def inputs(self) -> Inputs:
         """The inputs as a user gives them."""
         return self.kwargs or self.args
-
-    @property
-    def fixed_shapes(self) -> Any:
-        """What torch.export takes for dynamic shapes where no size may vary."""
-        return pytree.tree_map(lambda leaf: None, self.inputs)
 
     def shapes(self, of: Callable[[Any], Any], model: nn.Module) -> Any:
         """Return dynamic shapes for the inputs, in the form that torch.export takes.
@@ -99,8 +97,8 @@ class Example:
 
         return self.map(drawn)
 
-    def shaken(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
-        """Return the example with its numbers moved by units in the last place, up or down.
+    def perturbed(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
+        """Return the example with its numbers perturbed by units in the last place, up or down.
 
         Args:
             units: how many.
@@ -130,3 +128,22 @@ class Example:
             return other
 
         return self.map(replaced)
+
+
+def named_tensors(model: nn.Module, example: Example) -> list[NamedTensor]:
+    """Return the example's tensors with the names that exporters give to the file's inputs.
+
+    A tensor has the name of its parameter of `forward`; several in one parameter are numbered.
+    """
+    names = [
+        parameter.name
+        for parameter in inspect.signature(model.forward).parameters.values()
+        if parameter.kind is not parameter.VAR_POSITIONAL
+    ]
+    named: list[NamedTensor] = []
+    values = [*zip_longest(names[: len(example.args)], example.args), *example.kwargs.items()]
+    for name, value in values:
+        leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+        numbered = [f"{name}_{index}" if name else None for index in range(len(leaves))]
+        named += zip([name] if len(leaves) == 1 else numbered, leaves, strict=True)
+    return named

@@ -12,8 +12,8 @@ from bnconvert.graphs.aten import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.kinds import Kind
 from bnconvert.numerics.distance import relative_error
-from bnconvert.proving.budget import Budget
 from bnconvert.proving.reference import Reference, outputs_of
+from bnconvert.proving.tolerance import Tolerance
 from bnconvert.reporting.records import NormRow
 from bnconvert.site import Site
 from bnconvert.surgery import hidden_references, swap, write_weights
@@ -108,7 +108,7 @@ def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
     before, after = model.get_submodule(part.path), twin.get_submodule(part.path)
     reference = Reference(before)
     answers = reference.answers(example)
-    budget = Budget.of([answers])
+    tolerance = Tolerance.of([answers])
     path = part.path or type(model).__name__
     try:
         measured = outputs_of(after, example)
@@ -119,7 +119,7 @@ def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
         ) from failure
     for index, (value, truth) in enumerate(zip(measured, answers.true, strict=True)):
         error = relative_error(value, truth, "norm")
-        if not error <= budget.allowed(index, "norm"):
+        if not error <= tolerance.allowed(index, "norm"):
             raise UnsupportedModelError(
                 f"{path}: with its norms folded its modules compute something else (output "
                 f"{index} is {error:.1e} off); use the folded module instead"

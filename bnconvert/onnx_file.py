@@ -108,28 +108,20 @@ def label(path: Path, properties: Mapping[str, str]) -> None:
     onnx.save(model, str(path))
 
 
-def properties_of(path: str | Path) -> dict[str, str]:
-    """Return the file's own metadata."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def move(draft: Path, target: Path) -> None:
+def move(source: Path, target: Path) -> None:
     """Move a file to its place in one step; weights that lie beside it go first."""
     import onnx
 
-    weights, beside = _weights_beside(draft), _weights_beside(target)
+    weights, beside = _weights_beside(source), _weights_beside(target)
     if weights.exists():
-        model = onnx.load(str(draft), load_external_data=False)
+        model = onnx.load(str(source), load_external_data=False)
         for tensor in model.graph.initializer:
             for entry in tensor.external_data:
                 if entry.key == "location":
                     entry.value = beside.name
-        onnx.save(model, str(draft))
+        onnx.save(model, str(source))
         os.replace(weights, beside)
-    os.replace(draft, target)
+    os.replace(source, target)
 
 
 def files_of(path: Path) -> list[Path]:

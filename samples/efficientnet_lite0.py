@@ -134,6 +134,11 @@ def draw(
     plt.close(figure)
 
 
+def tell(done: int, total: int | None, what: str) -> None:
+    """Print the step that begins."""
+    print(f"{what} ({done + 1} of {total})", file=sys.stderr)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Export, verify, compare and draw; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -144,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     model, (images,) = factory()
     try:
-        report = bnc.export(model, (images,), path, progress=lambda s: print(s, file=sys.stderr))
+        report = bnc.export(model, (images,), path, progress=tell)
     except bnc.VerificationError as failure:
         print(failure)
         return 3

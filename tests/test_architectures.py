@@ -102,7 +102,7 @@ def test_it_folds_to_the_same_function_and_every_norm_is_explained(name: str) ->
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
 
-    folded = bnc.fold(model, example.inputs)
+    folded = bnc.fold(model, example)
 
     assert_explained(model, folded.report.norms)
     assert folded.report.count("folded") >= FOLDING.get(name, (0, 0))[1]

@@ -4,19 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
-from bnconvert.onnx_file import properties_of
+from bnconvert.examples import Example
+from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, Net, build, trained
 
 
 def test_a_file_says_what_it_is(tmp_path: Path) -> None:
     model = bnc.convert(build("residual")[0], bnc.Frozen())
-    steps: list[str] = []
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx", progress=steps.append)
-    assert steps == ["capturing and folding", "writing ONNX", "verifying"]
-    properties = properties_of(tmp_path / "m.onnx")
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    properties = metadata_of(tmp_path / "m.onnx")
     assert properties["bnconvert.version"] == "0.1.0"
     assert json.loads(properties["bnconvert.policy"]) == {"FrozenNorm": 2}
     assert (properties["bnconvert.folded"], properties["bnconvert.standing"]) == ("2", "0")
@@ -44,6 +43,28 @@ def test_group_norm_is_exported_as_what_it_is(tmp_path: Path) -> None:
     report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
     assert report.facts["standing"] == 1
     assert report.failures == ()
+
+
+def test_every_step_is_told_with_its_number(tmp_path: Path) -> None:
+    told: list[tuple[int, int | None, str]] = []
+    model, inputs = build("plain")
+    path, batches = tmp_path / "m.onnx", [torch.randn(4, 3, 8, 8)]
+
+    def tell(done: int, total: int | None, what: str) -> None:
+        told.append((done, total, what))
+
+    bnc.export(model, inputs, path, progress=tell)
+    assert told == [(0, 3, "capturing and folding"), (1, 3, "writing ONNX"), (2, 3, "verifying")]
+    told.clear()
+    bnc.export(model, inputs, path, calibration=batches, progress=tell)
+    assert told[0] == (0, 4, "recomputing statistics")
+    assert (0, 4, "recomputing statistics: norm") in told
+    assert told[-1] == (3, 4, "verifying")
+    told.clear()
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, path, inputs, progress=tell)
+    assert told[0] == (0, 1, "verifying")
+    assert len(told) == 2, "where it differs is a part of the same step"
 
 
 def test_a_failed_export_leaves_what_was_there(tmp_path: Path) -> None:
@@ -126,3 +147,39 @@ def test_calibration_gives_the_file_precise_statistics_and_leaves_the_model(tmp_
         bnc.verify(model, tmp_path / "m.onnx", inputs)
     bnc.recompute_statistics(model, batches)
     assert bnc.verify(model, tmp_path / "m.onnx", inputs).failures == ()
+
+
+class Blended(nn.Module):
+    """It takes one input by its place and others by their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, *, weight: Tensor, scales: list[Tensor]) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) * weight[:, None, None, None]
+        return y * scales[0] + scales[1]
+
+
+def test_positional_and_keyword_inputs_are_exported_and_verified_together(tmp_path: Path) -> None:
+    model, path = trained(Blended()), tmp_path / "m.onnx"
+    keywords = {"weight": torch.rand(2), "scales": [torch.tensor(2.0), torch.tensor(0.5)]}
+    example = Example(IMAGE, keywords)
+    assert bnc.export(model, example, path).failures == ()
+    assert bnc.verify(model, path, example).failures == ()
+    with torch.no_grad():
+        model.conv.weight *= 1.01
+    with pytest.raises(bnc.VerificationError, match="it should be conv2d of conv"):
+        bnc.verify(model, path, example)
+
+
+def test_a_model_with_a_process_group_is_exported(
+    tmp_path: Path, lone_process_group: dist.ProcessGroup
+) -> None:
+    """torch cannot copy a process group: every copy shares the model's own."""
+    norm = nn.SyncBatchNorm(4, process_group=lone_process_group)
+    model, path = trained(nn.Sequential(nn.Conv2d(3, 4, 3), norm)), tmp_path / "m.onnx"
+    assert bnc.export(model, IMAGE, path).failures == ()
+    assert bnc.verify(model, path, IMAGE).failures == ()
+    batches = [torch.randn(4, 3, 8, 8)]
+    assert bnc.export(model, IMAGE, path, calibration=batches).failures == ()

@@ -1,6 +1,7 @@
 import torch
+from torch import Tensor, nn
 
-from bnconvert.examples import Example
+from bnconvert.examples import Example, named_tensors
 
 
 def test_inputs_come_as_a_tuple_a_mapping_or_one_tensor() -> None:
@@ -46,17 +47,27 @@ def test_generated_inputs_are_the_same_for_the_same_seed() -> None:
     assert torch.equal(first, second)
 
 
-def test_shaking_moves_each_number_by_about_one_unit_in_the_last_place() -> None:
+def test_perturbing_moves_each_number_by_about_one_unit_in_the_last_place() -> None:
     given = Example.of((torch.full((2, 3), 1.5), torch.arange(3)))
-    floats, integers = given.shaken().tensors()
+    floats, integers = given.perturbed().tensors()
     steps = (floats - 1.5).abs() / torch.finfo(torch.float32).eps
     assert ((steps >= 1) & (steps <= 2)).all()
     assert torch.equal(integers, torch.arange(3))
 
 
-def test_one_row_can_be_kept_in_other_company() -> None:
+def test_one_row_can_be_kept_in_another_batch() -> None:
     given = Example.of((torch.randn(4, 3), torch.arange(9)))
     mixed, fixed = given.with_other_rows(2, torch.Generator().manual_seed(0)).tensors()
     assert torch.equal(mixed[2], given.args[0][2])
     assert not (mixed == given.args[0])[[0, 1, 3]].any()
     assert torch.equal(fixed, torch.arange(9))
+
+
+def test_tensors_have_the_names_of_the_forwards_parameters() -> None:
+    class Two(nn.Module):
+        def forward(self, image: Tensor, *, extra: list[Tensor]) -> Tensor:
+            return image
+
+    one, more = torch.zeros(1), [torch.zeros(2), torch.zeros(3)]
+    named = named_tensors(Two(), Example((one,), {"extra": more}))
+    assert [name for name, _ in named] == ["image", "extra_0", "extra_1"]

@@ -9,6 +9,7 @@ from torch import nn
 import bnconvert as bnc
 from bnconvert import onnx_file
 from bnconvert.proving.onnx_runner import OnnxRunner
+from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, build
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +44,7 @@ def test_labels_are_written_and_read(exported: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(exported.read_bytes())
     onnx_file.label(copy, {"mine": "yes"})
-    assert onnx_file.properties_of(copy) == {"mine": "yes"}
+    assert metadata_of(copy) == {"mine": "yes"}
     onnx.checker.check_model(str(copy), full_check=True)
 
 

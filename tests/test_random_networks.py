@@ -26,7 +26,7 @@ def require_same(expected: list[Tensor], found: list[Tensor]) -> None:
 def require_folds_right(seed: int) -> None:
     model, example = RandomNetwork(seed), Example.of(torch.randn(SHAPE, dtype=torch.float64))
     before, expected = copy.deepcopy(model.state_dict()), outputs(model, example)
-    folded = bnc.fold(model, example.inputs)
+    folded = bnc.fold(model, example)
     require_same(expected, outputs(folded.module, example))
     require_same(expected, outputs(folded.graft(model), example))
     for name, value in model.state_dict().items():

@@ -15,7 +15,7 @@ from bnconvert.numerics.distance import (
     Measure,
     difference,
     relative_error,
-    rounding_floor,
+    rounding_error,
 )
 from bnconvert.reporting.records import NormRow
 from tests.topologies import TOPOLOGIES, Topology
@@ -85,18 +85,18 @@ def test_the_users_model_is_not_touched(topology: Topology) -> None:
 
 @every_topology
 def test_its_rounding_is_the_models_own(topology: Topology) -> None:
-    """The budget of a verified export: err(folded) <= 4 err(model) + floor, against float64."""
+    """The tolerance of export: err(folded) <= 4 err(model) + rounding, against float64."""
     trial, true = in_its_dtype(topology), exact(topology).expected
     for value, native in zip(trial.actual[0], trial.expected[0], strict=True):
         assert difference(value, native) in ("", difference(native, native))
     for measure in MEASURES:
-        mine, own, shaken = (
+        mine, own, perturbed = (
             errors(measured, true, measure)
-            for measured in (trial.actual, trial.expected, trial.shaken)
+            for measured in (trial.actual, trial.expected, trial.perturbed)
         )
         for index, error in enumerate(mine):
-            floor = rounding_floor(trial.actual[0][index].dtype, measure)
-            assert error <= FACTOR * max(own[index], shaken[index]) + floor
+            rounding = rounding_error(trial.actual[0][index].dtype, measure)
+            assert error <= FACTOR * max(own[index], perturbed[index]) + rounding
 
 
 def in_its_dtype(topology: Topology) -> Trial:

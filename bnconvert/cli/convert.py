@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 
 def command(
@@ -19,12 +20,12 @@ def command(
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, save, write_weights
+    from bnconvert.cli.output import save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
 
     rules = Policy.parse(policy)
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))

@@ -22,6 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
+from bnconvert.progress import shown
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -48,12 +49,12 @@ def command(
     """Run training --data through MODEL by running, batch and precise statistics, and judge."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import exit_on, progress, show
+    from bnconvert.cli.output import exit_on, show
     from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
 
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
     images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

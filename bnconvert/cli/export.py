@@ -15,6 +15,7 @@ from bnconvert.cli.options import (
     Weights,
     output_file,
 )
+from bnconvert.progress import shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,10 +41,10 @@ def command(
 ) -> None:
     """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, saved_on_failure, show
+    from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import export
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
         more = {"calibration": batches, "preprocess": preprocess, "progress": say}

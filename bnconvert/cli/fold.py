@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -24,15 +25,15 @@ def command(
     import torch
 
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, show
+    from bnconvert.cli.output import show
     from bnconvert.folding import fold
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        say("capturing and folding")
+        say(0, None, "capturing and folding")
         folded = fold(loaded, required(example))
         if output is not None:
-            say("writing")
+            say(0, None, "writing")
             torch.export.save(folded.program() or _traced(folded), output)
     show(folded.report, report)
     if output is not None:

@@ -1,6 +1,7 @@
 """`bnconvert inspect`: the table of norms and the findings."""
 
 from bnconvert.cli.options import FailOn, Input, Model, ReportPath, Severity, Weights
+from bnconvert.progress import shown
 
 
 def command(
@@ -12,12 +13,12 @@ def command(
 ) -> None:
     """List every norm of MODEL and what is wrong with it. With --input, also what folds."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import exit_on, progress, show
+    from bnconvert.cli.output import exit_on, show
     from bnconvert.diagnosis import inspect
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        say("looking")
+        say(0, None, "looking")
         result = inspect(loaded, example if inputs else None)
     show(result, report)
     exit_on(result, fail_on)

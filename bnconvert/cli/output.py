@@ -1,9 +1,8 @@
-"""What commands print: results on stdout, progress on stderr, reports into files."""
+"""What commands give: results on stdout, reports and weights into files, exit codes."""
 
 import contextlib
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,6 @@ if TYPE_CHECKING:
 
 
 _RANK = ("info", "warning", "error")
-
-
-@contextlib.contextmanager
-def progress(first: str) -> Iterator[Callable[[str], None]]:
-    """Show what is going on, on stderr, and only where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda step: None
-        return
-    from rich.console import Console
-
-    # This very stream, since torch's exporters are silenced by redirecting sys.stderr.
-    with Console(file=sys.stderr).status(first) as status:
-        yield status.update
 
 
 def show(report: "Report", path: Path | None, picture: Path | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
+from bnconvert.progress import shown
 
 
 def command(
@@ -26,7 +27,7 @@ def command(
 ) -> None:
     """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, save, write_weights
+    from bnconvert.cli.output import save, write_weights
     from bnconvert.errors import PolicyError
     from bnconvert.finetuning import prepare
     from bnconvert.policy import Policy
@@ -34,7 +35,7 @@ def command(
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
         try:
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)

@@ -20,6 +20,7 @@ from bnconvert.cli.options import (
     Way,
     Weights,
 )
+from bnconvert.progress import shown
 
 
 def command(
@@ -42,11 +43,11 @@ def command(
     """Replace MODEL's running statistics by precise ones over --data, and write the weights."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.loading import load
-    from bnconvert.cli.output import progress, show, write_weights
+    from bnconvert.cli.output import show, write_weights
     from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.statistics import recompute_statistics
 
-    with progress("loading the model"):
+    with shown(first="loading the model"):
         loaded, _ = load(model, weights, None)
     images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

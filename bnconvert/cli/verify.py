@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
+from bnconvert.progress import shown
 
 
 def command(
@@ -16,14 +17,13 @@ def command(
     preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
+    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
     from bnconvert.cli.loading import load, required
-    from bnconvert.cli.output import progress, saved_on_failure, show
+    from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import verify
 
-    with progress("loading the model") as say:
+    with shown(first="loading the model") as say:
         loaded, example = load(model, weights, inputs)
-        say("verifying")
         with saved_on_failure(report):
             result = verify(loaded, file, required(example), preprocess=preprocess, progress=say)
     show(result, report)

@@ -52,7 +52,7 @@ def relative_error(measured: Tensor, truth: Tensor, measure: Measure) -> float:
     return relative_errors(measured, truth)[measure]
 
 
-def rounding_floor(dtype: torch.dtype, measure: Measure) -> float:
+def rounding_error(dtype: torch.dtype, measure: Measure) -> float:
     """Return the relative error that rounding alone may cause in `dtype`."""
     if not dtype.is_floating_point:
         return 0.0
@@ -76,17 +76,17 @@ def difference(measured: Tensor, expected: Tensor) -> str:
     return ""
 
 
-def bounded_floor(truth: Tensor, dtype: torch.dtype, measure: Measure) -> float:
+def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) -> float:
     """Return the relative error that rounding may cause in values of a function of range 1.
 
     That is one unit in the last place of 1, relative to the root mean square of `truth`.
     """
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
-    return rounding_floor(dtype, measure) / ULPS / size if size else 0.0
+    return rounding_error(dtype, measure) / ULPS / size if size else 0.0
 
 
-def rounding_floors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict[Measure, float]:
+def rounding_errors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict[Measure, float]:
     """Return the relative errors that rounding alone may cause in a value, by measure.
 
     Args:
@@ -95,7 +95,7 @@ def rounding_floors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict
         bounded: it is that of a function of range 1.
     """
     return {
-        measure: rounding_floor(dtype, measure)
-        + (bounded_floor(truth, dtype, measure) if bounded else 0.0)
+        measure: rounding_error(dtype, measure)
+        + (bounded_rounding_error(truth, dtype, measure) if bounded else 0.0)
         for measure in MEASURES
     }

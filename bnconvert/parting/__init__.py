@@ -1,1 +1,1 @@
-"""Where an ONNX file parts from its model: the first operator that computes something else."""
+"""Where an ONNX file diverges from its model: the first operator that computes something else."""

@@ -1,4 +1,4 @@
-"""The graph inside an ONNX file: which operator reads what, and every value that it computes."""
+"""The graph inside an ONNX file: its operators, what they read, and every value they compute."""
 
 import re
 import tempfile
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import ExportError
-from bnconvert.proving.onnx_runner import NamedTensor, OnnxRunner
+from bnconvert.examples import NamedTensor
+from bnconvert.proving.onnx_runner import OnnxRunner
 
 CHUNK = 2**28  # bytes of values that one run gives
 IN_MEMORY = 2**31  # bytes of values beyond which they lie in temporary files
@@ -61,8 +62,8 @@ class OnnxGraph:
     outputs: tuple[str, ...]
     broken: Mapping[Operator, str]
 
-    def readers(self) -> dict[str, list[Operator]]:
-        """Return who reads each value."""
+    def consumers(self) -> dict[str, list[Operator]]:
+        """Return the operators that read each value."""
         found: dict[str, list[Operator]] = {}
         for operator in self.operators:
             for value in dict.fromkeys(operator.inputs):
@@ -85,7 +86,7 @@ def graph_of(path: Path, tensors: Sequence[NamedTensor], folder: Path) -> OnnxGr
     """
     broken: dict[int, str] = {}
     for _ in range(_ATTEMPTS):
-        operators, outputs, content = _bared(path, broken)
+        operators, outputs, content = _with_all_outputs(path, broken)
         runner = OnnxRunner(path, as_it_stands=True, content=content)
         values = _values(runner, tensors, folder)
         if not isinstance(values, str):
@@ -103,7 +104,7 @@ def _values(
 ) -> dict[str, Tensor] | str:
     """Compute every output in runs of bounded size, or say why that fails."""
     feed = runner.feed(tensors)
-    batch = max((t.shape[0] for t in feed.values() if t.dim()), default=1)
+    batch = max((t.shape[0] for t in feed.tensors.values() if t.dim()), default=1)
     found: dict[str, Tensor] = {}
     for names in _chunks(runner.output_sizes, CHUNK // (8 * batch)):
         outputs = runner.run(feed, names)
@@ -137,7 +138,7 @@ def _spilled(value: Tensor, folder: Path) -> Tensor:
     return place.reshape(value.shape).copy_(value)
 
 
-def _bared(
+def _with_all_outputs(
     path: Path, without: Collection[int]
 ) -> tuple[tuple[Operator, ...], tuple[str, ...], bytes]:
     """Read the operators, the outputs' names, and the file with every value as an output.

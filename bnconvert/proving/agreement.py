@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bnconvert.proving.budget import Answers
 from bnconvert.proving.cases import Case
+from bnconvert.proving.tolerance import Answers
 
 _MANY = 10  # so many classes, and the best five mean something
 Outputs = list[Tensor] | str

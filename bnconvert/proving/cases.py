@@ -1,16 +1,12 @@
 """The inputs to compare on: the user's own rows, and generated ones like them, in one pool."""
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 from bnconvert.examples import Example
-from bnconvert.proving.onnx_runner import NamedTensor
 
 Rows = tuple[int, ...]
 _GENERATED = 2  # rows beside the given ones
@@ -70,11 +66,6 @@ class Pool:
         """How many rows there are."""
         return self.example.batch or 0
 
-    @property
-    def widest(self) -> Case:
-        """The case with the most rows, the last of them where there are several."""
-        return max(reversed(self.cases), key=lambda case: len(case.rows))
-
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
     """Give batch sizes 1, 2, that of the given inputs, and a larger one."""
@@ -101,7 +92,7 @@ def _of_one_size(wide: Example, own: int, size: int) -> Iterator[Case]:
 
 
 def _filled(example: Example, size: int, generator: torch.Generator) -> Example:
-    """Return the given rows with generated ones behind them, `size` in all."""
+    """Return the given rows followed by generated ones, `size` in all."""
     own = example.batch or 1
     wide = example.rows([row % own for row in range(size)])
     drawn = iter(wide.like(generator).tensors())
@@ -118,22 +109,3 @@ def _free(example: Example, least: int, step: int) -> int:
     """Return a number of rows that no other tensor's first axis has by chance."""
     others = {t.shape[0] for t in example.tensors() if t.dim() and not example.is_batched(t)}
     return next(n for n in range(least, least + step * (len(others) + 1), step) if n not in others)
-
-
-def named_tensors(model: nn.Module, example: Example) -> list[NamedTensor]:
-    """Return the example's tensors with the names that exporters give to the file's inputs.
-
-    A tensor has the name of its parameter of `forward`; several in one parameter are numbered.
-    """
-    names = [
-        parameter.name
-        for parameter in inspect.signature(model.forward).parameters.values()
-        if parameter.kind is not parameter.VAR_POSITIONAL
-    ]
-    named: list[NamedTensor] = []
-    values = [*zip_longest(names[: len(example.args)], example.args), *example.kwargs.items()]
-    for name, value in values:
-        leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-        numbered = [f"{name}_{index}" if name else None for index in range(len(leaves))]
-        named += zip([name] if len(leaves) == 1 else numbered, leaves, strict=True)
-    return named

@@ -1,4 +1,4 @@
-"""A comparison of a model with a file: the float64 budget, and rows that do not depend on a batch.
+"""The comparison of a model with a file: within the float64 tolerance, each row by itself.
 
 A fixed tolerance is wrong both ways: it flags correct files of ill-conditioned networks and
 passes wrong ones of well-conditioned networks. The judge is the model itself in float64:
@@ -8,49 +8,45 @@ passes wrong ones of well-conditioned networks. The judge is the model itself in
 with errors relative to the size of the output.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnconvert.errors import ExportError
-from bnconvert.examples import Example
+from bnconvert.examples import Example, named_tensors
 from bnconvert.kinds import norms_in
 from bnconvert.normalization import Normalization
-from bnconvert.numerics.distance import Measure, difference, relative_error, relative_errors
+from bnconvert.numerics.distance import relative_error
 from bnconvert.proving.agreement import Outputs, agreement
-from bnconvert.proving.cases import Case, Pool, named_tensors
-from bnconvert.proving.jumping import nearest
+from bnconvert.proving.cases import Case, Pool
 from bnconvert.proving.onnx_runner import OnnxRunner
-from bnconvert.proving.reference import Reference
+from bnconvert.proving.reference import SEED, Reference
+from bnconvert.proving.tolerance import Tolerance
+from bnconvert.proving.verdict import Judge, Verdict
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 
-SEED = 0
-#: The finding that names the operator where a file parts from its model.
-PARTING = "BN404"
-#: Behind a case's name: run without ONNX Runtime's graph optimizations.
-PLAIN = ", unoptimized"
 _BLAME = (
     "{:.1e} of the output, {:.1e} allowed, by ONNX Runtime's own graph optimizations: without "
-    "them the file holds the budget"
+    "them the file is within the tolerance"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Proof:
-    """What all comparisons of a model with a file came to.
+    """The figures of all comparisons of a model with a file.
 
     Attributes:
         report: the figures.
-        parting: the smallest input on which the file computes something else, or None.
+        divergent_input: the smallest input on which the file computes something else, or None.
     """
 
     report: Report
-    parting: Example | None
+    divergent_input: Example | None
 
 
 def mixing_norms(model: nn.Module) -> list[str]:
@@ -72,109 +68,78 @@ class Comparison:
             ExportError: as `prove`.
         """
         self._model, self._path = model, path
-        self._generator = torch.Generator().manual_seed(SEED)
         self._mixing = mixing_norms(model)
         self._file = OnnxRunner(path)
+        self._feed = self._file.feed(named_tensors(model, example))
         self._size = self._batch_size(example)
         self._reference = Reference(model, len(self._file.output_names))
-        pool = Pool.of(example, self._size, self._generator)
+        pool = Pool.of(example, self._size, _generator())
         known = None
         if pool.size and self._size != example.batch and not self._mixing:
             known = self._reference.answers_at_once(pool)
         self._answers = known or self._reference.answers_to(pool)
-        self._budget = self._reference.budget(self._answers)
-        #: The model's own outputs on shaken inputs, for cases where the file is off.
-        self._draws: dict[Case, list[list[Tensor]]] = {}
-        self._jumping = set[str]()
-        self._is_steady = False  # the file is off where the model does not jump
+        self._tolerance = Tolerance.of(self._answers.values())
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
 
     def proof(self) -> Proof:
         """Judge what was computed."""
-        checks = [c for case, got in self._outputs.items() for c in self._budget_checks(case, got)]
-        checks = self._with_unoptimized(checks)
-        failed = {check.case for check in checks if not check.passed}
+        perturbed = cache(lambda case: self._reference.perturbed_outputs(case.example))
+        names, casts = self._file.output_names, self._feed.casts
+        judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
+        optimized = judge.judge(self._outputs)
+        plain, notes = self._run_plain()
+        unoptimized = judge.judge(plain, optimized=False)
+        blamed = {case for case in plain if not unoptimized.fails(case)}
+        checks = [
+            *(
+                _blamed(check) if case in blamed else check
+                for case, those in optimized.checks.items()
+                for check in those
+            ),
+            *(check for those in unoptimized.checks.values() for check in those),
+        ]
         rows = list(self._row_checks())
         passed = all(check.passed for check in (*checks, *rows))
         verdict = "agrees with" if passed else "DIFFERS from"
+        discontinuous = optimized.excused | unoptimized.excused
+        more = self._notes(discontinuous, rows)
         report = Report(
             f"{self._path.name} {verdict} {type(self._model).__name__}",
             checks=(*checks, *rows),
-            facts=agreement(self._file.output_names, self._answers, self._outputs),
-            notes=tuple(self._notes(bool(rows))),
+            facts=agreement(names, self._answers, self._outputs),
+            notes=(*self._reference.notes, *self._feed.notes, *notes, *more),
         )
-        return Proof(report, self._parting(failed))
+        return Proof(report, self._divergent_input(optimized, unoptimized))
 
-    def _parting(self, failed: set[str]) -> Example | None:
+    def _run_plain(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
+        """Run the file as it stands on the given inputs; or say in a note why that fails."""
+        try:
+            plain = OnnxRunner(self._path, as_it_stands=True)
+        except ExportError as failure:
+            return {}, (f"not run without graph optimizations: {failure}",)
+        given = (case for case in self._answers if case.given)
+        return {case: self._run(plain, case.example) for case in given}, ()
+
+    def _divergent_input(self, optimized: Verdict, unoptimized: Verdict) -> Example | None:
         """Return the smallest input that fails, unless ONNX Runtime's optimizations are why."""
         for case in self._answers:
-            if case.given and case.name in failed and case.name + PLAIN not in failed:
+            if case.given and optimized.fails(case) and not unoptimized.fails(case):
                 return None
-        wrong = [case for case in self._answers if failed & {case.name, case.name + PLAIN}]
+        wrong = [c for c in self._answers if optimized.fails(c) or unoptimized.fails(c)]
         smallest = min(wrong, key=lambda case: len(case.rows), default=None)
         return smallest.example if smallest else None
 
     def _batch_size(self, example: Example) -> int | None:
         """Return the file's fixed batch size, or None where it may have any."""
-        feed = self._file.feed(named_tensors(self._model, example))
-        sizes = [self._file.first_axis(name) for name, t in feed.items() if example.is_batched(t)]
+        fed = self._feed.tensors.items()
+        sizes = [self._file.first_axis(name) for name, t in fed if example.is_batched(t)]
         return next((size for size in sizes if size), None)
 
     def _run(self, file: OnnxRunner, example: Example) -> Outputs:
         return file.run(file.feed(named_tensors(self._model, example)))
 
-    def _budget_checks(self, case: Case, outputs: Outputs, suffix: str = "") -> list[Check]:
-        """Compare every output on one input with the float64 budget."""
-        label, answers = case.name + suffix, self._answers[case]
-        if not isinstance(outputs, str) and len(outputs) != len(answers.true):
-            outputs = f"the file has {len(outputs)} outputs, the model {len(answers.true)}"
-        if isinstance(outputs, str):
-            return [Check(label, "all outputs", "norm", math.inf, 0.0, False, outputs)]
-        checks: list[Check] = []
-        for index, (name, mine) in enumerate(zip(self._file.output_names, outputs, strict=True)):
-            expected = answers.native[index]
-            if self._file.casts and mine.is_floating_point() and expected.is_floating_point():
-                mine = mine.to(expected.dtype)  # the whole file is in another precision
-            detail = difference(mine, expected)
-            for measure, error in self._errors(case, index, mine).items():
-                allowed = self._budget.allowed(index, measure)
-                passed = not detail and error <= allowed
-                checks.append(Check(label, name, measure, error, allowed, passed, detail))
-        return checks
-
-    def _errors(self, case: Case, index: int, mine: Tensor) -> dict[Measure, float]:
-        """Return how far an output is from the truth, or from where the model itself jumps to."""
-        truth = self._answers[case].true[index]
-        errors = relative_errors(mine, truth)
-        if mine.shape != truth.shape or self._budget.admits(index, errors) or self._is_steady:
-            return errors
-        if case not in self._draws:
-            self._draws[case] = self._reference.draws(case.example, self._generator)
-        draws = (draw[index] for draw in self._draws[case])
-        truth = nearest(mine, truth, draws, self._budget.allowed(index, "peak"))
-        second = relative_errors(mine, truth)
-        self._is_steady = not self._budget.admits(index, second)
-        if self._is_steady:
-            return errors
-        self._jumping.add(self._file.output_names[index])
-        return second
-
-    def _with_unoptimized(self, checks: list[Check]) -> list[Check]:
-        """Add the given inputs as the file stands; say so where only the optimized run fails."""
-        try:
-            plain = OnnxRunner(self._path, as_it_stands=True)
-        except ExportError as failure:
-            self._file.notes.append(f"not run without graph optimizations: {failure}")
-            return checks
-        for case in [case for case in self._answers if case.given]:
-            more = self._budget_checks(case, self._run(plain, case.example), PLAIN)
-            if all(check.passed for check in more):
-                checks = [_blamed(c) if c.case == case.name else c for c in checks]
-            checks += more
-        return checks
-
     def _row_checks(self) -> Iterator[Check]:
-        """Compare the first and last row of a batch with the same rows in other company.
+        """Compare the first and last row of a batch with the same rows in another batch.
 
         With a dynamic batch size the row is run alone; else the other rows are replaced. A norm
         that uses the batch's own statistics fails, however well the file agrees with the model.
@@ -186,38 +151,36 @@ class Comparison:
         if self._size is not None and not self._reference.accepts(case.example.rows([0])):
             return
         for row in (0, size - 1):
-            place, apart = self._apart(case, row)
+            place, apart = self._in_other_batch(case, row)
             if isinstance(apart, str):
                 continue
             for index, (whole, single) in enumerate(zip(together, apart, strict=True)):
                 if (
                     whole.dim() == 0
                     or len(whole) != size
-                    or (index, "peak") not in self._budget.own
+                    or (index, "peak") not in self._tolerance.own
                 ):
                     continue  # no row of this output belongs to a row of the input
                 error = relative_error(single[place], whole[row], "peak")
-                allowed = self._budget.allowed(index, "peak")
+                allowed = self._tolerance.allowed(index, "peak")
                 label, name = f"row {row} of {case.name}", self._file.output_names[index]
                 yield Check(label, name, "rows", error, allowed, error <= allowed)
 
-    def _apart(self, case: Case, row: int) -> tuple[int, Outputs]:
-        """Return where a row of a case is in another batch, and the file's outputs for that."""
+    def _in_other_batch(self, case: Case, row: int) -> tuple[int, Outputs]:
+        """Run a row in another batch; return its place there, and the file's outputs."""
         if self._size is not None:
-            other = case.example.with_other_rows(row, self._generator)
+            other = case.example.with_other_rows(row, _generator())
             return row, self._run(self._file, other)
         alone = (case.rows[row],)
         known = next((got for c, got in self._outputs.items() if c.rows == alone), None)
         return 0, known or self._run(self._file, case.example.rows([row]))
 
-    def _notes(self, compared_rows: bool) -> Iterator[str]:
-        yield from self._reference.notes
-        yield from self._file.notes
-        if self._jumping:
+    def _notes(self, discontinuous: Collection[str], rows: Collection[Check]) -> Iterator[str]:
+        if discontinuous:
             yield (
-                f"the model's own {', '.join(sorted(self._jumping))} jumps in places where its "
-                "inputs move by rounding errors, as the place of a maximum does: there the file "
-                "may take any value that the model itself takes"
+                f"the model's own {', '.join(sorted(discontinuous))} is discontinuous in places "
+                "where rounding errors move its inputs, as the place of a maximum is: there the "
+                "file may take any value that the model itself takes"
             )
         if self._mixing:
             yield (
@@ -225,18 +188,23 @@ class Comparison:
                 f"batch ({', '.join(self._mixing)}), and the file computes the mixture; for a "
                 "fixed function recompute the statistics on target data and revert the model"
             )
-        elif not compared_rows:
-            yield "no row was compared in other company: there is only one, or none comes out"
-        if self._budget.noise and self._reference.is_random(next(iter(self._answers)).example):
+        elif not rows:
+            yield "no row was compared in another batch: there is only one, or none comes out"
+        if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
             yield (
                 "the model draws random numbers in eval mode, so that agreement proves little; "
                 "find the dropout that is called with training=True"
             )
-        elif self._budget.noise:
+        elif self._tolerance.noise:
             yield (
                 "the model itself is ill-conditioned: its own rounding error is "
-                f"{self._budget.noise:.1e} of its output, so that agreement proves little"
+                f"{self._tolerance.noise:.1e} of its output, so that agreement proves little"
             )
+
+
+def _generator() -> torch.Generator:
+    """Return a generator of its own for each draw, so that no draw depends on another."""
+    return torch.Generator().manual_seed(SEED)
 
 
 def _blamed(check: Check) -> Check:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import ExportError, first_line
-
-#: A tensor, and the name of the model's input that it is, where that is known.
-NamedTensor = tuple[str | None, Tensor]
-Feed = dict[str, Tensor]
+from bnconvert.examples import NamedTensor
 
 _DTYPES = {
     "tensor(float)": torch.float32,
@@ -51,13 +49,26 @@ _SIGNATURE = re.compile(r"/\S+\.(?:cc|h):\d+ [\w:<>&,*~ ]*\([^()]*\)(?: const)? 
 _CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Tensors for the inputs of a file.
+
+    Attributes:
+        tensors: by the names of the inputs.
+        notes: what had to be done to fit them to the file, in words.
+        casts: one had to be cast: the file is in another precision than the model.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    casts: bool = False
+
+
 class OnnxRunner:
     """An ONNX file in ONNX Runtime on the CPU.
 
     Attributes:
         name: the file's name, for messages.
-        notes: what had to be done to fit inputs to the file, in words.
-        casts: an input had to be cast: the file is in another precision than the model.
     """
 
     def __init__(
@@ -73,7 +84,7 @@ class OnnxRunner:
         Raises:
             ExportError: ONNX Runtime cannot load it, for example for want of a kernel.
         """
-        self.name, self.notes, self.casts = path.name, list[str](), False
+        self.name = path.name
         self._session = _session(path, content, as_it_stands)
 
     @property
@@ -115,24 +126,33 @@ class OnnxRunner:
                 f"{self.name}: has inputs {', '.join(names)}, and {len(tensors)} tensors were "
                 "given; give one tensor for each"
             )
+        notes: list[str] = []
         if left and not open_names:
-            self._note(f"{len(left)} of the model's inputs are not in the file and were left out")
+            notes.append(f"{len(left)} of the model's inputs are not in the file and were left out")
         given = by_name | dict(zip(open_names, left, strict=False))
-        return {name: self._cast(name, given[name]) for name in names}
+        fitted = {name: self._cast(name, given[name]) for name in names}
+        cast = [name for name in names if fitted[name] is not given[name]]
+        notes += [
+            f"input {name} is {fitted[name].dtype} in the file, and {given[name].dtype} was cast "
+            "to it"
+            for name in cast
+        ]
+        return Feed(fitted, tuple(notes), bool(cast))
 
-    def run(self, feed: Feed, wanted: Sequence[str] | None = None) -> list[Tensor] | str:
-        """Run the file; return its outputs, or those wanted, or why a kernel fails.
+    def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
+        """Run the file; return its outputs, all or those named, or why a kernel fails.
 
         Raises:
             ExportError: the inputs do not fit the file.
         """
+        inputs = feed.tensors
         try:
-            arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in feed.items()}
-            outputs = self._session.run(wanted, arrays)
+            arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in inputs.items()}
+            outputs = self._session.run(names, arrays)
         except Exception as failure:
             if _INSIDE in str(failure):
                 return f"ONNX Runtime cannot run it: {_said(failure)}"
-            shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in feed.items())
+            shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in inputs.items())
             raise ExportError(
                 f"{self.name}: does not take inputs of shape {shapes} ({_said(failure)}); "
                 "give inputs of the shapes that it was exported for"
@@ -149,13 +169,7 @@ class OnnxRunner:
                 f"{self.name}: input {name} is {dtype}, and {tensor.dtype} was given; "
                 "give the tensors in the order of the file's inputs, or by their names"
             )
-        self.casts = True
-        self._note(f"input {name} is {dtype} in the file, and {tensor.dtype} was cast to it")
         return tensor.to(dtype)
-
-    def _note(self, sentence: str) -> None:
-        if sentence not in self.notes:
-            self.notes.append(sentence)
 
 
 def _session(path: Path, content: bytes | None, as_it_stands: bool) -> Any:

@@ -1,30 +1,30 @@
-"""Reference: what a model truly computes, and how far its own dtype is from that."""
+"""The reference: what a model computes in float64, and in its own dtype."""
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bnconvert.copying import copy_model
 from bnconvert.errors import ExportError, first_line
 from bnconvert.examples import Example
-from bnconvert.proving.boundedness import Watched
-from bnconvert.proving.budget import FACTOR, Answers, Budget
+from bnconvert.proving.bounded_outputs import BoundedValues
 from bnconvert.proving.cases import Case, Pool
+from bnconvert.proving.tolerance import FACTOR, Answers, Tolerance
 
-#: How often inputs are shaken to see whether an output jumps.
-DRAWS = 16
+SEED = 0
+#: How often an input is perturbed to see whether an output is discontinuous.
+PERTURBATIONS = 16
 
 
 class Reference:
-    """The model's own answers: what is true, and how far its own dtype is from that.
+    """A model in its own dtype and in float64, which answers the inputs to compare on.
 
     Attributes:
         model: a copy, in eval mode, in its own dtype.
-        exact: a copy in float64, or None once it turned out not to run in float64.
+        exact: a copy in float64.
         notes: what could not be done as usual, and why.
-        bounded: which outputs are values of a bounded function.
     """
 
     def __init__(self, model: nn.Module, count: int | None = None) -> None:
@@ -33,14 +33,16 @@ class Reference:
         Args:
             model: looked at only.
             count: of the file's outputs; they may hold the numbers beside the model's tensors.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
         """
         self._count = count
-        self.model = copy.deepcopy(model)
+        self.model = copy_model(model)
         if model.training:
             self.model.eval()
-        self.exact: nn.Module | None = copy.deepcopy(self.model).double()
+        self.exact = copy_model(self.model).double()
         self.notes: list[str] = []
-        self.bounded: frozenset[int] = frozenset()
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
         """Answer every case, case by case; the notes name those that the model does not take.
@@ -65,46 +67,51 @@ class Reference:
         """Answer every case from one forward over the whole pool, or return None.
 
         That is honest only where no row depends on the others: the smallest case, alone and with
-        its inputs moved by one unit in the last place, must come out as it did in the pool.
+        its inputs perturbed by one unit in the last place, must come out as it did in the pool.
         """
         try:
-            whole = Answers(self._true(pool.example), self._run(self.model, pool.example))
+            exact = self._exact(pool.example)
+            native = self._run(self.model, pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
-            shaken = self._run(self.model, first.example.shaken())
+            perturbed = self._run(self.model, first.example.perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
-        if not _alike(whole.true, whole.native):
+        if exact is None or not _alike(exact[0], native):
             return None
+        whole = Answers(exact[0], native, bounded=exact[1])
         found: dict[Case, Answers] = {}
         for case in pool.cases:
             part = whole.of_rows(case.rows, pool.size)
             if part is None:
                 return None
             found[case] = part
-        if self.exact is None or not self.budget(found).holds(found[first], shaken):
+        if not Tolerance.of(found.values()).holds(found[first], perturbed):
             return None
-        found[first] = found[first]._replace(shaken=shaken)
+        found[first] = found[first]._replace(perturbed=perturbed)
         return found
 
     def answers(self, example: Example) -> Answers:
-        """Run the model in its own dtype, so on inputs moved by one unit, and in float64."""
+        """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self._run(self.model, example)
-        shaken = self._run(self.model, example.shaken())
-        true = self._true(example)
-        if self.exact is not None and not _alike(true, native):
+        perturbed = self._run(self.model, example.perturbed())
+        exact = self._exact(example)
+        if exact is None:
+            return Answers(native, native, perturbed)
+        true, bounded = exact
+        if not _alike(true, native):
             self._note("in float64 the model gives outputs of other shapes: its own are the truth")
-            return Answers(native, native, shaken)
-        return Answers(true if self.exact is not None else native, native, shaken)
+            return Answers(native, native, perturbed, bounded)
+        return Answers(true, native, perturbed, bounded)
 
-    def budget(self, answers: Mapping[Case, Answers]) -> "Budget":
-        """Measure the model's own error on all inputs."""
-        return Budget.of(list(answers.values()), self.bounded)
+    def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
+        """Answer an input some times, perturbed at random by as much as a file is allowed.
 
-    def draws(self, example: Example, generator: torch.Generator) -> list[list[Tensor]]:
-        """Answer an input some times, moved at random by as many units as a file is allowed."""
-        moved = (example.shaken(FACTOR, generator) for _ in range(DRAWS))
+        The answers are the same at every call, whatever was asked before.
+        """
+        generator = torch.Generator().manual_seed(SEED)
+        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
         try:
-            return [self._run(self.model, shaken) for shaken in moved]
+            return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
             return []  # it checks its inputs
 
@@ -131,23 +138,19 @@ class Reference:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _true(self, example: Example) -> list[Tensor]:
-        """Return the outputs in float64; give float64 up, with a note, where they cannot be had."""
-        if self.exact is None:
-            return []
+    def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
+        """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
         try:
-            with Watched() as watched:
+            with BoundedValues() as watch:
                 outputs = self._run(self.exact, example.in_double())
-            self.bounded = watched.among(outputs)
-            return outputs
+            return outputs, watch.among(outputs)
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
-            self.exact = None
-            self.notes.append(
-                f"the model does not run in float64 ({first_line(failure)}): the budget is "
-                "measured by shaking its inputs by one unit in the last place"
+            self._note(
+                f"the model does not run in float64 ({first_line(failure)}): the tolerance is "
+                "measured by perturbing its inputs by one unit in the last place"
             )
-            return []
+            return None
 
 
 def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:

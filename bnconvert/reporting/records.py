@@ -63,9 +63,10 @@ class Check:
         measure: "norm" (root mean square error), "peak" (largest error over the root mean
             square of the output), "rows" (a row alone against the same row in a batch).
         error: the measured error.
-        allowed: the budget.
+        allowed: the tolerance: the largest error that it may have.
         passed: whether it holds.
         detail: what else went wrong, such as a shape or a NaN.
+        optimized: whether ONNX Runtime ran the file with its graph optimizations.
     """
 
     case: str
@@ -75,6 +76,7 @@ class Check:
     allowed: float
     passed: bool
     detail: str = ""
+    optimized: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Measure how much of the verification budget correct files use, over real architectures.
+"""Measure how much of the verification's tolerance correct files use, over real architectures.
 
 Run by hand: python -m tests.benchmarks.budget [--models resnet18,...] [--output budget.json]
-Prints a table and writes JSON. `FACTOR` in budget.py is chosen from it: correct files must
-stay well inside, and a tighter budget catches more wrong ones.
+Prints a table and writes JSON. `FACTOR` in tolerance.py is chosen from it: correct files must
+stay well inside, and a tighter tolerance catches more wrong ones.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from bnconvert.proving.budget import FACTOR
+from bnconvert.proving.tolerance import FACTOR
 from bnconvert.reporting.table import table
 from tests.zoo import trained
 
@@ -51,7 +51,7 @@ def measure(name: str, size: int) -> dict[str, object]:
         "norms": len(report.norms),
         "folded": report.count("folded"),
         "left in file": report.facts["BatchNormalization nodes"],
-        "budget used": round(worst, 3),
+        "tolerance used": round(worst, 3),
         "seconds": round(seconds, 1),
         "note": "ill-conditioned" if any("ill-cond" in note for note in report.notes) else "",
     }

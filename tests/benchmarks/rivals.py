@@ -24,7 +24,7 @@ class NotApplicableError(Exception):
 
 def ours(model: nn.Module, example: Example, path: Path) -> Report:
     """Fold, write and verify."""
-    return bnc.export(model, example.inputs, path)
+    return bnc.export(model, example, path)
 
 
 def torch_onnx(model: nn.Module, example: Example, path: Path) -> None:

@@ -36,7 +36,7 @@ def survey_one(name: str) -> Row:
     truth = outputs(model, example)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     start = time.perf_counter()
-    folded = fold(model, example.inputs)
+    folded = fold(model, example)
     seconds = time.perf_counter() - start
     rows = folded.report.norms
     standing = [row for row in rows if row.outcome not in ("folded", "uncalled")]

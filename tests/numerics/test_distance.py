@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from bnconvert.numerics.distance import difference, relative_error, rounding_floor
+from bnconvert.numerics.distance import difference, relative_error, rounding_error
 
 
 def test_the_norm_is_the_root_mean_square_error_over_the_size_of_the_truth() -> None:
@@ -59,6 +59,6 @@ def test_shapes_and_dtypes_differ_in_words() -> None:
 
 def test_the_floor_is_a_few_units_in_the_last_place() -> None:
     eps = torch.finfo(torch.float32).eps
-    assert eps < rounding_floor(torch.float32, "norm") < rounding_floor(torch.float32, "peak")
-    assert rounding_floor(torch.float32, "peak") < 1e-5
-    assert rounding_floor(torch.int64, "norm") == 0.0
+    assert eps < rounding_error(torch.float32, "norm") < rounding_error(torch.float32, "peak")
+    assert rounding_error(torch.float32, "peak") < 1e-5
+    assert rounding_error(torch.int64, "norm") == 0.0

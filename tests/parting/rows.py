@@ -5,7 +5,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from bnconvert.examples import Example
-from bnconvert.parting.walk import Walk
+from bnconvert.parting.dual_precision import DualPrecisionRun
 
 INPUTS = (torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)),)
 EXAMPLE = Example.of(INPUTS)
@@ -25,12 +25,12 @@ class Row(nn.Module):
 
 
 def values_of(graph: fx.GraphModule) -> dict[str, Tensor]:
-    steps = Walk(graph, EXAMPLE).steps()
+    steps = DualPrecisionRun(graph, EXAMPLE).steps()
     return {f"v{number}": native.clone() for number, (_, _, native) in enumerate(steps)}
 
 
 def go_on(graph: fx.GraphModule, values: dict[str, Tensor], normed: Tensor) -> None:
-    """Put another value behind the norm, and compute the rest from it."""
+    """Put another value after the norm, and compute the rest from it."""
     weight, bias = graph.get_parameter("last.weight"), graph.get_parameter("last.bias")
     values["v1"], values["v2"] = normed, F.relu(normed)
     values["v3"] = F.conv2d(values["v2"], weight, bias)

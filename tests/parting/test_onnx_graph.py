@@ -17,9 +17,9 @@ def test_every_value_of_a_file_is_computed_once(tmp_path: Path) -> None:
     torch.testing.assert_close(graph.values[graph.outputs[0]], model(*inputs), rtol=1e-4, atol=1e-5)
 
 
-def test_readers_are_told_by_value(tmp_path: Path) -> None:
+def test_consumers_are_told_by_value(tmp_path: Path) -> None:
     model, inputs = build("plain")
     bnc.export(model, inputs, tmp_path / "m.onnx")
     graph = graph_of(tmp_path / "m.onnx", [(None, inputs[0])], tmp_path)
     first, second = graph.operators[:2]
-    assert graph.readers()[first.outputs[0]] == [second]
+    assert graph.consumers()[first.outputs[0]] == [second]

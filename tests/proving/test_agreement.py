@@ -3,8 +3,8 @@ from torch import Tensor
 
 from bnconvert.examples import Example
 from bnconvert.proving.agreement import agreement, cosine
-from bnconvert.proving.budget import Answers
 from bnconvert.proving.cases import Case
+from bnconvert.proving.tolerance import Answers
 
 
 def facts_of(true: Tensor, mine: Tensor) -> dict[str, str]:

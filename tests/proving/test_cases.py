@@ -1,8 +1,7 @@
 import torch
-from torch import Tensor, nn
 
 from bnconvert.examples import Example
-from bnconvert.proving.cases import Pool, named_tensors
+from bnconvert.proving.cases import Pool
 
 
 def sizes(pool: Pool) -> dict[str, int]:
@@ -20,7 +19,7 @@ def test_batch_sizes_are_one_two_that_of_the_inputs_and_a_larger_one() -> None:
     }
     assert torch.equal(pool.cases[0].example.args[0], example.args[0])
     assert [case.given for case in pool.cases] == [True, True, False, False]
-    assert pool.widest.rows == (0, 1, 2, 3, 4)
+    assert pool.cases[-1].rows == (0, 1, 2, 3, 4)
 
 
 def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:
@@ -35,13 +34,3 @@ def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:
 def test_inputs_without_a_batch_are_given_and_drawn() -> None:
     pool = Pool.of(Example.of((torch.tensor(1.0),)), None, torch.Generator().manual_seed(0))
     assert [case.name for case in pool.cases] == ["given inputs", "generated"]
-
-
-def test_tensors_have_the_names_of_the_forwards_parameters() -> None:
-    class Two(nn.Module):
-        def forward(self, image: Tensor, *, extra: list[Tensor]) -> Tensor:
-            return image
-
-    one, more = torch.zeros(1), [torch.zeros(2), torch.zeros(3)]
-    named = named_tensors(Two(), Example((one,), {"extra": more}))
-    assert [name for name, _ in named] == ["image", "extra_0", "extra_1"]

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.proving.budget import FACTOR
-from bnconvert.proving.verifying import prove
+from bnconvert.proving import comparison
+from bnconvert.proving.onnx_runner import OnnxRunner
+from bnconvert.proving.tolerance import FACTOR
+from bnconvert.proving.verification import prove
 from tests.zoo import IMAGE, Net, build, trained
 
 
@@ -72,7 +74,7 @@ def test_a_model_whose_own_output_is_nan_proves_nothing(tmp_path: Path) -> None:
         bnc.export(model, inputs, tmp_path / "nan.onnx")
 
 
-def test_a_file_of_fixed_batch_is_shown_rows_in_other_company(tmp_path: Path) -> None:
+def test_a_file_of_fixed_batch_is_shown_rows_in_another_batch(tmp_path: Path) -> None:
     class Fixed(Net):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) if x.shape[0] in (1, 2) else x
@@ -139,8 +141,10 @@ def test_the_factor_leaves_room_for_other_kernels_and_little_for_errors() -> Non
 
 def test_the_file_is_run_with_and_without_onnx_runtimes_optimizations(file: Path) -> None:
     model, inputs = build("plain")
-    cases = {check.case for check in prove(model, Example.of(inputs), file).report.checks}
-    assert {"given inputs, batch 2", "given inputs, batch 2, unoptimized"} <= cases
+    checks = prove(model, Example.of(inputs), file).report.checks
+    optimized = {check.case: check.optimized for check in checks}
+    assert optimized["given inputs, batch 2"]
+    assert not optimized["given inputs, batch 2, unoptimized"]
 
 
 def test_agreement_of_the_best_classes_and_directions_is_reported(tmp_path: Path) -> None:
@@ -196,7 +200,7 @@ def test_a_model_that_is_random_in_eval_mode_is_said_to_be(tmp_path: Path) -> No
 
 
 class Choosing(nn.Module):
-    """Which of two sums is larger decides the output: a jump where they are nearly the same."""
+    """Which of two sums is larger decides the output: discontinuous where they nearly tie."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,20 +237,20 @@ def _with_faults(path: Path, target: Path, sums: Tensor, table: float) -> Path:
     return target
 
 
-def test_an_output_that_jumps_by_itself_may_jump(
+def test_a_file_may_be_on_either_side_of_the_models_own_discontinuity(
     tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
 ) -> None:
     model, x, path = tie
     off = _with_faults(path, tmp_path / "off.onnx", torch.tensor([1, 1 + 5e-7]), 1.0)
     report = bnc.verify(model, off, (x,))
-    assert [note for note in report.notes if "jumps in places where its inputs move" in note]
+    assert [note for note in report.notes if "is discontinuous in places where" in note]
 
 
 @pytest.mark.parametrize(
     ("sums", "table"),
     [([1, 1 + 5e-7], -1.5), ([1, 1 + 5e-7], 1.01), ([1.0, -1.0], 1.0), ([1.0, 5.0], 1.0)],
 )
-def test_a_fault_in_an_output_that_jumps_is_caught(
+def test_a_fault_in_a_discontinuous_output_is_caught(
     sums: list[float], table: float, tie: tuple[nn.Module, Tensor, Path], tmp_path: Path
 ) -> None:
     model, x, path = tie
@@ -255,3 +259,30 @@ def test_a_fault_in_an_output_that_jumps_is_caught(
         bnc.verify(model, off, (x,))
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, off, (torch.cat([x, x]),))
+
+
+@pytest.mark.parametrize("culprit", ["the file", "ONNX Runtime's optimizations"])
+def test_what_only_the_optimized_run_gets_wrong_is_no_divergence_of_the_file(
+    culprit: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = build("plain")
+    off = scaled(file, 2.0, tmp_path / "off.onnx")
+
+    class Optimizing(OnnxRunner):
+        """It runs another file where it may optimize."""
+
+        def __init__(self, path: Path, *, as_it_stands: bool = False) -> None:
+            wrong = culprit == "the file" or not as_it_stands
+            super().__init__(off if wrong else path, as_it_stands=as_it_stands)
+
+    monkeypatch.setattr(comparison, "OnnxRunner", Optimizing)
+    proof = prove(model, Example.of(inputs), file)
+    failing = {check.optimized for check in proof.report.failures if check.measure != "rows"}
+    blamed = [c for c in proof.report.failures if "own graph optimizations" in c.detail]
+    if culprit == "the file":
+        assert (failing, blamed) == ({True, False}, [])
+        assert proof.divergent_input is not None
+    else:
+        assert failing == {True}
+        assert blamed
+        assert proof.divergent_input is None

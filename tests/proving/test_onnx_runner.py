@@ -32,7 +32,7 @@ def test_inputs_are_fed_by_name_or_in_order(exported: Path) -> None:
         assert not isinstance(outputs, str)
         for output, name in zip(outputs, ("map", "code"), strict=True):
             torch.testing.assert_close(output, expected[name], rtol=1e-4, atol=1e-5)
-    assert runner.notes == []
+        assert runner.feed(named).notes == ()
 
 
 def test_too_few_inputs_and_wrong_shapes_are_refused_in_words(exported: Path) -> None:
@@ -49,9 +49,10 @@ def test_too_few_inputs_and_wrong_shapes_are_refused_in_words(exported: Path) ->
 def test_another_float_is_cast_with_a_note(exported: Path) -> None:
     _, (first, second) = build("two_inputs")
     runner = OnnxRunner(exported)
-    runner.run(runner.feed([(None, first.double()), (None, second)]))
-    assert runner.casts
-    assert "was cast to it" in runner.notes[0]
+    feed = runner.feed([(None, first.double()), (None, second)])
+    runner.run(feed)
+    assert feed.casts
+    assert "was cast to it" in feed.notes[0]
 
 
 def scaling(path: Path, *, opset: int = 20, ir: int = 10, operator: str = "Mul") -> Path:

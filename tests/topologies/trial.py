@@ -57,9 +57,11 @@ class Trial:
         return [outputs(copy.deepcopy(self.before), example) for example in self.examples]
 
     @cached_property
-    def shaken(self) -> list[list[Tensor]]:
+    def perturbed(self) -> list[list[Tensor]]:
         """What the model makes of examples that are moved by one unit in the last place."""
-        return [outputs(copy.deepcopy(self.before), example.shaken()) for example in self.examples]
+        return [
+            outputs(copy.deepcopy(self.before), example.perturbed()) for example in self.examples
+        ]
 
     @cached_property
     def actual(self) -> list[list[Tensor]]:

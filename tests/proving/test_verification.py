@@ -3,8 +3,8 @@
 import math
 from typing import Literal
 
-from bnconvert.proving.comparison import PARTING
-from bnconvert.proving.verifying import sentences
+from bnconvert.proving.finding_ids import DIVERGENCE
+from bnconvert.proving.verification import failure_sentences
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 
@@ -17,7 +17,7 @@ def check(
 
 def test_every_failure_says_what_differs_and_by_how_much() -> None:
     checks = (check("norm"), check("peak"), check("rows"), check("norm", passed=True))
-    assert sentences(Report("", checks=checks)) == [
+    assert failure_sentences(Report("", checks=checks)) == [
         "given inputs, batch 2, y: root mean square error 5.0e-01 of the output, 2.5e-01 allowed",
         "given inputs, batch 2, y: largest error 5.0e-01 of the output, 2.5e-01 allowed",
         "given inputs, batch 2, y: depends on the rest of its batch by 5.0e-01, 2.5e-01 allowed",
@@ -26,11 +26,11 @@ def test_every_failure_says_what_differs_and_by_how_much() -> None:
 
 def test_a_detail_stands_in_the_place_of_figures() -> None:
     shapes = Check("given inputs", "y", "norm", math.inf, 0.0, False, "other shapes")
-    assert sentences(Report("", checks=(shapes,))) == ["given inputs, y: other shapes"]
+    assert failure_sentences(Report("", checks=(shapes,))) == ["given inputs, y: other shapes"]
 
 
-def test_the_operator_where_they_part_is_named_last() -> None:
-    parting = Finding(PARTING, "error", ("conv",), "they part in Conv", "look at its weight")
+def test_the_operator_where_they_diverge_is_named_last() -> None:
+    divergence = Finding(DIVERGENCE, "error", ("conv",), "wrong from Conv on", "look at its weight")
     other = Finding("BN405", "warning", ("conv",), "overflows", "scale it")
-    report = Report("", checks=(check("norm"),), findings=(other, parting))
-    assert sentences(report)[1:] == ["they part in Conv; look at its weight"]
+    report = Report("", checks=(check("norm"),), findings=(other, divergence))
+    assert failure_sentences(report)[1:] == ["wrong from Conv on; look at its weight"]

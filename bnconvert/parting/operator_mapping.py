@@ -1,11 +1,11 @@
-"""Which operators of ONNX compute what an ATen operator computes, alone or as its main part."""
+"""Which operators of ONNX may compute what an ATen operator does, alone or as its main part."""
 
 from typing import Any
 
 from torch import fx
 
 #: By how the name of an ATen operator begins, without leading underscores; the longest counts.
-_KIN: dict[str, tuple[str, ...]] = {
+_OPERATORS: dict[str, tuple[str, ...]] = {
     "adaptive_avg_pool": ("GlobalAveragePool", "AveragePool", "ReduceMean"),
     "adaptive_max_pool": ("GlobalMaxPool", "MaxPool"),
     "addmm": ("Gemm", "MatMul", "Add"),
@@ -64,12 +64,12 @@ _PRIMITIVE = ("abs", "add", "div", "exp", "log", "mul", "neg", "relu", "sigmoid"
               "tanh")  # fmt: skip
 
 
-def are_kin(kind: str, node: fx.Node) -> bool:
-    """Tell whether an ONNX operator of this kind may be what `node` became."""
+def may_compute(kind: str, node: fx.Node) -> bool:
+    """Tell whether an ONNX operator of this kind may compute what `node` does."""
     name = operator_name(node)
-    longest = max((key for key in _KIN if name.startswith(key)), key=len, default="")
+    longest = max((key for key in _OPERATORS if name.startswith(key)), key=len, default="")
     alike = kind.lower() == name.replace("_", "")
-    return alike or kind in _KIN.get(longest, ())
+    return alike or kind in _OPERATORS.get(longest, ())
 
 
 def is_primitive(node: fx.Node) -> bool:

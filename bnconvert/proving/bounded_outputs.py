@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 #: It keeps no memory; while it lives, its address is nobody else's. torch 2.13 gives it no types.
 _Place: Any = reductions.StorageWeakRef
-#: ATen operators, without "aten::", underscores before them and "_" behind them.
+#: ATen operators, without "aten::", and without underscores around them.
 BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
 
 
@@ -23,8 +23,8 @@ def is_bounded(operator: str) -> bool:
     return operator.rpartition("::")[2].strip("_") in BOUNDED
 
 
-class Watched(TorchDispatchMode):
-    """While it is entered, it notes where the values of bounded functions lie."""
+class BoundedValues(TorchDispatchMode):
+    """A mode that notes, while it is entered, where the values of bounded functions lie."""
 
     def __init__(self) -> None:
         """Nothing is noted yet."""

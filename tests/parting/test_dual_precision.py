@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from bnconvert.examples import Example
 from bnconvert.numerics.distance import relative_error
-from bnconvert.parting.walk import Walk
+from bnconvert.parting.dual_precision import DualPrecisionRun
 from tests.excerpts import capture_of
 from tests.zoo import trained
 
@@ -44,14 +44,14 @@ def names(steps: list[tuple[fx.Node, Tensor, Tensor]]) -> list[str]:
 
 
 def test_values_that_depend_on_the_inputs_are_given_in_order(graph: fx.GraphModule) -> None:
-    steps = list(Walk(graph, Example.of(INPUTS)).steps())
+    steps = list(DualPrecisionRun(graph, Example.of(INPUTS)).steps())
     assert names(steps) == ["conv2d", "silu", "batch_norm", "relu", "max_pool2d", "mul", "mul"]
 
 
 def test_each_is_given_in_float64_and_in_its_own_dtype(
     model: nn.Module, graph: fx.GraphModule
 ) -> None:
-    *_, (_, exact, native) = Walk(graph, Example.of(INPUTS)).steps()
+    *_, (_, exact, native) = DualPrecisionRun(graph, Example.of(INPUTS)).steps()
     wide = copy.deepcopy(model).double()
     assert (exact.dtype, native.dtype) == (torch.float64, torch.float32)
     assert relative_error(exact, wide(INPUTS[0].double()), "peak") < 1e-14
@@ -59,7 +59,7 @@ def test_each_is_given_in_float64_and_in_its_own_dtype(
 
 
 def test_a_walk_goes_on_from_a_value_that_is_put_in(graph: fx.GraphModule) -> None:
-    walk = Walk(graph, Example.of(INPUTS))
+    walk = DualPrecisionRun(graph, Example.of(INPUTS))
     for node, exact, native in walk.steps():
         if node.target is torch.ops.aten.relu.default:
             walk.replace(node, torch.full_like(native, 2.0))
@@ -69,7 +69,7 @@ def test_a_walk_goes_on_from_a_value_that_is_put_in(graph: fx.GraphModule) -> No
 
 
 def test_what_nobody_reads_any_more_is_forgotten(graph: fx.GraphModule) -> None:
-    walk = Walk(graph, Example.of(INPUTS))
+    walk = DualPrecisionRun(graph, Example.of(INPUTS))
     held = [{str(kept) for kept in walk.values} for _ in walk.steps()]
     conv, silu, norm, relu, *_ = held
     assert "conv2d" in conv

@@ -1,6 +1,6 @@
-"""A budget: how far from the truth a file's outputs may be, by what the model's own dtype does."""
+"""How far from the model in float64 a file may be: some times the model's own rounding error."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from bnconvert.numerics.distance import (
     Measure,
     difference,
     relative_errors,
-    rounding_floors,
+    rounding_errors,
 )
 from bnconvert.proving.cases import Rows
 
@@ -27,23 +27,26 @@ class Answers(NamedTuple):
     Attributes:
         true: in float64.
         native: in the model's own dtype.
-        shaken: the same, on inputs that are moved by one unit in the last place, or None.
+        perturbed: the same, on inputs perturbed by one unit in the last place, or None.
+        bounded: which outputs are values of a bounded function.
     """
 
     true: list[Tensor]
     native: list[Tensor]
-    shaken: list[Tensor] | None = None
+    perturbed: list[Tensor] | None = None
+    bounded: frozenset[int] = frozenset()
 
     def of_rows(self, rows: Rows, size: int) -> "Answers | None":
         """Return the answers for some rows of a batch, or None where an output has no rows."""
         if any(t.dim() == 0 or t.shape[0] != size for t in (*self.true, *self.native)):
             return None
         picks = list(rows)
-        return Answers([t[picks] for t in self.true], [t[picks] for t in self.native])
+        true, native = ([t[picks] for t in tensors] for tensors in (self.true, self.native))
+        return Answers(true, native, bounded=self.bounded)
 
 
 @dataclass(frozen=True)
-class Budget:
+class Tolerance:
     """How far each output may be from the truth: some times the model's own rounding error.
 
     That error is a random draw, ten times larger for one input than for the next, so the
@@ -51,39 +54,34 @@ class Budget:
 
     Attributes:
         own: the model's own largest error, by output and measure.
-        floors: what rounding alone may do in the output's dtype, by output and measure.
+        rounding: what rounding alone may do in the output's dtype, by output and measure.
     """
 
     own: Mapping[tuple[int, Measure], float]
-    floors: Mapping[tuple[int, Measure], float]
+    rounding: Mapping[tuple[int, Measure], float]
 
     @classmethod
-    def of(cls, answers: Sequence[Answers], bounded: Collection[int] = ()) -> "Budget":
-        """Measure the model's own error on all inputs.
-
-        Args:
-            answers: what it gave for each.
-            bounded: which outputs are values of a bounded function.
-        """
+    def of(cls, answers: Iterable[Answers]) -> "Tolerance":
+        """Measure the model's own error on all inputs."""
         own: dict[tuple[int, Measure], float] = {}
-        floors: dict[tuple[int, Measure], float] = {}
-        for true, native, shaken in answers:
-            draws = [native] if shaken is None else [native, shaken]
+        rounding: dict[tuple[int, Measure], float] = {}
+        for true, native, perturbed, bounded in answers:
+            runs = [native] if perturbed is None else [native, perturbed]
             for index, truth in enumerate(true):
-                alike = [draw[index] for draw in draws if draw[index].shape == truth.shape]
+                alike = [run[index] for run in runs if run[index].shape == truth.shape]
                 errors = [relative_errors(value, truth) for value in alike]
-                floor = rounding_floors(truth, native[index].dtype, bounded=index in bounded)
+                unit = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
                 for measure in MEASURES:
                     key = index, measure
                     own[key] = max([own.get(key, 0.0), *(error[measure] for error in errors)])
-                    floors[key] = max(floors.get(key, 0.0), floor[measure])
-        return cls(own, floors)
+                    rounding[key] = max(rounding.get(key, 0.0), unit[measure])
+        return cls(own, rounding)
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""
-        return FACTOR * self.own[index, measure] + self.floors[index, measure]
+        return FACTOR * self.own[index, measure] + self.rounding[index, measure]
 
-    def admits(self, index: int, errors: Mapping[Measure, float]) -> bool:
+    def allows(self, index: int, errors: Mapping[Measure, float]) -> bool:
         """Tell whether an output may have these relative errors."""
         return all(error <= self.allowed(index, measure) for measure, error in errors.items())
 
@@ -91,13 +89,13 @@ class Budget:
         """Tell whether all outputs are as near to the truth as they must be."""
         return len(outputs) == len(answers.true) and all(
             not difference(output, answers.native[index])
-            and self.admits(index, relative_errors(output, answers.true[index]))
+            and self.allows(index, relative_errors(output, answers.true[index]))
             for index, output in enumerate(outputs)
         )
 
     @property
     def noise(self) -> float | None:
         """The model's own error where it is so large that agreement proves little."""
-        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.floors[i, m]]
+        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.rounding[i, m]]
         worst = max(floating, default=0.0)
         return worst if worst > ILL_CONDITIONED else None

@@ -10,6 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert.errors import CaptureError
+from bnconvert.examples import Example
+from bnconvert.graphs.capturing import capture
+from bnconvert.parting.localization import Graphs, find_divergence, localize
+from bnconvert.proving.verification import prove
+from bnconvert.reporting.records import Finding
 from tests.faults import broken_files
 from tests.zoo import trained
 
@@ -104,3 +110,42 @@ def test_the_finding_names_the_module_and_figures(model: nn.Module, tmp_path: Pa
     assert (finding.id, finding.severity, finding.paths) == ("BN404", "error", ("right",))
     assert "off" in finding.message
     assert finding.message in str(failure.value)
+
+
+def test_no_graph_is_captured_where_nothing_differs(model: nn.Module, tmp_path: Path) -> None:
+    path = written(model, tmp_path / "m.onnx", "torch")
+
+    def graphs(example: Example) -> Graphs:
+        raise AssertionError("the file is right")
+
+    proof = prove(model, Example.of(INPUTS), path)
+    assert localize(proof, model, path, graphs, lambda step: None) is proof.report
+
+
+def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    wrong = copy.deepcopy(model)
+    with torch.no_grad():
+        wrong.left.weight *= 1.01
+    path = written(wrong, tmp_path / "m.onnx", "torch")
+    graphs = Graphs(capture(model, INPUTS).module, capture(wrong, INPUTS).module)
+    found = find_divergence(model, Example.of(INPUTS), path, lambda example: graphs)
+    assert isinstance(found, Finding)
+    assert found.paths == ("left",)
+    assert found.fix.startswith("a fold is wrong: please report it")
+
+
+def test_without_a_graph_the_report_says_why_no_operator_is_named(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    path = written(model, tmp_path / "m.onnx", "torch")
+
+    def graphs(example: Example) -> Graphs:
+        raise CaptureError("only parts of it can be captured")
+
+    found = find_divergence(model, Example.of(INPUTS), path, graphs)
+    assert found == (
+        "where the file diverges from the model could not be found (CaptureError: only parts of it "
+        "can be captured)"
+    )

@@ -1,4 +1,4 @@
-"""Provenance: what a file says of itself, in its metadata."""
+"""The metadata of an exported file: versions, its model, its norms and the proof."""
 
 import json
 from collections import Counter
@@ -13,8 +13,8 @@ from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 
 
-def provenance(model: nn.Module, report: Report) -> dict[str, str]:
-    """Return where a file comes from: versions, model, what became of its norms, and the proof.
+def metadata(model: nn.Module, report: Report) -> dict[str, str]:
+    """Return what a file says of itself: versions, model, the outcome of each norm, the proof.
 
     Args:
         model: what was exported.
@@ -38,7 +38,7 @@ def provenance(model: nn.Module, report: Report) -> dict[str, str]:
 
 
 def _norms(rows: Sequence[NormRow]) -> Iterator[dict[str, str | int]]:
-    """Yield what became of each norm; of one that is called several times, of each call."""
+    """Yield the outcome of each norm; of one that is called several times, of each call."""
     total = Counter(row.path for row in rows)
     seen: Counter[str] = Counter()
     for row in rows:

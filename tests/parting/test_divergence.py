@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.parting.counterparts import Measured, follow
-from bnconvert.parting.judging import Judgement, Parting
+from bnconvert.parting.divergence import Divergence, DivergenceSearch
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator
+from bnconvert.parting.value_matching import FileValues, match_values
 from tests.parting.rows import EXAMPLE, go_on
 
 KINDS = ("Conv", "BatchNormalization", "Relu", "Conv")
@@ -26,19 +26,21 @@ def file_of(
     return OnnxGraph(operators, held, (names[-1],), reasons)
 
 
-def parting(graph: fx.GraphModule, file: OnnxGraph) -> Parting | None:
-    return Judgement(file, [follow(graph, EXAMPLE, Measured(file.values))]).parting()
+def divergence(graph: fx.GraphModule, file: OnnxGraph) -> Divergence | None:
+    return DivergenceSearch(
+        file, [match_values(graph, EXAMPLE, FileValues(file.values))]
+    ).divergence()
 
 
 def test_in_a_file_that_is_right_nothing_parts(
     graph: fx.GraphModule, values: dict[str, Tensor]
 ) -> None:
-    assert parting(graph, file_of(values)) is None
+    assert divergence(graph, file_of(values)) is None
 
 
 def test_what_folding_moved_is_right(graph: fx.GraphModule, values: dict[str, Tensor]) -> None:
     del values["v0"]
-    assert parting(graph, file_of(values, ("Conv", "Relu", "Conv"))) is None
+    assert divergence(graph, file_of(values, ("Conv", "Relu", "Conv"))) is None
 
 
 @pytest.mark.parametrize("wrong", [1.001, 1.5, -1.0, float("nan")])
@@ -46,7 +48,7 @@ def test_the_culprit_has_right_inputs_and_a_wrong_value(
     graph: fx.GraphModule, values: dict[str, Tensor], wrong: float
 ) -> None:
     go_on(graph, values, values["v1"] * wrong)
-    found = parting(graph, file_of(values))
+    found = divergence(graph, file_of(values))
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node1"]
     assert found.expected is not None
@@ -57,7 +59,7 @@ def test_the_culprit_has_right_inputs_and_a_wrong_value(
 def test_the_first_of_several_is_named(graph: fx.GraphModule, values: dict[str, Tensor]) -> None:
     go_on(graph, values, values["v1"] * 1.01)
     values["v3"] = values["v3"] + 0.1
-    found = parting(graph, file_of(values))
+    found = divergence(graph, file_of(values))
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node1"]
 
@@ -67,7 +69,7 @@ def test_a_convolution_that_a_norm_was_folded_into_wrongly_is_named(
 ) -> None:
     go_on(graph, values, values["v1"] + 0.01)
     del values["v0"]
-    found = parting(graph, file_of(values, ("Conv", "Relu", "Conv")))
+    found = divergence(graph, file_of(values, ("Conv", "Relu", "Conv")))
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node0"]
 
@@ -76,7 +78,7 @@ def test_an_operator_that_does_not_run_is_named(
     graph: fx.GraphModule, values: dict[str, Tensor]
 ) -> None:
     missing = dict.fromkeys(("v2", "v3"), torch.empty(0))
-    found = parting(graph, file_of(values | missing, broken=2))
+    found = divergence(graph, file_of(values | missing, broken=2))
     assert found is not None
     assert found.operators[0].name == "node2"
 
@@ -87,6 +89,6 @@ def test_one_that_passes_its_input_on_is_wrong_where_something_should_be_compute
     weight, bias = graph.get_parameter("last.weight"), graph.get_parameter("last.bias")
     values["v2"] = values["v1"].clone()  # a Relu that does nothing
     values["v3"] = torch.nn.functional.conv2d(values["v2"], weight, bias)
-    found = parting(graph, file_of(values))
+    found = divergence(graph, file_of(values))
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node2"]

@@ -1,4 +1,4 @@
-"""A draft is simplified and proven before it is shipped."""
+"""A candidate is simplified and proven before it is shipped."""
 
 from pathlib import Path
 from typing import Any

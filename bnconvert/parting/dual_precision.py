@@ -1,4 +1,4 @@
-"""A walk along a captured graph: every operator in float64 and in the graph's own dtype."""
+"""A run of a captured graph, operator by operator, in float64 and in its own dtype at once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,17 +10,17 @@ from torch.utils import _pytree as pytree
 from bnconvert.examples import Example
 
 
-class Walk:
+class DualPrecisionRun:
     """A captured graph, computed operator by operator.
 
     Attributes:
         values: what is still needed, in float64 and in its own dtype.
-        moving: the operators whose values depend on the inputs' numbers, in order; true of those
+        varying: the operators whose values depend on the inputs' numbers, in order; true of those
             that are floating-point.
     """
 
     def __init__(self, module: fx.GraphModule, example: Example) -> None:
-        """Stand at the start.
+        """Prepare to run; nothing is computed yet.
 
         Args:
             module: the graph, in its own dtype; its constants are widened one by one.
@@ -29,7 +29,7 @@ class Walk:
         self.values: dict[fx.Node, tuple[Any, Any]] = {}
         self._module = module
         self._inputs = iter(pytree.tree_leaves((example.args, example.kwargs)))
-        self.moving: dict[fx.Node, bool] = {}
+        self.varying: dict[fx.Node, bool] = {}
         self._last: dict[fx.Node, fx.Node] = {}
         for node in module.graph.nodes:
             for read in node.all_input_nodes:
@@ -41,12 +41,12 @@ class Walk:
             if node.op not in ("placeholder", "get_attr", "call_function"):
                 continue
             exact, native = self.values[node] = self._pair(node)
-            moves = any(read in self.moving for read in node.all_input_nodes)
-            if isinstance(native, Tensor) if node.op == "placeholder" else moves:
+            varies = any(read in self.varying for read in node.all_input_nodes)
+            if isinstance(native, Tensor) if node.op == "placeholder" else varies:
                 if isinstance(native, int):
                     continue  # a size
-                self.moving[node] = isinstance(native, Tensor) and native.is_floating_point()
-                if isinstance(native, Tensor) and moves:
+                self.varying[node] = isinstance(native, Tensor) and native.is_floating_point()
+                if isinstance(native, Tensor) and varies:
                     yield node, exact, native
             for read in node.all_input_nodes:
                 if self._last[read] is node:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.examples import Example
-from bnconvert.onnx_trace import OneForward, write_trace
+from bnconvert.onnx_tracing import OneForward, write_trace
 from tests.zoo import IMAGE, trained
 
 

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from bnconvert.examples import Example
-from bnconvert.proving.comparison import PARTING, Comparison, Proof
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.proving.comparison import Comparison, Proof
+from bnconvert.proving.finding_ids import DIVERGENCE
 from bnconvert.reporting.report import Report
 
 
@@ -21,11 +22,11 @@ def prove(model: nn.Module, example: Example, path: Path) -> Proof:
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs fit it or the model not.
     """
-    with torch.random.fork_rng(devices=[]):  # a forward may draw numbers
+    with preserved_random_state():  # a forward may draw numbers
         return Comparison(model, example, path).proof()
 
 
-def sentences(report: Report) -> list[str]:
+def failure_sentences(report: Report) -> list[str]:
     """Return what a report says of a failure: the checks that do not hold, and the findings."""
     meaning = {
         "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
@@ -37,5 +38,5 @@ def sentences(report: Report) -> list[str]:
             f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
             for c in report.failures
         ),
-        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == PARTING),
+        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
     ]

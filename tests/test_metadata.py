@@ -2,13 +2,13 @@ import json
 from pathlib import Path
 
 import bnconvert as bnc
-from bnconvert.onnx_file import properties_of
+from tests.onnx_metadata import metadata_of
 from tests.zoo import build
 
 
-def test_the_file_says_what_became_of_each_norm(tmp_path: Path) -> None:
+def test_the_file_says_the_outcome_of_each_norm(tmp_path: Path) -> None:
     bnc.export(*build("norm_called_twice"), tmp_path / "m.onnx")
-    said = properties_of(tmp_path / "m.onnx")
+    said = metadata_of(tmp_path / "m.onnx")
     assert json.loads(said["bnconvert.norms"]) == [
         {
             "path": "norm",
@@ -25,6 +25,6 @@ def test_the_file_says_what_became_of_each_norm(tmp_path: Path) -> None:
 
 def test_a_norm_that_stands_has_its_reason_there(tmp_path: Path) -> None:
     bnc.export(*build("pre_activation"), tmp_path / "m.onnx")
-    (norm,) = json.loads(properties_of(tmp_path / "m.onnx")["bnconvert.norms"])
+    (norm,) = json.loads(metadata_of(tmp_path / "m.onnx")["bnconvert.norms"])
     assert norm["outcome"] == "standing"
     assert "relu" in norm["reason"]

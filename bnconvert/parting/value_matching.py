@@ -1,4 +1,4 @@
-"""Which value of an ONNX file holds which value of a captured graph, found by their numbers.
+"""Match the values of an ONNX file with those of a captured graph, by their numbers alone.
 
 The graph is computed operator by operator, in float64 and in its own dtype. Wherever a value of
 the file is the same within rounding, both go on from the file's own numbers. So every error is
@@ -19,15 +19,15 @@ from bnconvert.numerics.distance import (
     MEASURES,
     Measure,
     relative_errors,
-    rounding_floors,
+    rounding_errors,
 )
-from bnconvert.parting.kinship import operator_name
-from bnconvert.parting.walk import Walk
-from bnconvert.proving.boundedness import is_bounded
+from bnconvert.parting.dual_precision import DualPrecisionRun
+from bnconvert.parting.operator_mapping import operator_name
+from bnconvert.proving.bounded_outputs import is_bounded
 
 #: How many times its own rounding error in one operator a value may be off, and how many times
 #: what rounding alone may do to an output: kernels of other shapes round at other places.
-LOCAL, FLOOR = 8.0, 4.0
+LOCAL, ROUNDING = 8.0, 4.0
 #: A value that is no farther off is a wrong version of the expected one.
 _ALIKE = 0.1
 _SAMPLE = 128  # numbers of a value that are compared before all are
@@ -56,8 +56,8 @@ class Expected:
     def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
         """Measure what rounding does to the value in its own dtype."""
         errors = relative_errors(native, exact)
-        floors = rounding_floors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
-        allowed = {m: LOCAL * errors[m] + FLOOR * floors[m] for m in MEASURES}
+        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
+        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
         return cls(node, exact, allowed)
 
     def error_of(self, value: Tensor) -> float | None:
@@ -78,8 +78,8 @@ class Expected:
         return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
 
 
-class Measured:
-    """The values of a file on one input, found again by their numbers."""
+class FileValues:
+    """The values of a file on one input, searched by their numbers."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         """Sort the values by shape, and take a sample of each."""
@@ -117,22 +117,22 @@ class Measured:
 
 
 @dataclass(eq=False)
-class Counterparts:
-    """What a walk along a captured graph found.
+class ValueMatches:
+    """Which values of a captured graph are among the values of a file.
 
     Attributes:
         held: by operator of the graph, the values of the file that hold its value.
         errors: by value of the file, how far it is from the exact one.
-        missing: values that the file does not hold, and that are not made up for: some of what
-            is computed from them is missing too.
-        bare: the same without the bias, which another operator of the file may add.
+        missing: values that the file does not hold, and that are not absorbed downstream either:
+            some of what is computed from them is missing too.
+        without_bias: the same before their bias is added, which the file may do elsewhere.
         near: values that the file does not hold, and the one of its values that is like it.
     """
 
     held: dict[fx.Node, list[str]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     missing: dict[fx.Node, Expected] = field(default_factory=dict)
-    bare: dict[fx.Node, Expected] = field(default_factory=dict)
+    without_bias: dict[fx.Node, Expected] = field(default_factory=dict)
     near: list[tuple[Expected, str]] = field(default_factory=list)
 
     def first_missing(self) -> list[Expected]:
@@ -142,7 +142,8 @@ class Counterparts:
             for node in self.missing
             if not any(earlier in self.missing for earlier in node.all_input_nodes)
         ]
-        return [part[node] for node in first for part in (self.missing, self.bare) if node in part]
+        parts = self.missing, self.without_bias
+        return [part[node] for node in first for part in parts if node in part]
 
     def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
         """Keep which values of the file hold a value, and how well."""
@@ -151,60 +152,60 @@ class Counterparts:
             self.errors[name] = min(error, self.errors.get(name, error))
 
 
-def follow(module: fx.GraphModule, example: Example, measured: Measured) -> Counterparts:
-    """Walk along a captured graph and find its values among those of a file.
+def match_values(module: fx.GraphModule, example: Example, values: FileValues) -> ValueMatches:
+    """Run a captured graph and find its values among those of a file.
 
     Args:
         module: the graph, in its own dtype.
         example: what the file was run on.
-        measured: the file's values.
+        values: the file's values.
     """
-    found = Counterparts()
-    walk = Walk(module, example)
+    found = ValueMatches()
+    run = DualPrecisionRun(module, example)
     with torch.no_grad():
-        for node, exact, native in walk.steps():
+        for node, exact, native in run.steps():
             expected = Expected.of(node, exact, native)
-            if holders := measured.holders(expected):
+            if holders := values.holders(expected):
                 found.note_holders(expected, holders)
                 best = min(holders, key=holders.__getitem__)
-                walk.replace(node, measured.values[best])
+                run.replace(node, values.values[best])
                 for read in node.all_input_nodes:
                     if list(read.users) == [node]:
-                        found.missing.pop(read, None)  # made up for: its memory is not needed
+                        found.missing.pop(read, None)  # absorbed: its memory is not needed
                 continue
             found.missing[node] = expected
-            if (name := measured.nearest(expected)) is not None:
+            if (name := values.nearest(expected)) is not None:
                 found.near.append((expected, name))
-            if bare := _without_bias(walk, expected, native):
-                found.bare[node] = bare
-                found.note_holders(bare, measured.holders(bare))
-    _make_up(found, walk)
+            if bare := _without_bias(run, expected, native):
+                found.without_bias[node] = bare
+                found.note_holders(bare, values.holders(bare))
+    _drop_absorbed(found, run)
     return found
 
 
-def _make_up(found: Counterparts, walk: Walk) -> None:
-    """Take from the missing values those of which all that is computed from them was found."""
-    made: set[fx.Node] = set()
-    for node in reversed(walk.moving):
-        readers = [user for user in node.users if user in walk.moving or user.op == "output"]
+def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
+    """Take those from the missing values of which everything computed from them was found."""
+    right: set[fx.Node] = set()
+    for node in reversed(run.varying):
+        consumers = [user for user in node.users if user in run.varying or user.op == "output"]
         # Integers hide errors: they prove something only where nothing else is computed.
-        readers = [user for user in readers if walk.moving.get(user, True)] or readers
+        consumers = [user for user in consumers if run.varying.get(user, True)] or consumers
         is_held = node in found.held and node not in found.missing
-        if is_held or (readers and all(user in made for user in readers)):
-            made.add(node)
+        if is_held or (consumers and all(user in right for user in consumers)):
+            right.add(node)
             found.missing.pop(node, None)
 
 
-def _without_bias(walk: Walk, expected: Expected, native: Tensor) -> Expected | None:
+def _without_bias(run: DualPrecisionRun, expected: Expected, native: Tensor) -> Expected | None:
     """Return the value that a product has before its bias is added, if it has one."""
     node = expected.node
     place = 0 if node.target is aten.addmm.default else 2
     bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
     if not isinstance(bias, fx.Node):
         return None
-    exact, own = walk.values[bias]
+    exact, own = run.values[bias]
     if "conv" in str(node.target):  # its channels come before the axes of the kernel
-        weight = walk.values[node.args[1]][1]  # type: ignore[index]  # it is a node
+        weight = run.values[node.args[1]][1]  # type: ignore[index]  # it is a node
         exact, own = (b.reshape(-1, *[1] * (weight.dim() - 2)) for b in (exact, own))
     return Expected.of(node, expected.exact - exact, native - own)
 

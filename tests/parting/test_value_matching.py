@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.parting.counterparts import Counterparts, Expected, Measured, follow
+from bnconvert.parting.value_matching import Expected, FileValues, ValueMatches, match_values
 from tests.parting.rows import EXAMPLE, go_on
 
 
-def found_by(graph: fx.GraphModule, values: dict[str, Tensor]) -> Counterparts:
-    return follow(graph, EXAMPLE, Measured(values))
+def found_by(graph: fx.GraphModule, values: dict[str, Tensor]) -> ValueMatches:
+    return match_values(graph, EXAMPLE, FileValues(values))
 
 
 def titles(nodes: object) -> list[str]:
@@ -43,7 +43,7 @@ def test_what_folding_moved_is_made_up_for_later(
 def test_only_the_operator_that_is_wrong_is_missing(
     graph: fx.GraphModule, values: dict[str, Tensor]
 ) -> None:
-    """The walk goes on from the file's own numbers, so that what follows is right again."""
+    """The run goes on from the file's own numbers, so that what follows is right again."""
     go_on(graph, values, values["v1"] * 1.01)
     found = found_by(graph, values)
     (first, *_) = found.first_missing()
@@ -69,7 +69,7 @@ def test_a_product_is_known_without_its_bias(
     values["bare"] = values.pop("v3") - bias[:, None, None]
     found = found_by(graph, values)
     assert "bare" in {name for names in found.held.values() for name in names}
-    assert titles(found.bare) == ["conv2d_1"]
+    assert titles(found.without_bias) == ["conv2d_1"]
 
 
 @pytest.mark.parametrize("what", [math.nan, math.inf])
@@ -93,7 +93,7 @@ def test_the_nearest_value_is_a_wrong_version_and_no_stranger() -> None:
     generator = torch.Generator().manual_seed(0)
     exact = torch.randn(3, 300, dtype=torch.float64, generator=generator)
     other = torch.randn(3, 300, generator=generator)
-    measured = Measured({"other": other, "wrong": exact.float() * 1.01})
-    assert measured.holders(expected(exact)) == {}
-    assert measured.nearest(expected(exact)) == "wrong"
-    assert Measured({"other": other}).nearest(expected(exact)) is None
+    values = FileValues({"other": other, "wrong": exact.float() * 1.01})
+    assert values.holders(expected(exact)) == {}
+    assert values.nearest(expected(exact)) == "wrong"
+    assert FileValues({"other": other}).nearest(expected(exact)) is None

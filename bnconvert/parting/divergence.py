@@ -5,22 +5,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnconvert.numerics.distance import relative_error
-from bnconvert.parting.counterparts import Counterparts, Expected
-from bnconvert.parting.kinship import are_kin, is_primitive
 from bnconvert.parting.onnx_graph import OnnxGraph, Operator
+from bnconvert.parting.operator_mapping import is_primitive, may_compute
+from bnconvert.parting.value_matching import Expected, ValueMatches
 
 _COPIES = ("Identity", "Dropout", "Cast")
 _LIKE = 0.5  # a wrong value is still nearer than this to the one that it should be
 
 
 @dataclass(frozen=True, eq=False)
-class Parting:
-    """Where a file parts from its model.
+class Divergence:
+    """Where a file diverges from its model.
 
     Attributes:
         operators: the culprit; several where they cannot be told apart.
         expected: what the last of them should have computed, or None where that is not known.
-        others: how many operators part independently of it.
+        others: how many operators diverge independently of it.
     """
 
     operators: Sequence[Operator]
@@ -28,27 +28,27 @@ class Parting:
     others: int
 
 
-class Judgement:
-    """What is right in a file."""
+class DivergenceSearch:
+    """The search for the first operator of a file that computes something else than the model."""
 
-    def __init__(self, graph: OnnxGraph, walks: Sequence[Counterparts]) -> None:
+    def __init__(self, graph: OnnxGraph, matches: Sequence[ValueMatches]) -> None:
         """Judge every operator.
 
         Args:
             graph: the file's graph and values.
-            walks: where the values of captured graphs were found in it.
+            matches: where the values of captured graphs were found in it.
         """
         self._graph = graph
-        self._readers = graph.readers()
-        self._maker = {value: o for o in graph.operators for value in o.outputs}
-        self._missing = [expected for walk in walks for expected in walk.missing.values()]
-        self._first_missing = [expected for walk in walks for expected in walk.first_missing()]
-        self._holders = {n: set(names) for walk in walks for n, names in walk.held.items()}
-        self._held = {name for walk in walks for names in walk.held.values() for name in names}
-        self._near = [(e, n) for walk in walks for e, n in walk.near if n not in self._held]
-        self._fine = self._fine_operators(walks)
+        self._consumers = graph.consumers()
+        self._producer = {value: o for o in graph.operators for value in o.outputs}
+        self._missing = [expected for match in matches for expected in match.missing.values()]
+        self._first_missing = [expected for match in matches for expected in match.first_missing()]
+        self._holders = {n: set(names) for match in matches for n, names in match.held.items()}
+        self._held = {name for match in matches for names in match.held.values() for name in names}
+        self._near = [(e, n) for match in matches for e, n in match.near if n not in self._held]
+        self._right = self._right_operators(matches)
 
-    def parting(self) -> Parting | None:
+    def divergence(self) -> Divergence | None:
         """Return the first operator that is wrong though its inputs are right, or None."""
         starts = self._starts()
         pairs = [(o, e) for o in starts for e in self._first_missing if self._are_related(o, e)]
@@ -61,16 +61,17 @@ class Judgement:
         region = self._region(starts)
         if region is None and pairs:
             return self._earliest(pairs)
-        return region or Parting(starts[:1], None, len(starts) - 1)
+        return region or Divergence(starts[:1], None, len(starts) - 1)
 
     def _starts(self) -> list[Operator]:
-        """Return the operators that are not fine though all that they read is.
+        """Return the operators that are wrong though all that they read is right.
 
-        One that passes the model's own numbers on, though nothing behind it is fine, does so by
+        One that passes the model's own numbers on, though nothing downstream is right, does so by
         mistake only if the model has something else to compute there.
         """
         while True:
-            starts = [o for o in self._graph.operators if o not in self._fine and self._is_fed(o)]
+            wrong = [o for o in self._graph.operators if o not in self._right]
+            starts = [operator for operator in wrong if self._has_right_inputs(operator)]
             excused = [
                 o
                 for o in starts
@@ -81,25 +82,25 @@ class Judgement:
             ]
             if not excused:
                 return starts
-            self._fine.update(excused)
+            self._right.update(excused)
 
     def _near_misses(self) -> Iterator[tuple[Operator, Expected]]:
-        """Yield operators that are slightly wrong, also where rounding hides it further on."""
+        """Yield operators that are slightly wrong, even where rounding hides it downstream."""
         for expected, name in self._near:
-            maker = self._maker[name]
-            if self._is_fed(maker) and self._are_related(maker, expected):
-                yield maker, expected
+            producer = self._producer[name]
+            if self._has_right_inputs(producer) and self._are_related(producer, expected):
+                yield producer, expected
 
-    def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Parting:
+    def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Divergence:
         def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
             return pair[0].place, not self._have_one_name(*pair), self._error(*pair)
 
         culprit, expected = min(pairs, key=order)
-        return Parting([culprit], expected, len({o for o, _ in pairs}) - 1)
+        return Divergence([culprit], expected, len({o for o, _ in pairs}) - 1)
 
-    def _region(self, starts: Sequence[Operator]) -> Parting | None:
+    def _region(self, starts: Sequence[Operator]) -> Divergence | None:
         """Return the operators up to the first that is known to be wrong, of several."""
-        for operator in [starts[0], *self._behind(starts[0])]:
+        for operator in [starts[0], *self._downstream(starts[0])]:
             like = [
                 (self._error(operator, e), e)
                 for e in self._missing
@@ -108,35 +109,39 @@ class Judgement:
             ]
             if like:
                 _, expected = min(like, key=lambda found: found[0])
-                before = [o for o in self._graph.operators if o.place < operator.place]
-                between = [o for o in before if o not in self._fine and operator in self._behind(o)]
+                wrong = [o for o in self._graph.operators if o not in self._right]
+                before = [o for o in wrong if o.place < operator.place]
+                between = [o for o in before if operator in self._downstream(o)]
                 others = len([o for o in starts if o not in between and o is not operator])
-                return Parting([*between, operator], expected, others)
+                return Divergence([*between, operator], expected, others)
         return None
 
-    def _fine_operators(self, walks: Sequence[Counterparts]) -> set[Operator]:
+    def _right_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
+        """Return the operators whose values the model has, or whose errors nothing inherits."""
         anchored = set[str]()
-        for walk in walks:
-            for names in walk.held.values():
+        for match in matches:
+            for names in match.held.values():
                 anchored.update(self._anchors(names))
-        fine: set[Operator] = set()
+        right: set[Operator] = set()
 
-        def is_made_up(name: str) -> bool:
-            """Tell whether all that is computed from a value is fine."""
-            readers = self._readers.get(name, [])
+        def is_absorbed(name: str) -> bool:
+            """Tell whether all that is computed from a value is right."""
+            if name in self._graph.outputs:
+                return False
+            consumers = self._consumers.get(name, [])
             # Integers hide errors: they prove something only where nothing else is computed.
-            readers = [reader for reader in readers if self._is_floating(reader)] or readers
-            return bool(readers) and name not in self._graph.outputs and fine.issuperset(readers)
+            floating = [consumer for consumer in consumers if self._is_floating(consumer)]
+            return bool(consumers) and right.issuperset(floating or consumers)
 
         for operator in reversed(self._graph.operators):
-            used = [n for n in operator.outputs if n in self._readers or n in self._graph.outputs]
-            if all(name in anchored or is_made_up(name) for name in used or operator.outputs):
-                fine.add(operator)
+            used = [n for n in operator.outputs if n in self._consumers or n in self._graph.outputs]
+            if all(name in anchored or is_absorbed(name) for name in used or operator.outputs):
+                right.add(operator)
         for operator in self._graph.operators:
-            makers = [self._maker.get(name) for name in operator.inputs]
-            if operator.kind in _COPIES and all(m is None or m in fine for m in makers):
-                fine.add(operator)
-        return fine
+            producers = [self._producer.get(name) for name in operator.inputs]
+            if operator.kind in _COPIES and all(m is None or m in right for m in producers):
+                right.add(operator)
+        return right
 
     def _anchors(self, names: Sequence[str]) -> list[str]:
         """Return which of the values that hold the same numbers must be what it seems.
@@ -147,24 +152,25 @@ class Judgement:
         names = list(dict.fromkeys(names))
         if len(names) < 2:
             return names
-        first = min(names, key=lambda name: self._maker[name].place)
-        behind = {self._maker[first], *self._behind(self._maker[first])}
-        return [first] if all(self._maker[name] in behind for name in names) else []
+        first = min(names, key=lambda name: self._producer[name].place)
+        downstream = {self._producer[first], *self._downstream(self._producer[first])}
+        return [first] if all(self._producer[name] in downstream for name in names) else []
 
-    def _behind(self, operator: Operator) -> list[Operator]:
+    def _downstream(self, operator: Operator) -> list[Operator]:
         """Return every operator that needs a value of this one, in order."""
         found: set[Operator] = set()
         pending = [operator]
         while pending:
             for value in pending.pop().outputs:
-                new = [reader for reader in self._readers.get(value, ()) if reader not in found]
+                new = [o for o in self._consumers.get(value, ()) if o not in found]
                 found.update(new)
                 pending += new
         return sorted(found, key=lambda o: o.place)
 
-    def _is_fed(self, operator: Operator) -> bool:
-        makers = (self._maker.get(name) for name in operator.inputs)
-        return all(maker is None or maker in self._fine for maker in makers)
+    def _has_right_inputs(self, operator: Operator) -> bool:
+        """Tell whether everything that an operator reads is computed by right ones."""
+        producers = (self._producer.get(name) for name in operator.inputs)
+        return all(producer is None or producer in self._right for producer in producers)
 
     def _is_floating(self, operator: Operator) -> bool:
         values = [self._graph.values.get(name) for name in operator.outputs]
@@ -177,7 +183,7 @@ class Judgement:
     def _are_related(self, operator: Operator, expected: Expected) -> bool:
         """Tell whether an operator should compute a value: by its kind, name, or what it reads."""
         return (
-            are_kin(operator.kind, expected.node)
+            may_compute(operator.kind, expected.node)
             or self._have_one_name(operator, expected)
             or (self._read_alike(operator, expected) and is_primitive(expected.node))
         )
@@ -187,7 +193,7 @@ class Judgement:
         sources: list[set[str]] = []
         for node in expected.node.all_input_nodes:
             if node.op == "placeholder":
-                sources.append({name for name in operator.inputs if name not in self._maker})
+                sources.append({name for name in operator.inputs if name not in self._producer})
             elif node in self._holders:
                 sources.append(self._holders[node])
         return all(source.intersection(operator.inputs) for source in sources) and all(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.numerics.distance import bounded_floor
-from bnconvert.proving.boundedness import Watched, is_bounded
+from bnconvert.numerics.distance import bounded_rounding_error
+from bnconvert.proving.bounded_outputs import BoundedValues, is_bounded
 from tests.zoo import trained
 
 
@@ -24,24 +24,24 @@ def test_exact_and_unbounded_ones_are_not(name: str) -> None:
 
 def test_their_results_are_found_among_outputs_and_so_are_views_of_them() -> None:
     x = torch.randn(2, 3)
-    with Watched() as watched:
+    with BoundedValues() as watch:
         gate = torch.sigmoid(x)
         outputs = [x * 2, gate, torch.softmax(x, 1).reshape(6), gate * 2, torch.tanh(x)[0]]
-    assert watched.among(outputs) == {1, 2, 4}
+    assert watch.among(outputs) == {1, 2, 4}
 
 
 def test_memory_that_is_used_again_is_not_taken_for_theirs() -> None:
-    with Watched() as watched:
+    with BoundedValues() as watch:
         torch.sigmoid(torch.randn(1000))
         outputs = [torch.zeros(1000) for _ in range(10)]
-    assert watched.among(outputs) == frozenset()
+    assert watch.among(outputs) == frozenset()
 
 
 def test_the_floor_is_a_unit_of_one_relative_to_the_values() -> None:
     truth = torch.full((4,), 1e-3, dtype=torch.float64)
     eps = torch.finfo(torch.float32).eps
-    assert bounded_floor(truth, torch.float32, "norm") == pytest.approx(eps / 1e-3)
-    assert bounded_floor(torch.zeros(2), torch.float32, "norm") == 0.0
+    assert bounded_rounding_error(truth, torch.float32, "norm") == pytest.approx(eps / 1e-3)
+    assert bounded_rounding_error(torch.zeros(2), torch.float32, "norm") == 0.0
 
 
 class Rare(nn.Module):

@@ -1,4 +1,4 @@
-"""An ONNX file by tracing one forward, for models that torch.export cannot capture whole.
+"""Write an ONNX file by tracing one forward, where torch.export cannot capture the whole model.
 
 What Python code decides or computes from the numbers of a tensor becomes what it was for the given
 inputs; the tracer warns of such places, and they are returned. Sizes are fixed.
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.examples import Example
+from bnconvert.examples import Example, NamedTensor
 from bnconvert.onnx_file import nodes_of
-from bnconvert.proving.onnx_runner import NamedTensor
 from bnconvert.quiet import quiet
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.

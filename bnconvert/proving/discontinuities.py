@@ -1,0 +1,45 @@
+"""Outputs that are discontinuous: where two numbers nearly tie, rounding decides which is larger.
+
+The place of a maximum is such an output, and so is what is read at that place. Beside a tie a file
+may give what the model gives on either side, but nothing else.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def nearest_own_output(
+    output: Tensor, truth: Tensor, perturbed: Iterable[Tensor], within: float
+) -> Tensor:
+    """Return the truth; in discontinuous entries, that of the model's values which is nearest.
+
+    Args:
+        output: a file's.
+        truth: the model's, of the same shape.
+        perturbed: the model's on perturbed inputs; those of other shapes are left out.
+        within: relative to the root mean square of the truth; an entry that a perturbation moves
+            by more is discontinuous. Integers are where they change at all.
+    """
+    finite = truth.double()[torch.isfinite(truth)]
+    size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+    least = within * (size or 1.0) if truth.dtype.is_floating_point else 0.0
+    discontinuous = torch.zeros(truth.shape, dtype=torch.bool)
+    best, gap = truth, _gap(output, truth)
+    for value in perturbed:
+        if value.shape == truth.shape:
+            discontinuous |= _gap(value, truth) > least
+            distance = _gap(output, value)
+            nearer = distance < gap
+            best = torch.where(nearer, value.to(truth.dtype), best)
+            gap = torch.where(nearer, distance, gap)
+    return torch.where(discontinuous, best, truth)
+
+
+def _gap(first: Tensor, second: Tensor) -> Tensor:
+    """Return the distance of each entry; what is no number on one side alone is infinitely far."""
+    first, second = first.double(), second.double()
+    gap = (first - second).abs()
+    same = (first == second) | (first.isnan() & second.isnan())
+    return torch.where(same, 0.0, gap.nan_to_num(nan=float("inf"), posinf=float("inf")))

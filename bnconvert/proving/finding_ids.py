@@ -1,0 +1,6 @@
+"""The ids of the findings about an ONNX file."""
+
+#: It names the operator where a file diverges from its model.
+DIVERGENCE = "BN404"
+#: The file is one traced forward.
+TRACED = "BN412"
