@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from bnconvert import onnx_file
+from bnconvert.copying import copy_sharing_parameters
 from bnconvert.deployable import require_deployable
 from bnconvert.draft import Draft, Progress, silent
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.examples import Example, Inputs
 from bnconvert.folding import Folded
-from bnconvert.measuring.replicas import twin
 from bnconvert.parting.search import localized
 from bnconvert.preprocessed import Preprocess, with_preprocess
 from bnconvert.provenance import provenance
@@ -136,7 +136,7 @@ def _calibrated(
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
-    model = twin(model)
+    model = copy_sharing_parameters(model)
 
     def step(done: int, total: int | None, what: str) -> None:
         say(f"recomputing statistics: {what}")

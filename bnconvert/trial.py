@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnconvert.copying import copy_sharing_parameters, replicate
 from bnconvert.errors import StatisticsError
 from bnconvert.findings.measured import SAMPLES, Measurements, is_worse, mean_of
 from bnconvert.measuring.apart import apart
 from bnconvert.measuring.feeding import Call, default_call, read, tensors_of
-from bnconvert.measuring.replicas import replica, twin
 from bnconvert.measuring.slots import Slot, Slots, slots_of
 from bnconvert.progress import shown
 from bnconvert.reporting.records import StatisticsRow
@@ -24,7 +24,7 @@ WAYS = ("running", "batch", "precise")
 
 
 class Trial:
-    """Runs the model in a twin with buffers of its own, three times over the same batches."""
+    """Runs the model in a copy with buffers of its own, three times over the same batches."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class Trial:
         Raises:
             StatisticsError: there is nothing to measure, or no data.
         """
-        self.twin = twin(model)
-        self.slots: Slots = slots_of(self.twin)
+        self.copy = copy_sharing_parameters(model)
+        self.slots: Slots = slots_of(self.copy)
         self.slots.require_some()
         self.call = forward or default_call(self.slots.measured[0].mean.device)
         self.batches = [(batch.index, batch.value) for batch in read(batches, None)]
@@ -53,18 +53,18 @@ class Trial:
         self.reports: dict[str, Report] = {}
 
     def run(self) -> None:
-        """Measure and score; the twin has its first statistics again afterwards."""
+        """Measure and score; the copy has its first statistics again afterwards."""
         with apart(), shown(None) as say:
-            copy, call = replica(self.twin), self._scored("running")
+            replica, call = replicate(self.copy), self._scored("running")
             for index, batch in enumerate(self.batches):
                 say(index, len(self.batches), "by running statistics")
-                call(copy, batch)
+                call(replica, batch)
         before = self.slots.saved()
         own = recompute_statistics(
-            self.twin, self.batches, method="aggregate", forward=self._scored("batch")
+            self.copy, self.batches, method="aggregate", forward=self._scored("batch")
         )
         own.undo()
-        precise = recompute_statistics(self.twin, self.batches, forward=self._scored("precise"))
+        precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
         weights = {slot.path: initial_weight(slot, *saved) for slot, saved in before.items()}
         self.initial = {path: weight for path, weight in weights.items() if weight}
         precise.undo()

@@ -110,7 +110,6 @@ ROOMS = {
         "interception",
         "rows",
         "measured",
-        "replicas",
         "slots",
         "apart",
         "__init__",

@@ -72,13 +72,13 @@ class Data:
         Raises:
             LoadError: the model cannot take it.
         """
+        from bnconvert.copying import replicate
         from bnconvert.measuring.apart import apart
-        from bnconvert.measuring.replicas import replica
 
         for index, batch in enumerate(self.batches):
             if index == 0:
                 with apart():
-                    self.feed(replica(model), batch)
+                    self.feed(replicate(model), batch)
             yield self.inputs(batch)
 
 

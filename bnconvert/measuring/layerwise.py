@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnconvert.copying import replicate
 from bnconvert.errors import StatisticsError
 from bnconvert.measuring.feeding import Batch
 from bnconvert.measuring.measured import Measured
 from bnconvert.measuring.order import Order
 from bnconvert.measuring.paging import Memory
-from bnconvert.measuring.replicas import replica
 from bnconvert.measuring.slots import Slot
 from bnconvert.measuring.task import Outcome, Task, add, no_data
 from bnconvert.measuring.visitor import Role, Visitor
@@ -140,10 +140,10 @@ class Layerwise:
                     self._advance(visitor)
 
     def _visitor(self, batch: Batch) -> Visitor:
-        twin = replica(self.task.model)
+        replica = replicate(self.task.model)
 
         def run() -> Any:
-            self.task.call(twin, batch.value)
+            self.task.call(replica, batch.value)
 
         return Visitor(batch, run, self.by_mean, self._role)
 

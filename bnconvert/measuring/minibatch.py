@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bnconvert.copying import replicate
 from bnconvert.errors import StatisticsError
 from bnconvert.measuring.feeding import Batch
 from bnconvert.measuring.interception import Interception
 from bnconvert.measuring.measured import Measured, measure
-from bnconvert.measuring.replicas import replica
 from bnconvert.measuring.slots import Slot
 from bnconvert.measuring.task import Outcome, Task, add, no_data
 from bnconvert.measuring.visitor import why_unusable
@@ -46,13 +46,13 @@ class MiniBatches:
         Raises:
             StatisticsError: there is no usable data.
         """
-        twin = replica(self.task.model)
+        replica = replicate(self.task.model)
         results: dict[int, Measured] = {}
         skipped: dict[int, str] = {}
         for batch in batches:
             self.found, self.failure, self.seen = [], None, batch.seen
             with Interception(self.by_mean, self._arrive):
-                self.task.call(twin, batch.value)
+                self.task.call(replica, batch.value)
             if self.failure is not None:
                 skipped[batch.index] = self.failure
                 continue
