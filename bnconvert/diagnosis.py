@@ -11,7 +11,7 @@ from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
 from bnconvert.findings.measured import measured_findings
 from bnconvert.folding import fold
-from bnconvert.kinds import has_default_statistics
+from bnconvert.kinds import has_default_statistics, has_running_statistics
 from bnconvert.measuring.feeding import Call
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
@@ -109,7 +109,7 @@ def _state(site: Site) -> str:
     said = [f"eps={getattr(module, 'eps', '?')}"]
     if hasattr(module, "momentum"):
         said.append(f"momentum={module.momentum}")
-    if module._buffers.get("running_mean") is None:
+    if not has_running_statistics(module):
         said.append("no running statistics")
     elif has_default_statistics(module):
         said.append("untrained statistics")

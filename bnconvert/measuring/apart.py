@@ -6,14 +6,15 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from bnconvert.numerics.random_state import preserved_random_state
+
 
 @contextmanager
 def apart() -> Iterator[None]:
     """Run without gradients, uncompiled, and leave the random state as it is."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        devices = range(torch.cuda.device_count())  # named, or torch warns where there are several
-        stack.enter_context(torch.random.fork_rng(devices=list(devices)))
+        stack.enter_context(preserved_random_state())
         if "torch._dynamo" in sys.modules:  # else nothing can be compiled, and importing it is slow
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer
 
 from bnconvert.errors import StatisticsError
-from bnconvert.kinds import Kind, eps_of, norms_in
+from bnconvert.kinds import Kind, eps_of, has_running_statistics, norms_in
 from bnconvert.normalization import Normalization
 from bnconvert.norms.separated import SeparateNorm
 from bnconvert.numerics.blocks import Blocks
@@ -148,11 +148,11 @@ def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _why_left(
     norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
 ) -> str | None:
-    mean = norm._buffers.get("running_mean")
     if kind.has_fixed_statistics:
         return "its statistics are frozen"
-    if mean is None or norm._buffers.get("running_var") is None:
+    if not has_running_statistics(norm):
         return "has no running statistics"
+    mean = norm.get_buffer("running_mean")
     if isinstance(mean, UninitializedBuffer) or mean.is_meta:
         return "its running statistics hold no numbers yet"
     if isinstance(norm, Normalization) and not isinstance(norm, TrackingNorm):
