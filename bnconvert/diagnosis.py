@@ -7,17 +7,17 @@ from typing import Any
 from torch import nn
 
 from bnconvert.errors import CaptureError
+from bnconvert.evaluation import Evaluation, ScoreFunction
 from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
 from bnconvert.findings.measured import measured_findings
 from bnconvert.folding import fold
 from bnconvert.kinds import has_default_statistics, has_running_statistics
-from bnconvert.measuring.feeding import Call
+from bnconvert.measuring.batches import ForwardFunction
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
-from bnconvert.trial import Score, Trial
 
 
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
@@ -51,9 +51,9 @@ def diagnose(
     model: nn.Module,
     batches: Iterable[Any],
     *,
-    loss: Score | None = None,
-    metric: Score | None = None,
-    forward: Call | None = None,
+    loss: ScoreFunction | None = None,
+    metric: ScoreFunction | None = None,
+    forward: ForwardFunction | None = None,
 ) -> Report:
     """Run data through the model by three sorts of statistics, and say what is wrong with it.
 
@@ -81,14 +81,14 @@ def diagnose(
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
     """
     found = survey(model)
-    trial = Trial(model, batches, forward, {"loss": loss, "metric": metric})
-    trial.run()
+    evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
+    evaluation.run()
     static = [finding for family in FINDINGS for finding in family(found)]
-    findings = (*static, *measured_findings(trial.measurements()))
-    notes = trial.notes if findings else (*trial.notes, "no findings")
-    title = f"{type(model).__name__}: diagnosis over {trial.samples} samples"
-    rows = trial.rows("precise") + trial.rows("batch")
-    return Report(title, statistics=rows, scores=trial.means(), findings=findings, notes=notes)
+    findings = (*static, *measured_findings(evaluation.measurements()))
+    notes = evaluation.notes if findings else (*evaluation.notes, "no findings")
+    title = f"{type(model).__name__}: diagnosis over {evaluation.samples} samples"
+    rows = evaluation.rows("precise") + evaluation.rows("batch")
+    return Report(title, statistics=rows, scores=evaluation.means(), findings=findings, notes=notes)
 
 
 def _row(site: Site) -> NormRow:

@@ -13,7 +13,7 @@ from greenlet import GreenletExit, greenlet
 from bnconvert.torch_state import TorchState
 
 
-class Forward:
+class PausableForward:
     """A forward pass that can pause.
 
     Whoever creates it drives it: `resume` runs it until it pauses or ends, and raises what it

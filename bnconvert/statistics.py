@@ -10,15 +10,15 @@ import torch
 from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.apart import apart
-from bnconvert.measuring.feeding import Call, default_call, read
-from bnconvert.measuring.layerwise import Layerwise
-from bnconvert.measuring.minibatch import MiniBatches
-from bnconvert.measuring.paging import LimitedMemory, Memory
+from bnconvert.measuring.activation_paging import LimitedMemory, Memory
+from bnconvert.measuring.batches import ForwardFunction, default_forward, read_batches
+from bnconvert.measuring.layerwise import LayerwiseMeasurement
+from bnconvert.measuring.minibatch import MiniBatchMeasurement
+from bnconvert.measuring.observing import observing
 from bnconvert.measuring.ranks import Ranks
-from bnconvert.measuring.rows import rows_of
-from bnconvert.measuring.slots import Saved, Slots, slots_of
-from bnconvert.measuring.task import Outcome, Task
+from bnconvert.measuring.report_rows import statistics_rows
+from bnconvert.measuring.targets import SavedStatistics, Targets, find_targets
+from bnconvert.measuring.task import Task, TaskResult
 from bnconvert.progress import Progress, shown
 from bnconvert.reporting.report import Report
 from bnconvert.switches import domain as chosen_domain
@@ -41,7 +41,7 @@ class Recomputation:
     """
 
     report: Report
-    _before: Saved = field(repr=False)
+    _before: SavedStatistics = field(repr=False)
 
     def undo(self) -> None:
         """Give the buffers the values that they had before, bit for bit, in place."""
@@ -58,7 +58,7 @@ def recompute_statistics(
     *,
     method: Method = "layerwise",
     variance: Variance = "population",
-    forward: Call | None = None,
+    forward: ForwardFunction | None = None,
     max_samples: int | None = None,
     domain: str | None = None,
     memory_limit: int | None = None,
@@ -68,7 +68,7 @@ def recompute_statistics(
     """Replace running statistics, in place, by precise ones over `batches`.
 
     The true average instead of a moving one that was kept while the model moved (Wu and Johnson,
-    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Measured are the norms that track
+    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Estimate are the norms that track
     statistics: not frozen ones, and in a model in training mode not those in eval mode. All
     modules run as in eval mode (dropout off), in replicas: modes, hooks, parameters, momentum,
     the random state and all other buffers stay as they are, and on any error, Ctrl-C included,
@@ -109,22 +109,26 @@ def recompute_statistics(
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
     with _domain(model, domain), shown(progress) as say:
-        slots = slots_of(model, domain)
-        before = slots.saved()
+        targets = find_targets(model, domain)
+        before = targets.snapshot()
         try:
-            slots.require_some()
-            memory = _memory(memory_limit, method, slots.measured[0].mean.device)
-            call = forward or default_call(slots.measured[0].mean.device)
-            task = Task(model, slots.measured, call, ranks, variance, say)
-            way = Layerwise(task, memory) if method == "layerwise" else MiniBatches(task, method)
-            with apart():
-                outcome = way.run(read(batches, max_samples))
+            targets.require_some()
+            memory = _memory(memory_limit, method, targets.measured[0].mean.device)
+            call = forward or default_forward(targets.measured[0].mean.device)
+            task = Task(model, targets.measured, call, ranks, variance, say)
+            way = (
+                LayerwiseMeasurement(task, memory)
+                if method == "layerwise"
+                else MiniBatchMeasurement(task, method)
+            )
+            with observing():
+                outcome = way.run(read_batches(batches, max_samples))
         except BaseException as failure:
             _restore(before)
             ranks.tell(failure)
             raise
-    notes = (*_notes(slots, outcome, method), *_circumstances(memory, process_group))
-    rows = rows_of(slots.measured, before, outcome.results, outcome.inseparable, method)
+    notes = (*_notes(targets, outcome, method), *_circumstances(memory, process_group))
+    rows = statistics_rows(targets.measured, before, outcome.results, outcome.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
     return Recomputation(Report(title, statistics=rows, notes=notes), before)
 
@@ -165,21 +169,21 @@ def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
 
 
-def _restore(before: Saved) -> None:
+def _restore(before: SavedStatistics) -> None:
     with torch.no_grad():
-        for slot, values in before.items():
-            for buffer, value in zip(slot.buffers, values, strict=True):
+        for target, values in before.items():
+            for buffer, value in zip(target.buffers, values, strict=True):
                 buffer.copy_(value)
 
 
-def _notes(slots: Slots, outcome: Outcome, method: str) -> list[str]:
+def _notes(targets: Targets, outcome: TaskResult, method: str) -> list[str]:
     """Return what a reader must know beside the rows."""
-    unreached = [s.path for s in slots.measured if not _reached(outcome, s.index)]
-    notes = [f"{path}: left alone: {reason}" for path, reason in slots.left.items()]
+    unreached = [s.path for s in targets.measured if not _reached(outcome, s.index)]
+    notes = [f"{path}: left alone: {reason}" for path, reason in targets.left.items()]
     notes += [f"{path}: left alone: no batch reached it" for path in unreached]
     notes += [f"batch {index} skipped: {why}" for index, why in sorted(outcome.skipped.items())]
     if outcome.inseparable:
-        paths = ", ".join(slots.measured[index].path for index in sorted(outcome.inseparable))
+        paths = ", ".join(targets.measured[index].path for index in sorted(outcome.inseparable))
         notes.append(
             f"{paths}: called several times in one forward, so that no layer by layer exists; "
             "measured over the calls, each normalized by its own mini-batch; "
@@ -187,19 +191,23 @@ def _notes(slots: Slots, outcome: Outcome, method: str) -> list[str]:
         )
     if outcome.passes > 1:
         notes.append(f"{outcome.passes} passes over the data were needed")
-    return notes + (_washed(slots, outcome) if method == "ema" else [])
+    return notes + (_washed(targets, outcome) if method == "ema" else [])
 
 
-def _reached(outcome: Outcome, index: int) -> bool:
+def _reached(outcome: TaskResult, index: int) -> bool:
     return index in outcome.results and outcome.results[index].moments.count > 0
 
 
-def _washed(slots: Slots, outcome: Outcome) -> list[str]:
+def _washed(targets: Targets, outcome: TaskResult) -> list[str]:
     """Say how many updates the momentum needs: (1 - m)^n < 0.01."""
     needs: dict[float, list[int]] = {}
-    for slot in slots.measured:
-        if slot.momentum is not None and 0 <= slot.momentum < 1 and slot.index in outcome.results:
-            needs.setdefault(slot.momentum, []).append(outcome.results[slot.index].batches)
+    for target in targets.measured:
+        if (
+            target.momentum is not None
+            and 0 <= target.momentum < 1
+            and target.index in outcome.results
+        ):
+            needs.setdefault(target.momentum, []).append(outcome.results[target.index].batches)
     return [_washing(momentum, min(counts)) for momentum, counts in needs.items()]
 
 

@@ -601,7 +601,7 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
     model = vector_net()
     model.lock = iter([])  # type: ignore[assignment]
     model.handle = (i for i in range(3))  # type: ignore[assignment]
-    with pytest.raises(bnc.UnsupportedModelError, match="the model cannot be copied"):
+    with pytest.raises(bnc.UnsupportedModelError, match="Sequential: cannot be copied"):
         bnc.recompute_statistics(model, [torch.randn(8, 6)])
 
 

@@ -18,14 +18,14 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import progress, save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
 
     rules = Policy.parse(policy)
     with progress("loading the model"):
-        loaded, _ = load(model, weights, None)
+        loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))
     save(planned.report(), report)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.arrays import Arrays
-from bnconvert.cli.code import made_by, raised
-from bnconvert.cli.preprocessing import Preprocessing
+from bnconvert.cli.images import ImagePreprocessing
+from bnconvert.cli.npz import NpzArrays
+from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import BnconvertError, LoadError
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Data:
 
     def first(self, samples: int | None) -> Iterator[Any]:
         """Yield batches until so many samples were read, or all."""
-        from bnconvert.measuring.feeding import read
+        from bnconvert.measuring.batches import read_batches
 
-        return (batch.value for batch in read(self.batches, samples))
+        return (batch.value for batch in read_batches(self.batches, samples))
 
     def feed(self, model: "nn.Module", batch: Any) -> Any:
         """Return the model's output for a batch.
@@ -51,19 +51,19 @@ class Data:
         """
         from torch import device as device_of
 
-        from bnconvert.measuring.feeding import default_call, tensors_of
+        from bnconvert.measuring.batches import default_forward, tensors_of
 
         inputs = self.inputs(batch)
         device = next((tensor.device for tensor in model.buffers()), device_of("cpu"))
         try:
-            return default_call(device)(model, inputs)
+            return default_forward(device)(model, inputs)
         except BnconvertError:
             raise
         except Exception as failure:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
-                f"--data {self.source}: on a batch of {shapes} the model {raised(failure)}; give "
-                "what its forward takes"
+                f"--data {self.source}: on a batch of {shapes} the model "
+                f"{describe_failure(failure)}; give what its forward takes"
             ) from failure
 
     def calibration(self, model: "nn.Module") -> Iterator[Any]:
@@ -73,16 +73,16 @@ class Data:
             LoadError: the model cannot take it.
         """
         from bnconvert.copying import replicate
-        from bnconvert.measuring.apart import apart
+        from bnconvert.measuring.observing import observing
 
         for index, batch in enumerate(self.batches):
             if index == 0:
-                with apart():
+                with observing():
                     self.feed(replicate(model), batch)
             yield self.inputs(batch)
 
 
-def load_data(source: str, model: "nn.Module", batch_size: int, images: Preprocessing) -> Data:
+def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePreprocessing) -> Data:
     """Return the data that `source` names.
 
     Raises:
@@ -101,7 +101,7 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: Preproce
     if kind == "imagefolder":
         return _image_folder(source, Path(name), batch_size, images)
     if kind == "npz":
-        arrays = Arrays.of(Path(name), model)
+        arrays = NpzArrays.of(Path(name), model)
         labels = arrays.classes if arrays.label else None
         return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
     return Data(source, _guarded(source, _loader(source)))
@@ -110,12 +110,12 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: Preproce
 def _loader(source: str) -> Iterable[Any]:
     from torch import Tensor, nn
 
-    made = made_by(source)
+    made = load_object(source)
     try:
         loader = made() if callable(made) else made
     except Exception as failure:
         raise LoadError(
-            f"--data {source}: {raised(failure)}; it must run without arguments"
+            f"--data {source}: {describe_failure(failure)}; it must run without arguments"
         ) from failure
     # These can be iterated over, but not batch by batch.
     wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
@@ -131,10 +131,12 @@ def _guarded(source: str, batches: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except Exception as failure:
-        raise LoadError(f"--data {source}: {raised(failure)}; mend the loader") from failure
+        raise LoadError(
+            f"--data {source}: {describe_failure(failure)}; mend the loader"
+        ) from failure
 
 
-def _images(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
+def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
     import torch
 
     if not folder.is_dir():
@@ -148,7 +150,7 @@ def _images(source: str, folder: Path, batch_size: int, images: Preprocessing) -
     return Data(source, (torch.stack([images.read(file) for file in part]) for part in parts))
 
 
-def _image_folder(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
+def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
     import torch
 
     if not folder.is_dir():

@@ -8,6 +8,7 @@ from bnconvert.cli.options import (
     BatchSize,
     CropPct,
     DataSource,
+    FailLevel,
     FailOn,
     ImgSize,
     Interpolation,
@@ -18,7 +19,6 @@ from bnconvert.cli.options import (
     Plot,
     ReportPath,
     Samples,
-    Severity,
     Std,
     Weights,
 )
@@ -43,19 +43,19 @@ def command(
     std: Std = None,
     report: ReportPath = None,
     plot: Plot = None,
-    fail_on: FailOn = Severity.error,
+    fail_on: FailOn = FailLevel.error,
 ) -> None:
     """Run training --data through MODEL by running, batch and precise statistics, and judge."""
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.images import ImagePreprocessing
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, progress, show
-    from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
 
     with progress("loading the model"):
-        loaded, _ = load(model, weights, None)
-    images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
+        loaded, _ = load_model(model, weights, None)
+    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
     result = diagnose(
         loaded,

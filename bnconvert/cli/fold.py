@@ -18,14 +18,14 @@ def command(
     """Fold MODEL's norms away; with -o, write the folded graph as a torch.export program."""
     import torch
 
-    from bnconvert.cli.loading import load, required
+    from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import progress, show
     from bnconvert.folding import fold
 
     with progress("loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         say("capturing and folding")
-        folded = fold(loaded, required(example))
+        folded = fold(loaded, require_example(example))
         if output is not None:
             say("writing")
             captured = folded.captured

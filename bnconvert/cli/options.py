@@ -203,7 +203,7 @@ MetricFunction = Annotated[
 ]
 
 
-class Way(StrEnum):
+class MethodName(StrEnum):
     """How statistics are measured."""
 
     layerwise = "layerwise"
@@ -211,8 +211,8 @@ class Way(StrEnum):
     ema = "ema"
 
 
-Method = Annotated[
-    Way,
+MethodOption = Annotated[
+    MethodName,
     typer.Option(
         "--method",
         help="layerwise: each norm behind final ones, whatever the batches; aggregate: each norm "
@@ -221,7 +221,7 @@ Method = Annotated[
 ]
 
 
-class Severity(StrEnum):
+class FailLevel(StrEnum):
     """The severity from which findings make a command fail."""
 
     error = "error"
@@ -230,4 +230,4 @@ class Severity(StrEnum):
     never = "never"
 
 
-FailOn = Annotated[Severity, typer.Option("--fail-on", help="Exit with 1 from this severity on.")]
+FailOn = Annotated[FailLevel, typer.Option("--fail-on", help="Exit with 1 from this severity on.")]

@@ -25,7 +25,7 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import progress, save, write_weights
     from bnconvert.errors import PolicyError
     from bnconvert.finetuning import prepare
@@ -35,7 +35,7 @@ def command(
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
     with progress("loading the model"):
-        loaded, _ = load(model, weights, None)
+        loaded, _ = load_model(model, weights, None)
         try:
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)
         except ValueError as error:

@@ -10,14 +10,14 @@ from bnconvert.cli.options import (
     Interpolation,
     Mean,
     MemoryLimit,
-    Method,
+    MethodName,
+    MethodOption,
     Model,
     Plot,
     ReportPath,
     Samples,
     StateDict,
     Std,
-    Way,
     Weights,
 )
 
@@ -27,7 +27,7 @@ def command(
     data: DataSource,
     output: StateDict,
     weights: Weights = None,
-    method: Method = Way.layerwise,
+    method: MethodOption = MethodName.layerwise,
     memory_limit: MemoryLimit = None,
     batch_size: BatchSize = 32,
     samples: Samples = None,
@@ -41,14 +41,14 @@ def command(
 ) -> None:
     """Replace MODEL's running statistics by precise ones over --data, and write the weights."""
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.images import ImagePreprocessing
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import progress, show, write_weights
-    from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.statistics import recompute_statistics
 
     with progress("loading the model"):
-        loaded, _ = load(model, weights, None)
-    images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
+        loaded, _ = load_model(model, weights, None)
+    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
     result = recompute_statistics(
         loaded,

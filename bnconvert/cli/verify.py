@@ -17,13 +17,15 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they part."""
-    from bnconvert.cli.loading import load, required
+    from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import progress, saved_on_failure, show
     from bnconvert.deployment import verify
 
     with progress("loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         say("verifying")
         with saved_on_failure(report):
-            result = verify(loaded, file, required(example), preprocess=preprocess, progress=say)
+            result = verify(
+                loaded, file, require_example(example), preprocess=preprocess, progress=say
+            )
     show(result, report)

@@ -18,13 +18,13 @@ from typing import Any
 
 from bnconvert.copying import replicate
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Batch
-from bnconvert.measuring.measured import Measured
-from bnconvert.measuring.order import Order
-from bnconvert.measuring.paging import Memory
-from bnconvert.measuring.slots import Slot
-from bnconvert.measuring.task import Outcome, Task, add, no_data
-from bnconvert.measuring.visitor import Role, Visitor
+from bnconvert.measuring.activation_paging import Memory
+from bnconvert.measuring.batch_forward import BatchForward, Role
+from bnconvert.measuring.batches import Batch
+from bnconvert.measuring.estimate import Estimate
+from bnconvert.measuring.reach_order import ReachOrder
+from bnconvert.measuring.targets import StatisticsTarget
+from bnconvert.measuring.task import Task, TaskResult, add, why_no_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +33,25 @@ class _Turn:
 
     batches: int
     repeat: bool
-    waiting: dict[int, Measured]
+    waiting: dict[int, Estimate]
 
 
-class Layerwise:
+class LayerwiseMeasurement:
     """The measurement; `run` it once."""
 
     def __init__(self, task: Task, memory: Memory) -> None:
         """Prepare to do `task` within `memory`."""
         self.task, self.memory = task, memory
         self.by_mean = task.by_mean
-        self.order = Order()
-        self.results: dict[int, Measured] = {}
+        self.order = ReachOrder()
+        self.results: dict[int, Estimate] = {}
         self.skipped: dict[int, str] = {}
         self.held: list[tuple[Batch, list[int]]] = []
-        self.current: dict[int, Measured] = {}  # finished in this pass
-        self.aside: frozenset[int] = frozenset()  # the inseparable slots that are not final
+        self.current: dict[int, Estimate] = {}  # finished in this pass
+        self.aside: frozenset[int] = frozenset()  # the inseparable targets that are not final
         self.later: frozenset[int] = frozenset()  # those of them, and others, that must wait
 
-    def run(self, batches: Iterable[Batch]) -> Outcome:
+    def run(self, batches: Iterable[Batch]) -> TaskResult:
         """Measure; the buffers have the final statistics afterwards.
 
         Raises:
@@ -65,7 +65,7 @@ class Layerwise:
                 complete = self._pass(source)
                 source = self._again()
         inseparable = self.order.inseparable() & self.results.keys()
-        return Outcome(self.results, inseparable, self.skipped, passes)
+        return TaskResult(self.results, inseparable, self.skipped, passes)
 
     def _hold(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         for batch in batches:
@@ -87,75 +87,77 @@ class Layerwise:
 
     def _pass(self, batches: Iterable[Batch]) -> bool:
         """Run all batches through once; tell whether nothing is left to measure."""
-        visitors: list[Visitor] = []
+        forwards: list[BatchForward] = []
         self.current = {}
         self.aside = self.order.inseparable() - self.results.keys()
         self.later = self._behind(self.aside)
         try:
             for batch in batches:
-                visitors.append(self._visitor(batch))
-                self._advance(visitors[-1])
-            if not self._rounds(visitors):
-                self._learn(visitors)
+                forwards.append(self._batch_forward(batch))
+                self._advance(forwards[-1])
+            if not self._rounds(forwards):
+                self._learn(forwards)
                 return False
         finally:
-            for visitor in visitors:
-                visitor.forward.cancel()
-        for found in self.task.ranks.gather(_merged(pair for v in visitors for pair in v.aside)):
+            for forward in forwards:
+                forward.cancel()
+        for found in self.task.ranks.gather(_merged(pair for v in forwards for pair in v.aside)):
             add(self.current, found)
         for index in self.aside & self.current.keys():
-            self.task.finish(self.task.slots[index], self.current[index])
+            self.task.finish(self.task.targets[index], self.current[index])
         self.results |= self.current
         return not self.later or not self.current
 
-    def _learn(self, visitors: Sequence[Visitor]) -> None:
+    def _learn(self, forwards: Sequence[BatchForward]) -> None:
         """Take note of the ways of those that came late, on all ranks."""
-        own = [v.visited for v in visitors if v.is_late], len(self.skipped)
+        own = [v.visited for v in forwards if v.is_late], len(self.skipped)
         shares = self.task.ranks.gather(own)
         new = [self.order.learn(sequences) for sequences, _ in shares]
         assert any(new) or any(skipped for _, skipped in shares), "a pass is repeated for a reason"
 
-    def _rounds(self, visitors: Sequence[Visitor]) -> bool:
-        """Finish slot after slot; tell whether the pass came to its end."""
+    def _rounds(self, forwards: Sequence[BatchForward]) -> bool:
+        """Finish target after target; tell whether the pass came to its end."""
         while True:
-            live = [v for v in visitors if v.failure is None]
+            live = [v for v in forwards if v.failure is None]
             local = _merged(v.waiting for v in live)
-            repeat = any(v.is_late or (v.failure and len(v.visited) > 1) for v in visitors)
+            repeat = any(v.is_late or (v.failure and len(v.visited) > 1) for v in forwards)
             turns = self.task.ranks.gather(_Turn(len(live), bool(repeat), local))
             if not sum(turn.batches for turn in turns):
-                raise StatisticsError(no_data(self.skipped))
+                raise StatisticsError(why_no_data(self.skipped))
             if any(turn.repeat for turn in turns):
                 return False
-            waiting: dict[int, Measured] = {}
+            waiting: dict[int, Estimate] = {}
             for turn in turns:
                 add(waiting, turn.waiting)
             if not waiting:
                 return True
-            slot = self.task.slots[self.order.first(waiting)]
-            self.task.finish(slot, waiting[slot.index])
-            self.current[slot.index] = waiting[slot.index]
-            self.task.progress(len(self.results | self.current), len(self.task.slots), slot.path)
-            for visitor in live:
-                if visitor.waiting is not None and visitor.waiting[0] is slot:
-                    self._advance(visitor)
+            target = self.task.targets[self.order.first(waiting)]
+            self.task.finish(target, waiting[target.index])
+            self.current[target.index] = waiting[target.index]
+            self.task.progress(
+                len(self.results | self.current), len(self.task.targets), target.path
+            )
+            for forward in live:
+                if forward.waiting is not None and forward.waiting[0] is target:
+                    self._advance(forward)
 
-    def _visitor(self, batch: Batch) -> Visitor:
+    def _batch_forward(self, batch: Batch) -> BatchForward:
         replica = replicate(self.task.model)
 
         def run() -> Any:
             self.task.call(replica, batch.value)
 
-        return Visitor(batch, run, self.by_mean, self._role)
+        return BatchForward(batch, run, self.by_mean, self._role)
 
-    def _advance(self, visitor: Visitor) -> None:
-        with self.memory.running(visitor.batch.index):
-            visitor.forward.resume()
-        if visitor.failure is not None:
-            self.skipped[visitor.batch.index] = visitor.failure
-            visitor.forward.cancel()
+    def _advance(self, forward: BatchForward) -> None:
+        with self.memory.running(forward.batch.index):
+            forward.resume()
+        if forward.failure is not None:
+            self.skipped[forward.batch.index] = forward.failure
+            forward.cancel()
 
-    def _role(self, slot: Slot) -> Role:
-        index = slot.index
+    def _role(self, target: StatisticsTarget) -> Role:
+        index = target.index
         if index in self.results:
             return "final"
         if index in self.current:
@@ -165,18 +167,18 @@ class Layerwise:
         return "aside" if index in self.aside else "wait"
 
     def _behind(self, blocking: frozenset[int]) -> frozenset[int]:
-        """Return the slots that some forward reaches only behind `blocking` ones."""
-        known = (s.index for s in self.task.slots if s.index not in self.results)
+        """Return the targets that some forward reaches only behind `blocking` ones."""
+        known = (s.index for s in self.task.targets if s.index not in self.results)
         before = self.order.precedes
         return frozenset(
-            slot
-            for slot in known
-            if any(before(other, slot) and not before(slot, other) for other in blocking)
+            target
+            for target in known
+            if any(before(other, target) and not before(target, other) for other in blocking)
         )
 
 
-def _merged(pairs: Iterable[tuple[Slot, Measured] | None]) -> dict[int, Measured]:
-    total: dict[int, Measured] = {}
+def _merged(pairs: Iterable[tuple[StatisticsTarget, Estimate] | None]) -> dict[int, Estimate]:
+    total: dict[int, Estimate] = {}
     for pair in pairs:
         if pair is not None:
             add(total, {pair[0].index: pair[1]})

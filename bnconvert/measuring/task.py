@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Call
-from bnconvert.measuring.measured import Measured
+from bnconvert.measuring.batches import ForwardFunction
+from bnconvert.measuring.estimate import Estimate
 from bnconvert.measuring.ranks import Ranks
-from bnconvert.measuring.slots import Slot
+from bnconvert.measuring.targets import StatisticsTarget
 from bnconvert.progress import Progress
 
 
@@ -19,7 +19,7 @@ class Task:
 
     Attributes:
         model: the user's model, of which only running statistics change.
-        slots: these.
+        targets: these.
         call: feeds a replica with a batch.
         ranks: who measures together.
         variance: "population" or "unbiased": what is written.
@@ -27,19 +27,19 @@ class Task:
     """
 
     model: nn.Module
-    slots: tuple[Slot, ...]
-    call: Call
+    targets: tuple[StatisticsTarget, ...]
+    call: ForwardFunction
     ranks: Ranks
     variance: str
     progress: Progress
 
     @property
-    def by_mean(self) -> dict[int, Slot]:
-        """The slots, by the id of their buffer of means."""
-        return {id(slot.mean): slot for slot in self.slots}
+    def by_mean(self) -> dict[int, StatisticsTarget]:
+        """The targets, by the id of their buffer of means."""
+        return {id(target.mean): target for target in self.targets}
 
-    def finish(self, slot: Slot, found: Measured) -> None:
-        """Write a slot's final statistics.
+    def finish(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Write a target's final statistics.
 
         Raises:
             StatisticsError: every batch had one value per channel.
@@ -48,38 +48,38 @@ class Task:
             return
         if found.has_single_values:
             raise StatisticsError(
-                f"{slot.path}: every batch has one value per channel, which tells nothing of the "
+                f"{target.path}: every batch has one value per channel, which tells nothing of the "
                 "variance that batch norm trains with; give batches of at least two samples"
             )
-        slot.write(found.moments.mean, found.variance(self.variance))
-        if slot.counter is not None:
-            slot.counter.fill_(found.batches)
+        target.write(found.moments.mean, found.variance(self.variance))
+        if target.counter is not None:
+            target.counter.fill_(found.batches)
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TaskResult:
     """What a way of measuring found.
 
     Attributes:
-        results: by slot index, what was measured.
-        inseparable: slots that were measured over their calls.
+        results: by target index, what was measured.
+        inseparable: targets that were measured over their calls.
         skipped: by batch index, why a batch did not count.
         passes: how many forwards over the data were run.
     """
 
-    results: dict[int, Measured]
+    results: dict[int, Estimate]
     inseparable: frozenset[int] = frozenset()
     skipped: dict[int, str] = field(default_factory=dict)
     passes: int = 1
 
 
-def add(total: dict[int, Measured], more: Mapping[int, Measured]) -> None:
-    """Merge what else was measured, by slot index, into a total, in place."""
+def add(total: dict[int, Estimate], more: Mapping[int, Estimate]) -> None:
+    """Merge what else was measured, by target index, into a total, in place."""
     for index, found in more.items():
         total[index] = total[index].merge(found) if index in total else found
 
 
-def no_data(skipped: Mapping[int, str]) -> str:
+def why_no_data(skipped: Mapping[int, str]) -> str:
     """Return why there is nothing to measure by."""
     if not skipped:
         return "batches gave no data; give at least one batch with samples"

@@ -8,8 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bnconvert.reporting.faces import html_of, text_of
 from bnconvert.reporting.records import Check, Contents
+from bnconvert.reporting.rendering import html_of, text_of
 
 SCHEMA_VERSION = 1
 
@@ -54,7 +54,7 @@ class Report(Contents):
         Raises:
             ReportError: there is nothing to draw, or matplotlib is not installed.
         """
-        from bnconvert.reporting.picture import draw
+        from bnconvert.reporting.plot import draw
 
         draw(self, Path(path))
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.cli.data import Data, load_data
-from bnconvert.cli.preprocessing import Preprocessing
+from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.errors import LoadError
 from tests.zoo import Net, trained
 
-SMALL = Preprocessing(img_size=8, crop_pct=1.0)
+SMALL = ImagePreprocessing(img_size=8, crop_pct=1.0)
 LOADERS = """
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -169,8 +169,14 @@ def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path)
         ("loaders.py:none", "loaders.py: has no function none"),
         ("loaders.py:number", "gives a int; let it return an iterable of batches"),
         ("loaders.py:tensor", "gives a Tensor; let it return an iterable of batches"),
-        ("loaders.py:broken", "raised RuntimeError: the disk is gone; it must run without"),
-        ("loaders.py:wants", "raised TypeError: wants.. missing 1 .*; it must run without"),
+        (
+            "loaders.py:broken",
+            "raised RuntimeError: the disk is gone; it must run without",
+        ),
+        (
+            "loaders.py:wants",
+            "raised TypeError: wants.. missing 1 .*; it must run without",
+        ),
     ],
 )
 def test_what_is_no_data_is_refused_with_a_next_step(

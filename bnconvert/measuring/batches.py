@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import StatisticsError
 
 #: How a user feeds batches that a model does not take directly: forward(model, batch).
-Call = Callable[[nn.Module, Any], Any]
+ForwardFunction = Callable[[nn.Module, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Batch:
         return [t._version for t in tensors_of(self.value) if not t.is_inference()]
 
 
-def read(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:
+def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:
     """Yield whole batches until `max_samples` samples were read; those without samples left out.
 
     Raises:
@@ -65,7 +65,7 @@ def tensors_of(value: Any) -> list[Tensor]:
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()]
 
 
-def default_call(device: torch.device) -> Call:
+def default_forward(device: torch.device) -> ForwardFunction:
     """Return the forward for batches that are tensors, tuples, lists or mappings."""
 
     def call(model: nn.Module, batch: Any) -> Any:

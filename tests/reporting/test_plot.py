@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bnconvert.errors import ReportError
-from bnconvert.reporting.picture import draw
+from bnconvert.reporting.plot import draw
 from bnconvert.reporting.records import Contents, StatisticsRow
 
 pytest.importorskip("matplotlib.figure")

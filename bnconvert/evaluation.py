@@ -1,4 +1,4 @@
-"""A trial of a model's statistics: the same data by running, batch and precise ones."""
+"""An evaluation of a model's statistics: the same data by running, batch and precise ones."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -10,28 +10,28 @@ from torch import Tensor, nn
 from bnconvert.copying import copy_sharing_parameters, replicate
 from bnconvert.errors import StatisticsError
 from bnconvert.findings.measured import SAMPLES, Measurements, is_worse, mean_of
-from bnconvert.measuring.apart import apart
-from bnconvert.measuring.feeding import Call, default_call, read, tensors_of
-from bnconvert.measuring.slots import Slot, Slots, slots_of
+from bnconvert.measuring.batches import ForwardFunction, default_forward, read_batches, tensors_of
+from bnconvert.measuring.observing import observing
+from bnconvert.measuring.targets import StatisticsTarget, Targets, find_targets
 from bnconvert.progress import shown
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 
 #: What a batch's output is worth: score(output, batch), a number that is smaller where better.
-Score = Callable[[Any, Any], Any]
-WAYS = ("running", "batch", "precise")
+ScoreFunction = Callable[[Any, Any], Any]
+STATISTICS = ("running", "batch", "precise")
 
 
-class Trial:
+class Evaluation:
     """Runs the model in a copy with buffers of its own, three times over the same batches."""
 
     def __init__(
         self,
         model: nn.Module,
         batches: Iterable[Any],
-        forward: Call | None,
-        scores: Mapping[str, Score | None],
+        forward: ForwardFunction | None,
+        scores: Mapping[str, ScoreFunction | None],
     ) -> None:
         """Read the batches; `run` does the rest.
 
@@ -39,33 +39,33 @@ class Trial:
             StatisticsError: there is nothing to measure, or no data.
         """
         self.copy = copy_sharing_parameters(model)
-        self.slots: Slots = slots_of(self.copy)
-        self.slots.require_some()
-        self.call = forward or default_call(self.slots.measured[0].mean.device)
-        self.batches = [(batch.index, batch.value) for batch in read(batches, None)]
+        self.targets: Targets = find_targets(self.copy)
+        self.targets.require_some()
+        self.call = forward or default_forward(self.targets.measured[0].mean.device)
+        self.batches = [(batch.index, batch.value) for batch in read_batches(batches, None)]
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
         self.functions = {name: score for name, score in scores.items() if score is not None}
         self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
-            name: {way: {} for way in WAYS} for name in self.functions
+            name: {way: {} for way in STATISTICS} for name in self.functions
         }
         self.initial: dict[str, float] = {}
         self.reports: dict[str, Report] = {}
 
     def run(self) -> None:
         """Measure and score; the copy has its first statistics again afterwards."""
-        with apart(), shown(None) as say:
+        with observing(), shown(None) as say:
             replica, call = replicate(self.copy), self._scored("running")
             for index, batch in enumerate(self.batches):
                 say(index, len(self.batches), "by running statistics")
                 call(replica, batch)
-        before = self.slots.saved()
+        before = self.targets.snapshot()
         own = recompute_statistics(
             self.copy, self.batches, method="aggregate", forward=self._scored("batch")
         )
         own.undo()
         precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
-        weights = {slot.path: initial_weight(slot, *saved) for slot, saved in before.items()}
+        weights = {target.path: initial_weight(target, *saved) for target, saved in before.items()}
         self.initial = {path: weight for path, weight in weights.items() if weight}
         precise.undo()
         self.reports = {"batch": own.report, "precise": precise.report}
@@ -99,13 +99,15 @@ class Trial:
 
     def means(self) -> dict[str, dict[str, float]]:
         """Return the mean scores by name and statistics."""
-        return {name: {way: mean_of(by[way]) for way in WAYS} for name, by in self.scores.items()}
+        return {
+            name: {way: mean_of(by[way]) for way in STATISTICS} for name, by in self.scores.items()
+        }
 
     def measurements(self) -> Measurements:
         """Return what findings are made of."""
         return Measurements(self.rows("precise"), self.initial, self.scores)
 
-    def _scored(self, way: str) -> Call:
+    def _scored(self, way: str) -> ForwardFunction:
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
             output = self.call(model, batch)
@@ -119,7 +121,9 @@ def _samples(batch: Any) -> int:
     return next((len(tensor) for tensor in tensors_of(batch)), 1)
 
 
-def initial_weight(slot: Slot, mean: Tensor, var: Tensor, counter: Tensor | None = None) -> float:
+def initial_weight(
+    target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
+) -> float:
     """Return what the initial mean 0 and variance 1 weigh in a moving average.
 
     That is (1 - momentum)^n after n batches, if the average is one from the start: statistics
@@ -127,22 +131,22 @@ def initial_weight(slot: Slot, mean: Tensor, var: Tensor, counter: Tensor | None
     initial values are taken out.
 
     Args:
-        slot: holds the precise statistics.
+        target: holds the precise statistics.
         mean: the moving average of means.
         var: the moving average of variances.
         counter: of its batches.
     """
-    if slot.momentum is None or counter is None:
+    if target.momentum is None or counter is None:
         return 0.0
     if not mean.any() and bool((var == 1).all()):
         return 1.0
-    weight = (1 - slot.momentum) ** int(counter)
+    weight = (1 - target.momentum) ** int(counter)
     if weight >= 1:
         return 0.0
 
     def distance(mean: Tensor, var: Tensor) -> float:
-        spread = slot.var.double() + slot.eps
-        off = torch.cat([(mean - slot.mean) / spread.sqrt(), (var - slot.var) / spread])
+        spread = target.var.double() + target.eps
+        off = torch.cat([(mean - target.mean) / spread.sqrt(), (var - target.var) / spread])
         return float(off.square().mean())
 
     mean, var = mean.double(), var.double()

@@ -5,50 +5,50 @@ from collections.abc import Collection, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from bnconvert.measuring.measured import Measured
-from bnconvert.measuring.slots import Saved, Slot
+from bnconvert.measuring.estimate import Estimate
+from bnconvert.measuring.targets import SavedStatistics, StatisticsTarget
 from bnconvert.reporting.records import StatisticsRow
 
 
-def rows_of(
-    slots: Iterable[Slot],
-    before: Saved,
-    found: Mapping[int, Measured],
+def statistics_rows(
+    targets: Iterable[StatisticsTarget],
+    before: SavedStatistics,
+    found: Mapping[int, Estimate],
     inseparable: Collection[int],
     against: str,
 ) -> tuple[StatisticsRow, ...]:
-    """Return one row per slot that was measured.
+    """Return one row per target that was measured.
 
     Args:
-        slots: with the new statistics in their buffers.
+        targets: with the new statistics in their buffers.
         before: the old statistics.
-        found: what was measured, by slot index.
-        inseparable: the indices of slots that were measured over their calls.
+        found: what was measured, by target index.
+        inseparable: the indices of targets that were measured over their calls.
         against: what the new statistics are, such as "layerwise".
     """
     return tuple(
         _row(
-            slot,
-            before[slot],
-            found[slot.index],
-            "over its calls, by mini-batches" if slot.index in inseparable else "",
+            target,
+            before[target],
+            found[target.index],
+            "over its calls, by mini-batches" if target.index in inseparable else "",
             against,
         )
-        for slot in slots
-        if slot.index in found
+        for target in targets
+        if target.index in found
     )
 
 
 def _row(
-    slot: Slot, before: list[Tensor], found: Measured, remark: str, against: str
+    target: StatisticsTarget, before: list[Tensor], found: Estimate, remark: str, against: str
 ) -> StatisticsRow:
-    mean, var = slot.mean.double(), slot.var.double()
-    sigma = (var + slot.eps).sqrt()
-    old_sigma = (before[1].double() + slot.eps).sqrt()
+    mean, var = target.mean.double(), target.var.double()
+    sigma = (var + target.eps).sqrt()
+    old_sigma = (before[1].double() + target.eps).sqrt()
     mean_off = (before[0].double() - mean) / sigma
     return StatisticsRow(
-        path=slot.path,
-        class_name=slot.class_name,
+        path=target.path,
+        class_name=target.class_name,
         channels=len(mean),
         samples=found.samples,
         mean_distance=_size(mean_off),

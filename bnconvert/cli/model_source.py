@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.code import made_by, raised
+from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import LoadError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 _ZOO_INPUT = (1, 3, 224, 224)
 
 
-def load(
+def load_model(
     source: str, weights: Path | None, inputs: Sequence[str] | None
 ) -> tuple["nn.Module", "Inputs | None"]:
     """Return the model, with its weights loaded, and example inputs where any are known.
@@ -42,7 +42,7 @@ def load(
     return model, _example(model, inputs) if inputs else example
 
 
-def required(example: "Inputs | None") -> "Inputs":
+def require_example(example: "Inputs | None") -> "Inputs":
     """Return the example inputs.
 
     Raises:
@@ -96,14 +96,14 @@ def _extra(module: str, package: str) -> Any:
 def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
     from torch import nn
 
-    factory = made_by(f"{where}:{name}")
+    factory = load_object(f"{where}:{name}")
     if not callable(factory):
         raise LoadError(f"{where}:{name}: is no function; name one that returns the model")
     try:
         made = factory()
     except Exception as failure:
         raise LoadError(
-            f"{where}:{name}: {raised(failure)}; it must run without arguments"
+            f"{where}:{name}: {describe_failure(failure)}; it must run without arguments"
         ) from failure
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bnconvert.measuring.measured import ENOUGH, measure
+from bnconvert.measuring.estimate import ENOUGH, measure
 
 
 def test_values_are_measured_per_channel_in_float64() -> None:

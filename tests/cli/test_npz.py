@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnconvert.cli.arrays import Arrays
+from bnconvert.cli.npz import NpzArrays
 from bnconvert.errors import LoadError
 
 
@@ -31,7 +31,7 @@ LABELS = np.array([0, 1, 0, 2, 1])
 
 def test_arrays_go_in_by_the_forwards_names_and_the_rest_does_not(file: Path) -> None:
     np.savez(file, image=IMAGES, mask=IMAGES > 3, labels=LABELS, index=LABELS)
-    arrays = Arrays.of(file, Two())
+    arrays = NpzArrays.of(file, Two())
     batches = list(arrays.batches(2))
     assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
     inputs = arrays.inputs(batches[1])
@@ -42,7 +42,7 @@ def test_arrays_go_in_by_the_forwards_names_and_the_rest_does_not(file: Path) ->
 
 def test_the_only_array_beside_the_labels_needs_no_name(file: Path) -> None:
     np.savez(file, data=IMAGES, y=LABELS)
-    arrays = Arrays.of(file, Two())
+    arrays = NpzArrays.of(file, Two())
     (batch,) = arrays.batches(5)
     assert torch.equal(arrays.inputs(batch), torch.from_numpy(IMAGES))
     assert arrays.label == "y"
@@ -54,21 +54,21 @@ def test_a_parameter_of_the_forward_is_no_label(file: Path) -> None:
             return x + y
 
     np.savez(file, x=IMAGES, y=LABELS)
-    assert Arrays.of(file, Taught()).taken == ("x", "y")
-    assert Arrays.of(file, Taught()).label is None
+    assert NpzArrays.of(file, Taught()).taken == ("x", "y")
+    assert NpzArrays.of(file, Taught()).label is None
 
 
 def test_targets_of_a_regression_are_no_classes_and_no_input(file: Path) -> None:
     np.savez(file, data=IMAGES, y=LABELS / 2)
-    arrays = Arrays.of(file, Two())
+    arrays = NpzArrays.of(file, Two())
     assert (arrays.taken, arrays.label) == (("data",), None)
 
 
 def test_floating_numbers_get_the_models_dtype_and_integers_keep_theirs(file: Path) -> None:
     np.savez(file, image=IMAGES.astype(np.float64), mask=LABELS)
-    arrays = Arrays.of(file, Two()).arrays
+    arrays = NpzArrays.of(file, Two()).arrays
     assert (arrays["image"].dtype, arrays["mask"].dtype) == (torch.float32, torch.int64)
-    assert Arrays.of(file, Two().double()).arrays["image"].dtype is torch.float64
+    assert NpzArrays.of(file, Two().double()).arrays["image"].dtype is torch.float64
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_arrays_that_do_not_fit_are_refused(
 ) -> None:
     np.savez(file, **arrays)
     with pytest.raises(LoadError, match=message):
-        Arrays.of(file, Two())
+        NpzArrays.of(file, Two())
 
 
 def test_what_is_no_archive_is_refused(file: Path) -> None:
     with pytest.raises(LoadError, match=r"a.npz: there is no such file; save one with"):
-        Arrays.of(file, Two())
+        NpzArrays.of(file, Two())
     with file.open("wb") as stream:
         np.save(stream, IMAGES)
     with pytest.raises(LoadError, match=r"a.npz: is no .npz file; save one with numpy.savez"):
-        Arrays.of(file, Two())
+        NpzArrays.of(file, Two())

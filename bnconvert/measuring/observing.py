@@ -10,7 +10,7 @@ from bnconvert.numerics.random_state import preserved_random_state
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def observing() -> Iterator[None]:
     """Run without gradients, uncompiled, and leave the random state as it is."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())

@@ -3,8 +3,8 @@ import gc
 import pytest
 import torch
 
-from bnconvert.measuring.feeding import Batch
-from bnconvert.measuring.paging import LimitedMemory, Memory
+from bnconvert.measuring.activation_paging import LimitedMemory, Memory
+from bnconvert.measuring.batches import Batch
 
 MB = 250_000  # floats
 

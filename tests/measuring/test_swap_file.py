@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bnconvert.measuring.scratch_file import ScratchFile
+from bnconvert.measuring.swap_file import SwapFile
 
 
 def storage(*values: float) -> torch.UntypedStorage:
@@ -9,7 +9,7 @@ def storage(*values: float) -> torch.UntypedStorage:
 
 
 def test_what_is_put_comes_back_and_free_places_are_used_again() -> None:
-    file = ScratchFile()
+    file = SwapFile()
     first, second = file.put(storage(1, 2)), file.put(storage(3, 4))
     read = torch.zeros(2)
     file.get(read.untyped_storage(), second)
@@ -22,7 +22,7 @@ def test_what_is_put_comes_back_and_free_places_are_used_again() -> None:
 
 
 def test_a_file_that_ends_early_is_an_error() -> None:
-    file = ScratchFile()
+    file = SwapFile()
     with pytest.raises(OSError, match="ended early"):
         file.get(storage(1, 2), 0)
     file.close()

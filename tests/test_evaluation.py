@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.trial import Trial
+from bnconvert.evaluation import Evaluation
 from tests.precise import statistics_of
 from tests.zoo import Residual, trained
 
@@ -17,18 +17,20 @@ def test_the_same_data_are_run_by_three_sorts_of_statistics() -> None:
         outputs.setdefault(len(batch), []).append(output)
         return float(output.square().mean())
 
-    trial = Trial(norm, x.split([30, 10]), None, {"power": score, "nothing": None})
-    trial.run()
+    evaluation = Evaluation(norm, x.split([30, 10]), None, {"power": score, "nothing": None})
+    evaluation.run()
     running, batch, precise = outputs[10]
     torch.testing.assert_close(running, x[30:] / (1 + 1e-5) ** 0.5)
     torch.testing.assert_close(batch, nn.functional.batch_norm(x[30:], None, None, training=True))
     mean, var = x.mean(0), x.var(0, correction=0)
     torch.testing.assert_close(precise, (x[30:] - mean) / (var + 1e-5).sqrt())
-    assert list(trial.means()) == ["power"]
-    assert trial.means()["power"]["precise"] == pytest.approx(1, rel=1e-3)
-    assert trial.means()["power"]["batch"] == pytest.approx(1, rel=1e-3)
-    assert trial.means()["power"]["running"] == pytest.approx(float(x.square().mean()), rel=1e-3)
-    assert trial.samples == 40
+    assert list(evaluation.means()) == ["power"]
+    assert evaluation.means()["power"]["precise"] == pytest.approx(1, rel=1e-3)
+    assert evaluation.means()["power"]["batch"] == pytest.approx(1, rel=1e-3)
+    assert evaluation.means()["power"]["running"] == pytest.approx(
+        float(x.square().mean()), rel=1e-3
+    )
+    assert evaluation.samples == 40
 
 
 def test_the_weight_of_the_initial_values_is_known() -> None:
@@ -36,10 +38,10 @@ def test_the_weight_of_the_initial_values_is_known() -> None:
     for _ in range(3):
         norm(torch.randn(64, 3) * 3 + 2)
     data = [torch.randn(64, 3) * 3 + 2]
-    trial = Trial(norm, data, None, {})
-    trial.run()
-    assert trial.initial == {"(root)": pytest.approx(0.9**3)}
-    fresh = Trial(nn.BatchNorm1d(3), data, None, {})
+    evaluation = Evaluation(norm, data, None, {})
+    evaluation.run()
+    assert evaluation.initial == {"(root)": pytest.approx(0.9**3)}
+    fresh = Evaluation(nn.BatchNorm1d(3), data, None, {})
     fresh.run()
     assert fresh.initial == {"(root)": 1.0}
 
@@ -49,9 +51,9 @@ def test_statistics_that_were_recomputed_have_no_initial_values_in_them() -> Non
     for norm in (nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=None)):
         bnc.recompute_statistics(norm, x.split(16))
         for data in (x, x * 0.6):
-            trial = Trial(norm, [data], None, {})
-            trial.run()
-            assert trial.initial == {}
+            evaluation = Evaluation(norm, [data], None, {})
+            evaluation.run()
+            assert evaluation.initial == {}
 
 
 def test_a_model_that_lives_on_its_batches_is_told_so() -> None:
@@ -59,26 +61,28 @@ def test_a_model_that_lives_on_its_batches_is_told_so() -> None:
     x = torch.cat([torch.randn(64, 3), torch.randn(64, 3) + 30])
     norm = nn.BatchNorm1d(3)
     bnc.recompute_statistics(norm, x.split(16))
-    trial = Trial(norm, x.split(16), None, {"loss": lambda output, batch: output.mean().square()})
-    trial.run()
-    assert any("the loss is better by the batches' own statistics" in n for n in trial.notes)
+    evaluation = Evaluation(
+        norm, x.split(16), None, {"loss": lambda output, batch: output.mean().square()}
+    )
+    evaluation.run()
+    assert any("the loss is better by the batches' own statistics" in n for n in evaluation.notes)
 
 
 def test_few_samples_are_said_and_no_data_refused() -> None:
-    trial = Trial(nn.BatchNorm1d(3), [torch.randn(4, 3)], None, {})
-    trial.run()
-    assert any("4 samples: from 64 on" in note for note in trial.notes)
+    evaluation = Evaluation(nn.BatchNorm1d(3), [torch.randn(4, 3)], None, {})
+    evaluation.run()
+    assert any("4 samples: from 64 on" in note for note in evaluation.notes)
     with pytest.raises(bnc.StatisticsError, match="batches gave no data"):
-        Trial(nn.BatchNorm1d(3), [], None, {})
+        Evaluation(nn.BatchNorm1d(3), [], None, {})
     with pytest.raises(bnc.StatisticsError, match="the model has no batch norm"):
-        Trial(nn.ReLU(), [torch.randn(4, 3)], None, {})
+        Evaluation(nn.ReLU(), [torch.randn(4, 3)], None, {})
 
 
 def test_the_model_is_not_changed() -> None:
     model = trained(Residual()).train()
     before = statistics_of(model)
-    trial = Trial(model, [torch.randn(8, 3, 8, 8)], None, {})
-    trial.run()
+    evaluation = Evaluation(model, [torch.randn(8, 3, 8, 8)], None, {})
+    evaluation.run()
     for path, pair in statistics_of(model).items():
         assert all(map(torch.equal, pair, before[path]))
-    assert [row.against for row in trial.rows("batch")] == ["batch", "batch"]
+    assert [row.against for row in evaluation.rows("batch")] == ["batch", "batch"]

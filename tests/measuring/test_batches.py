@@ -3,23 +3,23 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import default_call, read, taken, tensors_of
+from bnconvert.measuring.batches import default_forward, read_batches, taken, tensors_of
 
 
 def test_batches_are_counted_and_empty_ones_left_out() -> None:
     x = torch.randn(4, 3)
-    found = list(read([x, x[:0], (x, 1), {"x": x}, "no tensor"], None))
+    found = list(read_batches([x, x[:0], (x, 1), {"x": x}, "no tensor"], None))
     assert [(batch.index, batch.seen) for batch in found] == [(0, 0), (2, 4), (3, 8), (4, 12)]
 
 
 def test_reading_ends_with_the_batch_that_reaches_the_samples() -> None:
     x = torch.randn(4, 3)
-    assert len(list(read([x] * 5, 8))) == 2
-    assert len(list(read([x] * 5, 9))) == 3
+    assert len(list(read_batches([x] * 5, 8))) == 2
+    assert len(list(read_batches([x] * 5, 9))) == 3
 
 
 def test_changes_in_place_are_seen() -> None:
-    (batch,) = read([(torch.zeros(2), {"y": torch.zeros(3)})], None)
+    (batch,) = read_batches([(torch.zeros(2), {"y": torch.zeros(3)})], None)
     before = batch.versions()
     batch.value[1]["y"].add_(1)
     assert batch.versions() != before
@@ -36,7 +36,7 @@ class Two(nn.Module):
 
 
 def test_a_forward_takes_as_many_elements_as_it_requires() -> None:
-    call, x = default_call(torch.device("cpu")), torch.randn(2)
+    call, x = default_forward(torch.device("cpu")), torch.randn(2)
     model = Two()
     assert call(model, (x, x, x))[2] is None
     assert call(model, {"x": x, "y": x, "z": x})[2] is x
@@ -49,5 +49,5 @@ def test_a_forward_takes_as_many_elements_as_it_requires() -> None:
 
 
 def test_tensors_go_to_the_device_of_the_model() -> None:
-    seen = default_call(torch.device("meta"))(nn.Identity(), [torch.randn(2), 1])
+    seen = default_forward(torch.device("meta"))(nn.Identity(), [torch.randn(2), 1])
     assert seen.is_meta

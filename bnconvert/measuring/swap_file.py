@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-class ScratchFile:
+class SwapFile:
     """The file; it has no name and is gone with the process.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Slots: the sets of running statistics that a measurement fills, and why others are left."""
+"""Targets: the sets of running statistics that a measurement fills, and why others are left."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from bnconvert.tracking import TrackingNorm
 
 
 @dataclass(frozen=True, eq=False)
-class Slot:
+class StatisticsTarget:
     """One set of running statistics: a norm's, or one domain's of a norm.
 
     Attributes:
-        index: its place among the slots.
+        index: its place among the targets.
         path: where the norm is, with the domain in brackets if it holds several.
         class_name: the norm's class.
         mean: its buffer of means, shape (C,).
@@ -64,25 +64,25 @@ class Slot:
             )
 
 
-#: Copies of slots' buffers, in the order of `Slot.buffers`: mean, variance, counter.
-Saved = dict[Slot, list[Tensor]]
+#: Copies of targets' buffers, in the order of `StatisticsTarget.buffers`: mean, variance, counter.
+SavedStatistics = dict[StatisticsTarget, list[Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Slots:
+class Targets:
     """What is measured of a model, and what is not.
 
     Attributes:
-        measured: the slots.
+        measured: the targets.
         left: path to reason, for every norm that is left alone.
     """
 
-    measured: tuple[Slot, ...]
+    measured: tuple[StatisticsTarget, ...]
     left: dict[str, str]
 
-    def saved(self) -> Saved:
+    def snapshot(self) -> SavedStatistics:
         """Return copies of the buffers."""
-        return {slot: [b.detach().clone() for b in slot.buffers] for slot in self.measured}
+        return {target: [b.detach().clone() for b in target.buffers] for target in self.measured}
 
     def require_some(self) -> None:
         """Raise where there is nothing to measure.
@@ -101,7 +101,7 @@ class Slots:
         )
 
 
-def slots_of(model: nn.Module, domain: str | None = None) -> Slots:
+def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
     """Find what is to be measured. Looks only.
 
     Args:
@@ -112,7 +112,7 @@ def slots_of(model: nn.Module, domain: str | None = None) -> Slots:
         StatisticsError: a switch (`update_statistics`, `use_statistics`, a mixed batch of
             domains) is in force.
     """
-    measured: list[Slot] = []
+    measured: list[StatisticsTarget] = []
     left: dict[str, str] = {}
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
@@ -122,15 +122,15 @@ def slots_of(model: nn.Module, domain: str | None = None) -> Slots:
             left[path] = reason
             continue
         for place, holder in _holders(path, norm):
-            measured.append(_slot(len(measured), place, type(norm).__name__, holder))
-    return Slots(tuple(measured), left)
+            measured.append(_target(len(measured), place, type(norm).__name__, holder))
+    return Targets(tuple(measured), left)
 
 
-def _slot(index: int, path: str, class_name: str, holder: nn.Module) -> Slot:
+def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:
     mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
     counter = holder._buffers.get("num_batches_tracked")
     momentum = getattr(holder, "momentum", None)
-    return Slot(index, path, class_name, mean, var, counter, eps_of(holder), momentum)
+    return StatisticsTarget(index, path, class_name, mean, var, counter, eps_of(holder), momentum)
 
 
 def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:

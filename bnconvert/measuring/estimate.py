@@ -1,4 +1,4 @@
-"""What was measured at a slot: moments of all values, and of the images' own means."""
+"""What was measured at a target: moments of all values, and of the images' own means."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -17,8 +17,8 @@ ENOUGH = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """The statistics of the values that arrived at a slot.
+class Estimate:
+    """The statistics of the values that arrived at a target.
 
     Attributes:
         batches: how many batches had values.
@@ -32,9 +32,9 @@ class Measured:
     moments: Moments
     images: Moments
 
-    def merge(self, other: "Measured") -> "Measured":
+    def merge(self, other: "Estimate") -> "Estimate":
         """Return the statistics of both sets of values together."""
-        return Measured(
+        return Estimate(
             self.batches + other.batches,
             self.samples + other.samples,
             self.moments.merge(other.moments),
@@ -80,7 +80,7 @@ class Measured:
         return None if rho is None else max(int(rho / ENOUGH**2 + 0.5), 2)
 
 
-def measure(x: Tensor, seen: int) -> Measured:
+def measure(x: Tensor, seen: int) -> Estimate:
     """Measure the values that are about to be normalized.
 
     Args:
@@ -91,9 +91,9 @@ def measure(x: Tensor, seen: int) -> Measured:
     mean, var = (row[0].double().cpu() for row in slice_moments(x, whole(x)))
     count = x.shape[0] * values_per_sample(x)
     if not count:
-        return Measured(0, 0, Moments(0, mean, var), _nothing(mean))
+        return Estimate(0, 0, Moments(0, mean, var), _nothing(mean))
     images = _of_images(x[: _IMAGES - seen]) if seen < _IMAGES else _nothing(mean)
-    return Measured(1, x.shape[0], Moments(count, mean, var * count), images)
+    return Estimate(1, x.shape[0], Moments(count, mean, var * count), images)
 
 
 def _of_images(x: Tensor) -> Moments:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bnconvert.cli.code import made_by, raised
+from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import LoadError
 
 
@@ -19,21 +19,24 @@ def _beside_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_run_once_whatever_is_named_in_it() -> None:
-    thing = made_by("own_code.py:thing")
-    assert made_by(f"{Path('own_code.py').resolve()}:thing") is thing
-    assert made_by("own_code:thing") is thing
+    thing = load_object("own_code.py:thing")
+    assert load_object(f"{Path('own_code.py').resolve()}:thing") is thing
+    assert load_object("own_code:thing") is thing
 
 
 def test_a_file_of_the_same_name_elsewhere_is_another() -> None:
     Path("other").mkdir()
     Path("other/own_code.py").write_text("thing = 'other'\n")
-    assert made_by("own_code.py:thing") != made_by("other/own_code.py:thing")
+    assert load_object("own_code.py:thing") != load_object("other/own_code.py:thing")
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("wrong_code.py:f", "wrong_code.py: raised ZeroDivisionError: .*; mend the file"),
+        (
+            "wrong_code.py:f",
+            "wrong_code.py: raised ZeroDivisionError: .*; mend the file",
+        ),
         ("no_code.py:f", "no_code.py: raised SyntaxError: .*; mend the file"),
         ("wrong_code:f", "wrong_code: raised ZeroDivisionError: .*; mend the module"),
         ("missing_code:f", "cannot be imported .*; give file.py:factory"),
@@ -43,10 +46,10 @@ def test_a_file_of_the_same_name_elsewhere_is_another() -> None:
 )
 def test_code_that_fails_is_refused_and_leaves_no_module(source: str, message: str) -> None:
     with pytest.raises(LoadError, match=message):
-        made_by(source)
+        load_object(source)
     assert not {"wrong_code", "no_code"} & sys.modules.keys()
 
 
 def test_an_error_of_foreign_code_is_one_line_of_a_readable_length() -> None:
-    assert raised(ValueError("two\n   lines")) == "raised ValueError: two lines"
-    assert len(raised(ValueError("word " * 1000))) <= 400
+    assert describe_failure(ValueError("two\n   lines")) == "raised ValueError: two lines"
+    assert len(describe_failure(ValueError("word " * 1000))) <= 400

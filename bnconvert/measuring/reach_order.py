@@ -1,13 +1,13 @@
-"""In which order forwards reach the slots, as far as it has been seen."""
+"""In which order forwards reach the targets, as far as it has been seen."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 
 
-class Order:
-    """Which slot was reached before which, by any batch; learned, never assumed.
+class ReachOrder:
+    """Which target was reached before which, by any batch; learned, never assumed.
 
-    Two slots of which each was reached before the other, or one that a forward reaches twice, are
+    Two targets of which each was reached before the other, or one that a forward reaches twice, are
     *inseparable*: none of their statistics can be final before the other is measured.
     """
 
@@ -30,22 +30,22 @@ class Order:
         return second in self._reachable(first)
 
     def inseparable(self) -> frozenset[int]:
-        """Return the slots that come before themselves."""
-        return frozenset(slot for slot in self._after if self.precedes(slot, slot))
+        """Return the targets that come before themselves."""
+        return frozenset(target for target in self._after if self.precedes(target, target))
 
     def first(self, waiting: Iterable[int]) -> int:
-        """Choose the slot to finish next: none of the others can still lead to it.
+        """Choose the target to finish next: none of the others can still lead to it.
 
         Among several the first in the model's own order, which modules mostly run in.
         """
-        slots = sorted(waiting)
-        free = [s for s in slots if not any(self.precedes(t, s) for t in slots if t != s)]
-        return (free or slots)[0]
+        targets = sorted(waiting)
+        free = [s for s in targets if not any(self.precedes(t, s) for t in targets if t != s)]
+        return (free or targets)[0]
 
     def _reachable(self, start: int) -> set[int]:
         found: set[int] = set()
         front = set(self._after.get(start, ()))
         while front:
             found |= front
-            front = {n for slot in front for n in self._after.get(slot, ())} - found
+            front = {n for target in front for n in self._after.get(target, ())} - found
         return found

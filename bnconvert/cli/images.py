@@ -19,7 +19,7 @@ _PIP = "pip install 'bnconvert[images]'"
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class ImagePreprocessing:
     """What is done to an image; the names, and what they mean, are timm's.
 
     Attributes:
@@ -57,7 +57,7 @@ class Preprocessing:
             raise LoadError(f"std: is {self.std}; divide by positive numbers")
 
     @classmethod
-    def of(cls, model: "nn.Module", *given: Any) -> "Preprocessing":
+    def of(cls, model: "nn.Module", *given: Any) -> "ImagePreprocessing":
         """Return what was given, or what a timm model says of itself, or ImageNet's usual.
 
         Args:
@@ -88,7 +88,7 @@ class Preprocessing:
         import torch
         from PIL import Image
 
-        picture = opened(file)
+        picture = open_image(file)
         size = self._resized(picture.size)
         picture = picture.resize(size, Image.Resampling[self.interpolation.upper()])
         # Half a pixel goes to the even side, as torchvision crops.
@@ -106,7 +106,7 @@ class Preprocessing:
         return width, height
 
 
-def opened(file: Path) -> Any:
+def open_image(file: Path) -> Any:
     """Return a Pillow image in RGB, eight bits per channel.
 
     Raises:

@@ -13,7 +13,7 @@ from bnconvert.errors import LoadError
 _LONGEST = 400  # characters of an error that is not ours
 
 
-def made_by(source: str) -> Any:
+def load_object(source: str) -> Any:
     """Return what `file.py:name` or `package.module:name` names.
 
     Raises:
@@ -26,7 +26,7 @@ def made_by(source: str) -> Any:
     return found
 
 
-def raised(failure: Exception) -> str:
+def describe_failure(failure: Exception) -> str:
     """Return what went wrong in code of the user's, for a sentence."""
     return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
 
@@ -43,7 +43,7 @@ def _imported(where: str) -> ModuleType:
     except ImportError as failure:
         raise LoadError(f"{where}: cannot be imported ({failure}); give file.py:factory") from None
     except Exception as failure:
-        raise LoadError(f"{where}: {raised(failure)}; mend the module") from failure
+        raise LoadError(f"{where}: {describe_failure(failure)}; mend the module") from failure
 
 
 def _executed(path: Path) -> ModuleType:
@@ -61,5 +61,5 @@ def _executed(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as failure:
         del sys.modules[path.stem]
-        raise LoadError(f"{path}: {raised(failure)}; mend the file") from failure
+        raise LoadError(f"{path}: {describe_failure(failure)}; mend the file") from failure
     return module

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnconvert.measuring.feeding import Batch
-from bnconvert.measuring.scratch_file import ScratchFile
+from bnconvert.measuring.batches import Batch
+from bnconvert.measuring.swap_file import SwapFile
 
 _SMALL = 4096  # bytes; smaller tensors are not worth a file access
 
@@ -80,12 +80,12 @@ class LimitedMemory(Memory):
         self._resident = self._largest = self._clock = 0
         self._paused: dict[int, int] = {}  # batch to the time of its last pause
         self._owner: int | None = None
-        self._file: ScratchFile
+        self._file: SwapFile
         self._watch = _Watch(self)
 
     def __enter__(self) -> "LimitedMemory":
         """Open the file, and watch operators."""
-        self._file = ScratchFile()
+        self._file = SwapFile()
         self._watch.__enter__()
         return self
 

@@ -12,12 +12,13 @@ from bnconvert.errors import LoadError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Batch = dict[str, "Tensor"]
+#: Some rows of each array of a file, by name.
+ArrayBatch = dict[str, "Tensor"]
 _LABELS = ("labels", "label", "targets", "target", "y")
 
 
 @dataclass(frozen=True, eq=False)
-class Arrays:
+class NpzArrays:
     """The arrays of a file, all of one length.
 
     Attributes:
@@ -34,7 +35,7 @@ class Arrays:
     label: str | None
 
     @classmethod
-    def of(cls, file: Path, model: "nn.Module") -> "Arrays":
+    def of(cls, file: Path, model: "nn.Module") -> "NpzArrays":
         """Read the arrays; floating ones get the dtype of the model's parameters.
 
         Raises:
@@ -58,19 +59,19 @@ class Arrays:
         whole = [name for name in labels if not arrays[name].is_floating_point()]
         return cls(arrays, taken, bool(known), whole[0] if whole else None)
 
-    def batches(self, batch_size: int) -> Iterator[Batch]:
+    def batches(self, batch_size: int) -> Iterator[ArrayBatch]:
         """Yield the arrays' rows in their order."""
         length = len(self.arrays[self.taken[0]])
         for first in range(0, length, batch_size):
             yield {name: a[first : first + batch_size] for name, a in self.arrays.items()}
 
-    def inputs(self, batch: Batch) -> "Batch | Tensor":
+    def inputs(self, batch: ArrayBatch) -> "ArrayBatch | Tensor":
         """Return what the model takes of a batch."""
         if not self.is_named:
             return batch[self.taken[0]]
         return {name: batch[name] for name in self.taken}
 
-    def classes(self, batch: Batch) -> "Tensor":
+    def classes(self, batch: ArrayBatch) -> "Tensor":
         """Return the labels of a batch."""
         assert self.label is not None
         return batch[self.label]

@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from bnconvert.reporting.faces import html_of, summary, text_of
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
+from bnconvert.reporting.rendering import html_of, summary, text_of
 
 
 def row(outcome: str) -> NormRow:
