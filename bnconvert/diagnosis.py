@@ -7,13 +7,10 @@ from typing import Any
 from torch import nn
 
 from bnconvert.errors import CaptureError
-from bnconvert.evaluation import Evaluation, ScoreFunction
 from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
-from bnconvert.findings.measured import measured_findings
-from bnconvert.folding import fold
 from bnconvert.kinds import has_default_statistics, has_running_statistics
-from bnconvert.measuring.batches import ForwardFunction
+from bnconvert.measuring.batches import ForwardFunction, ScoreFunction
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
@@ -40,6 +37,8 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
         report = replace(report, notes=("no findings",))
     if example_inputs is None:
         return report
+    from bnconvert.folding import fold  # torch.export and all folds: slow, and not needed above
+
     try:
         folded = fold(model, example_inputs).report
     except CaptureError as failure:
@@ -80,6 +79,9 @@ def diagnose(
         StatisticsError: no norm to measure, or no usable data.
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
     """
+    from bnconvert.evaluation import Evaluation
+    from bnconvert.findings.measured import measured_findings
+
     found = survey(model)
     evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
     evaluation.run()

@@ -1,6 +1,6 @@
 """An evaluation of a model's statistics: the same data by running, batch and precise ones."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from bnconvert.copying import copy_sharing_parameters, replicate
 from bnconvert.errors import StatisticsError
 from bnconvert.findings.measured import SAMPLES, Measurements, is_worse, mean_of
-from bnconvert.measuring.batches import ForwardFunction, default_forward, read_batches, tensors_of
+from bnconvert.measuring.batches import (
+    ForwardFunction,
+    ScoreFunction,
+    default_forward,
+    read_batches,
+    tensors_of,
+)
 from bnconvert.measuring.observing import observing
 from bnconvert.measuring.targets import StatisticsTarget, Targets, find_targets
 from bnconvert.progress import shown
@@ -18,8 +24,6 @@ from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 
-#: What a batch's output is worth: score(output, batch), a number that is smaller where better.
-ScoreFunction = Callable[[Any, Any], Any]
 STATISTICS = ("running", "batch", "precise")
 
 

@@ -1,6 +1,5 @@
 """The command line: one file per command; each parses, calls and prints, and nothing else."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -35,6 +34,8 @@ for command in (inspect, diagnose, convert, prepare, recompute, fold, export, ve
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # slow to import
+
         typer.echo(f"bnconvert {version('bnconvert')}")
         raise typer.Exit
 

@@ -13,6 +13,8 @@ from bnconvert.errors import StatisticsError
 
 #: How a user feeds batches that a model does not take directly: forward(model, batch).
 ForwardFunction = Callable[[nn.Module, Any], Any]
+#: How good the output for a batch is: score(output, batch), a number that is smaller where better.
+ScoreFunction = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
