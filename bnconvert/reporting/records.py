@@ -35,8 +35,9 @@ class NormRow:
         class_name: its class.
         channels: how many channels it normalizes.
         calls: how often one forward calls it; None where nothing could look.
-        outcome: "folded", "standing", "uncalled", "seen", ...
-        reason: into what it was folded, or why it stands.
+        outcome: what was done or found: "folded", "standing" or "uncalled" by a fold, the rewrite
+            by a plan, "training" or "eval" (its mode) by an inspection.
+        reason: into what it was folded, why it stands, or its settings.
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
     """
@@ -91,7 +92,8 @@ class StatisticsRow:
         standard_error: of the new mean, sqrt(rho / N), where rho is the share of the variance
             that the means of single images have; None where too few images were seen.
         enough_samples: how many samples give a standard error of 0.03.
-        against: what was measured: "layerwise", "aggregate" or "ema".
+        against: what the running statistics are compared with: the method that measured
+            ("layerwise", "aggregate" or "ema"), or in a diagnosis "batch" or "precise".
         remark: what else to know.
     """
 
