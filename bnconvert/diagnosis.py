@@ -1,4 +1,4 @@
-"""`inspect` and `diagnose`: every norm of a model, and what is wrong, without data and with."""
+"""`inspect` and `diagnose`: a model's norms and what is wrong with them, without data and with."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from bnconvert.tracing import survey
 
 
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
-    """List the model's norms and findings. Static: nothing runs, nothing changes.
+    """List the model's norms and findings; nothing runs, nothing changes.
 
     Args:
         model: an eager module, in any mode.
@@ -54,7 +54,7 @@ def diagnose(
     metric: ScoreFunction | None = None,
     forward: ForwardFunction | None = None,
 ) -> Report:
-    """Run data through the model by three sorts of statistics, and say what is wrong with it.
+    """Evaluate the model by three kinds of statistics, and report what is wrong with it.
 
     The running statistics, the batches' own (each norm by its mini-batch), and the precise ones
     (layer by layer): how far each norm's running statistics are from the other two, and the loss
@@ -100,28 +100,28 @@ def _row(site: Site) -> NormRow:
         site.channels,
         site.observed_calls,
         "training" if site.module.training else "eval",
-        _state(site),
+        _settings(site),
         site.aliases,
     )
 
 
-def _state(site: Site) -> str:
-    """Return the settings that tell norms apart."""
+def _settings(site: Site) -> str:
+    """Return the settings in which norms differ."""
     module = site.module
-    said = [f"eps={getattr(module, 'eps', '?')}"]
+    settings = [f"eps={getattr(module, 'eps', '?')}"]
     if hasattr(module, "momentum"):
-        said.append(f"momentum={module.momentum}")
+        settings.append(f"momentum={module.momentum}")
     if not has_running_statistics(module):
-        said.append("no running statistics")
+        settings.append("no running statistics")
     elif has_default_statistics(module):
-        said.append("untrained statistics")
+        settings.append("untrained statistics")
     if site.kind.has_fixed_statistics:
-        said.append("frozen")
+        settings.append("frozen")
     if site.kind.tail:
-        said.append(f"then {', '.join(_tail(site))}")
-    return ", ".join(said)
+        settings.append(f"then {', '.join(_tail_classes(site))}")
+    return ", ".join(settings)
 
 
-def _tail(site: Site) -> list[str]:
+def _tail_classes(site: Site) -> list[str]:
     names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
     return [name for name in names if name != "Identity"] or ["nothing"]

@@ -1,4 +1,4 @@
-"""An evaluation of a model's statistics: the same data by running, batch and precise ones."""
+"""A model evaluated by running, by batch and by precise statistics, on the same batches."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -24,6 +24,7 @@ from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics import recompute_statistics
 
+#: What normalizes: the stored averages, each batch's own moments, those of all the data.
 STATISTICS = ("running", "batch", "precise")
 
 
@@ -44,20 +45,20 @@ class Evaluation:
         """
         self.copy = copy_sharing_parameters(model)
         self.targets: Targets = find_targets(self.copy)
-        self.targets.require_some()
+        self.targets.require_any()
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
         self.batches = [(batch.index, batch.value) for batch in read_batches(batches, None)]
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
         self.functions = {name: score for name, score in scores.items() if score is not None}
         self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
-            name: {way: {} for way in STATISTICS} for name in self.functions
+            name: {used: {} for used in STATISTICS} for name in self.functions
         }
         self.initial: dict[str, float] = {}
         self.reports: dict[str, Report] = {}
 
     def run(self) -> None:
-        """Measure and score; the copy has its first statistics again afterwards."""
+        """Run all batches by each of the statistics, and score them; the copy ends as it began."""
         with observing(), shown(None) as say:
             replica, call = replicate(self.copy), self._scored("running")
             for index, batch in enumerate(self.batches):
@@ -81,7 +82,7 @@ class Evaluation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know beside the rows."""
+        """The sentences that go with the rows."""
         notes = list(self.reports["precise"].notes)
         if self.samples < SAMPLES:
             notes.append(
@@ -97,26 +98,27 @@ class Evaluation:
                 )
         return tuple(notes)
 
-    def rows(self, way: str) -> tuple[StatisticsRow, ...]:
-        """Return how far the running statistics are from those of this way."""
-        return tuple(replace(row, against=way) for row in self.reports[way].statistics)
+    def rows(self, against: str) -> tuple[StatisticsRow, ...]:
+        """Return how far the running statistics are from the "batch" or the "precise" ones."""
+        return tuple(replace(row, against=against) for row in self.reports[against].statistics)
 
     def means(self) -> dict[str, dict[str, float]]:
         """Return the mean scores by name and statistics."""
         return {
-            name: {way: mean_of(by[way]) for way in STATISTICS} for name, by in self.scores.items()
+            name: {used: mean_of(by[used]) for used in STATISTICS}
+            for name, by in self.scores.items()
         }
 
     def measurements(self) -> Measurements:
-        """Return what findings are made of."""
+        """Return the figures that findings are derived from."""
         return Measurements(self.rows("precise"), self.initial, self.scores)
 
-    def _scored(self, way: str) -> ForwardFunction:
+    def _scored(self, used: str) -> ForwardFunction:
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
             output = self.call(model, batch)
             for name, score in self.functions.items():
-                self.scores[name][way][index] = float(score(output, batch)), _samples(batch)
+                self.scores[name][used][index] = float(score(output, batch)), _samples(batch)
 
         return call
 
@@ -128,7 +130,7 @@ def _samples(batch: Any) -> int:
 def initial_weight(
     target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
 ) -> float:
-    """Return what the initial mean 0 and variance 1 weigh in a moving average.
+    """Return the weight of the initial mean 0 and variance 1 in a moving average.
 
     That is (1 - momentum)^n after n batches, if the average is one from the start: statistics
     that were loaded or recomputed are not. So they must come nearer to the precise ones when the

@@ -68,7 +68,7 @@ def recompute_statistics(
     """Replace running statistics, in place, by precise ones over `batches`.
 
     The true average instead of a moving one that was kept while the model moved (Wu and Johnson,
-    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Estimate are the norms that track
+    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Measured are the norms that track
     statistics: not frozen ones, and in a model in training mode not those in eval mode. All
     modules run as in eval mode (dropout off), in replicas: modes, hooks, parameters, momentum,
     the random state and all other buffers stay as they are, and on any error, Ctrl-C included,
@@ -78,11 +78,11 @@ def recompute_statistics(
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
         batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
             model's forward requires; the rest are labels) or of mappings (keyword arguments).
-        method: "layerwise": each norm is measured while all earlier ones use their final
-            statistics, so that how the data are divided into batches does not matter; reads the
-            batches once and holds them. "aggregate": each norm normalizes by its own mini-batch,
-            and the moments are pooled exactly. "ema": a moving average as training keeps it, with
-            each norm's momentum.
+        method: "layerwise": each norm is measured while all upstream norms already use their
+            final statistics, so that how the data are divided into batches does not
+            matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
+            own mini-batch, and the moments are pooled exactly. "ema": a moving average as training
+            keeps it, with each norm's momentum.
         variance: "population", the mean squared deviation, with which batch norm normalizes in
             training; or "unbiased", which torch keeps in `running_var`.
         forward: forward(model, batch), for batches that the model does not take directly. It must
@@ -112,29 +112,29 @@ def recompute_statistics(
         targets = find_targets(model, domain)
         before = targets.snapshot()
         try:
-            targets.require_some()
-            memory = _memory(memory_limit, method, targets.measured[0].mean.device)
+            targets.require_any()
+            memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
             call = forward or default_forward(targets.measured[0].mean.device)
             task = Task(model, targets.measured, call, ranks, variance, say)
-            way = (
+            measurement = (
                 LayerwiseMeasurement(task, memory)
                 if method == "layerwise"
                 else MiniBatchMeasurement(task, method)
             )
             with observing():
-                outcome = way.run(read_batches(batches, max_samples))
+                result = measurement.run(read_batches(batches, max_samples))
         except BaseException as failure:
             _restore(before)
-            ranks.tell(failure)
+            ranks.announce(failure)
             raise
-    notes = (*_notes(targets, outcome, method), *_circumstances(memory, process_group))
-    rows = statistics_rows(targets.measured, before, outcome.results, outcome.inseparable, method)
+    notes = (*_notes(targets, result, method), *_run_notes(memory, process_group))
+    rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
     return Recomputation(Report(title, statistics=rows, notes=notes), before)
 
 
-def _memory(limit: int | None, method: str, device: torch.device) -> Memory:
-    """Return where paused forwards keep what they hold; only layerwise has any."""
+def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
+    """Return the memory of paused forwards, limited where asked; only layerwise has any."""
     if limit is None or method != "layerwise":
         return Memory()
     if device.type != "cpu":
@@ -145,8 +145,8 @@ def _memory(limit: int | None, method: str, device: torch.device) -> Memory:
     return LimitedMemory(limit)
 
 
-def _circumstances(memory: Memory, group: Any) -> list[str]:
-    notes = [said] if (said := memory.account()) else []
+def _run_notes(memory: Memory, group: Any) -> list[str]:
+    notes = [said] if (said := memory.summary()) else []
     if group is None and dist.is_available() and dist.is_initialized():
         notes.append("measured on this rank alone; give process_group= to measure on all")
     return notes
@@ -176,45 +176,48 @@ def _restore(before: SavedStatistics) -> None:
                 buffer.copy_(value)
 
 
-def _notes(targets: Targets, outcome: TaskResult, method: str) -> list[str]:
-    """Return what a reader must know beside the rows."""
-    unreached = [s.path for s in targets.measured if not _reached(outcome, s.index)]
-    notes = [f"{path}: left alone: {reason}" for path, reason in targets.left.items()]
+def _notes(targets: Targets, result: TaskResult, method: str) -> list[str]:
+    """Return the sentences that go with the rows: what was left alone, skipped or repeated."""
+    unreached = [s.path for s in targets.measured if not _reached(result, s.index)]
+    notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
     notes += [f"{path}: left alone: no batch reached it" for path in unreached]
-    notes += [f"batch {index} skipped: {why}" for index, why in sorted(outcome.skipped.items())]
-    if outcome.inseparable:
-        paths = ", ".join(targets.measured[index].path for index in sorted(outcome.inseparable))
+    notes += [f"batch {index} skipped: {why}" for index, why in sorted(result.skipped.items())]
+    if result.inseparable:
+        paths = ", ".join(targets.measured[index].path for index in sorted(result.inseparable))
         notes.append(
-            f"{paths}: called several times in one forward, so that no layer by layer exists; "
-            "measured over the calls, each normalized by its own mini-batch; "
+            f"{paths}: called several times in one forward, so that it cannot be measured "
+            "layer by layer; measured over the calls, each normalized by its own mini-batch; "
             f"convert with {_SEPARATE} for statistics per call"
         )
-    if outcome.passes > 1:
-        notes.append(f"{outcome.passes} passes over the data were needed")
-    return notes + (_washed(targets, outcome) if method == "ema" else [])
+    if result.passes > 1:
+        notes.append(f"{result.passes} passes over the data were needed")
+    return notes + (_momentum_notes(targets, result) if method == "ema" else [])
 
 
-def _reached(outcome: TaskResult, index: int) -> bool:
-    return index in outcome.results and outcome.results[index].moments.count > 0
+def _reached(result: TaskResult, index: int) -> bool:
+    return index in result.results and result.results[index].moments.count > 0
 
 
-def _washed(targets: Targets, outcome: TaskResult) -> list[str]:
-    """Say how many updates the momentum needs: (1 - m)^n < 0.01."""
+def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
+    """Return how many updates each momentum needs until the old values are forgotten.
+
+    That is the least n with (1 - m)^n < 0.01.
+    """
     needs: dict[float, list[int]] = {}
     for target in targets.measured:
         if (
             target.momentum is not None
             and 0 <= target.momentum < 1
-            and target.index in outcome.results
+            and target.index in result.results
         ):
-            needs.setdefault(target.momentum, []).append(outcome.results[target.index].batches)
-    return [_washing(momentum, min(counts)) for momentum, counts in needs.items()]
+            needs.setdefault(target.momentum, []).append(result.results[target.index].batches)
+    return [_momentum_note(momentum, min(counts)) for momentum, counts in needs.items()]
 
 
-def _washing(momentum: float, had: int) -> str:
+def _momentum_note(momentum: float, had: int) -> str:
     if momentum == 0:
         return "momentum 0: nothing moves; set another momentum, or use another method"
-    wanted = ceil(log(_WASHED_OUT) / log(1 - momentum))
+    needed = ceil(log(_WASHED_OUT) / log(1 - momentum))
     left = (1 - momentum) ** had
-    said = f"momentum {momentum:g} needs {wanted} updates until the old values weigh under 1 %"
+    said = f"momentum {momentum:g} needs {needed} updates until the old values weigh under 1 %"
     return f"{said}; {had} were made, and they weigh {left:.1%}"

@@ -1,7 +1,9 @@
-"""Memory for paused forwards: what waits may move to a file, and is back before it is used.
+"""A limit on the memory that paused forwards hold: what exceeds it is moved to a file.
+
+It is brought back before it is used.
 
 The tensors that paused forwards hold cannot be found from outside, but each was made by an
-operator, and operators can be watched. A tensor's storage is emptied in place and filled again
+operator, and operators can be observed. A tensor's storage is emptied in place and filled again
 in place, so that whoever refers to it need not know.
 """
 
@@ -23,7 +25,7 @@ _SMALL = 4096  # bytes; smaller tensors are not worth a file access
 
 
 class Memory:
-    """Memory without a limit: nothing moves."""
+    """Memory without a limit: nothing is moved."""
 
     def __enter__(self) -> "Memory":
         """Begin."""
@@ -33,39 +35,39 @@ class Memory:
         """End."""
 
     def own(self, batch: Batch) -> Batch:
-        """Return a batch that may be kept, and moved."""
+        """Return a batch whose tensors may be kept, and moved to a file."""
         return batch
 
     def running(self, owner: int) -> AbstractContextManager[None]:
         """Return the context in which the forward of batch `owner` runs on."""
         return nullcontext()
 
-    def account(self) -> str | None:
+    def summary(self) -> str | None:
         """Return a sentence about what was moved, or None."""
         return None
 
 
 @dataclass(eq=False)
 class _Page:
-    """A storage that may be emptied.
+    """A tensor's storage that may be moved to the file.
 
     Attributes:
         storage: weakly, the storage.
         size: its bytes.
-        owner: the batch whose forward made it.
-        place: where the file holds it; None while it holds nothing or something older.
+        owner: the index of the batch whose forward made it.
+        offset: where the file holds it; None while the file holds no current copy.
         is_empty: whether its bytes are only in the file.
     """
 
     storage: "weakref.ref[torch.UntypedStorage]"
     size: int
     owner: int
-    place: int | None = None
+    offset: int | None = None
     is_empty: bool = False
 
 
 class LimitedMemory(Memory):
-    """Memory up to a limit; what exceeds it, of the forwards that run last, lies in a file.
+    """Memory up to a limit; what exceeds it, of the forwards that resume last, is in a file.
 
     Attributes:
         limit: bytes of live activations. More are held only where one batch alone has more.
@@ -81,17 +83,17 @@ class LimitedMemory(Memory):
         self._paused: dict[int, int] = {}  # batch to the time of its last pause
         self._owner: int | None = None
         self._file: SwapFile
-        self._watch = _Watch(self)
+        self._observer = _OperatorObserver(self)
 
     def __enter__(self) -> "LimitedMemory":
-        """Open the file, and watch operators."""
+        """Open the file, and observe operators."""
         self._file = SwapFile()
-        self._watch.__enter__()
+        self._observer.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Bring back what is still alive, and close the file."""
-        self._watch.__exit__(*error)
+        """Bring back all tensors that are still alive, and close the file."""
+        self._observer.__exit__(*error)
         held = self.peak
         try:
             for page in list(self._pages.values()):
@@ -123,22 +125,22 @@ class LimitedMemory(Memory):
             self._paused[owner] = self._clock
             self.make_room()
 
-    def account(self) -> str:
-        """Say how far the limit was held."""
+    def summary(self) -> str:
+        """Return how much was held at most, and how much was moved."""
         written = self._file.written / 1e6
         said = f"live activations: at most {self.peak / 1e6:.0f} MB of {self.limit / 1e6:.0f} MB"
         return f"{said} allowed; {written:.0f} MB went through a file"
 
-    def watch(self, storage: torch.UntypedStorage) -> None:
-        """Take note of a storage that an operator made."""
+    def register(self, storage: torch.UntypedStorage) -> None:
+        """Count a storage that an operator made."""
         key, size = storage._cdata, storage.nbytes()
         if key in self._pages or size < _SMALL or self._owner is None:
             return
         self._pages[key] = _Page(weakref.ref(storage, self._forget(key)), size, self._owner)
         self._count(size)
 
-    def touch(self, storage: torch.UntypedStorage, *, changes: bool) -> None:
-        """Have a storage in memory that an operator is going to read, or change."""
+    def ensure_resident(self, storage: torch.UntypedStorage, *, changes: bool) -> None:
+        """Bring back a storage that an operator is going to read, or change."""
         page = self._pages.get(storage._cdata)
         if page is not None:
             self._fill(page)
@@ -146,10 +148,10 @@ class LimitedMemory(Memory):
                 self._release(page)
 
     def make_room(self, coming: int = 0) -> None:
-        """Empty pages of the batch that ran last, whose turn comes last again, and so on back.
+        """Move storages to the file: first those of the batch that ran last, which resumes last.
 
         Args:
-            coming: so many bytes more are going to be held, beside one more output.
+            coming: how many more bytes will be held soon, beside one more output.
         """
         allowed = self.limit - coming - self._largest
         if self._resident <= allowed:
@@ -164,8 +166,8 @@ class LimitedMemory(Memory):
         storage = page.storage()
         if storage is None or not storage.resizable():  # numpy may look at it by now
             return
-        if page.place is None:
-            page.place = self._file.put(storage)
+        if page.offset is None:
+            page.offset = self._file.put(storage)
         storage.resize_(0)
         page.is_empty = True
         self._count(-page.size)
@@ -174,16 +176,16 @@ class LimitedMemory(Memory):
         storage = page.storage()
         if storage is None or not page.is_empty:
             return
-        assert page.place is not None
+        assert page.offset is not None
         storage.resize_(page.size)
-        self._file.get(storage, page.place)
+        self._file.get(storage, page.offset)
         page.is_empty = False
         self._count(page.size)
 
     def _release(self, page: _Page) -> None:
-        if page.place is not None:
-            self._file.release(page.size, page.place)
-            page.place = None
+        if page.offset is not None:
+            self._file.release(page.size, page.offset)
+            page.offset = None
 
     def _forget(self, key: int) -> Callable[[object], None]:
         def forget(_: object) -> None:
@@ -200,8 +202,8 @@ class LimitedMemory(Memory):
         self.peak = max(self.peak, self._resident)
 
 
-class _Watch(TorchDispatchMode):
-    """Shows every operator's inputs and outputs to the memory."""
+class _OperatorObserver(TorchDispatchMode):
+    """Tells the memory of every operator's inputs and outputs."""
 
     def __init__(self, memory: LimitedMemory) -> None:
         super().__init__()
@@ -213,12 +215,12 @@ class _Watch(TorchDispatchMode):
         changes = bool(func._schema.is_mutable)
         inputs = _storages((args, kwargs))
         for storage in inputs.values():
-            self.memory.touch(storage, changes=changes)
+            self.memory.ensure_resident(storage, changes=changes)
         result = func(*args, **(kwargs or {}))
         # Only what is new: a view of a parameter is not the forward's own.
         for key, storage in _storages(result).items():
             if key not in inputs:
-                self.memory.watch(storage)
+                self.memory.register(storage)
         self.memory.make_room()
         return result
 

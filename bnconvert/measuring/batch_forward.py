@@ -1,4 +1,4 @@
-"""One batch on its way through the network, stopping at each target until all have arrived."""
+"""The forward pass of one batch, paused at each set of statistics until all batches arrived."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -11,23 +11,27 @@ from bnconvert.measuring.estimate import Estimate, measure
 from bnconvert.measuring.interception import Interception
 from bnconvert.measuring.targets import StatisticsTarget
 
-#: What a target is to a batch that arrives there. "final": its statistics are known from a pass
-#: before. "wait": they are measured now, by all batches that come. "late": they were, without
-#: this arrival. "aside": they cannot be final before this pass ends, so that the mini-batch's own
-#: normalize, and are collected. "later": likewise, and collected in a later pass.
-Role = Literal["final", "wait", "late", "aside", "later"]
+#: What a target is at the moment when a batch reaches it:
+#: "final": its statistics are known from an earlier pass.
+#: "measured": it is being measured; the batch waits until all batches have come.
+#: "finished": it was measured in this pass, without this batch, which came too late.
+#: "collected": it cannot be final before this pass ends: the batch is normalized by its own
+#: moments, which are collected.
+#: "deferred": it is measured in a later pass: the batch is normalized by its own moments.
+Role = Literal["final", "measured", "finished", "collected", "deferred"]
 
 
 class BatchForward:
-    """A batch in a paused forward.
+    """A batch in a forward pass that can pause.
 
     Attributes:
         batch: which one.
-        visited: the targets that it has reached, in order.
+        reached: the indices of the targets that it has reached, in order.
         waiting: the target where it waits, with what it brought; or None.
-        aside: what it brought to targets that are collected aside.
+        collected: what it brought to targets that are measured at the end of the pass.
         failure: why the batch cannot be used, or None.
-        is_late: it came to a target that was finished without it; it only shows its way now.
+        is_late: whether it came to a target that was finished without it; from there on it only
+            shows which targets it reaches.
     """
 
     def __init__(
@@ -46,18 +50,18 @@ class BatchForward:
             role_of: what a target is at this moment.
         """
         self.batch = batch
-        self.visited: list[int] = []
+        self.reached: list[int] = []
         self.waiting: tuple[StatisticsTarget, Estimate] | None = None
-        self.aside: list[tuple[StatisticsTarget, Estimate]] = []
+        self.collected: list[tuple[StatisticsTarget, Estimate]] = []
         self.failure: str | None = None
         self.is_late = False
         self._role_of = role_of
 
-        def go() -> None:
+        def intercepted() -> None:
             with Interception(by_mean, self._arrive):
                 run()
 
-        self._forward = PausableForward(go)
+        self._forward = PausableForward(intercepted)
 
     @property
     def is_over(self) -> bool:
@@ -73,34 +77,35 @@ class BatchForward:
         self._forward.cancel()
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
-        self.visited.append(target.index)
+        self.reached.append(target.index)
         role = self._role_of(target)
-        self.is_late |= role == "late"
+        self.is_late |= role == "finished"
         if self.is_late or role == "final":
             return
         found = measure(x, self.batch.seen)
-        if reason := why_unusable(found, alone=role != "wait"):
+        if reason := why_unusable(found, by_itself=role != "measured"):
             self.failure = f"{reason} at {target.path}"
             self._forward.pause()  # for good: whoever drives cancels it
-        if role == "wait":
+        if role == "measured":
             self.waiting = target, found
             self._forward.pause()
             self.waiting = None
         elif found.batches:
-            target.put(found.moments.mean, found.moments.biased_variance())
-            if role == "aside":
-                self.aside.append((target, found))
+            target.set_values(found.moments.mean, found.moments.biased_variance())
+            if role == "collected":
+                self.collected.append((target, found))
 
 
-def why_unusable(found: Estimate, *, alone: bool) -> str | None:
+def why_unusable(found: Estimate, *, by_itself: bool) -> str | None:
     """Return why a batch must not count, or None.
 
     Args:
         found: what it brought to a target.
-        alone: whether it is normalized by itself there, which one value per channel cannot be.
+        by_itself: whether its own moments normalize it there, which those of one value per
+            channel cannot.
     """
     if not found.is_finite:
         return "a NaN, an infinity or an overflow"
-    if alone and found.has_single_values:
+    if by_itself and found.has_single_values:
         return "one value per channel"
     return None

@@ -1,4 +1,4 @@
-"""How batches are read from what the user gives, and how they are fed to the model."""
+"""Batches: how they are read from what the user gives, and how a model is run on one."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.errors import StatisticsError
 
-#: How a user feeds batches that a model does not take directly: forward(model, batch).
+#: Runs a model on a batch: forward(model, batch); a user's, for batches that are no inputs.
 ForwardFunction = Callable[[nn.Module, Any], Any]
 #: How good the output for a batch is: score(output, batch), a number that is smaller where better.
 ScoreFunction = Callable[[Any, Any], Any]
@@ -19,7 +19,7 @@ ScoreFunction = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch, as the user's iterable gave it.
+    """One batch of the user's iterable, numbered.
 
     Attributes:
         index: its place in the iterable.
@@ -32,12 +32,12 @@ class Batch:
     seen: int
 
     def versions(self) -> list[int]:
-        """Return torch's counts of in-place changes, of each tensor."""
+        """Return how often each tensor was changed in place, as torch counts it."""
         return [t._version for t in tensors_of(self.value) if not t.is_inference()]
 
 
 def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:
-    """Yield whole batches until `max_samples` samples were read; those without samples left out.
+    """Yield whole batches until `max_samples` samples were read; empty ones are left out.
 
     Raises:
         StatisticsError: `batches` is no iterable of batches.
@@ -68,7 +68,11 @@ def tensors_of(value: Any) -> list[Tensor]:
 
 
 def default_forward(device: torch.device) -> ForwardFunction:
-    """Return the forward for batches that are tensors, tuples, lists or mappings."""
+    """Return the forward for batches that are tensors, tuples, lists or mappings.
+
+    Args:
+        device: where tensors are moved to.
+    """
 
     def call(model: nn.Module, batch: Any) -> Any:
         batch = dict(batch) if isinstance(batch, Mapping) else batch
@@ -76,19 +80,19 @@ def default_forward(device: torch.device) -> ForwardFunction:
         if isinstance(batch, dict):
             return model(**batch)
         if isinstance(batch, tuple | list):
-            return model(*batch[: taken(model, batch)])
+            return model(*batch[: required_arguments(model, batch)])
         return model(batch)
 
     return call
 
 
-def taken(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> int:
-    """Return how many elements of a batch the model's forward takes: as many as it requires.
+def required_arguments(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> int:
+    """Return how many elements of a batch are inputs: as many as the forward requires.
 
     The rest are labels.
 
     Raises:
-        StatisticsError: the forward does not say, or wants more than there are.
+        StatisticsError: the forward requires none, or more than there are.
     """
     if len(batch) == 1:
         return 1

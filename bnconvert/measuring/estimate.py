@@ -1,4 +1,4 @@
-"""What was measured at a target: moments of all values, and of the images' own means."""
+"""An estimate of a norm's statistics: moments of all values, and of single images' means."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -10,7 +10,7 @@ from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.moments import Moments, moments
 from bnconvert.numerics.slices import slice_moments, whole
 
-#: How many samples tell how much of the variance lies between images.
+#: From so many samples it is estimated how much of the variance lies between images.
 _IMAGES = 32
 #: A standard error of the mean, in standard deviations, that is small enough.
 ENOUGH = 0.03
@@ -18,7 +18,7 @@ ENOUGH = 0.03
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """The statistics of the values that arrived at a target.
+    """The statistics of the values that one set of running statistics would normalize.
 
     Attributes:
         batches: how many batches had values.
@@ -81,26 +81,26 @@ class Estimate:
 
 
 def measure(x: Tensor, seen: int) -> Estimate:
-    """Measure the values that are about to be normalized.
+    """Return the statistics of values that are about to be normalized.
 
     Args:
         x: shape (N, C, ...), any floating dtype.
-        seen: how many samples came before; the first ones tell about single images.
+        seen: how many samples came before; only the first ones are measured image by image.
     """
     x = x.detach()
     mean, var = (row[0].double().cpu() for row in slice_moments(x, whole(x)))
     count = x.shape[0] * values_per_sample(x)
     if not count:
-        return Estimate(0, 0, Moments(0, mean, var), _nothing(mean))
-    images = _of_images(x[: _IMAGES - seen]) if seen < _IMAGES else _nothing(mean)
+        return Estimate(0, 0, Moments(0, mean, var), _no_moments(mean))
+    images = _image_moments(x[: _IMAGES - seen]) if seen < _IMAGES else _no_moments(mean)
     return Estimate(1, x.shape[0], Moments(count, mean, var * count), images)
 
 
-def _of_images(x: Tensor) -> Moments:
+def _image_moments(x: Tensor) -> Moments:
     own = moments(x.flatten(2).mean(2) if x.dim() > 2 else x)
     return Moments(own.count, own.mean.cpu(), own.M2.cpu())
 
 
-def _nothing(like: Tensor) -> Moments:
+def _no_moments(like: Tensor) -> Moments:
     zero = torch.zeros_like(like)
     return Moments(0, zero, zero)

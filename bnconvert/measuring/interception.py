@@ -1,4 +1,4 @@
-"""Sees every normalization by running statistics that are being measured, whoever calls it.
+"""Intercepts every normalization by running statistics that are measured, whoever calls it.
 
 Batch norm's modules, their subclasses with a forward of their own, fused layers and functional
 calls all end in `F.batch_norm`, and which statistics they use is the identity of the buffer.
@@ -18,15 +18,15 @@ from bnconvert.measuring.targets import StatisticsTarget
 OnArrival = Callable[[StatisticsTarget, Tensor], None]
 
 _CALLS = (F.batch_norm, torch.batch_norm)
-#: Where the mean stands: torch.batch_norm has the affine parameters first.
+#: The position of the running mean: torch.batch_norm has the affine parameters first.
 _POSITIONS = {F.batch_norm: 1, torch.batch_norm: 3}
 
 
 class Interception(TorchFunctionMode):
-    """A context inside which `arrive` is called before each normalization by a target."""
+    """A context in which `arrive` is called before each normalization by a target's statistics."""
 
     def __init__(self, by_mean: Mapping[int, StatisticsTarget], arrive: OnArrival) -> None:
-        """Intercept.
+        """Prepare the context.
 
         Args:
             by_mean: the targets, by the id of their buffer of means.
@@ -42,11 +42,11 @@ class Interception(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, after `arrive` where it normalizes by a target."""
+        """Call `func`, after `arrive` where it normalizes by a target's statistics."""
         named = kwargs or {}
         if func in _CALLS:
-            place = _POSITIONS[func]
-            mean = args[place] if len(args) > place else named.get("running_mean")
+            position = _POSITIONS[func]
+            mean = args[position] if len(args) > position else named.get("running_mean")
             target = self.by_mean.get(id(mean))
             if target is not None:
                 self.arrive(target, args[0] if args else named["input"])

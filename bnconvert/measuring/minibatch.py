@@ -20,20 +20,25 @@ from bnconvert.measuring.batches import Batch
 from bnconvert.measuring.estimate import Estimate, measure
 from bnconvert.measuring.interception import Interception
 from bnconvert.measuring.targets import StatisticsTarget
-from bnconvert.measuring.task import Task, TaskResult, add, why_no_data
+from bnconvert.measuring.task import Task, TaskResult, merge_into, why_no_data
 
 Average = Literal["aggregate", "ema"]
 
 
 class MiniBatchMeasurement:
-    """The measurement; `run` it once."""
+    """Measures all targets of a task by mini-batches; `run` it once."""
 
     def __init__(self, task: Task, average: Average) -> None:
-        """Prepare to do `task`."""
+        """Prepare to do `task`.
+
+        Args:
+            task: what to measure.
+            average: how the batches are averaged: all alike, or moving as in training.
+        """
         self.task = task
         self.average = average
         self.by_mean = task.by_mean
-        self.before = {s.index: (s.mean.clone(), s.var.clone()) for s in self.task.targets}
+        self.before = {t.index: (t.mean.clone(), t.var.clone()) for t in self.task.targets}
         self.moving: dict[int, tuple[Tensor, Tensor]] = {}
         self.updates: dict[int, int] = {}
         self.found: list[tuple[StatisticsTarget, Estimate]] = []
@@ -57,29 +62,29 @@ class MiniBatchMeasurement:
                 skipped[batch.index] = self.failure
                 continue
             for target, found in self.found:
-                add(results, {target.index: found})
-                self._move(target, found)
+                merge_into(results, {target.index: found})
+                self._update_average(target, found)
             self.task.progress(batch.index + 1, None, self.average)
         shares, results = self.task.ranks.gather(results), {}
         for share in shares:
-            add(results, share)
+            merge_into(results, share)
         if not results:
             raise StatisticsError(why_no_data(skipped))
         for target in self.task.targets:
-            target.put(*self.before[target.index])
+            target.set_values(*self.before[target.index])
             if target.index in results:
                 self._finish(target, results[target.index])
         return TaskResult(results, skipped=skipped)
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
         found = measure(x, self.seen)
-        self.failure = self.failure or _place(why_unusable(found, alone=True), target)
+        self.failure = self.failure or _at(why_unusable(found, by_itself=True), target)
         if self.failure is None and found.batches:
             self.found.append((target, found))
-            target.put(found.moments.mean, found.moments.biased_variance())
+            target.set_values(found.moments.mean, found.moments.biased_variance())
 
-    def _move(self, target: StatisticsTarget, found: Estimate) -> None:
-        """Let the moving average take one step."""
+    def _update_average(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Let the moving average take one step, as training does."""
         if self.average != "ema":
             return
         old = self.moving.get(target.index) or tuple(b.double() for b in self.before[target.index])
@@ -98,10 +103,10 @@ class MiniBatchMeasurement:
         if self.average == "aggregate":
             self.task.finish(target, found)
             return
-        target.write(*self.moving[target.index])
+        target.set_final(*self.moving[target.index])
         if target.counter is not None:
             target.counter.add_(self.updates[target.index])
 
 
-def _place(reason: str | None, target: StatisticsTarget) -> str | None:
+def _at(reason: str | None, target: StatisticsTarget) -> str | None:
     return reason and f"{reason} at {target.path}"

@@ -1,4 +1,4 @@
-"""The context in which a model is run only to look at it."""
+"""The context in which a model is run only to observe it."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from bnconvert.numerics.random_state import preserved_random_state
 
 @contextmanager
 def observing() -> Iterator[None]:
-    """Run without gradients, uncompiled, and leave the random state as it is."""
+    """Run without gradients and uncompiled, and leave the random state as it was."""
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(preserved_random_state())

@@ -1,51 +1,53 @@
-"""In which order forwards reach the targets, as far as it has been seen."""
+"""The order in which forwards reach sets of statistics, as far as it has been observed."""
 
 import itertools
 from collections.abc import Iterable, Sequence
 
 
 class ReachOrder:
-    """Which target was reached before which, by any batch; learned, never assumed.
+    """Which target any batch has reached before which; learned, never assumed.
 
-    Two targets of which each was reached before the other, or one that a forward reaches twice, are
-    *inseparable*: none of their statistics can be final before the other is measured.
+    Targets are indices. Two of which each was reached before the other, or one that a forward
+    reaches twice, are *inseparable*: the statistics of neither can be final before the other is
+    measured.
     """
 
     def __init__(self) -> None:
         """Know nothing."""
-        self._after: dict[int, set[int]] = {}
+        self._successors: dict[int, set[int]] = {}
 
     def learn(self, sequences: Iterable[Sequence[int]]) -> bool:
-        """Take note of what forwards reached, one after another; tell whether any was new."""
+        """Take note of what forwards reached, in order; tell whether any of it was new."""
         new = False
         for sequence in sequences:
             for first, second in itertools.pairwise(sequence):
-                following = self._after.setdefault(first, set())
+                following = self._successors.setdefault(first, set())
                 new |= second not in following
                 following.add(second)
         return new
 
     def precedes(self, first: int, second: int) -> bool:
-        """Tell whether `first` was reached before `second`, directly or by way of others."""
+        """Tell whether `first` was reached before `second`, directly or through others."""
         return second in self._reachable(first)
 
     def inseparable(self) -> frozenset[int]:
         """Return the targets that come before themselves."""
-        return frozenset(target for target in self._after if self.precedes(target, target))
+        return frozenset(target for target in self._successors if self.precedes(target, target))
 
-    def first(self, waiting: Iterable[int]) -> int:
-        """Choose the target to finish next: none of the others can still lead to it.
+    def next_to_finish(self, waiting: Iterable[int]) -> int:
+        """Return the target to which none of the others that wait can still lead.
 
-        Among several the first in the model's own order, which modules mostly run in.
+        Among several, the first in the order of the module tree, in which modules mostly run.
         """
         targets = sorted(waiting)
-        free = [s for s in targets if not any(self.precedes(t, s) for t in targets if t != s)]
+        free = [t for t in targets if not any(self.precedes(o, t) for o in targets if o != t)]
         return (free or targets)[0]
 
     def _reachable(self, start: int) -> set[int]:
         found: set[int] = set()
-        front = set(self._after.get(start, ()))
-        while front:
-            found |= front
-            front = {n for target in front for n in self._after.get(target, ())} - found
+        frontier = set(self._successors.get(start, ()))
+        while frontier:
+            found |= frontier
+            following = (self._successors.get(target, set()) for target in frontier)
+            frontier = set().union(*following) - found
         return found

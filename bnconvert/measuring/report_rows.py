@@ -1,4 +1,4 @@
-"""The rows of a report: how far statistics moved, and how sure the new ones are."""
+"""Rows of a report: how far running statistics moved, and the standard error of the new ones."""
 
 from collections.abc import Collection, Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""Targets: the sets of running statistics that a measurement fills, and why others are left."""
+"""The sets of running statistics that a measurement fills, and why others are left alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from bnconvert.tracking import TrackingNorm
 
 @dataclass(frozen=True, eq=False)
 class StatisticsTarget:
-    """One set of running statistics: a norm's, or one domain's of a norm.
+    """One set of running statistics that is measured: a norm's, or one domain's of a norm.
 
     Attributes:
         index: its place among the targets.
@@ -45,18 +45,18 @@ class StatisticsTarget:
         """The buffers, those that exist."""
         return [b for b in (self.mean, self.var, self.counter) if b is not None]
 
-    def put(self, mean: Tensor, var: Tensor) -> None:
-        """Write statistics into the buffers, in place, whatever they are."""
+    def set_values(self, mean: Tensor, var: Tensor) -> None:
+        """Write statistics into the buffers, in place, without a check."""
         self.mean.copy_(mean)
         self.var.copy_(var)
 
-    def write(self, mean: Tensor, var: Tensor) -> None:
+    def set_final(self, mean: Tensor, var: Tensor) -> None:
         """Write final statistics into the buffers, in place.
 
         Raises:
             StatisticsError: they do not fit the buffers' dtype.
         """
-        self.put(mean, var)
+        self.set_values(mean, var)
         if not (torch.isfinite(self.mean).all() and torch.isfinite(self.var).all()):
             raise StatisticsError(
                 f"{self.path}: statistics of up to {max(mean.abs().max(), var.max()):.3g} do not "
@@ -70,21 +70,21 @@ SavedStatistics = dict[StatisticsTarget, list[Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What is measured of a model, and what is not.
+    """Which statistics of a model are measured, and which are not.
 
     Attributes:
         measured: the targets.
-        left: path to reason, for every norm that is left alone.
+        excluded: path to reason, for every norm that is left alone.
     """
 
     measured: tuple[StatisticsTarget, ...]
-    left: dict[str, str]
+    excluded: dict[str, str]
 
     def snapshot(self) -> SavedStatistics:
-        """Return copies of the buffers."""
+        """Return copies of the targets' buffers."""
         return {target: [b.detach().clone() for b in target.buffers] for target in self.measured}
 
-    def require_some(self) -> None:
+    def require_any(self) -> None:
         """Raise where there is nothing to measure.
 
         Raises:
@@ -92,9 +92,9 @@ class Targets:
         """
         if self.measured:
             return
-        if not self.left:
+        if not self.excluded:
             raise StatisticsError("the model has no batch norm; there is nothing to recompute")
-        reasons = "\n  ".join(f"{path}: {reason}" for path, reason in self.left.items())
+        reasons = "\n  ".join(f"{path}: {reason}" for path, reason in self.excluded.items())
         raise StatisticsError(
             "no norm has running statistics to recompute; convert or unfreeze some first\n  "
             + reasons
@@ -102,7 +102,7 @@ class Targets:
 
 
 def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
-    """Find what is to be measured. Looks only.
+    """Return the sets of running statistics to be measured. Looks only.
 
     Args:
         model: whose norms; those in eval mode inside a model in training mode count as frozen.
@@ -113,17 +113,17 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
             domains) is in force.
     """
     measured: list[StatisticsTarget] = []
-    left: dict[str, str] = {}
+    excluded: dict[str, str] = {}
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
         _refuse_switches(path, norm)
-        reason = _why_left(norm, kind, model.training, domain)
+        reason = _why_excluded(norm, kind, model.training, domain)
         if reason is not None:
-            left[path] = reason
+            excluded[path] = reason
             continue
-        for place, holder in _holders(path, norm):
-            measured.append(_target(len(measured), place, type(norm).__name__, holder))
-    return Targets(tuple(measured), left)
+        for own_path, holder in _holders(path, norm):
+            measured.append(_target(len(measured), own_path, type(norm).__name__, holder))
+    return Targets(tuple(measured), excluded)
 
 
 def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:
@@ -134,7 +134,7 @@ def _target(index: int, path: str, class_name: str, holder: nn.Module) -> Statis
 
 
 def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each module whose buffers are to be filled, with its place."""
+    """Yield each module that holds one set of statistics to be measured, and its path."""
     if not isinstance(norm, SeparateNorm):
         yield path, norm
     elif norm.by_call:
@@ -145,7 +145,7 @@ def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield f"{path}[{active}]", norm.member(norm.domains.index(active))
 
 
-def _why_left(
+def _why_excluded(
     norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
 ) -> str | None:
     if kind.has_fixed_statistics:

@@ -19,7 +19,7 @@ def test_without_a_limit_nothing_is_copied_and_nothing_said() -> None:
         assert memory.own(batch) is batch
         with memory.running(0):
             pass
-    assert memory.account() is None
+    assert memory.summary() is None
 
 
 def test_what_paused_forwards_hold_is_moved_away_and_back() -> None:
@@ -37,7 +37,7 @@ def test_what_paused_forwards_hold_is_moved_away_and_back() -> None:
     assert all(bytes_of(tensor) == 4 * MB for tensor in held.values())
     assert [float(tensor[-1]) for tensor in held.values()] == [0.5, 1.5, 2.5, 3.5]
     assert memory.peak <= 3_500_000
-    assert "of 4 MB allowed" in memory.account()
+    assert "of 4 MB allowed" in memory.summary()
 
 
 def test_a_tensor_of_another_forward_is_there_when_it_is_used_and_may_be_changed() -> None:

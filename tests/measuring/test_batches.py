@@ -3,7 +3,12 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.batches import default_forward, read_batches, taken, tensors_of
+from bnconvert.measuring.batches import (
+    default_forward,
+    read_batches,
+    required_arguments,
+    tensors_of,
+)
 
 
 def test_batches_are_counted_and_empty_ones_left_out() -> None:
@@ -41,7 +46,7 @@ def test_a_forward_takes_as_many_elements_as_it_requires() -> None:
     assert call(model, (x, x, x))[2] is None
     assert call(model, {"x": x, "y": x, "z": x})[2] is x
     assert call(nn.ReLU(), [x, 1]).shape == x.shape
-    assert taken(nn.ReLU(), [x]) == 1
+    assert required_arguments(nn.ReLU(), [x]) == 1
     with pytest.raises(
         StatisticsError, match=r"a batch has 0 elements and Two\.forward requires 2"
     ):

@@ -43,7 +43,7 @@ def test_statistics_may_be_changed_on_arrival() -> None:
     targets = {id(target.mean): target for target in find_targets(model).measured}
 
     def forget(target: StatisticsTarget, values: Tensor) -> None:
-        target.put(values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0))
+        target.set_values(values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0))
 
     with torch.no_grad(), Interception(targets, forget):
         measured = model(*inputs)

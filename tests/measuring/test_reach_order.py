@@ -5,7 +5,7 @@ def test_nothing_is_assumed() -> None:
     order = ReachOrder()
     assert not order.precedes(0, 1)
     assert order.inseparable() == frozenset()
-    assert order.first({2, 1}) == 1
+    assert order.next_to_finish({2, 1}) == 1
 
 
 def test_what_was_reached_before_is_learned_also_by_way_of_others() -> None:
@@ -14,7 +14,7 @@ def test_what_was_reached_before_is_learned_also_by_way_of_others() -> None:
     assert not order.learn([(0, 2)])
     assert order.precedes(0, 1)
     assert not order.precedes(1, 0)
-    assert order.first({1, 2}) == 2
+    assert order.next_to_finish({1, 2}) == 2
 
 
 def test_targets_that_come_before_themselves_are_inseparable() -> None:

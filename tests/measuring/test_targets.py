@@ -36,15 +36,15 @@ def test_a_root_and_a_shared_norm_are_one_target() -> None:
 def test_what_is_left_has_its_reason(norm: nn.Module, reason: str) -> None:
     targets = find_targets(nn.Sequential(norm))
     assert targets.measured == ()
-    assert targets.left["0"].startswith(reason)
+    assert targets.excluded["0"].startswith(reason)
     with pytest.raises(StatisticsError, match=f"no norm has running.*\n  0: {reason}"):
-        targets.require_some()
+        targets.require_any()
 
 
 def test_a_norm_whose_tracking_was_switched_off_is_left() -> None:
     norm = nn.BatchNorm1d(3)
     norm.track_running_stats = False
-    assert find_targets(norm).left == {"(root)": "track_running_stats is off"}
+    assert find_targets(norm).excluded == {"(root)": "track_running_stats is off"}
 
 
 def test_each_call_and_the_domain_in_use_are_targets() -> None:
@@ -70,8 +70,8 @@ def test_saved_copies_are_no_views() -> None:
     targets = find_targets(nn.BatchNorm1d(3))
     saved = targets.snapshot()
     (target,) = targets.measured
-    target.put(torch.ones(3), torch.ones(3) * 2)
+    target.set_values(torch.ones(3), torch.ones(3) * 2)
     assert torch.equal(saved[target][0], torch.zeros(3))
     assert target.mean.tolist() == [1, 1, 1]
     with pytest.raises(StatisticsError, match=r"\(root\): statistics of up to inf do not fit"):
-        target.write(torch.full((3,), float("inf")), torch.ones(3))
+        target.set_final(torch.full((3,), float("inf")), torch.ones(3))

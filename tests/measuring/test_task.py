@@ -7,7 +7,7 @@ from bnconvert.measuring.batches import default_forward
 from bnconvert.measuring.estimate import Estimate, measure
 from bnconvert.measuring.ranks import Ranks
 from bnconvert.measuring.targets import find_targets
-from bnconvert.measuring.task import Task, add, why_no_data
+from bnconvert.measuring.task import Task, merge_into, why_no_data
 
 
 def task_for(norm: nn.Module, variance: str = "population") -> Task:
@@ -41,8 +41,8 @@ def test_nothing_and_single_values_do_not_finish_a_target() -> None:
 
 def test_what_was_measured_adds_up_by_target() -> None:
     total: dict[int, Estimate] = {}
-    add(total, {1: measure(torch.randn(4, 3), 0)})
-    add(total, {1: measure(torch.randn(5, 3), 4), 2: measure(torch.randn(2, 3), 0)})
+    merge_into(total, {1: measure(torch.randn(4, 3), 0)})
+    merge_into(total, {1: measure(torch.randn(5, 3), 4), 2: measure(torch.randn(2, 3), 0)})
     assert {index: found.samples for index, found in total.items()} == {1: 9, 2: 2}
 
 
