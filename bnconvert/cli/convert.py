@@ -17,7 +17,7 @@ def command(
     ] = None,
     report: ReportPath = None,
 ) -> None:
-    """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
+    """Print what a policy does to MODEL's norms; with -o, convert it and write the weights."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import progress, save, write_weights
     from bnconvert.conversion import convert, plan

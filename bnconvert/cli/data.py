@@ -1,4 +1,4 @@
-"""--data: batches of real data from what the user typed, and how the model is fed with them."""
+"""--data: batches of real data from what the user named, and how a model is run on them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _FORMS = "images:DIR, imagefolder:DIR, npz:FILE, package.module:loader or file.py:loader"
 
 
-def _itself(batch: Any) -> Any:
+def _whole(batch: Any) -> Any:
     return batch
 
 
 @dataclass(frozen=True)
 class Data:
-    """Batches, and what is in one.
+    """Batches of data, and what is in one.
 
     Attributes:
-        source: what the user typed.
+        source: the value of --data.
         batches: an iterable of batches; once only.
         inputs: inputs(batch), what the model takes of it: a tensor, or a tuple or mapping of them.
         labels: labels(batch), the classes, or None where there are none.
@@ -34,16 +34,16 @@ class Data:
 
     source: str
     batches: Iterable[Any]
-    inputs: Callable[[Any], Any] = _itself
+    inputs: Callable[[Any], Any] = _whole
     labels: "Callable[[Any], Tensor] | None" = None
 
     def first(self, samples: int | None) -> Iterator[Any]:
-        """Yield batches until so many samples were read, or all."""
+        """Yield batches until so many samples were read, or all of them."""
         from bnconvert.measuring.batches import read_batches
 
         return (batch.value for batch in read_batches(self.batches, samples))
 
-    def feed(self, model: "nn.Module", batch: Any) -> Any:
+    def run(self, model: "nn.Module", batch: Any) -> Any:
         """Return the model's output for a batch.
 
         Raises:
@@ -67,7 +67,7 @@ class Data:
             ) from failure
 
     def calibration(self, model: "nn.Module") -> Iterator[Any]:
-        """Yield what the model takes of each batch, after a try with the first one.
+        """Yield the inputs of each batch, after running a replica on the first one.
 
         Raises:
             LoadError: the model cannot take it.
@@ -78,7 +78,7 @@ class Data:
         for index, batch in enumerate(self.batches):
             if index == 0:
                 with observing():
-                    self.feed(replicate(model), batch)
+                    self.run(replicate(model), batch)
             yield self.inputs(batch)
 
 
@@ -104,10 +104,10 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePre
         arrays = NpzArrays.of(Path(name), model)
         labels = arrays.classes if arrays.label else None
         return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
-    return Data(source, _guarded(source, _loader(source)))
+    return Data(source, _translating_errors(source, _load_loader(source)))
 
 
-def _loader(source: str) -> Iterable[Any]:
+def _load_loader(source: str) -> Iterable[Any]:
     from torch import Tensor, nn
 
     made = load_object(source)
@@ -127,7 +127,7 @@ def _loader(source: str) -> Iterable[Any]:
     return loader
 
 
-def _guarded(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except Exception as failure:
@@ -146,7 +146,7 @@ def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessi
         raise LoadError(
             f"{folder}: holds no image; for one folder per class, give imagefolder:{folder}"
         )
-    parts = _parts(files, batch_size)
+    parts = _shuffled_batches(files, batch_size)
     return Data(source, (torch.stack([images.read(file) for file in part]) for part in parts))
 
 
@@ -161,7 +161,7 @@ def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePrepr
         raise LoadError(f"{folder}: has no folders of images; for a flat one, give images:{folder}")
 
     def batches() -> Iterator[tuple["Tensor", "Tensor"]]:
-        for part in _parts(pairs, batch_size):
+        for part in _shuffled_batches(pairs, batch_size):
             pixels = torch.stack([images.read(file) for file, _ in part])
             yield pixels, torch.tensor([label for _, label in part])
 
@@ -172,10 +172,10 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
 
 
-def _parts(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Yield batches in an order of chance, but always the same.
+def _shuffled_batches(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Yield batches in a random order, always the same one.
 
-    Files that lie side by side are alike, and batches of one sort have statistics of their own.
+    Neighbouring files are alike, and batches of one class have other statistics than the data.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""How images become inputs: resize, crop, normalize, as networks are evaluated."""
+"""Image files as inputs: resized, cropped and normalized, as networks are evaluated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,7 +20,7 @@ _PIP = "pip install 'bnconvert[images]'"
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """What is done to an image; the names, and what they mean, are timm's.
+    """How an image becomes an input; the names and their meaning are timm's.
 
     Attributes:
         img_size: the side of the square that is cropped from the middle, in pixels.
@@ -58,7 +58,7 @@ class ImagePreprocessing:
 
     @classmethod
     def of(cls, model: "nn.Module", *given: Any) -> "ImagePreprocessing":
-        """Return what was given, or what a timm model says of itself, or ImageNet's usual.
+        """Return the preprocessing that was given, or a timm model's own, or that of ImageNet.
 
         Args:
             model: has a `default_cfg` if it is timm's.
@@ -70,13 +70,13 @@ class ImagePreprocessing:
         config = getattr(model, "default_cfg", None)
         own = dict(config) if isinstance(config, Mapping) else {}
         names = [field.name for field in fields(cls)]
-        wanted = {n: v for n, v in zip(names, given, strict=False) if v is not None}
-        if "img_size" not in wanted and "input_size" in own:
+        overrides = {n: v for n, v in zip(names, given, strict=False) if v is not None}
+        if "img_size" not in overrides and "input_size" in own:
             *_, height, width = own["input_size"]
             if height != width:
                 raise LoadError(f"img_size: the model wants {height} x {width} pixels; {_OWN}")
             own["img_size"] = width
-        return cls(**({n: own[n] for n in names if n in own} | wanted))
+        return cls(**({n: own[n] for n in names if n in own} | overrides))
 
     def read(self, file: Path) -> "Tensor":
         """Return an image as an input of shape (3, img_size, img_size).

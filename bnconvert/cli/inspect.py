@@ -1,4 +1,4 @@
-"""`bnconvert inspect`: the table of norms and the findings."""
+"""`bnconvert inspect`: a table of the norms, and the findings."""
 
 from bnconvert.cli.options import FailLevel, FailOn, Input, Model, ReportPath, Weights
 
@@ -10,7 +10,7 @@ def command(
     report: ReportPath = None,
     fail_on: FailOn = FailLevel.error,
 ) -> None:
-    """List every norm of MODEL and what is wrong with it. With --input, also what folds."""
+    """List every norm of MODEL and what is wrong with it; with --input, also whether it folds."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, progress, show
     from bnconvert.diagnosis import inspect

@@ -1,4 +1,4 @@
-"""MODEL, --weights and --input: a model and its example inputs from what the user typed."""
+"""MODEL, --weights and --input: the model and the example inputs that the user named."""
 
 import importlib
 import inspect
@@ -39,7 +39,7 @@ def load_model(
     model, example = made(name) if made else _from_factory(kind, name)
     if weights is not None:
         _load_weights(model, weights)
-    return model, _example(model, inputs) if inputs else example
+    return model, _example_inputs(model, inputs) if inputs else example
 
 
 def require_example(example: "Inputs | None") -> "Inputs":
@@ -59,7 +59,7 @@ def require_example(example: "Inputs | None") -> "Inputs":
 def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
     import torch
 
-    timm = _extra("timm", "timm")
+    timm = _import_extra("timm", "timm")
     try:
         model = timm.create_model(name, pretrained=False)
     except RuntimeError as failure:
@@ -71,7 +71,7 @@ def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
 def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
     import torch
 
-    models = _extra("torchvision.models", "torchvision")
+    models = _import_extra("torchvision.models", "torchvision")
     try:
         builder = models.get_model_builder(name)
     except ValueError as failure:
@@ -79,12 +79,12 @@ def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
             f"torchvision:{name}: {failure}; list the names with torchvision.models.list_models()"
         ) from None
     parameters = inspect.signature(builder).parameters
-    wanted = {"weights": None, "weights_backbone": None, "init_weights": True}
-    model = builder(**{key: value for key, value in wanted.items() if key in parameters})
+    offline = {"weights": None, "weights_backbone": None, "init_weights": True}
+    model = builder(**{key: value for key, value in offline.items() if key in parameters})
     return model, (torch.randn(*_ZOO_INPUT, generator=_generator()),)
 
 
-def _extra(module: str, package: str) -> Any:
+def _import_extra(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as failure:
@@ -146,18 +146,18 @@ def _state_dict(path: Path) -> dict[str, Any]:
             state = state[key]
     if not isinstance(state, Mapping):
         raise LoadError(f"{path}: holds a {type(state).__name__}; save model.state_dict() instead")
-    return {_unprefixed(key, state): value for key, value in state.items()}
+    return {_without_prefix(key, state): value for key, value in state.items()}
 
 
-def _unprefixed(key: str, state: Mapping[str, Any]) -> str:
+def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             key = key.removeprefix(prefix)
     return key
 
 
-def _example(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
-    named = [_parsed(text) for text in texts]
+def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
+    named = [_parse_input(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)
     known = list(inspect.signature(model.forward).parameters)
@@ -170,7 +170,7 @@ def _example(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
     return dict(named)
 
 
-def _parsed(text: str) -> tuple[str, Any]:
+def _parse_input(text: str) -> tuple[str, Any]:
     import torch
 
     parts = text.split(":")

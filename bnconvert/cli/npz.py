@@ -1,4 +1,4 @@
-"""npz:FILE: named arrays as batches, for the parameters of the model's forward."""
+"""--data npz:FILE: named arrays as batches, for the parameters of the model's forward."""
 
 import inspect
 import zipfile
@@ -19,14 +19,14 @@ _LABELS = ("labels", "label", "targets", "target", "y")
 
 @dataclass(frozen=True, eq=False)
 class NpzArrays:
-    """The arrays of a file, all of one length.
+    """The arrays of an .npz file, all of the same length.
 
     Attributes:
         arrays: by name.
-        taken: the names of those that the model's forward takes, as it names them; or else of
-            the only one, which goes in first.
-        is_named: whether the forward names them.
-        label: the name of the one that holds classes, or None.
+        taken: the names of those that the model's forward has as parameters; or else of the
+            only one that is no label, which is the first argument.
+        is_named: whether the forward has parameters of these names.
+        label: the name of the one that holds the class labels, or None.
     """
 
     arrays: Mapping[str, "Tensor"]
@@ -41,7 +41,7 @@ class NpzArrays:
         Raises:
             LoadError: the file cannot be read, or does not fit the model's forward.
         """
-        arrays = {name: _fitting(file, name, a, model) for name, a in _read(file).items()}
+        arrays = {name: _as_tensor(file, name, a, model) for name, a in _read(file).items()}
         lengths = {name: len(array) if array.dim() else 0 for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
@@ -60,19 +60,19 @@ class NpzArrays:
         return cls(arrays, taken, bool(known), whole[0] if whole else None)
 
     def batches(self, batch_size: int) -> Iterator[ArrayBatch]:
-        """Yield the arrays' rows in their order."""
+        """Yield the rows of all arrays in their order."""
         length = len(self.arrays[self.taken[0]])
         for first in range(0, length, batch_size):
             yield {name: a[first : first + batch_size] for name, a in self.arrays.items()}
 
     def inputs(self, batch: ArrayBatch) -> "ArrayBatch | Tensor":
-        """Return what the model takes of a batch."""
+        """Return the model's inputs in a batch."""
         if not self.is_named:
             return batch[self.taken[0]]
         return {name: batch[name] for name in self.taken}
 
     def classes(self, batch: ArrayBatch) -> "Tensor":
-        """Return the labels of a batch."""
+        """Return the class labels of a batch."""
         assert self.label is not None
         return batch[self.label]
 
@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, Any]:
         ) from None
 
 
-def _fitting(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":
+def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":
     import torch
 
     try:

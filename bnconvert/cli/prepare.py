@@ -1,4 +1,4 @@
-"""`bnconvert prepare`: a model made ready for fine-tuning, as weights and a plan."""
+"""`bnconvert prepare`: the plan and the weights of a model made ready for fine-tuning."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ def command(
         Path | None, output_file("Write the prepared state_dict: .safetensors or .pt.")
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="For every parameter but those of norms and biases.")
+        float, typer.Option(help="Of every parameter except biases and those of norms.")
     ] = 0.0,
     accumulate: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
     dry_run: Annotated[

@@ -1,4 +1,4 @@
-"""`bnconvert recompute`: precise running statistics, as weights."""
+"""`bnconvert recompute`: weights with precise running statistics."""
 
 import typer
 
@@ -39,7 +39,7 @@ def command(
     report: ReportPath = None,
     plot: Plot = None,
 ) -> None:
-    """Replace MODEL's running statistics by precise ones over --data, and write the weights."""
+    """Measure MODEL's running statistics precisely over --data, and write the weights."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model
@@ -54,11 +54,11 @@ def command(
         loaded,
         source.batches,
         method=method.value,
-        forward=source.feed,
+        forward=source.run,
         max_samples=samples,
         memory_limit=None if memory_limit is None else int(memory_limit * 1e6),
     )
-    # Before the report, whose picture may fail.
+    # Before the report, whose plot may fail.
     write_weights(loaded, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
     show(result.report, report, plot)
     typer.echo(f"\nwrote {output}; use it with --weights {output}")

@@ -1,4 +1,4 @@
-"""--loss and --metric: what a batch's output is worth; usual ones for data with classes."""
+"""--loss and --metric: how good a batch's output is, by default for data with class labels."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 Labels = Callable[[Any], Any]
 
 
-def loss_of(typed: str | None, labels: Labels | None) -> "ScoreFunction | None":
+def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
     """Return the loss that the user named, or the mean cross entropy, or None without labels.
 
     Raises:
         LoadError: there is no such function; or, from the score, that it cannot be computed.
     """
-    if typed:
-        return _named("--loss", typed)
+    if source:
+        return _named("--loss", source)
     return labels and _checked("the cross entropy", cross_entropy(labels))
 
 
-def metric_of(typed: str | None, labels: Labels | None) -> "ScoreFunction | None":
+def metric_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
     """Return the metric that the user named, or the share of wrong classes, or None.
 
     Raises:
         LoadError: as `loss_of`.
     """
-    if typed:
-        return _named("--metric", typed)
-    return labels and _checked("the share of wrong classes", error(labels))
+    if source:
+        return _named("--metric", source)
+    return labels and _checked("the share of wrong classes", error_rate(labels))
 
 
 def cross_entropy(labels: Labels) -> "ScoreFunction":
@@ -41,13 +41,13 @@ def cross_entropy(labels: Labels) -> "ScoreFunction":
     def score(output: Any, batch: Any) -> Any:
         from torch.nn import functional as F
 
-        wanted = labels(batch)
-        return F.cross_entropy(output.float(), wanted.to(output.device).long())
+        classes = labels(batch)
+        return F.cross_entropy(output.float(), classes.to(output.device).long())
 
     return score
 
 
-def error(labels: Labels) -> "ScoreFunction":
+def error_rate(labels: Labels) -> "ScoreFunction":
     """Return the metric of a batch: the share of wrong classes."""
 
     def score(output: Any, batch: Any) -> Any:
@@ -56,11 +56,11 @@ def error(labels: Labels) -> "ScoreFunction":
     return score
 
 
-def _named(option: str, typed: str) -> "ScoreFunction":
-    function = load_object(typed)
+def _named(option: str, source: str) -> "ScoreFunction":
+    function = load_object(source)
     if not callable(function):
-        raise LoadError(f"{option} {typed}: is no function; name one of (output, batch)")
-    return _checked(f"{option} {typed}", function)
+        raise LoadError(f"{option} {source}: is no function; name one of (output, batch)")
+    return _checked(f"{option} {source}", function)
 
 
 def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":

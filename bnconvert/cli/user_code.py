@@ -1,4 +1,4 @@
-"""Python that the user names: file.py:name or package.module:name."""
+"""Python objects that the user names: file.py:name or package.module:name."""
 
 import importlib
 import importlib.util
@@ -14,29 +14,29 @@ _LONGEST = 400  # characters of an error that is not ours
 
 
 def load_object(source: str) -> Any:
-    """Return what `file.py:name` or `package.module:name` names.
+    """Return the object that `file.py:name` or `package.module:name` names.
 
     Raises:
         LoadError: there is no such thing.
     """
     where, _, name = source.partition(":")
-    found = getattr(_imported(where), name or "-", None)
+    found = getattr(_import(where), name or "-", None)
     if found is None:
         raise LoadError(f"{where}: has no function {name or '?'}; name one as file.py:function")
     return found
 
 
 def describe_failure(failure: Exception) -> str:
-    """Return what went wrong in code of the user's, for a sentence."""
+    """Return what an exception in the user's code says, as part of a sentence."""
     return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
 
 
-def _imported(where: str) -> ModuleType:
+def _import(where: str) -> ModuleType:
     path = Path(where)
     if path.suffix == ".py":
         if not path.is_file():
             raise LoadError(f"{where}: there is no such file; give a path from here")
-        return _executed(path)
+        return _execute(path)
     sys.path.insert(0, str(Path.cwd()))
     try:
         return importlib.import_module(where)
@@ -46,8 +46,8 @@ def _imported(where: str) -> ModuleType:
         raise LoadError(f"{where}: {describe_failure(failure)}; mend the module") from failure
 
 
-def _executed(path: Path) -> ModuleType:
-    """Return the module of a file, which is run once, whatever is named in it."""
+def _execute(path: Path) -> ModuleType:
+    """Return the module of a file, which is executed only once."""
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path.resolve()):
         return known

@@ -1,4 +1,4 @@
-"""The picture of a report: how far each norm's running statistics are off, and the scores."""
+"""A plot of a report: how far each norm's running statistics are off, and the scores."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import Any
 from bnconvert.errors import ReportError
 from bnconvert.reporting.records import Contents, StatisticsRow
 
-_LEAST = 1e-3  # what is nearer is drawn here, on a logarithmic axis
-_MOST = 1.0  # the axis reaches at least so far
+_LEAST = 1e-3  # smaller distances are drawn here, on a logarithmic axis
+_MOST = 1.0  # the axis reaches at least this far
 _COLOURS = {"running": "#ee6677", "batch": "#ccbb44", "precise": "#4477aa"}
 _MEAN, _SIGMA, _NOISE = "#4477aa", "#cc7722", "#d8d8d8"
 _ROW, _MARGINS, _SCORES_HEIGHT = 0.19, 1.5, 2.2  # inches
@@ -56,7 +56,7 @@ def draw(report: Contents, path: Path) -> None:
 def _distances(
     axis: Any, rows: Sequence[StatisticsRow], against: str, paths: Sequence[str]
 ) -> None:
-    """Draw one kind of rows, each at the height of its path."""
+    """Draw the distances from one kind of statistics, each row at the height of its path."""
     places = [paths.index(row.path) for row in rows]
     errors = [max(row.standard_error or 0.0, _LEAST) for row in rows]
     axis.barh(places, errors, 0.8, color=_NOISE, label="up to the standard error of the mean")
@@ -65,7 +65,7 @@ def _distances(
         ("sigma off", "D", _SIGMA, [row.deviation_distance for row in rows]),
     ):
         known = [(max(v, _LEAST), p) for v, p in zip(values, places, strict=True) if v is not None]
-        # Whole at the edges too, where what is nearer than the axis reaches is drawn.
+        # Not clipped, since the smallest distances are drawn on the edge of the axis.
         axis.plot(*zip(*known, strict=True) if known else ([], []), mark, color=colour, label=name,
                   markersize=4.5, clip_on=False, zorder=3)  # fmt: skip
     for place, row in zip(places, rows, strict=True):
@@ -77,7 +77,7 @@ def _distances(
 
 
 def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> None:
-    """Set the limits and the labels that all kinds of rows share."""
+    """Set the limits and the labels that all distance plots share."""
     farthest = [v for row in rows for v in (row.mean_distance, row.deviation_distance)]
     most = max(_MOST, *(value or 0.0 for value in farthest))
     axis.set(xscale="log", xlim=(_LEAST, 1.3 * most), ylim=(len(paths) - 0.4, -0.6))
@@ -86,7 +86,7 @@ def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> No
 
 def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
     sizes = [value if isfinite(value) else 0.0 for value in values.values()]
-    colours = [_COLOURS.get(way, _MEAN) for way in values]
+    colours = [_COLOURS.get(kind, _MEAN) for kind in values]
     bars = axis.bar(list(values), sizes, 0.6, color=colours)
     labels = [f"{value:.3g}" if isfinite(value) else "not finite" for value in values.values()]
     axis.bar_label(bars, labels=labels, padding=2)

@@ -1,4 +1,4 @@
-"""What a report holds: findings, norms, checks, facts; plain values without behaviour."""
+"""The records of a report: findings, norms, checks, facts; plain values without behaviour."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Finding:
         severity: "error", "warning" or "info".
         paths: the norms or modules it is about.
         message: the fact.
-        fix: the next step.
+        fix: the remedy: what to do, or a line of code that does it.
     """
 
     id: str
@@ -34,7 +34,8 @@ class NormRow:
         path: where the module tree holds it.
         class_name: its class.
         channels: how many channels it normalizes.
-        calls: how often one forward calls it; None where nothing could look.
+        calls: how often one forward calls it; None where it cannot be
+            traced.
         outcome: what was done or found: "folded", "standing" or "uncalled" by a fold, the rewrite
             by a plan, "training" or "eval" (its mode) by an inspection.
         reason: into what it was folded, why it stands, or its settings.

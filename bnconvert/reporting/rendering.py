@@ -1,4 +1,4 @@
-"""The faces of a report: text for a terminal, HTML for a browser."""
+"""A report rendered as text for a terminal and as HTML for a browser."""
 
 import html
 from collections import Counter
@@ -22,7 +22,7 @@ _STATISTICS_COLUMNS = (
     "enough",
     "remark",
 )
-_MEANING = (
+_COLUMNS_EXPLAINED = (
     "mean off: |old - new| in the new sigma; sigma off: |old / new - 1|; error: standard error of "
     "the new mean in sigma, by images; enough: samples for an error of 0.03"
 )
@@ -41,7 +41,8 @@ def text_of(report: Contents) -> str:
     if report.checks:
         parts.append(table(_CHECK_COLUMNS, _check_rows(report.checks)))
     parts += [
-        f"{f.id} {f.severity}: {_some(f.paths)}: {f.message}; {f.fix}" for f in report.findings
+        f"{f.id} {f.severity}: {_abbreviated(f.paths)}: {f.message}; {f.fix}"
+        for f in report.findings
     ]
     parts += [f"note: {note}" for note in report.notes]
     if report.facts:
@@ -58,7 +59,7 @@ def html_of(report: Contents) -> str:
         body.append(_html_table(_NORM_COLUMNS, _norm_rows(report.norms)))
     if report.statistics:
         body.append(_html_table(_STATISTICS_COLUMNS, _statistics_rows(report.statistics)))
-        body.append(f"<p>{html.escape(_MEANING)}</p>")
+        body.append(f"<p>{html.escape(_COLUMNS_EXPLAINED)}</p>")
     if report.scores:
         body.append(_html_table(*_scores(report.scores)))
     if report.checks:
@@ -121,20 +122,20 @@ def _statistics_rows(rows: Sequence[StatisticsRow]) -> _Rows:
 
 
 def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:
-    """Return the table and what its columns mean; what all rows share is said below it."""
+    """Return the table, and what its columns mean; what all rows share is stated below it."""
     against = {row.against for row in rows}
-    said = f"against {against.pop()} statistics; " if len(against) == 1 else ""
-    hidden = {"class"} | ({"against"} if said else set())
+    common = f"against {against.pop()} statistics; " if len(against) == 1 else ""
+    hidden = {"class"} | ({"against"} if common else set())
     kept = [i for i, name in enumerate(_STATISTICS_COLUMNS) if name not in hidden]
     columns = [_STATISTICS_COLUMNS[i] for i in kept]
     lines = [[row[i] for i in kept] for row in _statistics_rows(rows)]
-    return [table(columns, lines), said + _MEANING]
+    return [table(columns, lines), common + _COLUMNS_EXPLAINED]
 
 
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], _Rows]:
-    ways = tuple(next(iter(scores.values())))
-    rows = [(name, *(_score(by[way]) for way in ways)) for name, by in scores.items()]
-    return ("by these statistics", *ways), rows
+    kinds = tuple(next(iter(scores.values())))
+    rows = [(name, *(_score(by_kind[k]) for k in kinds)) for name, by_kind in scores.items()]
+    return ("by these statistics", *kinds), rows
 
 
 def _score(value: float) -> str:
@@ -158,7 +159,7 @@ def _check_rows(checks: Sequence[Check]) -> _Rows:
     ]
 
 
-def _some(paths: Sequence[str]) -> str:
+def _abbreviated(paths: Sequence[str]) -> str:
     shown = ", ".join(path or "(root)" for path in paths[:3])
     return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
 

@@ -108,7 +108,7 @@ def test_labels_never_reach_the_model(folder: Path) -> None:
     for source in ("imagefolder:a", "npz:named.npz", "npz:other.npz"):
         data = load(source, model=Greedy())
         for batch in data.batches:
-            data.feed(Greedy(), batch)
+            data.run(Greedy(), batch)
         assert list(load(source, model=Greedy()).calibration(Greedy()))
     assert seen == [["(3, 3, 8, 8)"]] * 6
 
@@ -128,7 +128,7 @@ def test_statistics_over_a_source_are_those_over_its_batches(folder: Path) -> No
     fed, given, straight = (trained(Net()) for _ in range(3))
     for model in (given, straight):
         model.load_state_dict(fed.state_dict())
-    bnc.recompute_statistics(fed, data.batches, forward=data.feed)
+    bnc.recompute_statistics(fed, data.batches, forward=data.run)
     bnc.recompute_statistics(given, load("imagefolder:a").calibration(given))
     bnc.recompute_statistics(straight, batches)
     for model in (fed, given):
@@ -149,7 +149,7 @@ def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path)
     model = nn.Sequential(nn.Conv2d(5, 8, 1), nn.BatchNorm2d(8))
     data = load("loaders.py:batches")
     with pytest.raises(LoadError, match=message):
-        bnc.recompute_statistics(model, data.batches, forward=data.feed)
+        bnc.recompute_statistics(model, data.batches, forward=data.run)
     with pytest.raises(LoadError, match=message):
         next(load("loaders.py:batches").calibration(model))
 
@@ -193,7 +193,7 @@ def test_a_loader_that_breaks_in_the_middle_changes_nothing(folder: Path) -> Non
     before = model.norm.running_mean.clone()
     data = load("loaders.py:breaking")
     with pytest.raises(LoadError, match="raised OSError: the disk is gone; mend the loader"):
-        bnc.recompute_statistics(model, data.batches, forward=data.feed)
+        bnc.recompute_statistics(model, data.batches, forward=data.run)
     assert torch.equal(model.norm.running_mean, before)
 
 
