@@ -1,7 +1,7 @@
 """Gets BatchNorm right, before fine-tuning and before deployment.
 
-The public names, each imported when it is first used, so that `bnconvert --help` does not wait
-for torch.
+Each public name is imported when it is first used, so that `bnconvert --help` does not wait for
+torch.
 """
 
 from importlib import import_module

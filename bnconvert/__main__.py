@@ -1,4 +1,4 @@
-"""The command `bnconvert`: runs the app and turns errors into sentences and exit codes."""
+"""The command `bnconvert`: runs a command, and turns errors into messages and exit codes."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`inspect` and `diagnose`: every norm of a model, and what is wrong, without data and with."""
+"""`inspect` and `diagnose`: a model's norms and what is wrong with them, without data and with."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,19 +9,16 @@ from torch import nn
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Inputs
 from bnconvert.findings import FINDINGS
-from bnconvert.findings.measured import measured_findings
-from bnconvert.folding import fold
-from bnconvert.kinds import has_default_statistics
-from bnconvert.measuring.feeding import Call
+from bnconvert.kinds import has_default_statistics, has_running_statistics
+from bnconvert.measuring.batches import ForwardFunction, ScoreFunction
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.site import Site
 from bnconvert.tracing import survey
-from bnconvert.trial import Score, Trial
 
 
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
-    """List the model's norms and findings. Static: nothing runs, nothing changes.
+    """List the model's norms and findings; nothing runs, nothing changes.
 
     Args:
         model: an eager module, in any mode.
@@ -40,6 +37,8 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
         report = replace(report, notes=("no findings",))
     if example_inputs is None:
         return report
+    from bnconvert.folding import fold  # torch.export and all folds: slow, and not needed above
+
     try:
         folded = fold(model, example_inputs).report
     except CaptureError as failure:
@@ -51,11 +50,11 @@ def diagnose(
     model: nn.Module,
     batches: Iterable[Any],
     *,
-    loss: Score | None = None,
-    metric: Score | None = None,
-    forward: Call | None = None,
+    loss: ScoreFunction | None = None,
+    metric: ScoreFunction | None = None,
+    forward: ForwardFunction | None = None,
 ) -> Report:
-    """Run data through the model by three sorts of statistics, and say what is wrong with it.
+    """Evaluate the model by three kinds of statistics, and report what is wrong with it.
 
     The running statistics, the batches' own (each norm by its mini-batch), and the precise ones
     (layer by layer): how far each norm's running statistics are from the other two, and the loss
@@ -80,15 +79,18 @@ def diagnose(
         StatisticsError: no norm to measure, or no usable data.
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
     """
+    from bnconvert.evaluation import Evaluation
+    from bnconvert.findings.measured import measured_findings
+
     found = survey(model)
-    trial = Trial(model, batches, forward, {"loss": loss, "metric": metric})
-    trial.run()
+    evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
+    evaluation.run()
     static = [finding for family in FINDINGS for finding in family(found)]
-    findings = (*static, *measured_findings(trial.measurements()))
-    notes = trial.notes if findings else (*trial.notes, "no findings")
-    title = f"{type(model).__name__}: diagnosis over {trial.samples} samples"
-    rows = trial.rows("precise") + trial.rows("batch")
-    return Report(title, statistics=rows, scores=trial.means(), findings=findings, notes=notes)
+    findings = (*static, *measured_findings(evaluation.measurements()))
+    notes = evaluation.notes if findings else (*evaluation.notes, "no findings")
+    title = f"{type(model).__name__}: diagnosis over {evaluation.samples} samples"
+    rows = evaluation.rows("precise") + evaluation.rows("batch")
+    return Report(title, statistics=rows, scores=evaluation.means(), findings=findings, notes=notes)
 
 
 def _row(site: Site) -> NormRow:
@@ -98,28 +100,28 @@ def _row(site: Site) -> NormRow:
         site.channels,
         site.observed_calls,
         "training" if site.module.training else "eval",
-        _state(site),
+        _settings(site),
         site.aliases,
     )
 
 
-def _state(site: Site) -> str:
-    """Return the settings that tell norms apart."""
+def _settings(site: Site) -> str:
+    """Return the settings in which norms differ."""
     module = site.module
-    said = [f"eps={getattr(module, 'eps', '?')}"]
+    settings = [f"eps={getattr(module, 'eps', '?')}"]
     if hasattr(module, "momentum"):
-        said.append(f"momentum={module.momentum}")
-    if module._buffers.get("running_mean") is None:
-        said.append("no running statistics")
+        settings.append(f"momentum={module.momentum}")
+    if not has_running_statistics(module):
+        settings.append("no running statistics")
     elif has_default_statistics(module):
-        said.append("untrained statistics")
+        settings.append("untrained statistics")
     if site.kind.has_fixed_statistics:
-        said.append("frozen")
+        settings.append("frozen")
     if site.kind.tail:
-        said.append(f"then {', '.join(_tail(site))}")
-    return ", ".join(said)
+        settings.append(f"then {', '.join(_tail_classes(site))}")
+    return ", ".join(settings)
 
 
-def _tail(site: Site) -> list[str]:
+def _tail_classes(site: Site) -> list[str]:
     names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
     return [name for name in names if name != "Identity"] or ["nothing"]

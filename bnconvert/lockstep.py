@@ -1,4 +1,4 @@
-"""Paused forwards: many batches are inside one network at once and advance together.
+"""Forward passes that can pause, so that many batches are inside one network at once.
 
 A forward pass runs as a greenlet, a coroutine that may stop anywhere in ordinary code, however
 deep: no trace is needed, and data-dependent control flow is no obstacle. All of them share one
@@ -10,23 +10,23 @@ from contextlib import suppress
 
 from greenlet import GreenletExit, greenlet
 
-from bnconvert.torch_state import TorchState
+from bnconvert.torch_state import ThreadState
 
 
-class Forward:
+class PausableForward:
     """A forward pass that can pause.
 
-    Whoever creates it drives it: `resume` runs it until it pauses or ends, and raises what it
-    raises.
+    Whoever creates it is its driver: `resume` runs it until it pauses or ends, and raises what
+    it raises.
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
-        """Make it, and do not start it.
+        """Create it without starting it.
 
         Args:
-            run: the forward; it calls `pause` from wherever it likes.
+            run: the forward; it may call `pause` anywhere, however deep.
         """
-        self._outside = TorchState.now()
+        self._outside = ThreadState.now()
         self._greenlet = greenlet(run)
 
     @property
@@ -39,14 +39,14 @@ class Forward:
         self._greenlet.switch()
 
     def pause(self) -> None:
-        """Go back to the driver, whose grad mode and autocast it had when it made this forward."""
+        """Return control to the driver, in the grad mode and autocast that it created this in."""
         driver = self._greenlet.parent
         assert driver is not None
         with self._outside.restored():
             driver.switch()
 
     def cancel(self) -> None:
-        """End it where it stands; its `finally` blocks run, its tensors are let go."""
+        """End it where it paused: its `finally` blocks run, and its tensors are released."""
         if self._greenlet and not self.is_over:
             with suppress(Exception):
                 self._greenlet.throw(GreenletExit)

@@ -10,15 +10,15 @@ import torch
 from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.apart import apart
-from bnconvert.measuring.feeding import Call, default_call, read
-from bnconvert.measuring.layerwise import Layerwise
-from bnconvert.measuring.minibatch import MiniBatches
-from bnconvert.measuring.paging import LimitedMemory, Memory
+from bnconvert.measuring.activation_paging import LimitedMemory, Memory
+from bnconvert.measuring.batches import ForwardFunction, default_forward, read_batches
+from bnconvert.measuring.layerwise import LayerwiseMeasurement
+from bnconvert.measuring.minibatch import MiniBatchMeasurement
+from bnconvert.measuring.observing import observing
 from bnconvert.measuring.ranks import Ranks
-from bnconvert.measuring.rows import rows_of
-from bnconvert.measuring.slots import Saved, Slots, slots_of
-from bnconvert.measuring.task import Outcome, Task
+from bnconvert.measuring.report_rows import statistics_rows
+from bnconvert.measuring.targets import SavedStatistics, Targets, find_targets
+from bnconvert.measuring.task import Task, TaskResult
 from bnconvert.progress import Progress, shown
 from bnconvert.reporting.report import Report
 from bnconvert.switches import domain as chosen_domain
@@ -41,7 +41,7 @@ class Recomputation:
     """
 
     report: Report
-    _before: Saved = field(repr=False)
+    _before: SavedStatistics = field(repr=False)
 
     def undo(self) -> None:
         """Give the buffers the values that they had before, bit for bit, in place."""
@@ -58,7 +58,7 @@ def recompute_statistics(
     *,
     method: Method = "layerwise",
     variance: Variance = "population",
-    forward: Call | None = None,
+    forward: ForwardFunction | None = None,
     max_samples: int | None = None,
     domain: str | None = None,
     memory_limit: int | None = None,
@@ -78,11 +78,11 @@ def recompute_statistics(
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
         batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
             model's forward requires; the rest are labels) or of mappings (keyword arguments).
-        method: "layerwise": each norm is measured while all earlier ones use their final
-            statistics, so that how the data are divided into batches does not matter; reads the
-            batches once and holds them. "aggregate": each norm normalizes by its own mini-batch,
-            and the moments are pooled exactly. "ema": a moving average as training keeps it, with
-            each norm's momentum.
+        method: "layerwise": each norm is measured while all upstream norms already use their
+            final statistics, so that how the data are divided into batches does not
+            matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
+            own mini-batch, and the moments are pooled exactly. "ema": a moving average as training
+            keeps it, with each norm's momentum.
         variance: "population", the mean squared deviation, with which batch norm normalizes in
             training; or "unbiased", which torch keeps in `running_var`.
         forward: forward(model, batch), for batches that the model does not take directly. It must
@@ -109,28 +109,32 @@ def recompute_statistics(
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
     with _domain(model, domain), shown(progress) as say:
-        slots = slots_of(model, domain)
-        before = slots.saved()
+        targets = find_targets(model, domain)
+        before = targets.snapshot()
         try:
-            slots.require_some()
-            memory = _memory(memory_limit, method, slots.measured[0].mean.device)
-            call = forward or default_call(slots.measured[0].mean.device)
-            task = Task(model, slots.measured, call, ranks, variance, say)
-            way = Layerwise(task, memory) if method == "layerwise" else MiniBatches(task, method)
-            with apart():
-                outcome = way.run(read(batches, max_samples))
+            targets.require_any()
+            memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
+            call = forward or default_forward(targets.measured[0].mean.device)
+            task = Task(model, targets.measured, call, ranks, variance, say)
+            measurement = (
+                LayerwiseMeasurement(task, memory)
+                if method == "layerwise"
+                else MiniBatchMeasurement(task, method)
+            )
+            with observing():
+                result = measurement.run(read_batches(batches, max_samples))
         except BaseException as failure:
             _restore(before)
-            ranks.tell(failure)
+            ranks.announce(failure)
             raise
-    notes = (*_notes(slots, outcome, method), *_circumstances(memory, process_group))
-    rows = rows_of(slots.measured, before, outcome.results, outcome.inseparable, method)
+    notes = (*_notes(targets, result, method), *_run_notes(memory, process_group))
+    rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
     return Recomputation(Report(title, statistics=rows, notes=notes), before)
 
 
-def _memory(limit: int | None, method: str, device: torch.device) -> Memory:
-    """Return where paused forwards keep what they hold; only layerwise has any."""
+def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
+    """Return the memory of paused forwards, limited where asked; only layerwise has any."""
     if limit is None or method != "layerwise":
         return Memory()
     if device.type != "cpu":
@@ -141,8 +145,8 @@ def _memory(limit: int | None, method: str, device: torch.device) -> Memory:
     return LimitedMemory(limit)
 
 
-def _circumstances(memory: Memory, group: Any) -> list[str]:
-    notes = [said] if (said := memory.account()) else []
+def _run_notes(memory: Memory, group: Any) -> list[str]:
+    notes = [said] if (said := memory.summary()) else []
     if group is None and dist.is_available() and dist.is_initialized():
         notes.append("measured on this rank alone; give process_group= to measure on all")
     return notes
@@ -165,48 +169,55 @@ def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
 
 
-def _restore(before: Saved) -> None:
+def _restore(before: SavedStatistics) -> None:
     with torch.no_grad():
-        for slot, values in before.items():
-            for buffer, value in zip(slot.buffers, values, strict=True):
+        for target, values in before.items():
+            for buffer, value in zip(target.buffers, values, strict=True):
                 buffer.copy_(value)
 
 
-def _notes(slots: Slots, outcome: Outcome, method: str) -> list[str]:
-    """Return what a reader must know beside the rows."""
-    unreached = [s.path for s in slots.measured if not _reached(outcome, s.index)]
-    notes = [f"{path}: left alone: {reason}" for path, reason in slots.left.items()]
+def _notes(targets: Targets, result: TaskResult, method: str) -> list[str]:
+    """Return the sentences that go with the rows: what was left alone, skipped or repeated."""
+    unreached = [s.path for s in targets.measured if not _reached(result, s.index)]
+    notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
     notes += [f"{path}: left alone: no batch reached it" for path in unreached]
-    notes += [f"batch {index} skipped: {why}" for index, why in sorted(outcome.skipped.items())]
-    if outcome.inseparable:
-        paths = ", ".join(slots.measured[index].path for index in sorted(outcome.inseparable))
+    notes += [f"batch {index} skipped: {why}" for index, why in sorted(result.skipped.items())]
+    if result.inseparable:
+        paths = ", ".join(targets.measured[index].path for index in sorted(result.inseparable))
         notes.append(
-            f"{paths}: called several times in one forward, so that no layer by layer exists; "
-            "measured over the calls, each normalized by its own mini-batch; "
+            f"{paths}: called several times in one forward, so that it cannot be measured "
+            "layer by layer; measured over the calls, each normalized by its own mini-batch; "
             f"convert with {_SEPARATE} for statistics per call"
         )
-    if outcome.passes > 1:
-        notes.append(f"{outcome.passes} passes over the data were needed")
-    return notes + (_washed(slots, outcome) if method == "ema" else [])
+    if result.passes > 1:
+        notes.append(f"{result.passes} passes over the data were needed")
+    return notes + (_momentum_notes(targets, result) if method == "ema" else [])
 
 
-def _reached(outcome: Outcome, index: int) -> bool:
-    return index in outcome.results and outcome.results[index].moments.count > 0
+def _reached(result: TaskResult, index: int) -> bool:
+    return index in result.results and result.results[index].moments.count > 0
 
 
-def _washed(slots: Slots, outcome: Outcome) -> list[str]:
-    """Say how many updates the momentum needs: (1 - m)^n < 0.01."""
+def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
+    """Return how many updates each momentum needs until the old values are forgotten.
+
+    That is the least n with (1 - m)^n < 0.01.
+    """
     needs: dict[float, list[int]] = {}
-    for slot in slots.measured:
-        if slot.momentum is not None and 0 <= slot.momentum < 1 and slot.index in outcome.results:
-            needs.setdefault(slot.momentum, []).append(outcome.results[slot.index].batches)
-    return [_washing(momentum, min(counts)) for momentum, counts in needs.items()]
+    for target in targets.measured:
+        if (
+            target.momentum is not None
+            and 0 <= target.momentum < 1
+            and target.index in result.results
+        ):
+            needs.setdefault(target.momentum, []).append(result.results[target.index].batches)
+    return [_momentum_note(momentum, min(counts)) for momentum, counts in needs.items()]
 
 
-def _washing(momentum: float, had: int) -> str:
+def _momentum_note(momentum: float, had: int) -> str:
     if momentum == 0:
         return "momentum 0: nothing moves; set another momentum, or use another method"
-    wanted = ceil(log(_WASHED_OUT) / log(1 - momentum))
+    needed = ceil(log(_WASHED_OUT) / log(1 - momentum))
     left = (1 - momentum) ** had
-    said = f"momentum {momentum:g} needs {wanted} updates until the old values weigh under 1 %"
+    said = f"momentum {momentum:g} needs {needed} updates until the old values weigh under 1 %"
     return f"{said}; {had} were made, and they weigh {left:.1%}"

@@ -10,7 +10,7 @@ _DEVICES = ("cpu", "cuda", "xpu", "mps")
 
 
 @dataclass(frozen=True)
-class TorchState:
+class ThreadState:
     """What a paused forward must neither leak into another one nor lose.
 
     Modes that intercept functions (`torch.device(...)` as a context is one) are not listed: torch
@@ -31,7 +31,7 @@ class TorchState:
     dtype: torch.dtype
 
     @classmethod
-    def now(cls) -> "TorchState":
+    def now(cls) -> "ThreadState":
         """Read the state."""
         return cls(
             torch.is_grad_enabled(),
@@ -44,7 +44,7 @@ class TorchState:
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Put this state in force for a while, then the one that was found."""
-        found = TorchState.now()
+        found = ThreadState.now()
         if found == self:
             yield
             return

@@ -1,5 +1,7 @@
 import contextlib
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,3 +177,14 @@ def test_a_failing_score_leaves_the_model_as_it_was() -> None:
     with pytest.raises(ZeroDivisionError):
         bnc.diagnose(model, batches, loss=loss)
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+
+
+def test_to_list_norms_does_not_wait_for_what_folds() -> None:
+    code = (
+        "import sys, torch, bnconvert as bnc; bnc.inspect(torch.nn.BatchNorm2d(3)); "
+        "print(*(name for name in sys.modules if name.startswith('bnconvert.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "bnconvert.diagnosis" in loaded
+    assert not {"bnconvert.folding", "bnconvert.evaluation", "bnconvert.statistics"} & loaded

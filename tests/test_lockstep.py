@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bnconvert.lockstep import Forward
+from bnconvert.lockstep import PausableForward
 
 
 def test_forwards_advance_turn_by_turn() -> None:
@@ -12,7 +12,7 @@ def test_forwards_advance_turn_by_turn() -> None:
             said.append(f"{name}{step}")
             forwards[name].pause()
 
-    forwards = {name: Forward(lambda name=name: walk(name)) for name in "ab"}
+    forwards = {name: PausableForward(lambda name=name: walk(name)) for name in "ab"}
     while not all(forward.is_over for forward in forwards.values()):
         for forward in forwards.values():
             if not forward.is_over:
@@ -25,7 +25,7 @@ def test_what_a_forward_raises_reaches_whoever_resumes_it() -> None:
         forward.pause()
         raise ValueError("no")
 
-    forward = Forward(fail)
+    forward = PausableForward(fail)
     forward.resume()
     with pytest.raises(ValueError, match="no"):
         forward.resume()
@@ -43,7 +43,7 @@ def test_a_cancelled_forward_runs_its_finally_blocks() -> None:
             ended.append(torch.is_grad_enabled())
 
     with torch.no_grad():
-        forward = Forward(wait)
+        forward = PausableForward(wait)
         forward.resume()
         assert not torch.is_grad_enabled()
         forward.cancel()
@@ -51,7 +51,7 @@ def test_a_cancelled_forward_runs_its_finally_blocks() -> None:
     assert ended == [False]
     assert forward.is_over
     forward.cancel()  # nothing more to do
-    Forward(wait).cancel()  # it never started
+    PausableForward(wait).cancel()  # it never started
 
 
 def test_modes_entered_inside_do_not_leak_to_the_driver_and_are_there_again() -> None:
@@ -62,7 +62,7 @@ def test_modes_entered_inside_do_not_leak_to_the_driver_and_are_there_again() ->
             forward.pause()
             seen.append((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
 
-    forward = Forward(inside)
+    forward = PausableForward(inside)
     forward.resume()
     assert not torch.is_inference_mode_enabled()
     assert not torch.is_autocast_enabled("cpu")

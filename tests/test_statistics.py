@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.statistics import _memory
+from bnconvert.statistics import _memory_for
 from tests.precise import farthest, layer_by_layer, one_giant_batch, statistics_of
 from tests.zoo import ZOO, Net, ZooModel, trained
 
@@ -601,7 +601,7 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
     model = vector_net()
     model.lock = iter([])  # type: ignore[assignment]
     model.handle = (i for i in range(3))  # type: ignore[assignment]
-    with pytest.raises(bnc.UnsupportedModelError, match="the model cannot be copied"):
+    with pytest.raises(bnc.UnsupportedModelError, match="Sequential: cannot be copied"):
         bnc.recompute_statistics(model, [torch.randn(8, 6)])
 
 
@@ -632,5 +632,5 @@ def test_adapting_to_a_shifted_domain_mends_the_predictions() -> None:
 
 def test_a_memory_limit_off_the_cpu_is_refused() -> None:
     with pytest.raises(bnc.StatisticsError, match="the model is on cuda:0; move it to the CPU, or"):
-        _memory(10, "layerwise", torch.device("cuda:0"))
-    assert _memory(10, "aggregate", torch.device("cuda:0")).account() is None
+        _memory_for(10, "layerwise", torch.device("cuda:0"))
+    assert _memory_for(10, "aggregate", torch.device("cuda:0")).summary() is None

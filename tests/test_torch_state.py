@@ -1,27 +1,27 @@
 import torch
 
-from bnconvert.torch_state import TorchState
+from bnconvert.torch_state import ThreadState
 
 
 def test_a_state_is_put_back_and_then_what_was_found() -> None:
-    outside = TorchState.now()
+    outside = ThreadState.now()
     with torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.float16):
         torch.set_default_dtype(torch.float64)
         try:
-            inside = TorchState.now()
+            inside = ThreadState.now()
             assert inside != outside
             with outside.restored():
-                assert TorchState.now() == outside
+                assert ThreadState.now() == outside
                 assert torch.empty(1).dtype is torch.float32
                 assert not torch.empty(1).is_inference()
-            assert TorchState.now() == inside
+            assert ThreadState.now() == inside
         finally:
             torch.set_default_dtype(torch.float32)
-    assert TorchState.now() == outside
+    assert ThreadState.now() == outside
 
 
 def test_an_exception_undoes_it_too() -> None:
-    outside = TorchState.now()
+    outside = ThreadState.now()
     with torch.no_grad():
         try:
             with outside.restored():

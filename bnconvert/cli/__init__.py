@@ -1,6 +1,5 @@
-"""The command line: one file per command; each parses, calls and prints, and nothing else."""
+"""The command line: one file per command, which parses, calls and prints, and nothing else."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -33,8 +32,10 @@ for command in (inspect, diagnose, convert, prepare, recompute, fold, export, ve
     app.command(name=command.__name__.rpartition(".")[2])(command.command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # slow to import
+
         typer.echo(f"bnconvert {version('bnconvert')}")
         raise typer.Exit
 
@@ -42,7 +43,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     show: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options that come before a command."""

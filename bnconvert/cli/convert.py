@@ -18,15 +18,15 @@ def command(
     ] = None,
     report: ReportPath = None,
 ) -> None:
-    """Print what a policy does to MODEL's norms; with -o, do it and write the weights."""
-    from bnconvert.cli.loading import load
+    """Print what a policy does to MODEL's norms; with -o, convert it and write the weights."""
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import save, write_weights
     from bnconvert.conversion import convert, plan
     from bnconvert.policy import Policy
 
     rules = Policy.parse(policy)
     with shown(first="loading the model"):
-        loaded, _ = load(model, weights, None)
+        loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))
     save(planned.report(), report)

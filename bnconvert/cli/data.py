@@ -1,13 +1,13 @@
-"""--data: batches of real data from what the user typed, and how the model is fed with them."""
+"""--data: batches of real data from what the user named, and how a model is run on them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.arrays import Arrays
-from bnconvert.cli.code import made_by, raised
-from bnconvert.cli.preprocessing import Preprocessing
+from bnconvert.cli.images import ImagePreprocessing
+from bnconvert.cli.npz import NpzArrays
+from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import BnconvertError, LoadError
 
 if TYPE_CHECKING:
@@ -17,16 +17,16 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _FORMS = "images:DIR, imagefolder:DIR, npz:FILE, package.module:loader or file.py:loader"
 
 
-def _itself(batch: Any) -> Any:
+def _whole(batch: Any) -> Any:
     return batch
 
 
 @dataclass(frozen=True)
 class Data:
-    """Batches, and what is in one.
+    """Batches of data, and what is in one.
 
     Attributes:
-        source: what the user typed.
+        source: the value of --data.
         batches: an iterable of batches; once only.
         inputs: inputs(batch), what the model takes of it: a tensor, or a tuple or mapping of them.
         labels: labels(batch), the classes, or None where there are none.
@@ -34,16 +34,16 @@ class Data:
 
     source: str
     batches: Iterable[Any]
-    inputs: Callable[[Any], Any] = _itself
+    inputs: Callable[[Any], Any] = _whole
     labels: "Callable[[Any], Tensor] | None" = None
 
     def first(self, samples: int | None) -> Iterator[Any]:
-        """Yield batches until so many samples were read, or all."""
-        from bnconvert.measuring.feeding import read
+        """Yield batches until so many samples were read, or all of them."""
+        from bnconvert.measuring.batches import read_batches
 
-        return (batch.value for batch in read(self.batches, samples))
+        return (batch.value for batch in read_batches(self.batches, samples))
 
-    def feed(self, model: "nn.Module", batch: Any) -> Any:
+    def run(self, model: "nn.Module", batch: Any) -> Any:
         """Return the model's output for a batch.
 
         Raises:
@@ -51,38 +51,38 @@ class Data:
         """
         from torch import device as device_of
 
-        from bnconvert.measuring.feeding import default_call, tensors_of
+        from bnconvert.measuring.batches import default_forward, tensors_of
 
         inputs = self.inputs(batch)
         device = next((tensor.device for tensor in model.buffers()), device_of("cpu"))
         try:
-            return default_call(device)(model, inputs)
+            return default_forward(device)(model, inputs)
         except BnconvertError:
             raise
         except Exception as failure:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
-                f"--data {self.source}: on a batch of {shapes} the model {raised(failure)}; give "
-                "what its forward takes"
+                f"--data {self.source}: on a batch of {shapes} the model "
+                f"{describe_failure(failure)}; give what its forward takes"
             ) from failure
 
     def calibration(self, model: "nn.Module") -> Iterator[Any]:
-        """Yield what the model takes of each batch, after a try with the first one.
+        """Yield the inputs of each batch, after running a replica on the first one.
 
         Raises:
             LoadError: the model cannot take it.
         """
-        from bnconvert.measuring.apart import apart
-        from bnconvert.measuring.replicas import replica
+        from bnconvert.copying import replicate
+        from bnconvert.measuring.observing import observing
 
         for index, batch in enumerate(self.batches):
             if index == 0:
-                with apart():
-                    self.feed(replica(model), batch)
+                with observing():
+                    self.run(replicate(model), batch)
             yield self.inputs(batch)
 
 
-def load_data(source: str, model: "nn.Module", batch_size: int, images: Preprocessing) -> Data:
+def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePreprocessing) -> Data:
     """Return the data that `source` names.
 
     Raises:
@@ -101,21 +101,21 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: Preproce
     if kind == "imagefolder":
         return _image_folder(source, Path(name), batch_size, images)
     if kind == "npz":
-        arrays = Arrays.of(Path(name), model)
+        arrays = NpzArrays.of(Path(name), model)
         labels = arrays.classes if arrays.label else None
         return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
-    return Data(source, _guarded(source, _loader(source)))
+    return Data(source, _translating_errors(source, _load_loader(source)))
 
 
-def _loader(source: str) -> Iterable[Any]:
+def _load_loader(source: str) -> Iterable[Any]:
     from torch import Tensor, nn
 
-    made = made_by(source)
+    made = load_object(source)
     try:
         loader = made() if callable(made) else made
     except Exception as failure:
         raise LoadError(
-            f"--data {source}: {raised(failure)}; it must run without arguments"
+            f"--data {source}: {describe_failure(failure)}; it must run without arguments"
         ) from failure
     # These can be iterated over, but not batch by batch.
     wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
@@ -127,14 +127,16 @@ def _loader(source: str) -> Iterable[Any]:
     return loader
 
 
-def _guarded(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
     try:
         yield from batches
     except Exception as failure:
-        raise LoadError(f"--data {source}: {raised(failure)}; mend the loader") from failure
+        raise LoadError(
+            f"--data {source}: {describe_failure(failure)}; mend the loader"
+        ) from failure
 
 
-def _images(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
+def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
     import torch
 
     if not folder.is_dir():
@@ -144,11 +146,11 @@ def _images(source: str, folder: Path, batch_size: int, images: Preprocessing) -
         raise LoadError(
             f"{folder}: holds no image; for one folder per class, give imagefolder:{folder}"
         )
-    parts = _parts(files, batch_size)
+    parts = _shuffled_batches(files, batch_size)
     return Data(source, (torch.stack([images.read(file) for file in part]) for part in parts))
 
 
-def _image_folder(source: str, folder: Path, batch_size: int, images: Preprocessing) -> Data:
+def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
     import torch
 
     if not folder.is_dir():
@@ -159,7 +161,7 @@ def _image_folder(source: str, folder: Path, batch_size: int, images: Preprocess
         raise LoadError(f"{folder}: has no folders of images; for a flat one, give images:{folder}")
 
     def batches() -> Iterator[tuple["Tensor", "Tensor"]]:
-        for part in _parts(pairs, batch_size):
+        for part in _shuffled_batches(pairs, batch_size):
             pixels = torch.stack([images.read(file) for file, _ in part])
             yield pixels, torch.tensor([label for _, label in part])
 
@@ -170,10 +172,10 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
 
 
-def _parts(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Yield batches in an order of chance, but always the same.
+def _shuffled_batches(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Yield batches in a random order, always the same one.
 
-    Files that lie side by side are alike, and batches of one sort have statistics of their own.
+    Neighbouring files are alike, and batches of one class have other statistics than the data.
     """
     import torch
 

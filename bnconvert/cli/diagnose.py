@@ -1,4 +1,4 @@
-"""`bnconvert diagnose`: the model's statistics against those of data."""
+"""`bnconvert diagnose`: a model's running statistics compared with those of data."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from bnconvert.cli.options import (
     BatchSize,
     CropPct,
     DataSource,
+    FailLevel,
     FailOn,
     ImgSize,
     Interpolation,
@@ -18,7 +19,6 @@ from bnconvert.cli.options import (
     Plot,
     ReportPath,
     Samples,
-    Severity,
     Std,
     Weights,
 )
@@ -44,41 +44,41 @@ def command(
     std: Std = None,
     report: ReportPath = None,
     plot: Plot = None,
-    fail_on: FailOn = Severity.error,
+    fail_on: FailOn = FailLevel.error,
 ) -> None:
-    """Run training --data through MODEL by running, batch and precise statistics, and judge."""
+    """Compare MODEL's running statistics with those of training --data; report what is wrong."""
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.images import ImagePreprocessing
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, show
-    from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis import diagnose
 
     with shown(first="loading the model"):
-        loaded, _ = load(model, weights, None)
-    images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
+        loaded, _ = load_model(model, weights, None)
+    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
     result = diagnose(
         loaded,
         source.first(samples),
         loss=loss_of(loss, source.labels),
         metric=metric_of(metric, source.labels),
-        forward=source.feed,
+        forward=source.run,
     )
     show(result, report, plot)
-    _say_what_mends(result, context)
+    _print_remedy(result, context)
     exit_on(result, fail_on)
 
 
-def _say_what_mends(result: "Report", context: typer.Context) -> None:
+def _print_remedy(result: "Report", context: typer.Context) -> None:
     """Print the command that recomputes over the same data, read in the same way."""
     from bnconvert.cli.output import command_line
     from bnconvert.findings.measured import RECOMPUTE
 
     if all(finding.fix != RECOMPUTE for finding in result.findings):
         return
-    only_here = ("model", "loss", "metric", "report", "plot", "fail_on")
-    common = {name: v for name, v in context.params.items() if name not in only_here}
+    only_diagnose = ("model", "loss", "metric", "report", "plot", "fail_on")
+    common = {name: v for name, v in context.params.items() if name not in only_diagnose}
     model = context.params["model"]
-    mending = command_line("recompute", model, **common, output="recomputed.safetensors")
-    typer.echo(f"\nto recompute the statistics: {mending}")
+    remedy = command_line("recompute", model, **common, output="recomputed.safetensors")
+    typer.echo(f"\nto recompute the statistics: {remedy}")

@@ -40,16 +40,16 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
-    from bnconvert.cli.loading import load, required
+    from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import export
 
     with shown(first="loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
         more = {"calibration": batches, "preprocess": preprocess, "progress": say}
         with saved_on_failure(report):
-            result = export(loaded, required(example), output, **more)
+            result = export(loaded, require_example(example), output, **more)
     show(result, report)
     shapes = [word for text in inputs or () for word in ("--input", text)]
     raw = preprocess and "/".join(",".join(map(str, part)) for part in preprocess)
@@ -62,9 +62,9 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
     if data is None:
         return None
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.preprocessing import Preprocessing
+    from bnconvert.cli.images import ImagePreprocessing
 
-    return load_data(data, model, batch_size, Preprocessing.of(model)).calibration(model)
+    return load_data(data, model, batch_size, ImagePreprocessing.of(model)).calibration(model)
 
 
 def _again(

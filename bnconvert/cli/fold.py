@@ -24,14 +24,14 @@ def command(
     """Fold MODEL's norms away; with -o, write the folded graph as a torch.export program."""
     import torch
 
-    from bnconvert.cli.loading import load, required
+    from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import show
     from bnconvert.folding import fold
 
     with shown(first="loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         say(0, None, "capturing and folding")
-        folded = fold(loaded, required(example))
+        folded = fold(loaded, require_example(example))
         if output is not None:
             say(0, None, "writing")
             torch.export.save(folded.program() or _traced(folded), output)

@@ -1,6 +1,6 @@
-"""`bnconvert inspect`: the table of norms and the findings."""
+"""`bnconvert inspect`: a table of the norms, and the findings."""
 
-from bnconvert.cli.options import FailOn, Input, Model, ReportPath, Severity, Weights
+from bnconvert.cli.options import FailLevel, FailOn, Input, Model, ReportPath, Weights
 from bnconvert.progress import shown
 
 
@@ -9,15 +9,15 @@ def command(
     weights: Weights = None,
     inputs: Input = None,
     report: ReportPath = None,
-    fail_on: FailOn = Severity.error,
+    fail_on: FailOn = FailLevel.error,
 ) -> None:
-    """List every norm of MODEL and what is wrong with it. With --input, also what folds."""
-    from bnconvert.cli.loading import load
+    """List every norm of MODEL and what is wrong with it; with --input, also whether it folds."""
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, show
     from bnconvert.diagnosis import inspect
 
     with shown(first="loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         say(0, None, "looking")
         result = inspect(loaded, example if inputs else None)
     show(result, report)

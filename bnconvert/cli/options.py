@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share."""
+"""Command-line arguments and options that several commands share."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,26 +7,28 @@ from typing import Annotated, Any
 import typer
 
 
-def _in_a_folder(path: Path | None) -> Path | None:
-    """Refuse a file whose folder does not exist, before the work and not after it."""
+def _in_existing_folder(path: Path | None) -> Path | None:
+    """Refuse a file in a folder that does not exist, before the work and not after it."""
     if path is not None and not path.parent.is_dir():
         raise typer.BadParameter(f"{path}: there is no folder {path.parent}; make it first")
     return path
 
 
-def _picture(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in _PICTURES:
-        raise typer.BadParameter(f"{path}: is no picture; use one of {', '.join(_PICTURES)}")
-    return _in_a_folder(path)
+def _plot_file(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in _PLOT_FORMATS:
+        raise typer.BadParameter(
+            f"{path}: is no format of plots; use one of {', '.join(_PLOT_FORMATS)}"
+        )
+    return _in_existing_folder(path)
 
 
 def output_file(text: str) -> Any:
     """Return the option for the file that a command writes."""
-    return typer.Option("-o", "--output", metavar="FILE", callback=_in_a_folder, help=text)
+    return typer.Option("-o", "--output", metavar="FILE", callback=_in_existing_folder, help=text)
 
 
-_PICTURES = (".png", ".svg", ".pdf")
-_IMAGES, _SCORES = "Images, from files", "Scores"
+_PLOT_FORMATS = (".png", ".svg", ".pdf")
+_IMAGES, _SCORES = "How image files are read", "Scores"
 
 Model = Annotated[
     str,
@@ -82,8 +84,8 @@ Preprocess = Annotated[
         "--preprocess",
         metavar="MEAN/STD",
         parser=_mean_and_std,
-        help="The file takes raw inputs, and computes (x - MEAN) / STD itself; numbers, or one "
-        "per channel, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
+        help="The ONNX file takes raw inputs, and computes (x - MEAN) / STD itself; one number "
+        "each or one per channel, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
     ),
 ]
 ReportPath = Annotated[
@@ -91,7 +93,7 @@ ReportPath = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        callback=_in_a_folder,
+        callback=_in_existing_folder,
         help="Also write the report here, as JSON or .html.",
     ),
 ]
@@ -107,11 +109,18 @@ DataSource = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Samples per batch, of files and arrays.")
+    int,
+    typer.Option(
+        min=1, metavar="N", help="Samples per batch, for images and npz; a loader has its own."
+    ),
 ]
 Samples = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Stop after the batch with which N samples are read."),
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Stop after the batch that completes N samples. By default, all are read.",
+    ),
 ]
 ImgSize = Annotated[
     int | None,
@@ -119,8 +128,8 @@ ImgSize = Annotated[
         min=1,
         metavar="N",
         rich_help_panel=_IMAGES,
-        help="Side of the images, in pixels. This and the others: by default what a timm model "
-        "says of itself, else 224, 0.875, bilinear and ImageNet's mean and std.",
+        help="Side of the square inputs, in pixels. Defaults of this panel: a timm model's own "
+        "configuration, else 224, 0.875, bilinear and ImageNet's mean and std.",
     ),
 ]
 CropPct = Annotated[
@@ -130,7 +139,7 @@ CropPct = Annotated[
         max=1,
         metavar="PART",
         rich_help_panel=_IMAGES,
-        help="Which part of the shorter side is kept, in the middle.",
+        help="Which part of the shorter side the central crop keeps, up to 1.",
     ),
 ]
 
@@ -162,14 +171,16 @@ Mean = Annotated[
 ]
 Std = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(metavar="R G B", rich_help_panel=_IMAGES, help="Then divided by."),
+    typer.Option(
+        metavar="R G B", rich_help_panel=_IMAGES, help="Divisors, after the mean is subtracted."
+    ),
 ]
 Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        callback=_picture,
-        help="Also draw how far the statistics are off: .png, .svg or .pdf.",
+        callback=_plot_file,
+        help="Also plot how far the running statistics are off: .png, .svg or .pdf.",
     ),
 ]
 StateDict = Annotated[Path, output_file("Write the state_dict: .safetensors or .pt.")]
@@ -178,7 +189,8 @@ MemoryLimit = Annotated[
     typer.Option(
         min=0,
         metavar="MB",
-        help="Activations to hold, layerwise; the rest lies in a temporary file.",
+        help="Megabytes of activations that --method layerwise holds in memory, on the CPU; the "
+        "rest is moved to a temporary file.",
     ),
 ]
 LossFunction = Annotated[
@@ -187,8 +199,8 @@ LossFunction = Annotated[
         "--loss",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function of (output, batch), smaller where better. By default, where the "
-        "data have classes, the cross entropy.",
+        help="file.py:function of (output, batch) that returns a number, smaller where better. By "
+        "default the cross entropy, if the data have class labels.",
     ),
 ]
 MetricFunction = Annotated[
@@ -197,32 +209,34 @@ MetricFunction = Annotated[
         "--metric",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="Likewise, an error. By default, where the data have classes, the share of wrong "
-        "ones.",
+        help="file.py:function of (output, batch) that returns an error, smaller where better. By "
+        "default the share of wrong classes, if the data have class labels.",
     ),
 ]
 
 
-class Way(StrEnum):
-    """How statistics are measured."""
+class MethodName(StrEnum):
+    """The methods by which statistics are measured."""
 
     layerwise = "layerwise"
     aggregate = "aggregate"
     ema = "ema"
 
 
-Method = Annotated[
-    Way,
+MethodOption = Annotated[
+    MethodName,
     typer.Option(
         "--method",
-        help="layerwise: each norm behind final ones, whatever the batches; aggregate: each norm "
-        "by its batch, pooled; ema: a moving average, with the norms' momentum.",
+        help="layerwise: each norm is measured while all upstream norms already use their final "
+        "statistics, so that the batch size does not matter; aggregate: each norm normalizes by "
+        "its own batch, and all batches are pooled; ema: a moving average with the norms' "
+        "momentum, as in training.",
     ),
 ]
 
 
-class Severity(StrEnum):
-    """The severity from which findings make a command fail."""
+class FailLevel(StrEnum):
+    """The lowest severity of a finding that makes a command exit with 1."""
 
     error = "error"
     warning = "warning"
@@ -230,4 +244,7 @@ class Severity(StrEnum):
     never = "never"
 
 
-FailOn = Annotated[Severity, typer.Option("--fail-on", help="Exit with 1 from this severity on.")]
+FailOn = Annotated[
+    FailLevel,
+    typer.Option("--fail-on", help="Exit with 1 on findings of this severity or a higher one."),
+]

@@ -1,4 +1,4 @@
-"""`bnconvert prepare`: a model made ready for fine-tuning, as weights and a plan."""
+"""`bnconvert prepare`: the plan and the weights of a model made ready for fine-tuning."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ def command(
         Path | None, output_file("Write the prepared state_dict: .safetensors or .pt.")
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="For every parameter but those of norms and biases.")
+        float, typer.Option(help="Of every parameter except biases and those of norms.")
     ] = 0.0,
     accumulate: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
     dry_run: Annotated[
@@ -26,7 +26,7 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import save, write_weights
     from bnconvert.errors import PolicyError
     from bnconvert.finetuning import prepare
@@ -36,7 +36,7 @@ def command(
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
     with shown(first="loading the model"):
-        loaded, _ = load(model, weights, None)
+        loaded, _ = load_model(model, weights, None)
         try:
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""`bnconvert recompute`: precise running statistics, as weights."""
+"""`bnconvert recompute`: weights with precise running statistics."""
 
 import typer
 
@@ -10,14 +10,14 @@ from bnconvert.cli.options import (
     Interpolation,
     Mean,
     MemoryLimit,
-    Method,
+    MethodName,
+    MethodOption,
     Model,
     Plot,
     ReportPath,
     Samples,
     StateDict,
     Std,
-    Way,
     Weights,
 )
 from bnconvert.progress import shown
@@ -28,7 +28,7 @@ def command(
     data: DataSource,
     output: StateDict,
     weights: Weights = None,
-    method: Method = Way.layerwise,
+    method: MethodOption = MethodName.layerwise,
     memory_limit: MemoryLimit = None,
     batch_size: BatchSize = 32,
     samples: Samples = None,
@@ -40,26 +40,26 @@ def command(
     report: ReportPath = None,
     plot: Plot = None,
 ) -> None:
-    """Replace MODEL's running statistics by precise ones over --data, and write the weights."""
+    """Measure MODEL's running statistics precisely over --data, and write the weights."""
     from bnconvert.cli.data import load_data
-    from bnconvert.cli.loading import load
+    from bnconvert.cli.images import ImagePreprocessing
+    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import show, write_weights
-    from bnconvert.cli.preprocessing import Preprocessing
     from bnconvert.statistics import recompute_statistics
 
     with shown(first="loading the model"):
-        loaded, _ = load(model, weights, None)
-    images = Preprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
+        loaded, _ = load_model(model, weights, None)
+    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
     result = recompute_statistics(
         loaded,
         source.batches,
         method=method.value,
-        forward=source.feed,
+        forward=source.run,
         max_samples=samples,
         memory_limit=None if memory_limit is None else int(memory_limit * 1e6),
     )
-    # Before the report, whose picture may fail.
+    # Before the report, whose plot may fail.
     write_weights(loaded, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
     show(result.report, report, plot)
     typer.echo(f"\nwrote {output}; use it with --weights {output}")

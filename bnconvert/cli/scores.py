@@ -1,50 +1,53 @@
-"""--loss and --metric: what a batch's output is worth; usual ones for data with classes."""
+"""--loss and --metric: how good a batch's output is, by default for data with class labels."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.code import made_by, raised
+from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import LoadError
 
+if TYPE_CHECKING:
+    from bnconvert.measuring.batches import ScoreFunction
+
+#: Returns the classes of a batch.
 Labels = Callable[[Any], Any]
-Score = Callable[[Any, Any], Any]
 
 
-def loss_of(typed: str | None, labels: Labels | None) -> Score | None:
+def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
     """Return the loss that the user named, or the mean cross entropy, or None without labels.
 
     Raises:
         LoadError: there is no such function; or, from the score, that it cannot be computed.
     """
-    if typed:
-        return _named("--loss", typed)
+    if source:
+        return _named("--loss", source)
     return labels and _checked("the cross entropy", cross_entropy(labels))
 
 
-def metric_of(typed: str | None, labels: Labels | None) -> Score | None:
+def metric_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
     """Return the metric that the user named, or the share of wrong classes, or None.
 
     Raises:
         LoadError: as `loss_of`.
     """
-    if typed:
-        return _named("--metric", typed)
-    return labels and _checked("the share of wrong classes", error(labels))
+    if source:
+        return _named("--metric", source)
+    return labels and _checked("the share of wrong classes", error_rate(labels))
 
 
-def cross_entropy(labels: Labels) -> Score:
+def cross_entropy(labels: Labels) -> "ScoreFunction":
     """Return the loss of a batch: the mean cross entropy of its logits."""
 
     def score(output: Any, batch: Any) -> Any:
         from torch.nn import functional as F
 
-        wanted = labels(batch)
-        return F.cross_entropy(output.float(), wanted.to(output.device).long())
+        classes = labels(batch)
+        return F.cross_entropy(output.float(), classes.to(output.device).long())
 
     return score
 
 
-def error(labels: Labels) -> Score:
+def error_rate(labels: Labels) -> "ScoreFunction":
     """Return the metric of a batch: the share of wrong classes."""
 
     def score(output: Any, batch: Any) -> Any:
@@ -53,22 +56,22 @@ def error(labels: Labels) -> Score:
     return score
 
 
-def _named(option: str, typed: str) -> Score:
-    function = made_by(typed)
+def _named(option: str, source: str) -> "ScoreFunction":
+    function = load_object(source)
     if not callable(function):
-        raise LoadError(f"{option} {typed}: is no function; name one of (output, batch)")
-    return _checked(f"{option} {typed}", function)
+        raise LoadError(f"{option} {source}: is no function; name one of (output, batch)")
+    return _checked(f"{option} {source}", function)
 
 
-def _checked(name: str, score: Score) -> Score:
+def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
     def checked(output: Any, batch: Any) -> float:
         try:
             return float(score(output, batch))
         except Exception as failure:
             raise LoadError(
-                f"{name}: {raised(failure)}, for an output of class {type(output).__name__}; give "
-                "--loss and --metric file.py:function of (output, batch) that return a number, or "
-                "data without labels"
+                f"{name}: {describe_failure(failure)}, for an output of class "
+                f"{type(output).__name__}; give --loss and --metric file.py:function of "
+                "(output, batch) that return a number, or data without labels"
             ) from failure
 
     return checked

@@ -18,12 +18,14 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
-    from bnconvert.cli.loading import load, required
+    from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.deployment import verify
 
     with shown(first="loading the model") as say:
-        loaded, example = load(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs)
         with saved_on_failure(report):
-            result = verify(loaded, file, required(example), preprocess=preprocess, progress=say)
+            result = verify(
+                loaded, file, require_example(example), preprocess=preprocess, progress=say
+            )
     show(result, report)

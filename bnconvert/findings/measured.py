@@ -1,4 +1,4 @@
-"""Findings that need data: BN103, BN201, BN202; each fix is one line of code that mends it."""
+"""Findings that need data: BN103, BN201, BN202; each fix is one line of code."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,16 @@ from math import inf, isnan, sqrt
 
 from bnconvert.reporting.records import Finding, StatisticsRow
 
-#: What mends statistics; `batches` is what was diagnosed.
+#: The fix of wrong statistics; `batches` are the diagnosed ones.
 RECOMPUTE = "bnc.recompute_statistics(model, batches)"
-#: Under so many samples, a distance says little of where the statistics belong.
+#: From fewer samples, a distance says little about whether statistics are stale.
 SAMPLES = 64
-#: In sigma: from here on, statistics are stale; initial values are seen earlier.
-_STALE, _SEEN = (0.15, 0.22), (0.05, 0.05)
-_ERRORS = 4.0  # a distance of so many standard errors is none of chance
-_INITIAL = 0.01
-_WORSE, _CERTAIN = 0.25, 3.0
+#: Distances of mean and sigma, in sigma, from which on statistics are stale; where the initial
+#: values still weigh in, smaller ones are reported.
+_STALE, _NOTICEABLE = (0.15, 0.22), (0.05, 0.05)
+_ERRORS = 4.0  # a distance of more standard errors than these is not chance
+_INITIAL = 0.01  # a smaller weight of the initial values is not reported
+_WORSE, _CERTAIN = 0.25, 3.0  # by what share, and by how many standard errors
 
 #: A score of each batch, with its number of samples; smaller is better.
 Scores = Mapping[int, tuple[float, int]]
@@ -22,7 +23,7 @@ Scores = Mapping[int, tuple[float, int]]
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a diagnosis measured.
+    """The figures that a diagnosis measured.
 
     Attributes:
         rows: the running statistics against the precise ones.
@@ -37,9 +38,9 @@ class Measurements:
 
 
 def measured_findings(measured: Measurements) -> Iterator[Finding]:
-    """Yield what the measurements tell."""
-    off = [row for row in measured.rows if is_off(row)]
-    seen = [row.path for row in measured.rows if is_off(row, _SEEN)]
+    """Yield the findings that follow from the measurements."""
+    off = [row for row in measured.rows if is_stale(row)]
+    seen = [row.path for row in measured.rows if is_stale(row, _NOTICEABLE)]
     initial = [path for path in seen if measured.initial_weights.get(path, 0) > _INITIAL]
     if initial:
         weight = max(measured.initial_weights[path] for path in initial)
@@ -47,13 +48,14 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
         yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE)
     if off:
         worst = max(off, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
-        message = f"the running statistics are not those of the data: {_words(worst)}"
+        message = f"the running statistics are not those of the data: {_describe(worst)}"
         yield Finding("BN201", "error", tuple(row.path for row in off), message, RECOMPUTE)
     broken = [by for by in measured.scores.values() if is_worse(by["running"], by["precise"])]
     if broken:
         values = "; ".join(
-            f"{name} " + ", ".join(f"{mean_of(scores):.4g} by {way}" for way, scores in by.items())
-            for name, by in measured.scores.items()
+            f"{name} "
+            + ", ".join(f"{mean_of(scores):.4g} by {used}" for used, scores in by_used.items())
+            for name, by_used in measured.scores.items()
         )
         yield Finding(
             "BN202",
@@ -65,8 +67,8 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
         )
 
 
-def is_off(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
-    """Tell whether statistics are farther from the precise ones than noise would bring them.
+def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
+    """Tell whether statistics are farther from the precise ones than noise explains.
 
     Args:
         row: the distances.
@@ -108,7 +110,7 @@ def mean_of(scores: Scores) -> float:
     return sum(s * count for s, count in scores.values()) / samples if samples else float("nan")
 
 
-def _words(row: StatisticsRow) -> str:
+def _describe(row: StatisticsRow) -> str:
     if row.mean_distance is None or row.deviation_distance is None:
         return f"those of {row.path} are not finite"
     return (

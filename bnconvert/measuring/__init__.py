@@ -1,1 +1,1 @@
-"""How running statistics are measured: one way per file, and what the ways share."""
+"""How running statistics are measured: one method per file, and what the methods share."""

@@ -1,81 +1,89 @@
-"""Layer by layer: each norm is measured while all earlier ones use their final statistics.
+"""Layer by layer: each norm is measured while all upstream norms use their final statistics.
 
-Done one norm at a time it costs a pass over the data for each. Here all batches are inside the
-network at once: each stops at its next norm, and when all that will come have arrived, that
-norm's moments over all of them are merged and written, and they go on. One forward of work
-(Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.2, for the statistics).
+Done one norm at a time, that costs a pass over the data per norm. Here all batches are inside the
+network at once: each pauses at its next norm, and when every batch that will reach that norm has
+arrived, its moments over all of them are merged and written, and the batches go on. The work is
+that of one forward pass over the data (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021,
+section 3.2, for the statistics).
 
-Where batches stand at different norms, the one finishes first to which no other leads, as far as
-that is known; a batch that then comes late shows its way, and the pass is repeated knowing it. A
-norm that comes before itself (called several times in one forward) has no place in any order: it
-is measured over its calls, each normalized by its own mini-batch, and what comes behind it is
-measured in one more pass.
+Where batches wait at different norms, that norm is finished first to which none of the others is
+known to lead (`ReachOrder`). A batch that reaches a norm only after it was finished shows an order
+that was not known, and the pass is repeated knowing it. A norm that a forward calls several times
+comes before itself and has no place in any order: it is measured over its calls, each normalized
+by its own mini-batch, and the norms downstream of it are measured in one more pass.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnconvert.copying import replicate
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Batch
-from bnconvert.measuring.measured import Measured
-from bnconvert.measuring.order import Order
-from bnconvert.measuring.paging import Memory
-from bnconvert.measuring.replicas import replica
-from bnconvert.measuring.slots import Slot
-from bnconvert.measuring.task import Outcome, Task, add, no_data
-from bnconvert.measuring.visitor import Role, Visitor
+from bnconvert.measuring.activation_paging import Memory
+from bnconvert.measuring.batch_forward import BatchForward, Role
+from bnconvert.measuring.batches import Batch
+from bnconvert.measuring.estimate import Estimate
+from bnconvert.measuring.reach_order import ReachOrder
+from bnconvert.measuring.targets import StatisticsTarget
+from bnconvert.measuring.task import Task, TaskResult, merge_into, why_no_data
 
 
 @dataclass(frozen=True, eq=False)
-class _Turn:
-    """What a rank says in each round: where its batches wait, and whether it must start over."""
+class _RankState:
+    """What a rank tells the others before each target is finished.
+
+    Attributes:
+        batches: how many usable batches it has.
+        must_repeat: whether one of them needs the pass to be repeated.
+        waiting: by target index, what its waiting batches brought.
+    """
 
     batches: int
-    repeat: bool
-    waiting: dict[int, Measured]
+    must_repeat: bool
+    waiting: dict[int, Estimate]
 
 
-class Layerwise:
-    """The measurement; `run` it once."""
+class LayerwiseMeasurement:
+    """Measures all targets of a task layer by layer; `run` it once."""
 
     def __init__(self, task: Task, memory: Memory) -> None:
         """Prepare to do `task` within `memory`."""
         self.task, self.memory = task, memory
         self.by_mean = task.by_mean
-        self.order = Order()
-        self.results: dict[int, Measured] = {}
+        self.order = ReachOrder()
+        self.results: dict[int, Estimate] = {}
         self.skipped: dict[int, str] = {}
-        self.held: list[tuple[Batch, list[int]]] = []
-        self.current: dict[int, Measured] = {}  # finished in this pass
-        self.aside: frozenset[int] = frozenset()  # the inseparable slots that are not final
-        self.later: frozenset[int] = frozenset()  # those of them, and others, that must wait
+        self.kept: list[tuple[Batch, list[int]]] = []  # with the versions of their tensors
+        self.finished: dict[int, Estimate] = {}  # in this pass
+        self.collected: frozenset[int] = frozenset()  # inseparable, measured at the pass's end
+        self.deferred: frozenset[int] = frozenset()  # downstream of those: for a later pass
 
-    def run(self, batches: Iterable[Batch]) -> Outcome:
+    def run(self, batches: Iterable[Batch]) -> TaskResult:
         """Measure; the buffers have the final statistics afterwards.
 
         Raises:
             StatisticsError: there is no usable data.
         """
-        source: Iterable[Batch] = self._hold(batches)
+        source: Iterable[Batch] = self._keeping(batches)
         passes, complete = 0, False
         with self.memory:
             while not complete:
                 passes += 1
-                complete = self._pass(source)
-                source = self._again()
+                complete = self._run_pass(source)
+                source = self._kept_batches()
         inseparable = self.order.inseparable() & self.results.keys()
-        return Outcome(self.results, inseparable, self.skipped, passes)
+        return TaskResult(self.results, inseparable, self.skipped, passes)
 
-    def _hold(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+    def _keeping(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """Yield the batches, and keep them for another pass."""
         for batch in batches:
             own = self.memory.own(batch)
-            self.held.append((own, own.versions()))
-            self.task.progress(len(self.held), None, "reading batches")
+            self.kept.append((own, own.versions()))
+            self.task.progress(len(self.kept), None, "reading batches")
             yield own
 
-    def _again(self) -> Iterable[Batch]:
-        for batch, versions in self.held:
+    def _kept_batches(self) -> Iterable[Batch]:
+        for batch, versions in self.kept:
             if batch.index in self.skipped:
                 continue
             if batch.versions() != versions:
@@ -85,99 +93,101 @@ class Layerwise:
                 )
             yield batch
 
-    def _pass(self, batches: Iterable[Batch]) -> bool:
+    def _run_pass(self, batches: Iterable[Batch]) -> bool:
         """Run all batches through once; tell whether nothing is left to measure."""
-        visitors: list[Visitor] = []
-        self.current = {}
-        self.aside = self.order.inseparable() - self.results.keys()
-        self.later = self._behind(self.aside)
+        forwards: list[BatchForward] = []
+        self.finished = {}
+        self.collected = self.order.inseparable() - self.results.keys()
+        self.deferred = self._downstream_of(self.collected)
         try:
             for batch in batches:
-                visitors.append(self._visitor(batch))
-                self._advance(visitors[-1])
-            if not self._rounds(visitors):
-                self._learn(visitors)
+                forwards.append(self._forward(batch))
+                self._advance(forwards[-1])
+            if not self._finish_targets(forwards):
+                self._learn_order(forwards)
                 return False
         finally:
-            for visitor in visitors:
-                visitor.forward.cancel()
-        for found in self.task.ranks.gather(_merged(pair for v in visitors for pair in v.aside)):
-            add(self.current, found)
-        for index in self.aside & self.current.keys():
-            self.task.finish(self.task.slots[index], self.current[index])
-        self.results |= self.current
-        return not self.later or not self.current
+            for forward in forwards:
+                forward.cancel()
+        own = _merged(pair for forward in forwards for pair in forward.collected)
+        for found in self.task.ranks.gather(own):
+            merge_into(self.finished, found)
+        for index in self.collected & self.finished.keys():
+            self.task.finish(self.task.targets[index], self.finished[index])
+        self.results |= self.finished
+        return not self.deferred or not self.finished
 
-    def _learn(self, visitors: Sequence[Visitor]) -> None:
-        """Take note of the ways of those that came late, on all ranks."""
-        own = [v.visited for v in visitors if v.is_late], len(self.skipped)
+    def _learn_order(self, forwards: Sequence[BatchForward]) -> None:
+        """Take note, on all ranks, of the order in which late batches reached the targets."""
+        own = [forward.reached for forward in forwards if forward.is_late], len(self.skipped)
         shares = self.task.ranks.gather(own)
         new = [self.order.learn(sequences) for sequences, _ in shares]
         assert any(new) or any(skipped for _, skipped in shares), "a pass is repeated for a reason"
 
-    def _rounds(self, visitors: Sequence[Visitor]) -> bool:
-        """Finish slot after slot; tell whether the pass came to its end."""
+    def _finish_targets(self, forwards: Sequence[BatchForward]) -> bool:
+        """Finish target after target; tell whether the pass came to its end."""
         while True:
-            live = [v for v in visitors if v.failure is None]
-            local = _merged(v.waiting for v in live)
-            repeat = any(v.is_late or (v.failure and len(v.visited) > 1) for v in visitors)
-            turns = self.task.ranks.gather(_Turn(len(live), bool(repeat), local))
-            if not sum(turn.batches for turn in turns):
-                raise StatisticsError(no_data(self.skipped))
-            if any(turn.repeat for turn in turns):
+            usable = [forward for forward in forwards if forward.failure is None]
+            local = _merged(forward.waiting for forward in usable)
+            must_repeat = any(f.is_late or (f.failure and len(f.reached) > 1) for f in forwards)
+            states = self.task.ranks.gather(_RankState(len(usable), bool(must_repeat), local))
+            if not sum(state.batches for state in states):
+                raise StatisticsError(why_no_data(self.skipped))
+            if any(state.must_repeat for state in states):
                 return False
-            waiting: dict[int, Measured] = {}
-            for turn in turns:
-                add(waiting, turn.waiting)
+            waiting: dict[int, Estimate] = {}
+            for state in states:
+                merge_into(waiting, state.waiting)
             if not waiting:
                 return True
-            slot = self.task.slots[self.order.first(waiting)]
-            self.task.finish(slot, waiting[slot.index])
-            self.current[slot.index] = waiting[slot.index]
-            self.task.progress(len(self.results | self.current), len(self.task.slots), slot.path)
-            for visitor in live:
-                if visitor.waiting is not None and visitor.waiting[0] is slot:
-                    self._advance(visitor)
+            target = self.task.targets[self.order.next_to_finish(waiting)]
+            self.task.finish(target, waiting[target.index])
+            self.finished[target.index] = waiting[target.index]
+            done = len(self.results | self.finished)
+            self.task.progress(done, len(self.task.targets), target.path)
+            for forward in usable:
+                if forward.waiting is not None and forward.waiting[0] is target:
+                    self._advance(forward)
 
-    def _visitor(self, batch: Batch) -> Visitor:
-        twin = replica(self.task.model)
+    def _forward(self, batch: Batch) -> BatchForward:
+        replica = replicate(self.task.model)
 
         def run() -> Any:
-            self.task.call(twin, batch.value)
+            self.task.call(replica, batch.value)
 
-        return Visitor(batch, run, self.by_mean, self._role)
+        return BatchForward(batch, run, self.by_mean, self._role_of)
 
-    def _advance(self, visitor: Visitor) -> None:
-        with self.memory.running(visitor.batch.index):
-            visitor.forward.resume()
-        if visitor.failure is not None:
-            self.skipped[visitor.batch.index] = visitor.failure
-            visitor.forward.cancel()
+    def _advance(self, forward: BatchForward) -> None:
+        with self.memory.running(forward.batch.index):
+            forward.resume()
+        if forward.failure is not None:
+            self.skipped[forward.batch.index] = forward.failure
+            forward.cancel()
 
-    def _role(self, slot: Slot) -> Role:
-        index = slot.index
+    def _role_of(self, target: StatisticsTarget) -> Role:
+        index = target.index
         if index in self.results:
             return "final"
-        if index in self.current:
-            return "late"
-        if index in self.later:
-            return "later"
-        return "aside" if index in self.aside else "wait"
+        if index in self.finished:
+            return "finished"
+        if index in self.deferred:
+            return "deferred"
+        return "collected" if index in self.collected else "measured"
 
-    def _behind(self, blocking: frozenset[int]) -> frozenset[int]:
-        """Return the slots that some forward reaches only behind `blocking` ones."""
-        known = (s.index for s in self.task.slots if s.index not in self.results)
+    def _downstream_of(self, blocking: frozenset[int]) -> frozenset[int]:
+        """Return the open targets that some forward reaches only after `blocking` ones."""
+        unknown = (t.index for t in self.task.targets if t.index not in self.results)
         before = self.order.precedes
         return frozenset(
-            slot
-            for slot in known
-            if any(before(other, slot) and not before(slot, other) for other in blocking)
+            index
+            for index in unknown
+            if any(before(other, index) and not before(index, other) for other in blocking)
         )
 
 
-def _merged(pairs: Iterable[tuple[Slot, Measured] | None]) -> dict[int, Measured]:
-    total: dict[int, Measured] = {}
+def _merged(pairs: Iterable[tuple[StatisticsTarget, Estimate] | None]) -> dict[int, Estimate]:
+    total: dict[int, Estimate] = {}
     for pair in pairs:
         if pair is not None:
-            add(total, {pair[0].index: pair[1]})
+            merge_into(total, {pair[0].index: pair[1]})
     return total

@@ -13,95 +13,100 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from bnconvert.copying import replicate
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Batch
+from bnconvert.measuring.batch_forward import why_unusable
+from bnconvert.measuring.batches import Batch
+from bnconvert.measuring.estimate import Estimate, measure
 from bnconvert.measuring.interception import Interception
-from bnconvert.measuring.measured import Measured, measure
-from bnconvert.measuring.replicas import replica
-from bnconvert.measuring.slots import Slot
-from bnconvert.measuring.task import Outcome, Task, add, no_data
-from bnconvert.measuring.visitor import why_unusable
+from bnconvert.measuring.targets import StatisticsTarget
+from bnconvert.measuring.task import Task, TaskResult, merge_into, why_no_data
 
 Average = Literal["aggregate", "ema"]
 
 
-class MiniBatches:
-    """The measurement; `run` it once."""
+class MiniBatchMeasurement:
+    """Measures all targets of a task by mini-batches; `run` it once."""
 
     def __init__(self, task: Task, average: Average) -> None:
-        """Prepare to do `task`."""
+        """Prepare to do `task`.
+
+        Args:
+            task: what to measure.
+            average: how the batches are averaged: all alike, or moving as in training.
+        """
         self.task = task
         self.average = average
         self.by_mean = task.by_mean
-        self.before = {s.index: (s.mean.clone(), s.var.clone()) for s in self.task.slots}
+        self.before = {t.index: (t.mean.clone(), t.var.clone()) for t in self.task.targets}
         self.moving: dict[int, tuple[Tensor, Tensor]] = {}
         self.updates: dict[int, int] = {}
-        self.found: list[tuple[Slot, Measured]] = []
+        self.found: list[tuple[StatisticsTarget, Estimate]] = []
         self.failure: str | None = None
         self.seen = 0
 
-    def run(self, batches: Iterable[Batch]) -> Outcome:
+    def run(self, batches: Iterable[Batch]) -> TaskResult:
         """Measure; the buffers have the final statistics afterwards.
 
         Raises:
             StatisticsError: there is no usable data.
         """
-        twin = replica(self.task.model)
-        results: dict[int, Measured] = {}
+        replica = replicate(self.task.model)
+        results: dict[int, Estimate] = {}
         skipped: dict[int, str] = {}
         for batch in batches:
             self.found, self.failure, self.seen = [], None, batch.seen
             with Interception(self.by_mean, self._arrive):
-                self.task.call(twin, batch.value)
+                self.task.call(replica, batch.value)
             if self.failure is not None:
                 skipped[batch.index] = self.failure
                 continue
-            for slot, found in self.found:
-                add(results, {slot.index: found})
-                self._move(slot, found)
+            for target, found in self.found:
+                merge_into(results, {target.index: found})
+                self._update_average(target, found)
             self.task.progress(batch.index + 1, None, self.average)
         shares, results = self.task.ranks.gather(results), {}
         for share in shares:
-            add(results, share)
+            merge_into(results, share)
         if not results:
-            raise StatisticsError(no_data(skipped))
-        for slot in self.task.slots:
-            slot.put(*self.before[slot.index])
-            if slot.index in results:
-                self._finish(slot, results[slot.index])
-        return Outcome(results, skipped=skipped)
+            raise StatisticsError(why_no_data(skipped))
+        for target in self.task.targets:
+            target.set_values(*self.before[target.index])
+            if target.index in results:
+                self._finish(target, results[target.index])
+        return TaskResult(results, skipped=skipped)
 
-    def _arrive(self, slot: Slot, x: Tensor) -> None:
+    def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
         found = measure(x, self.seen)
-        self.failure = self.failure or _place(why_unusable(found, alone=True), slot)
+        self.failure = self.failure or _at(why_unusable(found, by_itself=True), target)
         if self.failure is None and found.batches:
-            self.found.append((slot, found))
-            slot.put(found.moments.mean, found.moments.biased_variance())
+            self.found.append((target, found))
+            target.set_values(found.moments.mean, found.moments.biased_variance())
 
-    def _move(self, slot: Slot, found: Measured) -> None:
-        """Let the moving average take one step."""
+    def _update_average(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Let the moving average take one step, as training does."""
         if self.average != "ema":
             return
-        old = self.moving.get(slot.index) or tuple(b.double() for b in self.before[slot.index])
-        count = self.updates[slot.index] = self.updates.get(slot.index, 0) + 1
-        share = 1 / count if slot.momentum is None else slot.momentum
+        old = self.moving.get(target.index) or tuple(b.double() for b in self.before[target.index])
+        count = self.updates[target.index] = self.updates.get(target.index, 0) + 1
+        share = 1 / count if target.momentum is None else target.momentum
         if not all(bool(torch.isfinite(tensor).all()) for tensor in old):
             share = 1.0
         new = found.moments.mean.to(old[0]), found.variance(self.task.variance).to(old[1])
         if share == 1.0:  # 0 * NaN would stay NaN
-            self.moving[slot.index] = new
+            self.moving[target.index] = new
         else:
             mean, var = (torch.lerp(o, n, share) for o, n in zip(old, new, strict=True))
-            self.moving[slot.index] = mean, var
+            self.moving[target.index] = mean, var
 
-    def _finish(self, slot: Slot, found: Measured) -> None:
+    def _finish(self, target: StatisticsTarget, found: Estimate) -> None:
         if self.average == "aggregate":
-            self.task.finish(slot, found)
+            self.task.finish(target, found)
             return
-        slot.write(*self.moving[slot.index])
-        if slot.counter is not None:
-            slot.counter.add_(self.updates[slot.index])
+        target.set_final(*self.moving[target.index])
+        if target.counter is not None:
+            target.counter.add_(self.updates[target.index])
 
 
-def _place(reason: str | None, slot: Slot) -> str | None:
-    return reason and f"{reason} at {slot.path}"
+def _at(reason: str | None, target: StatisticsTarget) -> str | None:
+    return reason and f"{reason} at {target.path}"

@@ -1,4 +1,4 @@
-"""Several processes that measure one model on shares of the data, and agree on each step."""
+"""The ranks that measure one model together, each on its share of the data."""
 
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ class Ranks:
     """The processes of a group; or this one alone.
 
     Every rank must call `gather` equally often. A rank that fails says so in its next turn, so
-    that the others raise instead of waiting.
+    that the others raise instead of waiting for it.
     """
 
     def __init__(self, group: Any) -> None:
@@ -39,16 +39,16 @@ class Ranks:
             raise StatisticsError(f"{said}; mend that and run all ranks again")
         return [value for _, value in replies]
 
-    def tell(self, failure: BaseException) -> None:
-        """Let the other ranks raise: this one cannot go on."""
+    def announce(self, failure: BaseException) -> None:
+        """Make the other ranks raise in their next `gather`: this one cannot go on."""
         if self._group is not None and not self._is_lost:
             with suppress(StatisticsError):
                 self._exchange((f"{type(failure).__name__}: {failure}", None))
 
-    def _exchange(self, parcel: tuple[str | None, Any]) -> list[tuple[str | None, Any]]:
+    def _exchange(self, message: tuple[str | None, Any]) -> list[tuple[str | None, Any]]:
         replies: list[Any] = [None] * dist.get_world_size(self._group)
         try:
-            dist.all_gather_object(replies, parcel, group=self._group)
+            dist.all_gather_object(replies, message, group=self._group)
         except RuntimeError as failure:
             self._is_lost = True
             reason = str(failure).strip().splitlines()[0]

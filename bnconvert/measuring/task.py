@@ -1,4 +1,4 @@
-"""What is to be measured, and what comes of it: the same for every way of measuring."""
+"""The task of measuring statistics and its result, the same for every method."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,40 +6,40 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.measuring.feeding import Call
-from bnconvert.measuring.measured import Measured
+from bnconvert.measuring.batches import ForwardFunction
+from bnconvert.measuring.estimate import Estimate
 from bnconvert.measuring.ranks import Ranks
-from bnconvert.measuring.slots import Slot
+from bnconvert.measuring.targets import StatisticsTarget
 from bnconvert.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Which statistics to measure, and with whom.
+    """Which statistics to measure, and with which other ranks.
 
     Attributes:
         model: the user's model, of which only running statistics change.
-        slots: these.
-        call: feeds a replica with a batch.
-        ranks: who measures together.
-        variance: "population" or "unbiased": what is written.
-        progress: is told how far it is.
+        targets: the sets of running statistics to measure.
+        call: runs a replica of the model on a batch.
+        ranks: the processes that measure together.
+        variance: which variance is written, "population" or "unbiased".
+        progress: called with how much is done.
     """
 
     model: nn.Module
-    slots: tuple[Slot, ...]
-    call: Call
+    targets: tuple[StatisticsTarget, ...]
+    call: ForwardFunction
     ranks: Ranks
     variance: str
     progress: Progress
 
     @property
-    def by_mean(self) -> dict[int, Slot]:
-        """The slots, by the id of their buffer of means."""
-        return {id(slot.mean): slot for slot in self.slots}
+    def by_mean(self) -> dict[int, StatisticsTarget]:
+        """The targets, by the id of their buffer of means."""
+        return {id(target.mean): target for target in self.targets}
 
-    def finish(self, slot: Slot, found: Measured) -> None:
-        """Write a slot's final statistics.
+    def finish(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Write a target's final statistics into its buffers.
 
         Raises:
             StatisticsError: every batch had one value per channel.
@@ -48,39 +48,40 @@ class Task:
             return
         if found.has_single_values:
             raise StatisticsError(
-                f"{slot.path}: every batch has one value per channel, which tells nothing of the "
+                f"{target.path}: every batch has one value per channel, which tells nothing of the "
                 "variance that batch norm trains with; give batches of at least two samples"
             )
-        slot.write(found.moments.mean, found.variance(self.variance))
-        if slot.counter is not None:
-            slot.counter.fill_(found.batches)
+        target.set_final(found.moments.mean, found.variance(self.variance))
+        if target.counter is not None:
+            target.counter.fill_(found.batches)
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """What a way of measuring found.
+class TaskResult:
+    """What a method of measuring found.
 
     Attributes:
-        results: by slot index, what was measured.
-        inseparable: slots that were measured over their calls.
+        results: by target index, what was measured.
+        inseparable: the indices of targets that a forward reaches several times, which were
+            measured over their calls.
         skipped: by batch index, why a batch did not count.
-        passes: how many forwards over the data were run.
+        passes: how many passes over the data were needed.
     """
 
-    results: dict[int, Measured]
+    results: dict[int, Estimate]
     inseparable: frozenset[int] = frozenset()
     skipped: dict[int, str] = field(default_factory=dict)
     passes: int = 1
 
 
-def add(total: dict[int, Measured], more: Mapping[int, Measured]) -> None:
-    """Merge what else was measured, by slot index, into a total, in place."""
+def merge_into(total: dict[int, Estimate], more: Mapping[int, Estimate]) -> None:
+    """Merge further estimates, by target index, into a total, in place."""
     for index, found in more.items():
         total[index] = total[index].merge(found) if index in total else found
 
 
-def no_data(skipped: Mapping[int, str]) -> str:
-    """Return why there is nothing to measure by."""
+def why_no_data(skipped: Mapping[int, str]) -> str:
+    """Return the sentence that says why no batch can be used."""
     if not skipped:
         return "batches gave no data; give at least one batch with samples"
     reasons = "; ".join(f"batch {index}: {why}" for index, why in list(skipped.items())[:3])

@@ -1,1 +1,1 @@
-"""Reports: strings and numbers, and their faces: table, JSON, HTML."""
+"""Reports: what was found and measured, and how it is shown: text, JSON, HTML, a plot."""

@@ -1,4 +1,4 @@
-"""What a report holds: findings, norms, checks, facts; plain values without behaviour."""
+"""The records of a report: findings, norms, checks, facts; plain values without behaviour."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Finding:
         severity: "error", "warning" or "info".
         paths: the norms or modules it is about.
         message: the fact.
-        fix: the next step.
+        fix: the remedy: what to do, or a line of code that does it.
     """
 
     id: str
@@ -34,9 +34,11 @@ class NormRow:
         path: where the module tree holds it.
         class_name: its class.
         channels: how many channels it normalizes.
-        calls: how often one forward calls it; None where nothing could look.
-        outcome: "folded", "standing", "uncalled", "seen", ...
-        reason: into what it was folded, or why it stands.
+        calls: how often one forward calls it; None where it cannot be
+            traced.
+        outcome: what was done or found: "folded", "standing" or "uncalled" by a fold, the rewrite
+            by a plan, "training" or "eval" (its mode) by an inspection.
+        reason: into what it was folded, why it stands, or its settings.
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
         codes: why it stands, for programs: the codes of the refusals.
@@ -95,7 +97,8 @@ class StatisticsRow:
         standard_error: of the new mean, sqrt(rho / N), where rho is the share of the variance
             that the means of single images have; None where too few images were seen.
         enough_samples: how many samples give a standard error of 0.03.
-        against: what was measured: "layerwise", "aggregate" or "ema".
+        against: what the running statistics are compared with: the method that measured
+            ("layerwise", "aggregate" or "ema"), or in a diagnosis "batch" or "precise".
         remark: what else to know.
     """
 

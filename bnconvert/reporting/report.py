@@ -1,4 +1,4 @@
-"""Report: what was seen, done and measured, as strings and numbers; its faces show it."""
+"""`Report`: what a command found, did and measured, to be printed, saved and plotted."""
 
 import json
 from collections import Counter
@@ -8,18 +8,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from bnconvert.reporting.faces import html_of, text_of
 from bnconvert.reporting.records import Check, Contents
+from bnconvert.reporting.rendering import html_of, text_of
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
 class Report(Contents):
-    """The result of a verb, for people (`str`), for programs (`to_dict`) and for files."""
+    """A result for people (`str`), for programs (`to_dict`) and for files."""
 
     def count(self, outcome: str) -> int:
-        """Return how many rows have this outcome."""
+        """Return how many norms have this outcome."""
         return Counter(row.outcome for row in self.norms)[outcome]
 
     @property
@@ -54,7 +54,7 @@ class Report(Contents):
         Raises:
             ReportError: there is nothing to draw, or matplotlib is not installed.
         """
-        from bnconvert.reporting.picture import draw
+        from bnconvert.reporting.plot import draw
 
         draw(self, Path(path))
 

@@ -1,11 +1,11 @@
-"""Tables for people: rich draws them, in the width of the terminal, without colour codes."""
+"""Text tables in the width of the terminal, without colour codes."""
 
 import io
 import shutil
 from collections import Counter
 from collections.abc import Sequence
 
-_PLAIN_WIDTH = 140  # of a pipe or a file, where nobody says
+_PLAIN_WIDTH = 140  # of a pipe or a file, which has no width
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.cli.data import Data, load_data
-from bnconvert.cli.preprocessing import Preprocessing
+from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.errors import LoadError
 from tests.zoo import Net, trained
 
-SMALL = Preprocessing(img_size=8, crop_pct=1.0)
+SMALL = ImagePreprocessing(img_size=8, crop_pct=1.0)
 LOADERS = """
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -108,7 +108,7 @@ def test_labels_never_reach_the_model(folder: Path) -> None:
     for source in ("imagefolder:a", "npz:named.npz", "npz:other.npz"):
         data = load(source, model=Greedy())
         for batch in data.batches:
-            data.feed(Greedy(), batch)
+            data.run(Greedy(), batch)
         assert list(load(source, model=Greedy()).calibration(Greedy()))
     assert seen == [["(3, 3, 8, 8)"]] * 6
 
@@ -128,7 +128,7 @@ def test_statistics_over_a_source_are_those_over_its_batches(folder: Path) -> No
     fed, given, straight = (trained(Net()) for _ in range(3))
     for model in (given, straight):
         model.load_state_dict(fed.state_dict())
-    bnc.recompute_statistics(fed, data.batches, forward=data.feed)
+    bnc.recompute_statistics(fed, data.batches, forward=data.run)
     bnc.recompute_statistics(given, load("imagefolder:a").calibration(given))
     bnc.recompute_statistics(straight, batches)
     for model in (fed, given):
@@ -149,7 +149,7 @@ def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path)
     model = nn.Sequential(nn.Conv2d(5, 8, 1), nn.BatchNorm2d(8))
     data = load("loaders.py:batches")
     with pytest.raises(LoadError, match=message):
-        bnc.recompute_statistics(model, data.batches, forward=data.feed)
+        bnc.recompute_statistics(model, data.batches, forward=data.run)
     with pytest.raises(LoadError, match=message):
         next(load("loaders.py:batches").calibration(model))
 
@@ -169,8 +169,14 @@ def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path)
         ("loaders.py:none", "loaders.py: has no function none"),
         ("loaders.py:number", "gives a int; let it return an iterable of batches"),
         ("loaders.py:tensor", "gives a Tensor; let it return an iterable of batches"),
-        ("loaders.py:broken", "raised RuntimeError: the disk is gone; it must run without"),
-        ("loaders.py:wants", "raised TypeError: wants.. missing 1 .*; it must run without"),
+        (
+            "loaders.py:broken",
+            "raised RuntimeError: the disk is gone; it must run without",
+        ),
+        (
+            "loaders.py:wants",
+            "raised TypeError: wants.. missing 1 .*; it must run without",
+        ),
     ],
 )
 def test_what_is_no_data_is_refused_with_a_next_step(
@@ -187,7 +193,7 @@ def test_a_loader_that_breaks_in_the_middle_changes_nothing(folder: Path) -> Non
     before = model.norm.running_mean.clone()
     data = load("loaders.py:breaking")
     with pytest.raises(LoadError, match="raised OSError: the disk is gone; mend the loader"):
-        bnc.recompute_statistics(model, data.batches, forward=data.feed)
+        bnc.recompute_statistics(model, data.batches, forward=data.run)
     assert torch.equal(model.norm.running_mean, before)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnconvert.cli.loading import load
+from bnconvert.cli.model_source import load_model
 from tests.cli.conftest import Run
 
 SCORES = """
@@ -65,7 +65,7 @@ def test_a_loss_of_ones_own_is_asked(run: Run, factory: str, data: list[str]) ->
     options = ["--loss", "scores.py:size", "--report", "r.json"]
     run("diagnose", f"{factory}:classifier", *data, *options)
     scores = json.loads(Path("r.json").read_text())["scores"]
-    model, _ = load(f"{factory}:classifier", None, None)
+    model, _ = load_model(f"{factory}:classifier", None, None)
     with np.load("data.npz") as archive, torch.no_grad():
         naive = model(torch.from_numpy(archive["x"])).square().mean()
     assert scores["loss"]["running"] == pytest.approx(float(naive), rel=1e-5)

@@ -6,7 +6,7 @@ from bnconvert.findings.measured import (
     RECOMPUTE,
     Measurements,
     Scores,
-    is_off,
+    is_stale,
     is_worse,
     measured_findings,
 )
@@ -45,7 +45,7 @@ def test_statistics_that_fit_are_no_finding() -> None:
     ],
 )
 def test_off_is_what_noise_does_not_explain(row: StatisticsRow, off: bool) -> None:
-    assert is_off(row) is off
+    assert is_stale(row) is off
 
 
 def test_stale_statistics_are_named_with_the_worst() -> None:

@@ -3,18 +3,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.measuring.interception import Interception
-from bnconvert.measuring.slots import Slot, slots_of
+from bnconvert.measuring.targets import StatisticsTarget, find_targets
 from tests.zoo import build
 
 
-def test_every_way_to_normalize_by_a_slot_is_seen() -> None:
+def test_every_way_to_normalize_by_a_target_is_seen() -> None:
     norm, x = nn.BatchNorm1d(3).eval(), torch.randn(4, 3)
     seen: list[tuple[str, Tensor]] = []
-    slots = {id(slot.mean): slot for slot in slots_of(norm).measured}
+    targets = {id(target.mean): target for target in find_targets(norm).measured}
     mean, var = norm.running_mean, norm.running_var
     assert mean is not None
     assert var is not None
-    with Interception(slots, lambda slot, values: seen.append((slot.path, values))):
+    with Interception(targets, lambda target, values: seen.append((target.path, values))):
         norm(x)
         F.batch_norm(x, mean, var)
         F.batch_norm(input=x, running_mean=mean, running_var=var)
@@ -32,20 +32,20 @@ def test_what_a_subclass_does_before_the_norm_is_part_of_what_is_seen() -> None:
 
     norm, x = Doubled(3).eval(), torch.randn(4, 3)
     seen: list[Tensor] = []
-    slots = {id(slot.mean): slot for slot in slots_of(norm).measured}
-    with Interception(slots, lambda slot, values: seen.append(values)):
+    targets = {id(target.mean): target for target in find_targets(norm).measured}
+    with Interception(targets, lambda target, values: seen.append(values)):
         norm(x)
     assert torch.equal(seen[0], x * 2)
 
 
 def test_statistics_may_be_changed_on_arrival() -> None:
     model, inputs = build("plain")
-    slots = {id(slot.mean): slot for slot in slots_of(model).measured}
+    targets = {id(target.mean): target for target in find_targets(model).measured}
 
-    def forget(slot: Slot, values: Tensor) -> None:
-        slot.put(values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0))
+    def forget(target: StatisticsTarget, values: Tensor) -> None:
+        target.set_values(values.mean((0, 2, 3)), values.var((0, 2, 3), correction=0))
 
-    with torch.no_grad(), Interception(slots, forget):
+    with torch.no_grad(), Interception(targets, forget):
         measured = model(*inputs)
     with torch.no_grad():
         model.norm.train()

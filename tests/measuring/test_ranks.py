@@ -203,4 +203,4 @@ def test_a_rank_that_dies_does_not_hang_the_others(tmp_path: Path) -> None:
 def test_a_process_alone_gathers_its_own() -> None:
     ranks = Ranks(None)
     assert ranks.gather(3) == [3]
-    ranks.tell(ValueError("nobody listens"))
+    ranks.announce(ValueError("nobody listens"))

@@ -1,0 +1,128 @@
+"""Image files as inputs: resized, cropped and normalized, as networks are evaluated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnconvert.cli.options import Resampling
+from bnconvert.errors import LoadError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_CROP_MODES = ("center", "squash")
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_OWN = "give a loader of your own"
+_PIP = "pip install 'bnconvert[images]'"
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing:
+    """How an image becomes an input; the names and their meaning are timm's.
+
+    Attributes:
+        img_size: the side of the square that is cropped from the middle, in pixels.
+        crop_pct: which part of the resized image's shorter side the crop is.
+        interpolation: one of `Resampling`.
+        mean: subtracted from the values in [0, 1], per channel.
+        std: then divided by.
+        crop_mode: "center" keeps the proportions; "squash" makes the image a square before.
+    """
+
+    img_size: int = 224
+    crop_pct: float = 0.875
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = _IMAGENET[0]
+    std: tuple[float, ...] = _IMAGENET[1]
+    crop_mode: str = "center"
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            LoadError: one of them means nothing.
+        """
+        if not 0 < self.crop_pct <= 1:
+            raise LoadError(f"crop_pct: is {self.crop_pct}; use a part of the image, up to 1")
+        if self.interpolation not in tuple(Resampling):
+            raise LoadError(
+                f"interpolation: there is no {self.interpolation!r}; use one of "
+                f"{', '.join(Resampling)}"
+            )
+        if self.crop_mode not in _CROP_MODES:
+            raise LoadError(f"crop_mode: the model wants {self.crop_mode!r} images; {_OWN}")
+        if min(self.std) <= 0:
+            raise LoadError(f"std: is {self.std}; divide by positive numbers")
+
+    @classmethod
+    def of(cls, model: "nn.Module", *given: Any) -> "ImagePreprocessing":
+        """Return the preprocessing that was given, or a timm model's own, or that of ImageNet.
+
+        Args:
+            model: has a `default_cfg` if it is timm's.
+            *given: the attributes in their order, None where nothing was given.
+
+        Raises:
+            LoadError: a value means nothing, or the model wants something else than squares.
+        """
+        config = getattr(model, "default_cfg", None)
+        own = dict(config) if isinstance(config, Mapping) else {}
+        names = [field.name for field in fields(cls)]
+        overrides = {n: v for n, v in zip(names, given, strict=False) if v is not None}
+        if "img_size" not in overrides and "input_size" in own:
+            *_, height, width = own["input_size"]
+            if height != width:
+                raise LoadError(f"img_size: the model wants {height} x {width} pixels; {_OWN}")
+            own["img_size"] = width
+        return cls(**({n: own[n] for n in names if n in own} | overrides))
+
+    def read(self, file: Path) -> "Tensor":
+        """Return an image as an input of shape (3, img_size, img_size).
+
+        Raises:
+            LoadError: it cannot be read, or Pillow is not installed.
+        """
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        picture = open_image(file)
+        size = self._resized(picture.size)
+        picture = picture.resize(size, Image.Resampling[self.interpolation.upper()])
+        # Half a pixel goes to the even side, as torchvision crops.
+        left, top = (round((side - self.img_size) / 2) for side in size)
+        picture = picture.crop((left, top, left + self.img_size, top + self.img_size))
+        pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255).permute(2, 0, 1)
+        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        return ((pixels - mean) / std).contiguous()
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        short = floor(self.img_size / self.crop_pct)
+        if self.crop_mode == "squash":
+            return short, short
+        width, height = (short * side // min(size) for side in size)
+        return width, height
+
+
+def open_image(file: Path) -> Any:
+    """Return a Pillow image in RGB, eight bits per channel.
+
+    Raises:
+        LoadError: it cannot be read, or Pillow is not installed.
+    """
+    try:
+        from PIL import Image
+    except ImportError as failure:
+        raise LoadError(f"Pillow cannot be imported ({failure}); {_PIP}") from None
+    try:
+        with Image.open(file) as picture:
+            mode = picture.mode
+            converted = picture.convert("RGB")
+    # What Pillow raises for files that are broken in the middle is not of one class.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+        raise LoadError(f"{file}: is no readable image ({failure}); remove it") from None
+    if mode.startswith(("I", "F")):  # Pillow cuts these off at 255
+        raise LoadError(f"{file}: has more than 8 bits per channel; {_OWN}, or npz:FILE")
+    return converted

@@ -1,0 +1,200 @@
+"""MODEL, --weights and --input: the model and the example inputs that the user named."""
+
+import importlib
+import inspect
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnconvert.cli.user_code import describe_failure, load_object
+from bnconvert.errors import LoadError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnconvert.examples import Inputs
+
+_WRAPPINGS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_ZOO_INPUT = (1, 3, 224, 224)
+
+
+def load_model(
+    source: str, weights: Path | None, inputs: Sequence[str] | None
+) -> tuple["nn.Module", "Inputs | None"]:
+    """Return the model, with its weights loaded, and example inputs where any are known.
+
+    Raises:
+        LoadError: says what cannot be found or read, and what to give instead.
+    """
+    kind, _, name = source.partition(":")
+    if not name:
+        raise LoadError(
+            f"{source}: is no MODEL; write file.py:factory, package.module:factory, "
+            "timm:NAME or torchvision:NAME"
+        )
+    _seed()  # the same MODEL has the same weights in the next command
+    made = {"timm": _from_timm, "torchvision": _from_torchvision}.get(kind)
+    model, example = made(name) if made else _from_factory(kind, name)
+    if weights is not None:
+        _load_weights(model, weights)
+    return model, _example_inputs(model, inputs) if inputs else example
+
+
+def require_example(example: "Inputs | None") -> "Inputs":
+    """Return the example inputs.
+
+    Raises:
+        LoadError: there are none.
+    """
+    if example is None:
+        raise LoadError(
+            "no example inputs: give --input 1,3,224,224, or let the factory return "
+            "(model, example_inputs)"
+        )
+    return example
+
+
+def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
+    import torch
+
+    timm = _import_extra("timm", "timm")
+    try:
+        model = timm.create_model(name, pretrained=False)
+    except RuntimeError as failure:
+        raise LoadError(f"timm:{name}: {failure}; list the names with timm.list_models()") from None
+    size = getattr(model, "default_cfg", {}).get("input_size", _ZOO_INPUT[1:])
+    return model, (torch.randn(1, *size, generator=_generator()),)
+
+
+def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
+    import torch
+
+    models = _import_extra("torchvision.models", "torchvision")
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError as failure:
+        raise LoadError(
+            f"torchvision:{name}: {failure}; list the names with torchvision.models.list_models()"
+        ) from None
+    parameters = inspect.signature(builder).parameters
+    offline = {"weights": None, "weights_backbone": None, "init_weights": True}
+    model = builder(**{key: value for key, value in offline.items() if key in parameters})
+    return model, (torch.randn(*_ZOO_INPUT, generator=_generator()),)
+
+
+def _import_extra(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as failure:
+        raise LoadError(
+            f"{package} cannot be imported ({failure}); pip install {package}"
+        ) from None
+
+
+def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
+    from torch import nn
+
+    factory = load_object(f"{where}:{name}")
+    if not callable(factory):
+        raise LoadError(f"{where}:{name}: is no function; name one that returns the model")
+    try:
+        made = factory()
+    except Exception as failure:
+        raise LoadError(
+            f"{where}:{name}: {describe_failure(failure)}; it must run without arguments"
+        ) from failure
+    model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise LoadError(
+            f"{where}:{name}: returned a {type(model).__name__}; return a torch.nn.Module, "
+            "or (model, example_inputs)"
+        )
+    return model, example
+
+
+def _load_weights(model: "nn.Module", path: Path) -> None:
+    state = _state_dict(path)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as failure:
+        raise LoadError(f"{path}: does not fit the model: {failure}") from None
+
+
+def _state_dict(path: Path) -> dict[str, Any]:
+    import torch
+
+    if not path.is_file():
+        raise LoadError(f"{path}: there is no such file; give a state_dict")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise LoadError(
+            f"{path}: holds a pickled object, and unpickling it would run code from the file; "
+            "save model.state_dict() instead, and name the model by its factory"
+        ) from None
+    except Exception as failure:  # of a broken file, torch and safetensors raise anything
+        said = type(failure).__name__, *str(failure).splitlines()[:1]
+        raise LoadError(f"{path}: cannot be read ({': '.join(said)}); save it again") from None
+    for key in _WRAPPINGS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping):
+        raise LoadError(f"{path}: holds a {type(state).__name__}; save model.state_dict() instead")
+    return {_without_prefix(key, state): value for key, value in state.items()}
+
+
+def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            key = key.removeprefix(prefix)
+    return key
+
+
+def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
+    named = [_parse_input(text) for text in texts]
+    if not any(name for name, _ in named):
+        return tuple(tensor for _, tensor in named)
+    known = list(inspect.signature(model.forward).parameters)
+    for name, _ in named:
+        if name not in known:
+            raise LoadError(
+                f"--input {name or '(without a name)'}: the model's forward takes "
+                f"{', '.join(known)}; name one of these"
+            )
+    return dict(named)
+
+
+def _parse_input(text: str) -> tuple[str, Any]:
+    import torch
+
+    parts = text.split(":")
+    name = parts.pop(0) if parts[0].replace("_", "a").isidentifier() else ""
+    try:
+        shape = [int(size) for size in parts[0].split(",")]
+        dtype = getattr(torch, parts[1]) if len(parts) > 1 else torch.float32
+        assert isinstance(dtype, torch.dtype)
+    except (ValueError, IndexError, AttributeError, AssertionError):
+        raise LoadError(
+            f"--input {text}: is no shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
+        ) from None
+    if dtype.is_floating_point:
+        return name, torch.randn(shape, generator=_generator()).to(dtype)
+    return name, torch.randint(2, shape, generator=_generator()).to(dtype)
+
+
+def _seed() -> None:
+    import torch
+
+    torch.manual_seed(0)
+
+
+def _generator() -> Any:
+    import torch
+
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,106 @@
+"""--data npz:FILE: named arrays as batches, for the parameters of the model's forward."""
+
+import inspect
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnconvert.errors import LoadError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Some rows of each array of a file, by name.
+ArrayBatch = dict[str, "Tensor"]
+_LABELS = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True, eq=False)
+class NpzArrays:
+    """The arrays of an .npz file, all of the same length.
+
+    Attributes:
+        arrays: by name.
+        taken: the names of those that the model's forward has as parameters; or else of the
+            only one that is no label, which is the first argument.
+        is_named: whether the forward has parameters of these names.
+        label: the name of the one that holds the class labels, or None.
+    """
+
+    arrays: Mapping[str, "Tensor"]
+    taken: tuple[str, ...]
+    is_named: bool
+    label: str | None
+
+    @classmethod
+    def of(cls, file: Path, model: "nn.Module") -> "NpzArrays":
+        """Read the arrays; floating ones get the dtype of the model's parameters.
+
+        Raises:
+            LoadError: the file cannot be read, or does not fit the model's forward.
+        """
+        arrays = {name: _as_tensor(file, name, a, model) for name, a in _read(file).items()}
+        lengths = {name: len(array) if array.dim() else 0 for name, array in arrays.items()}
+        if len(set(lengths.values())) != 1:
+            said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise LoadError(f"{file}: {said or 'is empty'}; save arrays of the same length")
+        parameters = list(inspect.signature(model.forward).parameters)
+        known = tuple(name for name in parameters if name in arrays)
+        labels = [name for name in _LABELS if name in arrays and name not in known]
+        taken = known or tuple(name for name in arrays if name not in labels)
+        if not known and len(taken) != 1:
+            raise LoadError(
+                f"{file}: holds {', '.join(arrays)}, and the model's forward takes "
+                f"{', '.join(parameters)}; name the arrays so"
+            )
+        # Classes are integers; a regression's targets would be taken for some.
+        whole = [name for name in labels if not arrays[name].is_floating_point()]
+        return cls(arrays, taken, bool(known), whole[0] if whole else None)
+
+    def batches(self, batch_size: int) -> Iterator[ArrayBatch]:
+        """Yield the rows of all arrays in their order."""
+        length = len(self.arrays[self.taken[0]])
+        for first in range(0, length, batch_size):
+            yield {name: a[first : first + batch_size] for name, a in self.arrays.items()}
+
+    def inputs(self, batch: ArrayBatch) -> "ArrayBatch | Tensor":
+        """Return the model's inputs in a batch."""
+        if not self.is_named:
+            return batch[self.taken[0]]
+        return {name: batch[name] for name in self.taken}
+
+    def classes(self, batch: ArrayBatch) -> "Tensor":
+        """Return the class labels of a batch."""
+        assert self.label is not None
+        return batch[self.label]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import numpy as np
+
+    if not file.is_file():
+        raise LoadError(f"{file}: there is no such file; save one with numpy.savez")
+    if not zipfile.is_zipfile(file):
+        raise LoadError(f"{file}: is no .npz file; save one with numpy.savez")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as failure:
+        raise LoadError(
+            f"{file}: cannot be read ({failure}); save numbers with numpy.savez"
+        ) from None
+
+
+def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":
+    import torch
+
+    try:
+        tensor = torch.from_numpy(array)
+    except TypeError:
+        raise LoadError(f"{file}: {name} holds {array.dtype}, no numbers; leave it out") from None
+    if not tensor.is_floating_point():
+        return tensor
+    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    return tensor.to(next(floating, torch.get_default_dtype()))

@@ -1,0 +1,135 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bnconvert.cli.model_source import load_model, require_example
+from bnconvert.errors import LoadError
+from tests.cli.conftest import FACTORY
+from tests.zoo import Net, trained
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "models", raising=False)
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_a_factory_is_found_by_file_or_by_module() -> None:
+    for where in ("models.py:plain", "models:plain", str(Path("models.py").resolve()) + ":plain"):
+        model, example = load_model(where, None, None)
+        assert type(model) is Net
+        assert example is not None
+    model, example = load_model("models.py:without_example", None, None)
+    with pytest.raises(LoadError, match="no example inputs: give --input 1,3,224,224"):
+        require_example(example)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("models", "models: is no MODEL; write file.py:factory"),
+        ("nothing.py:f", "there is no such file"),
+        ("nothing.here:f", "cannot be imported"),
+        ("models.py:missing", "has no function missing; name one as file.py:function"),
+        (
+            "models.py:broken",
+            "raised RuntimeError: no weights here; it must run without",
+        ),
+        ("models.py:number", "returned a int; return a torch.nn.Module"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_a_next_step(source: str, message: str) -> None:
+    with pytest.raises(LoadError, match=message):
+        load_model(source, None, None)
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [("timm", "timm:resnet_eighteen"), ("torchvision", "torchvision:resnet_eighteen")],
+)
+def test_an_unknown_zoo_name_is_refused(package: str, source: str) -> None:
+    pytest.importorskip(package)
+    with pytest.raises(LoadError, match=r"list the names with"):
+        load_model(source, None, None)
+
+
+def test_a_detector_is_built_without_fetching_its_backbone() -> None:
+    pytest.importorskip("torchvision")
+    model, _ = load_model("torchvision:fasterrcnn_mobilenet_v3_large_fpn", None, None)
+    assert type(model).__name__ == "FasterRCNN"
+
+
+def test_weights_come_in_every_usual_wrapping() -> None:
+    state = trained(Net(), seed=5).state_dict()
+    save_file(state, "w.safetensors")
+    torch.save(state, "w.pt")
+    torch.save({"epoch": 3, "state_dict": state}, "wrapped.pt")
+    torch.save({"module." + name: value for name, value in state.items()}, "ddp.pt")
+    for name in ("w.safetensors", "w.pt", "wrapped.pt", "ddp.pt"):
+        model, _ = load_model("models.py:plain", Path(name), None)
+        assert torch.equal(model.norm.running_mean, state["norm.running_mean"]), name
+
+
+def test_a_pickled_object_is_refused_and_never_run() -> None:
+    torch.save({"state_dict": Bomb()}, "bomb.pt")
+    torch.save(Net(), "module.pt")
+    for name in ("bomb.pt", "module.pt"):
+        with pytest.raises(LoadError, match="would run code from the file; save"):
+            load_model("models.py:plain", Path(name), None)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["empty.pt", "zip.pt", "text.safetensors"])
+def test_a_broken_file_of_weights_is_refused(name: str) -> None:
+    content = {"empty.pt": b"", "zip.pt": b"PK\x03\x04", "text.safetensors": b"no tensors"}
+    Path(name).write_bytes(content[name])
+    with pytest.raises(LoadError, match=rf"{name}: cannot be read \(.*\); save it again"):
+        load_model("models.py:plain", Path(name), None)
+
+
+def test_weights_that_do_not_fit_or_exist_are_refused() -> None:
+    torch.save({"other": torch.zeros(1)}, "other.pt")
+    torch.save(torch.zeros(1), "tensor.pt")
+    for name, message in (
+        ("other.pt", "does not fit the model"),
+        ("tensor.pt", "holds a Tensor"),
+        ("missing.pt", "there is no such file"),
+    ):
+        with pytest.raises(LoadError, match=message):
+            load_model("models.py:plain", Path(name), None)
+
+
+def test_inputs_are_read_by_shape_name_and_dtype() -> None:
+    _, example = load_model("models.py:plain", None, ["2,3,8,8"])
+    assert isinstance(example, tuple)
+    assert example[0].shape == (2, 3, 8, 8)
+    assert torch.equal(example[0], load_model("models.py:plain", None, ["2,3,8,8"])[1][0])
+    _, named = load_model("models.py:two_inputs", None, ["vector:2,5", "image:2,3,8,8:float64"])
+    assert isinstance(named, dict)
+    assert (named["vector"].shape, named["image"].dtype) == ((2, 5), torch.float64)
+    _, integers = load_model("models.py:plain", None, ["4,2:int64"])
+    assert integers[0].dtype is torch.int64
+
+
+@pytest.mark.parametrize("text", ["1,three", "x:", "", "1,2:float33", "1;2"])
+def test_a_shape_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(LoadError, match="is no shape; write 1,3,224,224"):
+        load_model("models.py:plain", None, [text])
+
+
+def test_a_name_that_the_forward_does_not_take_is_refused_with_those_it_takes() -> None:
+    with pytest.raises(LoadError, match="forward takes image, vector; name one of these"):
+        load_model("models.py:two_inputs", None, ["picture:2,3,8,8", "vector:2,5"])
