@@ -38,7 +38,7 @@ def test_its_parts_are_folded_and_one_forward_is_traced(tmp_path: Path) -> None:
     assert report.failures == ()
     (finding,) = report.findings
     assert (finding.id, finding.severity) == ("BN412", "warning")
-    assert "test_onnx_trace.py:" in finding.message
+    assert "test_onnx_tracing.py:" in finding.message
     assert {p.name for p in tmp_path.iterdir()} == {"m.onnx"}
     written = onnx.load(path)
     assert "BatchNormalization" not in {node.op_type for node in written.graph.node}
@@ -65,7 +65,7 @@ def test_the_places_of_decisions_are_returned_once(tmp_path: Path) -> None:
     model = nn.Sequential(trained(Deciding(small)), nn.Sigmoid(), nn.Conv2d(4, 3, 1)).eval()
     twice = OneForward(nn.Sequential(model, model), Example.of(IMAGE))
     (place,) = write_trace(twice, [("x", *IMAGE)], tmp_path / "m.onnx")
-    assert place.startswith("test_onnx_trace.py:")
+    assert place.startswith("test_onnx_tracing.py:")
 
 
 class Pair(nn.Module):
