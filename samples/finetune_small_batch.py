@@ -52,7 +52,8 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images (N, 3, H, W)."""
         features = self.backbone.extract_features(x)
-        return self.head(features.mean((2, 3)))
+        logits: Tensor = self.head(features.mean((2, 3)))
+        return logits
 
 
 @dataclass

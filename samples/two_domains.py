@@ -92,7 +92,10 @@ def batches(data: dict[str, Data], mixed: bool) -> Iterator[tuple[Tensor, Tensor
             domain = torch.full((len(rows),), DOMAINS.index(name))
             parts.append((images[rows], labels[rows], domain))
         order = torch.randperm(BATCH, generator=generator)
-        yield tuple(torch.cat(tensors)[order] for tensors in zip(*parts, strict=True))
+        images, labels, domains = (
+            torch.cat(tensors)[order] for tensors in zip(*parts, strict=True)
+        )
+        yield images, labels, domains
 
 
 def train(model: nn.Module, data: dict[str, Data], *, separate: bool, mixed: bool) -> None:

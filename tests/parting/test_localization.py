@@ -12,10 +12,10 @@ from torch.nn import functional as F
 import bnconvert as bnc
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example
-from bnconvert.graphs.capturing import capture
 from bnconvert.parting.localization import Graphs, find_divergence, localize
 from bnconvert.proving.verification import prove
 from bnconvert.reporting.records import Finding
+from tests.excerpts import capture_of
 from tests.faults import broken_files
 from tests.zoo import trained
 
@@ -129,7 +129,7 @@ def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
     with torch.no_grad():
         wrong.left.weight *= 1.01
     path = written(wrong, tmp_path / "m.onnx", "torch")
-    graphs = Graphs(capture(model, INPUTS).module, capture(wrong, INPUTS).module)
+    graphs = Graphs(capture_of(model, INPUTS).module, capture_of(wrong, INPUTS).module)
     found = find_divergence(model, Example.of(INPUTS), path, lambda example: graphs)
     assert isinstance(found, Finding)
     assert found.paths == ("left",)
