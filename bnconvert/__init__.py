@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bnconvert.checkpointing import checkpoint_contexts as checkpoint_contexts
     from bnconvert.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.deployment import export as export, verify as verify
-    from bnconvert.diagnosis import diagnose as diagnose, inspect as inspect
+    from bnconvert.diagnosis import diagnose as diagnose
     from bnconvert.errors import (
         BnconvertError as BnconvertError,
         CaptureError as CaptureError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         prepare as prepare,
     )
     from bnconvert.folding import Folded as Folded, fold as fold
+    from bnconvert.inspection import inspect as inspect
     from bnconvert.norms.adaptive import Adaptive as Adaptive
     from bnconvert.norms.frozen import Frozen as Frozen
     from bnconvert.norms.ghost import Ghost as Ghost
@@ -60,7 +61,7 @@ _HOMES = {
     "bnconvert.checkpointing": ("checkpoint_contexts",),
     "bnconvert.conversion": ("convert", "plan", "revert"),
     "bnconvert.deployment": ("export", "verify"),
-    "bnconvert.diagnosis": ("diagnose", "inspect"),
+    "bnconvert.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",
         "CaptureError",
@@ -76,6 +77,7 @@ _HOMES = {
     ),
     "bnconvert.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
     "bnconvert.folding": ("Folded", "fold"),
+    "bnconvert.inspection": ("inspect",),
     "bnconvert.norms.adaptive": ("Adaptive",),
     "bnconvert.norms.frozen": ("Frozen",),
     "bnconvert.norms.ghost": ("Ghost",),

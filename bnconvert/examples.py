@@ -37,11 +37,6 @@ class Example:
             return cls((), dict(inputs))
         return cls((inputs,) if isinstance(inputs, Tensor) else tuple(inputs), {})
 
-    @property
-    def inputs(self) -> Inputs:
-        """The inputs as a user gives them."""
-        return self.kwargs or self.args
-
     def shapes(self, of: Callable[[Any], Any], model: nn.Module) -> Any:
         """Return dynamic shapes for the inputs, in the form that torch.export takes.
 

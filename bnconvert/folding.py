@@ -11,7 +11,6 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from bnconvert.copying import copy_graph
 from bnconvert.errors import CaptureError
 from bnconvert.examples import Example, Inputs
-from bnconvert.findings.folded import folded_findings
 from bnconvert.folded_module import FoldedModule
 from bnconvert.folds.fixpoint import fold_graph
 from bnconvert.folds.outcome import NormOutcome
@@ -25,8 +24,9 @@ from bnconvert.graphs.regions import calls_in_regions
 from bnconvert.normalization import Normalization
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
-from bnconvert.site import Site
-from bnconvert.tracing import survey
+from bnconvert.site import Site, sites_in
+from bnconvert.tracing import scripted_paths
+from bnconvert.weight_range import weight_range_findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +125,13 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         folded[part.path], found, said = _fold_part(part)
         outcomes += found
         notes += said
-    seen = survey(model)
-    notes += [f"{path}: TorchScript: norms inside are not seen" for path in seen.scripted]
-    rows = tuple(_rows(model, seen.sites, outcomes))
+    sites = sites_in(model)
+    notes += [f"{path}: TorchScript: norms inside are not seen" for path in scripted_paths(model)]
+    rows = tuple(_rows(model, sites, outcomes))
     report = Report(
         f"Folded {type(model).__name__}",
         norms=rows,
-        findings=tuple(folded_findings(seen.sites, rows)),
+        findings=tuple(weight_range_findings(sites, rows)),
         notes=tuple(notes),
     )
     return Folded(with_parts(model, folded), report, tuple(parts))

@@ -15,9 +15,8 @@ from bnconvert.numerics.distance import relative_error
 from bnconvert.proving.reference import Reference, outputs_of
 from bnconvert.proving.tolerance import Tolerance
 from bnconvert.reporting.records import NormRow
-from bnconvert.site import Site
+from bnconvert.site import Site, sites_in
 from bnconvert.surgery import hidden_references, swap, write_weights
-from bnconvert.tracing import survey
 
 _UNCALLED = GraftOutcome(
     0, refusal=Refusal("not-called-as-module", "it is not called as a module of its own")
@@ -59,7 +58,7 @@ def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
     outcomes: dict[str, GraftOutcome] = {}
     for part in parts:
         outcomes |= plan_graft(part, _sites(model)).outcomes
-    found = [(site, outcomes.get(site.path, _UNCALLED)) for site in survey(model).sites]
+    found = [(site, outcomes.get(site.path, _UNCALLED)) for site in sites_in(model)]
     return tuple(
         NormRow(
             site.path,
@@ -78,7 +77,7 @@ def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
 
 def _sites(model: nn.Module) -> list[Site]:
     """Return the norms that a swap reaches wherever the model holds them."""
-    sites = survey(model).sites
+    sites = sites_in(model)
     hidden = hidden_references(model, [site.module for site in sites])
     return [site for site in sites if id(site.module) not in hidden]
 

@@ -48,7 +48,7 @@ def shown(progress: Progress | None = None, *, first: str = "starting") -> Itera
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     # This very stream, since torch's exporters are silenced by redirecting sys.stderr.
     with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task(first, total=None)

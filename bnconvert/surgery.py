@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bnconvert.kinds import Kind, channels_of, eps_of, has_running_statistics, kind_of, norms_in
@@ -102,14 +102,6 @@ def settle(model: nn.Module) -> nn.Module:
         if kind is not None and kind.has_fixed_statistics:
             module.eval()
     return swap(model, edits)
-
-
-def uncopied(model: nn.Module) -> dict[int, Any]:
-    """Return a memo for `copy.deepcopy`: process groups, which torch cannot copy, stay shared."""
-    if not dist.is_available():
-        return {}
-    held = (value for module in model.modules() for value in vars(module).values())
-    return {id(value): value for value in held if isinstance(value, dist.ProcessGroup)}
 
 
 def promote_affine(target: nn.Module) -> None:

@@ -32,18 +32,18 @@ def survey(model: nn.Module) -> Survey:
     """
     require_eager(model)
     graph, closed = _trace(model)
-    scripted = tuple(_scripted(model, ""))
+    scripted = tuple(scripted_paths(model))
     sites = tuple(_sites(model, graph, closed))
     return Survey(model, graph, sites, closed, scripted, tuple(_functional_norms(graph)))
 
 
-def _scripted(module: nn.Module, path: str) -> Iterator[str]:
-    """Yield the paths of the outermost TorchScript modules."""
+def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
+    """Yield the paths of the outermost TorchScript modules below a module at `path`."""
     if isinstance(module, torch.jit.ScriptModule):
         yield path
         return
     for name, child in module.named_children():
-        yield from _scripted(child, f"{path}.{name}".lstrip("."))
+        yield from scripted_paths(child, f"{path}.{name}".lstrip("."))
 
 
 def require_eager(model: object) -> None:

@@ -14,7 +14,7 @@ def command(
     """List every norm of MODEL and what is wrong with it; with --input, also whether it folds."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, show
-    from bnconvert.diagnosis import inspect
+    from bnconvert.inspection import inspect
 
     with shown(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)

@@ -1,10 +1,9 @@
-"""Findings about a folded model: BN405 and BN406, what folding does to the range of weights."""
+"""What folding does to the range of weights: the findings BN405 and BN406."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 
-from bnconvert.findings.rule import Rule, found_by
 from bnconvert.kinds import eps_of
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.site import Site
@@ -12,28 +11,31 @@ from bnconvert.site import Site
 #: The largest factor over the smallest that an 8-bit weight with one scale still tells apart.
 WIDE = 1e3
 
-RULES = (
-    Rule(
-        "BN405",
-        "warning",
-        lambda site: gain_spread(site) > WIDE,
-        f"folded factors differ by more than {WIDE:.0f} between channels: with one 8-bit scale for "
-        "the whole weight the small channels become zero",
-        "quantize per channel, or equalize the layers first",
-    ),
-)
 
+def weight_range_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterator[Finding]:
+    """Yield the findings about what was folded, and about what would have overflowed.
 
-def folded_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterator[Finding]:
-    """Yield the findings about what was folded, and about what would have overflowed."""
+    Args:
+        sites: the model's norms, not folded.
+        rows: what folding did with each call of them.
+    """
     folded = {row.path for row in rows if row.outcome == "folded"}
-    yield from found_by(RULES, [site for site in sites if site.path in folded])
-    too_large = tuple(dict.fromkeys(row.path for row in rows if "weight-overflows" in row.codes))
-    if too_large:
+    wide = tuple(s.path for s in sites if s.path in folded and gain_spread(s) > WIDE)
+    if wide:
+        yield Finding(
+            "BN405",
+            "warning",
+            wide,
+            f"folded factors differ by more than {WIDE:.0f} between channels: with one 8-bit "
+            "scale for the whole weight the small channels become zero",
+            "quantize per channel, or equalize the layers first",
+        )
+    overflowing = tuple(dict.fromkeys(row.path for row in rows if "weight-overflows" in row.codes))
+    if overflowing:
         yield Finding(
             "BN406",
             "warning",
-            too_large,
+            overflowing,
             "the folded weight would overflow the model's 16-bit dtype: the norm stays",
             "fold and export model.float(), or bfloat16 for float16",
         )
