@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnconvert import conventions as conventions
-    from bnconvert.checkpointing import checkpoint_contexts as checkpoint_contexts
-    from bnconvert.conversion import convert as convert, plan as plan, revert as revert
-    from bnconvert.deployment import export as export, verify as verify
-    from bnconvert.diagnosis import diagnose as diagnose
+    from bnconvert.conversion.conversion import convert as convert, plan as plan, revert as revert
+    from bnconvert.conversion.finetuning import (
+        Prepared as Prepared,
+        accumulated_momentum as accumulated_momentum,
+        prepare as prepare,
+    )
+    from bnconvert.conversion.plan import Plan as Plan
+    from bnconvert.conversion.policy import Policy as Policy
+    from bnconvert.diagnosis.diagnosis import diagnose as diagnose
+    from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
         BnconvertError as BnconvertError,
         CaptureError as CaptureError,
@@ -26,42 +32,36 @@ if TYPE_CHECKING:
         UnsupportedModelError as UnsupportedModelError,
         VerificationError as VerificationError,
     )
-    from bnconvert.finetuning import (
-        Prepared as Prepared,
-        accumulated_momentum as accumulated_momentum,
-        prepare as prepare,
-    )
-    from bnconvert.folding import Folded as Folded, fold as fold
-    from bnconvert.inspection import inspect as inspect
+    from bnconvert.exporting.export import export as export, verify as verify
+    from bnconvert.folding.folding import Folded as Folded, fold as fold
     from bnconvert.norms.adaptive import Adaptive as Adaptive
+    from bnconvert.norms.checkpointing import checkpoint_contexts as checkpoint_contexts
     from bnconvert.norms.frozen import Frozen as Frozen
     from bnconvert.norms.ghost import Ghost as Ghost
     from bnconvert.norms.group import Group as Group
     from bnconvert.norms.keep import Keep as Keep
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
-    from bnconvert.norms.sync import Sync as Sync
-    from bnconvert.norms.virtual import Virtual as Virtual
-    from bnconvert.planning import Plan as Plan
-    from bnconvert.policy import Policy as Policy
-    from bnconvert.reporting.report import Report as Report
-    from bnconvert.statistics import (
-        Recomputation as Recomputation,
-        recompute_statistics as recompute_statistics,
-    )
-    from bnconvert.switches import (
+    from bnconvert.norms.switches import (
         domain as domain,
         reset_stream as reset_stream,
         update_statistics as update_statistics,
         use_statistics as use_statistics,
     )
+    from bnconvert.norms.sync import Sync as Sync
+    from bnconvert.norms.virtual import Virtual as Virtual
+    from bnconvert.reporting.report import Report as Report
+    from bnconvert.statistics.recomputation import (
+        Recomputation as Recomputation,
+        recompute_statistics as recompute_statistics,
+    )
 
 _HOMES = {
     "bnconvert": ("conventions",),
-    "bnconvert.checkpointing": ("checkpoint_contexts",),
-    "bnconvert.conversion": ("convert", "plan", "revert"),
-    "bnconvert.deployment": ("export", "verify"),
-    "bnconvert.diagnosis": ("diagnose",),
+    "bnconvert.norms.checkpointing": ("checkpoint_contexts",),
+    "bnconvert.conversion.conversion": ("convert", "plan", "revert"),
+    "bnconvert.exporting.export": ("export", "verify"),
+    "bnconvert.diagnosis.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",
         "CaptureError",
@@ -75,9 +75,9 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
-    "bnconvert.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
-    "bnconvert.folding": ("Folded", "fold"),
-    "bnconvert.inspection": ("inspect",),
+    "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.folding.folding": ("Folded", "fold"),
+    "bnconvert.diagnosis.inspection": ("inspect",),
     "bnconvert.norms.adaptive": ("Adaptive",),
     "bnconvert.norms.frozen": ("Frozen",),
     "bnconvert.norms.ghost": ("Ghost",),
@@ -87,11 +87,11 @@ _HOMES = {
     "bnconvert.norms.separate": ("Separate",),
     "bnconvert.norms.sync": ("Sync",),
     "bnconvert.norms.virtual": ("Virtual",),
-    "bnconvert.planning": ("Plan",),
-    "bnconvert.policy": ("Policy",),
+    "bnconvert.conversion.plan": ("Plan",),
+    "bnconvert.conversion.policy": ("Policy",),
     "bnconvert.reporting.report": ("Report",),
-    "bnconvert.statistics": ("Recomputation", "recompute_statistics"),
-    "bnconvert.switches": (
+    "bnconvert.statistics.recomputation": ("Recomputation", "recompute_statistics"),
+    "bnconvert.norms.switches": (
         "domain",
         "reset_stream",
         "update_statistics",

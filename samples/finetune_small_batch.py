@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.rewrite import Alternatives, Rewrite
+from bnconvert.modules.rewrite import Alternatives, Rewrite
 
 STEPS, BATCH, SIDE, EVERY = 60, 2, 96, 10
 LEARNING_RATE, WEIGHT_DECAY = 3e-4, 1e-2

@@ -11,8 +11,8 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.examples import Example, Inputs
 from bnconvert.graphs.capturing import Captured, capture
+from bnconvert.graphs.example import Example, Inputs
 
 Shape = tuple[int, ...]
 

@@ -12,9 +12,9 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import bnconvert as bnc
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
+from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import NormRow
-from bnconvert.tracing import survey
 from tests.architectures.answers import in_double, outputs, worst_error
 from tests.architectures.architecture import Inputs
 from tests.architectures.zoo import BY_NAME, GROUPS, REAL

@@ -11,8 +11,9 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
-from bnconvert.kinds import kind_of
-from bnconvert.normalization import EXTRAS
+from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.normalization import EXTRAS
+from bnconvert.modules.rewrite import Rewrite
 from bnconvert.norms import NORMS
 from bnconvert.norms.adaptive import Adaptive
 from bnconvert.norms.frozen import Frozen
@@ -23,7 +24,6 @@ from bnconvert.norms.renorm import Renorm
 from bnconvert.norms.separate import Separate
 from bnconvert.norms.sync import Sync
 from bnconvert.norms.virtual import Virtual
-from bnconvert.rewrite import Rewrite
 from tests.zoo import ZOO, ZooModel, build
 
 #: Which choices of each norm the contract is checked for. A norm without an entry fails below.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import bnconvert as bnc
-from bnconvert.kinds import norms_in
-from bnconvert.rewrite import Rewrite
+from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.rewrite import Rewrite
 from tests.zoo import Net, trained
 
 IMAGES = torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(0)) * 2 + 1

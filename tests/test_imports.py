@@ -39,7 +39,7 @@ def test_the_verbs_of_the_training_side_load_no_compiler_and_no_runtime() -> Non
         code += ["model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))"]
         code += [call, f"assert not {{*{SLOW}}} & (sys.modules.keys() - before), '{name}'"]
     loaded = loaded_after("\n".join(code), before="import torch")  # torch may load some itself
-    assert {"bnconvert.tracing", "bnconvert.statistics"} <= loaded
+    assert {"bnconvert.modules.survey", "bnconvert.statistics.recomputation"} <= loaded
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["--version"]])

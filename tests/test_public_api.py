@@ -33,7 +33,7 @@ SIGNATURES = {
     "Renorm": "(r_max: float = 3.0, d_max: float = 5.0, warmup_steps: int = 0) -> None",
     "Separate": "(domains: Union[tuple[str, ...], Literal['calls']] = ('source', 'target'), "
     "affine: Literal['shared', 'separate'] = 'shared', "
-    "each: bnconvert.rewrite.Rewrite = Keep()) -> None",
+    "each: bnconvert.modules.rewrite.Rewrite = Keep()) -> None",
     "Adaptive": "(prior: float = 16, over: Literal['batch', 'stream'] = 'batch') -> None",
     "Group": "(groups: int = 32) -> None",
     "update_statistics": "(model, updates)",

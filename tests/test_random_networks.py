@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import bnconvert as bnc
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
 from tests.architectures.answers import outputs
 from tests.random_networks import SHAPE, RandomNetwork
 

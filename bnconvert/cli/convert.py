@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 
 def command(
@@ -21,8 +21,8 @@ def command(
     """Print what a policy does to MODEL's norms; with -o, convert it and write the weights."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import save, write_weights
-    from bnconvert.conversion import convert, plan
-    from bnconvert.policy import Policy
+    from bnconvert.conversion.conversion import convert, plan
+    from bnconvert.conversion.policy import Policy
 
     rules = Policy.parse(policy)
     with shown(first="loading the model"):
@@ -33,6 +33,8 @@ def command(
     planned.require_legal()
     if output is not None:
         write_weights(
-            convert(loaded, rules, inplace=True), {"bnconvert.policy": repr(rules)}, output
+            convert(loaded, rules, inplace=True),
+            {"bnconvert.policy": repr(rules)},
+            output,
         )
         typer.echo(f"wrote {output}; load it into convert(model, {rules!r})")

@@ -39,7 +39,7 @@ class Data:
 
     def first(self, samples: int | None) -> Iterator[Any]:
         """Yield batches until so many samples were read, or all of them."""
-        from bnconvert.measuring.batches import read_batches
+        from bnconvert.statistics.batches import read_batches
 
         return (batch.value for batch in read_batches(self.batches, samples))
 
@@ -51,7 +51,7 @@ class Data:
         """
         from torch import device as device_of
 
-        from bnconvert.measuring.batches import default_forward, tensors_of
+        from bnconvert.statistics.batches import default_forward, tensors_of
 
         inputs = self.inputs(batch)
         device = next((tensor.device for tensor in model.buffers()), device_of("cpu"))
@@ -72,8 +72,8 @@ class Data:
         Raises:
             LoadError: the model cannot take it.
         """
-        from bnconvert.copying import replicate
-        from bnconvert.measuring.observing import observing
+        from bnconvert.modules.copying import replicate
+        from bnconvert.torch_private.observing import observing
 
         for index, batch in enumerate(self.batches):
             if index == 0:

@@ -22,7 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -52,7 +52,7 @@ def command(
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, show
     from bnconvert.cli.scores import loss_of, metric_of
-    from bnconvert.diagnosis import diagnose
+    from bnconvert.diagnosis.diagnosis import diagnose
 
     with shown(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
@@ -73,7 +73,7 @@ def command(
 def _print_remedy(result: "Report", context: typer.Context) -> None:
     """Print the command that recomputes over the same data, read in the same way."""
     from bnconvert.cli.output import command_line
-    from bnconvert.findings.measured import RECOMPUTE
+    from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
 
     if all(finding.fix != RECOMPUTE for finding in result.findings):
         return

@@ -15,7 +15,7 @@ from bnconvert.cli.options import (
     Weights,
     output_file,
 )
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +42,7 @@ def command(
     """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
-    from bnconvert.deployment import export
+    from bnconvert.exporting.export import export
 
     with shown(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from bnconvert.folding import Folded
+    from bnconvert.folding.folding import Folded
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
 
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import show
-    from bnconvert.folding import fold
+    from bnconvert.folding.folding import fold
 
     with shown(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)

@@ -1,7 +1,7 @@
 """`bnconvert inspect`: a table of the norms, and the findings."""
 
 from bnconvert.cli.options import FailLevel, FailOn, Input, Model, ReportPath, Weights
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 
 def command(
@@ -14,7 +14,7 @@ def command(
     """List every norm of MODEL and what is wrong with it; with --input, also whether it folds."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import exit_on, show
-    from bnconvert.inspection import inspect
+    from bnconvert.diagnosis.inspection import inspect
 
     with shown(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)

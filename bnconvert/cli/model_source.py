@@ -13,7 +13,7 @@ from bnconvert.errors import LoadError
 if TYPE_CHECKING:
     from torch import nn
 
-    from bnconvert.examples import Inputs
+    from bnconvert.graphs.example import Inputs
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")

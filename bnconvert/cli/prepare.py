@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 
 def command(
@@ -28,9 +28,9 @@ def command(
     """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import save, write_weights
+    from bnconvert.conversion.finetuning import prepare
+    from bnconvert.conversion.policy import Policy
     from bnconvert.errors import PolicyError
-    from bnconvert.finetuning import prepare
-    from bnconvert.policy import Policy
 
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")

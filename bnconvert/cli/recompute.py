@@ -20,7 +20,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.progress import shown
+from bnconvert.reporting.progress import shown
 
 
 def command(
@@ -45,7 +45,7 @@ def command(
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import show, write_weights
-    from bnconvert.statistics import recompute_statistics
+    from bnconvert.statistics.recomputation import recompute_statistics
 
     with shown(first="loading the model"):
         loaded, _ = load_model(model, weights, None)

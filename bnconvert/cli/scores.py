@@ -7,7 +7,7 @@ from bnconvert.cli.user_code import describe_failure, load_object
 from bnconvert.errors import LoadError
 
 if TYPE_CHECKING:
-    from bnconvert.measuring.batches import ScoreFunction
+    from bnconvert.statistics.batches import ScoreFunction
 
 #: Returns the classes of a batch.
 Labels = Callable[[Any], Any]

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 
-from bnconvert.copying import copy_model
 from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
-from bnconvert.examples import Example
 from bnconvert.graphs.aten import normalize_batch_norms
+from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
-from bnconvert.graphs.regions import switches_autocast_off
+from bnconvert.graphs.subgraphs import switches_autocast_off
+from bnconvert.modules.copying import copy_model
+from bnconvert.modules.surgery import settle
+from bnconvert.modules.survey import require_eager
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.quiet import quiet
-from bnconvert.surgery import settle
-from bnconvert.tracing import require_eager
+from bnconvert.torch_private.silence import quiet
 
 Mode = Literal["non-strict", "strict"]
 

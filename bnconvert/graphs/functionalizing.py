@@ -11,7 +11,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import NORMS, argument, aten
-from bnconvert.graphs.regions import inline_regions
+from bnconvert.graphs.subgraphs import inline_regions
 
 _LAYERS = {
     "batch_norm",

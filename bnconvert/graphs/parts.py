@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.copying import copy_model
 from bnconvert.errors import CaptureError, first_line
-from bnconvert.examples import Example
 from bnconvert.graphs.capturing import Captured, capture, eval_copy
-from bnconvert.kinds import norms_in
+from bnconvert.graphs.example import Example
+from bnconvert.modules.copying import copy_model
+from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.surgery import swap
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.surgery import swap
 
 _CALLS = 4
 

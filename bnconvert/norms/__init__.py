@@ -1,5 +1,6 @@
 """The ways to normalize, one per file: paper, formula, module and rewrite."""
 
+from bnconvert.modules.rewrite import Rewrite
 from bnconvert.norms.adaptive import Adaptive
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.ghost import Ghost
@@ -9,7 +10,6 @@ from bnconvert.norms.renorm import Renorm
 from bnconvert.norms.separate import Separate
 from bnconvert.norms.sync import Sync
 from bnconvert.norms.virtual import Virtual
-from bnconvert.rewrite import Rewrite
 
 #: Every rewrite. The contract test runs each of them over every awkward model.
 NORMS: tuple[type[Rewrite], ...] = (

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement, needs_running_statistics
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
-from bnconvert.replacement import Replacement, needs_running_statistics
-from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm
 
 
 class AdaptiveNorm(TrackingNorm):

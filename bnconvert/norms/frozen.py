@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.errors import Refusal
-from bnconvert.kinds import has_default_statistics
-from bnconvert.normalization import Normalization
+from bnconvert.modules.kinds import has_default_statistics
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement, needs_running_statistics
+from bnconvert.modules.site import Site
 from bnconvert.numerics.batch_norm import fixed_affine
-from bnconvert.replacement import Replacement, needs_running_statistics
-from bnconvert.site import Site
 
 
 class FrozenNorm(Normalization):

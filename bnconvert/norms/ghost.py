@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm, unbiased
 from bnconvert.numerics.batch_norm import slice_batch_norm
 from bnconvert.numerics.kernels import Bounds, values_per_sample
-from bnconvert.replacement import Replacement
-from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class GhostNorm(TrackingNorm):

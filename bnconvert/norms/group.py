@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
-from bnconvert.replacement import Replacement
-from bnconvert.site import Site
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
+from bnconvert.modules.site import Site
 
 
 class GroupedNorm(Normalization):

@@ -6,8 +6,8 @@ from typing import ClassVar
 from torch import nn
 
 from bnconvert.errors import Refusal
-from bnconvert.rewrite import Rewrite
-from bnconvert.site import Site
+from bnconvert.modules.rewrite import Rewrite
+from bnconvert.modules.site import Site
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement, needs_running_statistics
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm, unbiased
 from bnconvert.numerics.batch_norm import batch_norm_by
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
-from bnconvert.recomputing import is_recomputation
-from bnconvert.replacement import Replacement, needs_running_statistics
-from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased
+from bnconvert.torch_private.recomputation import is_recomputation
 
 
 class RenormNorm(TrackingNorm):

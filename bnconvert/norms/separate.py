@@ -14,16 +14,16 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Extras, Normalization
+from bnconvert.modules.normalization import Extras, Normalization
+from bnconvert.modules.replacement import Replacement, build, needs_running_statistics
+from bnconvert.modules.rewrite import Rewrite
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.norms.ghost import Ghost, GhostNorm
 from bnconvert.norms.keep import Keep
 from bnconvert.norms.renorm import Renorm, RenormNorm
-from bnconvert.norms.separated import SeparateNorm
+from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.sync import Sync, SyncNorm
-from bnconvert.replacement import Replacement, build, needs_running_statistics
-from bnconvert.rewrite import Rewrite
-from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm
 
 
 class SeparateGhostNorm(SeparateNorm, GhostNorm):

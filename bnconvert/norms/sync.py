@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 from torch import Tensor, distributed as dist
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm, unbiased
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import whole
-from bnconvert.replacement import Replacement
-from bnconvert.site import Site
-from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class SyncNorm(TrackingNorm):

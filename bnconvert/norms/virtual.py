@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal
-from bnconvert.normalization import Normalization
-from bnconvert.norms.separated import SeparateNorm
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
+from bnconvert.modules.site import Site
+from bnconvert.modules.tracking import TrackingNorm, unbiased
+from bnconvert.norms.separate_norm import SeparateNorm
+from bnconvert.norms.switches import update_statistics
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
-from bnconvert.replacement import Replacement
-from bnconvert.site import Site
-from bnconvert.switches import update_statistics
-from bnconvert.tracking import TrackingNorm, unbiased
 
 
 class VirtualNorm(TrackingNorm):

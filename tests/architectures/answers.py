@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
 from bnconvert.numerics.distance import relative_error
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.examples import Example, Inputs
+from bnconvert.graphs.example import Example, Inputs
 
 #: Constants up to this size are starting values, such as LayerScale's, that training moves.
 STARTING = 1e-2

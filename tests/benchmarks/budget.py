@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from bnconvert.proving.tolerance import FACTOR
 from bnconvert.reporting.table import table
+from bnconvert.verification.tolerance import FACTOR
 from tests.zoo import trained
 
 MODELS = (

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
 from tests.benchmarks import graphs, rivals
 from tests.benchmarks.isolated import one_line
 from tests.benchmarks.running import OpenVino

@@ -11,9 +11,9 @@ from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
-from bnconvert.examples import Example
-from bnconvert.quiet import quiet
+from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
+from bnconvert.torch_private.silence import quiet
 
 OURS, BASE, SLIM, OPENVINO, BY_CLASS = "ours", "torch.onnx", "+onnxslim", "openvino", "by class"
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import VerificationError
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
 from tests.architectures.answers import in_double, outputs, worst_error
 from tests.architectures.zoo import BY_NAME

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from bnconvert.examples import Example
-from bnconvert.folding import fold
+from bnconvert.folding.folding import fold
+from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import NormRow
 from tests.architectures.answers import in_double, outputs, worst_error
 from tests.architectures.zoo import BY_NAME

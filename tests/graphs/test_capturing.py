@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
-from bnconvert.examples import Example
 from bnconvert.graphs.aten import aten
+from bnconvert.graphs.example import Example
 from tests.excerpts import capture_of
 from tests.zoo import IMAGE, ZOO, FrozenBatchNorm2d, Net, build, trained
 

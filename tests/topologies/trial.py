@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
-from bnconvert.examples import Example
+from bnconvert.graphs.example import Example
 from tests.topologies.topology import Topology
 
 

@@ -1,0 +1,1 @@
+"""Which rewrite each norm gets, decided before anything changes; then done, or undone."""

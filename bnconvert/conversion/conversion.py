@@ -1,0 +1,101 @@
+"""`plan`, `convert` and `revert`: the training side's verbs."""
+
+from torch import nn
+
+from bnconvert.conversion.plan import Plan, decide
+from bnconvert.conversion.policy import Policy
+from bnconvert.errors import UnsupportedModelError
+from bnconvert.modules.copying import copy_model
+from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.modules.surgery import plain_edits, swap
+from bnconvert.modules.survey import require_eager
+
+#: What to do with a model that cannot be copied.
+_REMEDY = "use inplace=True"
+
+
+def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
+    """Find out what `convert` would do, and change nothing; print the result to read it.
+
+    Raises:
+        PolicyError: a rule matches no norm, or the policy is none.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    return decide(model, Policy.of(policy))
+
+
+def convert(
+    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+) -> nn.Module:
+    """Replace the model's norms as `policy` says; the same class, methods, hooks and keys.
+
+    Args:
+        model: an eager module, in any mode.
+        policy: a rewrite for every norm, or a `Policy` of rules.
+        inplace: change `model` itself, so that an optimizer built before goes on working;
+            otherwise a deep copy is changed and returned.
+
+    Returns:
+        The model, or its copy. A model that is itself a norm gives the new norm, which with
+        `inplace=True` shares the Parameters of the old one.
+
+    Raises:
+        RefusedError: a norm has no legal rewrite; lists all of them, and nothing has changed.
+        PolicyError: a rule matches no norm, or the policy is none.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    return convert_with_plan(model, policy, inplace=inplace)[0]
+
+
+def convert_with_plan(
+    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+) -> tuple[nn.Module, Plan]:
+    """Do what `convert` does, and return the plan that it followed as well."""
+    require_eager(model)
+    target = model if inplace else copy_model(model, remedy=_REMEDY)
+    chosen = decide(target, Policy.of(policy))
+    chosen.require_legal()
+    return swap(target, chosen.edits()), chosen
+
+
+def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
+    """Give every norm its plain torch class back, with its momentum and batch counter.
+
+    Norms that bnconvert made return to the class they had. Other packages' frozen norms become
+    the `BatchNorm2d` that they were copied from, with torch's default momentum.
+
+    Args:
+        model: an eager module.
+        domain: whose statistics the norms get that hold those of several domains; None for
+            the active domain, which outside of any context is the first.
+        inplace: change `model` itself rather than a deep copy.
+
+    Raises:
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or `domain` is given
+            and no norm holds domains.
+    """
+    require_eager(model)
+    if domain is not None:
+        _require_domain(model, domain)
+    target = model if inplace else copy_model(model, remedy=_REMEDY)
+    return swap(target, plain_edits(target, everything=True, domain=domain))
+
+
+def _require_domain(model: nn.Module, domain: str) -> None:
+    """Raise unless every norm that holds domains holds this one, and some norm does."""
+    several = {
+        path or "(root)": module.domains
+        for path, module, _ in norms_in(model)
+        if isinstance(module, Normalization) and module.domains
+    }
+    if not several:
+        raise UnsupportedModelError(
+            f"no norm of the model holds a domain {domain!r}; leave domain out"
+        )
+    for path, domains in several.items():
+        if domain not in domains:
+            raise UnsupportedModelError(
+                f"{path}: holds no domain {domain!r}; use one of {', '.join(domains)}"
+            )

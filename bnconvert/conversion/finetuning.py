@@ -1,0 +1,138 @@
+"""`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from bnconvert.conversion.conversion import convert_with_plan
+from bnconvert.conversion.plan import Plan
+from bnconvert.conversion.policy import Policy
+from bnconvert.errors import FoldedTrainingError
+from bnconvert.folding.folding import Folded
+from bnconvert.modules.folded_module import FoldedModule
+from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.rewrite import Alternatives, Rewrite
+
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A model that is ready to be fine-tuned.
+
+    Attributes:
+        model: the converted copy.
+        parameter_groups: for any torch optimizer, every trainable parameter exactly once: those
+            with weight decay, then those without (weight and bias of norms, every other bias).
+        plan: which rewrite each norm got.
+        notes: what else the user must know.
+    """
+
+    model: nn.Module
+    parameter_groups: list[dict[str, Any]]
+    plan: Plan
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the plan, the groups and the notes, for a person."""
+        groups = [
+            f"{len(g['params'])} parameters ({sum(p.numel() for p in g['params']):,} numbers) "
+            f"with weight decay {g['weight_decay']}"
+            for g in self.parameter_groups
+        ]
+        return "\n".join((str(self.plan), *groups, *self.notes))
+
+
+def prepare(
+    model: nn.Module,
+    policy: Policy | Rewrite | Alternatives,
+    *,
+    weight_decay: float = 0.0,
+    accumulate: int = 1,
+) -> Prepared:
+    """Convert a copy of a model for fine-tuning, and group its parameters for the optimizer.
+
+    Frozen norms stay frozen through `.train()`, and what is frozen is in no group. With gradient
+    accumulation the running statistics are updated once per micro-batch: the momentum is made
+    smaller, so that they move per optimizer step as they would without accumulation. The batch
+    that normalizes stays the micro-batch.
+
+    Args:
+        model: an eager module; it is not changed.
+        policy: as for `convert`.
+        weight_decay: for every parameter but those of norms and biases.
+        accumulate: micro-batches per optimizer step.
+
+    Raises:
+        FoldedTrainingError: the model, or a part of it, is folded.
+        RefusedError: a norm has no legal rewrite.
+        PolicyError: a rule matches no norm, or the policy is none.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+        ValueError: `weight_decay` is negative, or `accumulate` less than 1.
+    """
+    if isinstance(model, Folded) or any(isinstance(m, FoldedModule) for m in model.modules()):
+        raise FoldedTrainingError
+    if weight_decay < 0:
+        raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
+    target, chosen = convert_with_plan(model, policy)
+    notes = tuple(_accumulate(target, accumulate))
+    return Prepared(target, _groups(target, weight_decay), chosen, notes)
+
+
+def accumulated_momentum(momentum: float, steps: int) -> float:
+    """Return the momentum of which `steps` updates move as far as one update with `momentum`.
+
+    1 - (1 - momentum)^(1 / steps), since the old value keeps the share (1 - momentum) each time.
+
+    Args:
+        momentum: torch's, the share of the new value.
+        steps: micro-batches per optimizer step.
+
+    Raises:
+        ValueError: `steps` is less than 1, or `momentum` not between 0 and 1.
+    """
+    if steps < 1:
+        raise ValueError(f"accumulate is {steps}; use the number of micro-batches, 1 or more")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum}; use torch's convention, between 0 and 1")
+    return float(1 - (1 - momentum) ** (1 / steps))
+
+
+def _accumulate(model: nn.Module, steps: int) -> Iterator[str]:
+    """Set the momentum of every norm that tracks statistics, and say what was done."""
+    accumulated_momentum(0.0, steps)  # refuses what is no number of steps
+    if steps == 1:
+        return
+    cumulative = []
+    for path, module in model.named_modules():
+        kind = kind_of(module)
+        if kind is None or kind.has_fixed_statistics or not hasattr(module, "momentum"):
+            continue
+        if module.momentum is None:
+            cumulative.append(path or "(root)")
+        else:
+            module.momentum = accumulated_momentum(float(module.momentum), steps)
+    yield (
+        f"momentum is set for {steps} micro-batches per optimizer step; the batch that normalizes "
+        "stays the micro-batch: use Frozen(), Group() or Sync() where that is too small"
+    )
+    if cumulative:
+        yield f"{', '.join(cumulative)}: momentum=None averages all micro-batches, left as it is"
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return every trainable parameter once; one that any norm holds is not decayed."""
+    exempt: set[int] = set()
+    for module in model.modules():
+        is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
+        for name, parameter in module.named_parameters(recurse=False):
+            if is_norm or name.rpartition("_")[2].startswith("bias"):
+                exempt.add(id(parameter))
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trainable if id(parameter) not in exempt]
+    others = [parameter for parameter in trainable if id(parameter) in exempt]
+    groups = ((decayed, weight_decay), (others, 0.0))
+    return [{"params": params, "weight_decay": decay} for params, decay in groups if params]

@@ -1,0 +1,117 @@
+"""How rewrites are written in text and in TOML; nothing is ever evaluated as code.
+
+Text is Python's own notation, `Group(8) | Keep()`. In TOML a rewrite is a table, with its name in
+lower case and its arguments, and alternatives are a list:
+
+    "backbone.*" = {norm = "frozen", affine = "trainable"}
+    "head.*" = [{norm = "group", groups = 32}, {norm = "keep"}]
+    "*" = {norm = "separate", domains = ["clean", "adversarial"], each = {norm = "ghost"}}
+"""
+
+import ast
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnconvert.errors import PolicyError
+from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.norms import NORMS
+
+_KNOWN = {norm.__name__: norm for norm in NORMS}
+
+
+def names() -> str:
+    """Return every rewrite as it is written, for messages."""
+    return ", ".join(f"{name}()" for name in _KNOWN)
+
+
+def rules_in(path: Path) -> dict[str, Rewrite | Alternatives]:
+    """Read the rules of a TOML file, in its order.
+
+    Raises:
+        PolicyError: there is no such file, it is no TOML, or a rule is no rewrite.
+    """
+    try:
+        rules = tomllib.loads(path.read_text())
+    except OSError as failure:
+        raise PolicyError(f"{path}: cannot be read ({failure.strerror}); give a file") from failure
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+        raise PolicyError(
+            f'{path}: is no TOML ({failure}); write rules as "head.*" = {{norm = "keep"}}'
+        ) from failure
+    if not rules:
+        raise PolicyError(f'{path}: has no rule; write one as "head.*" = {{norm = "keep"}}')
+    return {pattern: rewrite_in(value, f"{path}: {pattern!r}") for pattern, value in rules.items()}
+
+
+def rewrite_in(value: object, where: str) -> Rewrite | Alternatives:
+    """Return the rewrite of a TOML value: a table, or a list of alternatives.
+
+    Raises:
+        PolicyError: it is neither, or its name or arguments are wrong.
+    """
+    if isinstance(value, list) and value:
+        parts = [rewrite_in(part, where) for part in value]
+        return Alternatives(tuple(choice for part in parts for choice in part.choices))
+    if not isinstance(value, Mapping) or not isinstance(value.get("norm"), str):
+        raise PolicyError(
+            f'{where}: is no rewrite; write {{norm = "frozen"}} or a list of such tables, and put '
+            "patterns in quotes"
+        )
+    arguments = {key: _argument(given, where) for key, given in value.items() if key != "norm"}
+    return _made(value["norm"].capitalize(), (), arguments, where)
+
+
+def parse_rewrite(source: str) -> Rewrite | Alternatives:
+    """Return the rewrite that a text such as `Group(8) | Keep()` says.
+
+    Raises:
+        PolicyError: it says none.
+    """
+    try:
+        tree = ast.parse(source, mode="eval").body
+    except SyntaxError as error:
+        raise PolicyError(f"{source!r} is no rewrite; write it as {names()}, or a | b") from error
+    return _rewrite_of(tree, source)
+
+
+def _argument(value: object, where: str) -> object:
+    if isinstance(value, list):
+        return tuple(value)
+    return rewrite_in(value, where) if isinstance(value, dict) else value
+
+
+def _rewrite_of(tree: ast.expr, source: str) -> Rewrite | Alternatives:
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        return _rewrite_of(tree.left, source) | _rewrite_of(tree.right, source)
+    if not (isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name)):
+        raise PolicyError(f"{source!r} is no rewrite; write it as {names()}, or a | b")
+    arguments = tuple(_value_of(value, source) for value in tree.args)
+    keywords = {k.arg or "": _value_of(k.value, source) for k in tree.keywords}
+    return _made(tree.func.id, arguments, keywords, repr(source))
+
+
+def _value_of(tree: ast.expr, source: str) -> object:
+    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in _KNOWN:
+        return _rewrite_of(tree, source)
+    if ast.unparse(tree) in ("inf", "float('inf')"):
+        return float("inf")
+    try:
+        return ast.literal_eval(tree)
+    except ValueError as error:
+        raise PolicyError(f"{source!r}: {ast.unparse(tree)} is no literal; {error}") from error
+
+
+def _made(
+    name: str, arguments: tuple[object, ...], keywords: Mapping[str, Any], where: str
+) -> Rewrite:
+    if name not in _KNOWN:
+        near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}()?" if near else f"use {names()}"
+        raise PolicyError(f"{name} is no known rewrite; {hint}")
+    try:
+        return _KNOWN[name](*arguments, **keywords)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{where}: {error}") from error

@@ -1,0 +1,201 @@
+"""Plan: which rewrite each norm of a model gets by a policy, decided before anything changes."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from bnconvert.conversion.policy import Policy
+from bnconvert.errors import Refusal, RefusedError
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.modules.site import Site, Survey
+from bnconvert.modules.surgery import hidden_references
+from bnconvert.modules.survey import survey
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
+from bnconvert.reporting.table import footnoted, table
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What happens to one norm.
+
+    Attributes:
+        site: the norm.
+        rewrite: what it becomes, or None where every alternative is refused.
+        refusals: why each alternative that was tried is not taken; where there are several,
+            the text names the alternative.
+        caution: what the user must know about the rewrite that is taken.
+    """
+
+    site: Site
+    rewrite: Rewrite | None
+    refusals: tuple[Refusal, ...] = ()
+    caution: str | None = None
+
+    @property
+    def outcome(self) -> str:
+        """What the norm becomes, in a word."""
+        if self.rewrite is None:
+            return "REFUSED"
+        return repr(self.rewrite) if self.rewrite.replaces else "kept"
+
+    @property
+    def remark(self) -> str:
+        """Every reason and caution in one line."""
+        return "; ".join((*map(str, self.refusals), *([self.caution] if self.caution else [])))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a policy does to a model: one decision per norm, printable; nothing is changed yet."""
+
+    policy: Policy
+    survey: Survey
+    decisions: tuple[Decision, ...]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """One "path: fact; remedy" sentence per refused norm."""
+        refused = (d for d in self.decisions if d.rewrite is None)
+        return tuple(
+            f"{d.site.path or '(root)'}: {' | '.join(map(str, d.refusals))}" for d in refused
+        )
+
+    def require_legal(self) -> None:
+        """Raise unless every norm has a legal rewrite.
+
+        Raises:
+            RefusedError: lists every refused norm.
+        """
+        if self.refusals:
+            raise RefusedError(self.refusals)
+
+    def edits(self) -> dict[str, nn.Module]:
+        """Build the modules that take the norms' places, by path, aliases included."""
+        built: dict[str, nn.Module] = {}
+        for decision in self.decisions:
+            if decision.rewrite is not None:
+                built |= decision.rewrite.edits(decision.site)
+        return built
+
+    def report(self) -> Report:
+        """Return the plan as a report, for files and programs."""
+        rows = (
+            NormRow(
+                decision.site.path,
+                decision.site.class_name,
+                decision.site.channels,
+                decision.site.observed_calls,
+                decision.outcome,
+                decision.remark,
+                decision.site.aliases,
+            )
+            for decision in self.decisions
+        )
+        title = f"Plan for {type(self.survey.model).__name__}: {self.policy!r}"
+        return Report(title, norms=tuple(rows), notes=tuple(self._notes()))
+
+    def __str__(self) -> str:
+        """Return the plan as a table that a person can read."""
+        if not self.decisions:
+            return "\n".join(("No batch normalization found: nothing to do.", *self._notes()))
+        columns = ("norm", "class", "channels", "calls", "becomes", "remark")
+        remarks, footnotes = footnoted([decision.remark for decision in self.decisions])
+        rows = [
+            (
+                " = ".join(path or "(root)" for path in decision.site.paths),
+                decision.site.class_name,
+                str(decision.site.channels),
+                _shown_calls(decision.site),
+                decision.outcome,
+                remark,
+            )
+            for decision, remark in zip(self.decisions, remarks, strict=True)
+        ]
+        counts = Counter(decision.outcome for decision in self.decisions)
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        head = f"{len(rows)} norms: {summary}"
+        return "\n".join((table(columns, rows), *footnotes, head, *self._notes()))
+
+    def _notes(self) -> list[str]:
+        notes = [
+            f"{path or '(root)'}: could not be traced ({why}); "
+            "the norms inside are converted, but their calls are not counted"
+            for path, why in self.survey.closed.items()
+        ]
+        notes += [
+            f"{path}: TorchScript: norms inside are not seen, and stay as they are; "
+            "put the eager module in its place"
+            for path in self.survey.scripted
+        ]
+        for call in self.survey.functional:
+            if not call.on_weight:
+                notes.append(
+                    f"{call.owner or '(root)'}: calls F.batch_norm in its forward, "
+                    "which no rewrite reaches; make it a module to convert it"
+                )
+        if self.refusals:
+            notes.append("convert() would refuse and change nothing")
+        return notes
+
+
+def _shown_calls(site: Site) -> str:
+    return "?" if site.observed_calls is None else str(site.observed_calls)
+
+
+def decide(model: nn.Module, policy: Policy) -> Plan:
+    """Choose a rewrite for every norm of `model`; looks only.
+
+    Raises:
+        PolicyError: a rule matches no norm.
+        UnsupportedModelError: `model` is wrapped, compiled or scripted.
+    """
+    found = survey(model)
+    policy.require_used(found.sites)
+    hidden = hidden_references(model, [site.module for site in found.sites])
+    return Plan(policy, found, tuple(_decide(site, policy, hidden) for site in found.sites))
+
+
+def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
+    first_paths: dict[tuple[Rewrite, ...], str] = {}
+    for path in site.paths:
+        first_paths.setdefault(policy.choices_for(path), path)
+    if len(first_paths) > 1:
+        rules = ", ".join(f"{path} gets {Alternatives(c)!r}" for c, path in first_paths.items())
+        fact = f"one module at {len(site.paths)} paths: {rules}"
+        conflict = Refusal("rules-conflict", fact, "give all of them one rule")
+        return Decision(site, None, (conflict,))
+    refusals: list[Refusal] = []
+    (choices,) = first_paths
+    for rewrite in choices:
+        refusal = _why_not_replaceable(site, hidden) if rewrite.replaces else None
+        refusal = refusal or rewrite.why_not(site) or _why_not_detach(site, rewrite)
+        if refusal is None:
+            return Decision(site, rewrite, tuple(refusals), rewrite.caution(site))
+        if len(choices) > 1:
+            refusal = replace(refusal, text=f"{rewrite!r}: {refusal.text}")
+        refusals.append(refusal)
+    return Decision(site, None, tuple(dict.fromkeys(refusals)))
+
+
+def _why_not_detach(site: Site, rewrite: Rewrite) -> Refusal | None:
+    """Refuse where the norm holds state that the rewrite would lose."""
+    if not isinstance(site.module, Normalization) or not rewrite.replaces:
+        return None
+    refusal = site.module.why_not_detach()
+    return refusal if refusal and rewrite.edits(site) else None
+
+
+def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
+    """Refuse where no module may take the norm's place, whatever the rewrite."""
+    if site.kind.unsupported:
+        return site.kind.unsupported
+    if holder := hidden.get(id(site.module)):
+        return Refusal(
+            "held-by-attribute",
+            f"is also held by the plain attribute {holder}, which a swap cannot reach",
+            "use a ModuleList or ModuleDict there, or Keep()",
+        )
+    return None

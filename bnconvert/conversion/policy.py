@@ -1,0 +1,135 @@
+"""Policy: which rewrite each norm gets, by rules over paths, of which the first match wins."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bnconvert.conversion.notation import names, parse_rewrite, rules_in
+from bnconvert.errors import PolicyError
+from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.modules.site import Site
+from bnconvert.norms.keep import Keep
+
+
+@dataclass(frozen=True)
+class PolicyRule:
+    """A pattern over paths and the alternatives for the norms that it matches.
+
+    Attributes:
+        pattern: a shell-style glob over the dotted path: `*`, `?`, `[...]`; `*` spans dots.
+        choices: rewrites, tried left to right.
+    """
+
+    pattern: str
+    choices: tuple[Rewrite, ...]
+
+    def matches(self, path: str) -> bool:
+        """Tell whether the rule is for the norm at `path`."""
+        return fnmatchcase(path, self.pattern)
+
+
+class Policy:
+    """An ordered set of rules; a norm that no rule matches is kept.
+
+    `Policy({"backbone.*": Frozen(), "heads.*": Group(32) | Group(8) | Keep()})`
+    """
+
+    def __init__(self, rules: Mapping[str, Rewrite | Alternatives]) -> None:
+        """Read the rules in the mapping's order.
+
+        Raises:
+            PolicyError: a value is no rewrite.
+        """
+        for pattern, rewrite in rules.items():
+            if not isinstance(rewrite, Rewrite | Alternatives):
+                raise PolicyError(
+                    f"rule {pattern!r}: {rewrite!r} is no rewrite; use {names()}, or a | b"
+                )
+        self.rules = tuple(
+            PolicyRule(pattern, rewrite.choices) for pattern, rewrite in rules.items()
+        )
+        #: Whether it was given as a bare rewrite, which may meet a model without any norm.
+        self.is_bare = False
+
+    @classmethod
+    def of(cls, policy: "Policy | Rewrite | Alternatives") -> "Policy":
+        """Return a policy for what the user gave: a bare rewrite means every norm.
+
+        Raises:
+            PolicyError: it is neither a policy nor a rewrite.
+        """
+        if isinstance(policy, Policy):
+            return policy
+        if isinstance(policy, type) and issubclass(policy, Rewrite):
+            raise PolicyError(f"{policy.__name__} is a class; use {policy.__name__}()")
+        if not isinstance(policy, Rewrite | Alternatives):
+            raise PolicyError(f"{policy!r} is no policy; use {names()}, or Policy({{pattern: …}})")
+        bare = cls({"*": policy})
+        bare.is_bare = True
+        return bare
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "Policy":
+        """Read rules from text: `PATTERN=REWRITE`, `REWRITE` alone, or the path of a TOML file.
+
+        A rewrite is written as in Python, `Group(8) | Keep()`, and is never evaluated as code.
+        Alone it means every norm. A file's rules keep their order; see `grammar`.
+
+        Raises:
+            PolicyError: the text is no rule, or names no known rewrite.
+        """
+        rules: dict[str, Rewrite | Alternatives] = {}
+        bare = True
+        for text in texts:
+            if text.endswith(".toml"):
+                rules |= rules_in(Path(text))
+                bare = False
+                continue
+            pattern, equals, source = text.partition("=")
+            if not equals or "(" in pattern:  # the = of an argument, as in Frozen(affine="frozen")
+                pattern, source = "*", text
+            else:
+                bare = False
+            rules[pattern.strip()] = parse_rewrite(source.strip())
+        policy = cls(rules)
+        policy.is_bare = bare
+        return policy
+
+    def choices_for(self, path: str) -> tuple[Rewrite, ...]:
+        """Return the alternatives of the first rule that matches `path`; without one, Keep."""
+        for rule in self.rules:
+            if rule.matches(path):
+                return rule.choices
+        return (Keep(),)
+
+    def require_used(self, sites: Sequence[Site]) -> None:
+        """Raise unless every rule matches a norm.
+
+        Raises:
+            PolicyError: lists every rule that matches none, with the nearest path.
+        """
+        paths = [path for site in sites for path in site.paths]
+        unused = [r for r in self.rules if not any(r.matches(path) for path in paths)]
+        if unused and not self.is_bare:
+            raise PolicyError("\n".join(_hint(rule.pattern, paths) for rule in unused))
+
+    def __repr__(self) -> str:
+        """Return the source code."""
+        if self.is_bare and len(self.rules) == 1:
+            return repr(Alternatives(self.rules[0].choices))
+        rules = (f"{rule.pattern!r}: {Alternatives(rule.choices)!r}" for rule in self.rules)
+        return f"Policy({{{', '.join(rules)}}})"
+
+
+def _hint(pattern: str, paths: Sequence[str]) -> str:
+    if not paths:
+        return f"rule {pattern!r}: the model has no batch norm; remove the rule"
+    if any(path.startswith(f"{pattern}.") for path in paths):
+        return f"rule {pattern!r}: matches no norm, only a module around some; use '{pattern}.*'"
+    prefixes = {path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)}
+    stem = pattern.rstrip(".*?")
+    near = difflib.get_close_matches(stem, sorted(prefixes), n=1, cutoff=0.5)
+    remedy = f"did you mean '{near[0]}'?" if near else f"write paths like '{paths[0]}'"
+    return f"rule {pattern!r}: matches none of {len(paths)} norms; {remedy}"

@@ -1,0 +1,160 @@
+"""A model evaluated by running, by batch and by precise statistics, on the same batches."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
+from bnconvert.errors import StatisticsError
+from bnconvert.modules.copying import copy_sharing_parameters, replicate
+from bnconvert.reporting.progress import shown
+from bnconvert.reporting.records import StatisticsRow
+from bnconvert.reporting.report import Report
+from bnconvert.statistics.batches import (
+    ForwardFunction,
+    ScoreFunction,
+    default_forward,
+    read_batches,
+    tensors_of,
+)
+from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
+from bnconvert.torch_private.observing import observing
+
+#: What normalizes: the stored averages, each batch's own moments, those of all the data.
+STATISTICS = ("running", "batch", "precise")
+
+
+class Evaluation:
+    """Runs the model in a copy with buffers of its own, three times over the same batches."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Any],
+        forward: ForwardFunction | None,
+        scores: Mapping[str, ScoreFunction | None],
+    ) -> None:
+        """Read the batches; `run` does the rest.
+
+        Raises:
+            StatisticsError: there is nothing to measure, or no data.
+        """
+        self.copy = copy_sharing_parameters(model)
+        self.targets: Targets = find_targets(self.copy)
+        self.targets.require_any()
+        self.call = forward or default_forward(self.targets.measured[0].mean.device)
+        self.batches = [(batch.index, batch.value) for batch in read_batches(batches, None)]
+        if not self.batches:
+            raise StatisticsError("batches gave no data; give at least one batch with samples")
+        self.functions = {name: score for name, score in scores.items() if score is not None}
+        self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
+            name: {used: {} for used in STATISTICS} for name in self.functions
+        }
+        self.initial: dict[str, float] = {}
+        self.reports: dict[str, Report] = {}
+
+    def run(self) -> None:
+        """Run all batches by each of the statistics, and score them; the copy ends as it began."""
+        with observing(), shown(None) as say:
+            replica, call = replicate(self.copy), self._scored("running")
+            for index, batch in enumerate(self.batches):
+                say(index, len(self.batches), "by running statistics")
+                call(replica, batch)
+        before = self.targets.snapshot()
+        own = recompute_statistics(
+            self.copy, self.batches, method="aggregate", forward=self._scored("batch")
+        )
+        own.undo()
+        precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
+        weights = {target.path: initial_weight(target, *saved) for target, saved in before.items()}
+        self.initial = {path: weight for path, weight in weights.items() if weight}
+        precise.undo()
+        self.reports = {"batch": own.report, "precise": precise.report}
+
+    @property
+    def samples(self) -> int:
+        """The number of samples that were read."""
+        return sum(_samples(value) for _, value in self.batches)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentences that go with the rows."""
+        notes = list(self.reports["precise"].notes)
+        if self.samples < SAMPLES:
+            notes.append(
+                f"{self.samples} samples: from {SAMPLES} on, it is said which running statistics "
+                "are stale"
+            )
+        for name, by in self.scores.items():
+            if is_worse(by["running"], by["batch"]) and not is_worse(by["running"], by["precise"]):
+                notes.append(
+                    f"the {name} is better by the batches' own statistics, but not by precise "
+                    "ones: training relies on its small or mixed batches; fine-tune with "
+                    "Frozen(), or with Separate() per domain"
+                )
+        return tuple(notes)
+
+    def rows(self, against: str) -> tuple[StatisticsRow, ...]:
+        """Return how far the running statistics are from the "batch" or the "precise" ones."""
+        return tuple(replace(row, against=against) for row in self.reports[against].statistics)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Return the mean scores by name and statistics."""
+        return {
+            name: {used: mean_of(by[used]) for used in STATISTICS}
+            for name, by in self.scores.items()
+        }
+
+    def measurements(self) -> Measurements:
+        """Return the figures that findings are derived from."""
+        return Measurements(self.rows("precise"), self.initial, self.scores)
+
+    def _scored(self, used: str) -> ForwardFunction:
+        def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
+            index, batch = numbered
+            output = self.call(model, batch)
+            for name, score in self.functions.items():
+                self.scores[name][used][index] = float(score(output, batch)), _samples(batch)
+
+        return call
+
+
+def _samples(batch: Any) -> int:
+    return next((len(tensor) for tensor in tensors_of(batch)), 1)
+
+
+def initial_weight(
+    target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
+) -> float:
+    """Return the weight of the initial mean 0 and variance 1 in a moving average.
+
+    That is (1 - momentum)^n after n batches, if the average is one from the start: statistics
+    that were loaded or recomputed are not. So they must come nearer to the precise ones when the
+    initial values are taken out.
+
+    Args:
+        target: holds the precise statistics.
+        mean: the moving average of means.
+        var: the moving average of variances.
+        counter: of its batches.
+    """
+    if target.momentum is None or counter is None:
+        return 0.0
+    if not mean.any() and bool((var == 1).all()):
+        return 1.0
+    weight = (1 - target.momentum) ** int(counter)
+    if weight >= 1:
+        return 0.0
+
+    def distance(mean: Tensor, var: Tensor) -> float:
+        spread = target.var.double() + target.eps
+        off = torch.cat([(mean - target.mean) / spread.sqrt(), (var - target.var) / spread])
+        return float(off.square().mean())
+
+    mean, var = mean.double(), var.double()
+    without = distance(mean / (1 - weight), (var - weight) / (1 - weight))
+    return weight if without < distance(mean, var) else 0.0

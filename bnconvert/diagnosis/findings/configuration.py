@@ -1,0 +1,78 @@
+"""Findings about how norms are set up and called: BN0xx."""
+
+from collections.abc import Iterator
+
+from bnconvert.diagnosis.findings.rule import Rule, found_by
+from bnconvert.modules.kinds import has_running_statistics
+from bnconvert.modules.site import Site, Survey
+from bnconvert.reporting.records import Finding
+
+_SUSPICIOUS = 0.5
+RULES = (
+    Rule(
+        "BN003",
+        "warning",
+        lambda site: site.model.training and _is_frozen_by_eval(site),
+        "in eval mode inside a model in training mode, which the next model.train() undoes",
+        "convert with Frozen() to freeze them for good",
+    ),
+    Rule(
+        "BN004",
+        "info",
+        lambda site: not has_running_statistics(site.module),
+        "no running statistics: the output of a sample depends on the rest of its batch",
+        "set track_running_stats=True and train or recompute them",
+    ),
+    Rule(
+        "BN005",
+        "warning",
+        lambda site: _momentum(site) >= _SUSPICIOUS,
+        "momentum of 0.5 or more: the last batch dominates the running statistics; it looks like "
+        "the convention of Keras, where 0.9 is torch's 0.1",
+        "[setattr(m, 'momentum', min(1 - m.momentum, 0.1) or 0.1) for m in model.modules() "
+        "if (getattr(m, 'momentum', None) or 0) >= 0.5]",
+    ),
+    Rule(
+        "BN009",
+        "warning",
+        lambda site: len(site.calls) > 1,
+        "called at several places in one forward, with one set of statistics for all of them",
+        "give each place a norm of its own",
+    ),
+)
+
+
+def configuration_findings(survey: Survey) -> Iterator[Finding]:
+    """Yield what the modules' settings and the trace tell."""
+    yield from found_by(RULES, survey.sites)
+    for site in survey.sites:
+        if refusal := site.kind.unsupported:
+            yield Finding("BN012", "error", (site.path,), refusal.text, refusal.remedy)
+    functional = tuple(call.owner for call in survey.functional if not call.on_weight)
+    if functional:
+        yield Finding(
+            "BN019",
+            "info",
+            functional,
+            "F.batch_norm is called in the forward, where no conversion reaches it",
+            "make it a module to convert it; fold and export see it all the same",
+        )
+    for path, reason in survey.closed.items():
+        if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
+            message = f"could not be traced, so that calls inside are not counted ({reason})"
+            yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
+    if survey.scripted:
+        message = "TorchScript: norms inside are not seen, and stay as they are"
+        yield Finding(
+            "BN020", "warning", survey.scripted, message, "put the eager module in its place"
+        )
+
+
+def _momentum(site: Site) -> float:
+    if site.kind.has_fixed_statistics:
+        return 0.0
+    return float(getattr(site.module, "momentum", None) or 0.0)
+
+
+def _is_frozen_by_eval(site: Site) -> bool:
+    return not site.module.training and not site.kind.has_fixed_statistics

@@ -1,0 +1,79 @@
+"""`inspect`: a model's norms and what is wrong with them, without data."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from bnconvert.diagnosis.findings import FINDINGS
+from bnconvert.errors import CaptureError
+from bnconvert.graphs.example import Inputs
+from bnconvert.modules.kinds import has_default_statistics, has_running_statistics
+from bnconvert.modules.site import Site
+from bnconvert.modules.survey import survey
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
+
+
+def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
+    """List the model's norms and findings; nothing runs, nothing changes.
+
+    Args:
+        model: an eager module, in any mode.
+        example_inputs: given, the eval model is also captured and folded (on a copy), so that
+            calls are counted where a trace cannot look, and each row says whether it folds.
+
+    Raises:
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    found = survey(model)
+    rows = tuple(_row(site) for site in found.sites)
+    findings = tuple(finding for family in FINDINGS for finding in family(found))
+    title = f"{type(model).__name__}: " + ("batch normalization" if rows else "no batch norm")
+    report = Report(title, norms=rows, findings=findings)
+    if not findings:
+        report = replace(report, notes=("no findings",))
+    if example_inputs is None:
+        return report
+    from bnconvert.folding.folding import (
+        fold,  # torch.export and all folds: slow, and not needed above
+    )
+
+    try:
+        folded = fold(model, example_inputs).report
+    except CaptureError as failure:
+        return replace(report, notes=(*report.notes, str(failure)))
+    return replace(report, norms=folded.norms, notes=(*report.notes, *folded.notes))
+
+
+def _row(site: Site) -> NormRow:
+    return NormRow(
+        site.path,
+        site.class_name,
+        site.channels,
+        site.observed_calls,
+        "training" if site.module.training else "eval",
+        _settings(site),
+        site.aliases,
+    )
+
+
+def _settings(site: Site) -> str:
+    """Return the settings in which norms differ."""
+    module = site.module
+    settings = [f"eps={getattr(module, 'eps', '?')}"]
+    if hasattr(module, "momentum"):
+        settings.append(f"momentum={module.momentum}")
+    if not has_running_statistics(module):
+        settings.append("no running statistics")
+    elif has_default_statistics(module):
+        settings.append("untrained statistics")
+    if site.kind.has_fixed_statistics:
+        settings.append("frozen")
+    if site.kind.tail:
+        settings.append(f"then {', '.join(_tail_classes(site))}")
+    return ", ".join(settings)
+
+
+def _tail_classes(site: Site) -> list[str]:
+    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
+    return [name for name in names if name != "Identity"] or ["nothing"]

@@ -1,0 +1,200 @@
+"""A candidate: an ONNX file that is written from a folded model and not yet verified."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.errors import CaptureError, ExportError
+from bnconvert.exporting import onnx_file
+from bnconvert.exporting.jitter import jittered, untrained_norms
+from bnconvert.exporting.onnx_tracing import OneForward, write_trace
+from bnconvert.folding.folding import Folded, fold
+from bnconvert.graphs.example import Example, named_tensors
+from bnconvert.graphs.exported_program import drop_numbers
+from bnconvert.reporting.progress import Steps
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.report import Report
+from bnconvert.verification.finding_ids import TRACED
+from bnconvert.verification.localization import Graphs, localize
+from bnconvert.verification.reference import SEED
+from bnconvert.verification.verification import prove
+
+#: What happens to a model on its way to a proven file.
+STEPS = FOLDING, WRITING, VERIFYING = "capturing and folding", "writing ONNX", "verifying"
+_UNTRAINED = (
+    "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
+    "a copy with other statistics was exported and compared as well"
+)
+_DROPPED = "the file holds tensors only: {} other outputs are left out"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An ONNX file that is written and not yet verified.
+
+    Attributes:
+        model: what it is made from.
+        example: what the model was captured with.
+        dynamic_shapes: as for torch.export; None where the batch size may vary.
+        path: the file.
+        folded: the folded model that it holds.
+    """
+
+    model: nn.Module
+    example: Example
+    dynamic_shapes: Any
+    path: Path
+    folded: Folded
+
+    @classmethod
+    def written(
+        cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, steps: Steps
+    ) -> "Candidate":
+        """Fold a model and write it; where it must be, of a fixed batch size, or traced.
+
+        Raises:
+            ExportError: the file cannot be written.
+            CaptureError: the model cannot be captured.
+        """
+        steps.begin(FOLDING)
+        folded = fold(model, example, dynamic_shapes=dynamic_shapes)
+        steps.begin(WRITING)
+        candidate = cls(model, example, dynamic_shapes, path, folded)
+        if not folded.is_whole and dynamic_shapes is None:
+            return candidate._traced("the model cannot be captured whole")
+        if dropped := drop_numbers(graphs_of(folded).folded):
+            candidate = candidate._with_notes(_DROPPED.format(dropped))
+        try:
+            candidate._write()
+        except ExportError as failure:
+            if dynamic_shapes is not None:
+                raise
+            return candidate._fallback(failure, steps)
+        return candidate
+
+    def _fallback(self, failure: ExportError, steps: Steps) -> "Candidate":
+        """Write a file of the given sizes, because one of any batch size fails with `failure`."""
+        reason = onnx_file.reason(failure.__cause__ or failure)
+        if self.folded.captured.dynamic_shapes is not None:
+            with contextlib.suppress(ExportError, CaptureError):
+                return self._with_fixed_batch(reason, steps)
+        with contextlib.suppress(ExportError):
+            return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
+        raise failure
+
+    def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
+        fixed = self.example.shapes(lambda leaf: None, self.model)
+        candidate = self.written(self.model, self.example, fixed, self.path, steps)
+        return candidate._with_notes(
+            f"the file takes batches of {self.example.batch} only: others cannot be written "
+            f"({reason})"
+        )
+
+    def _traced(self, reason: str) -> "Candidate":
+        """Write one forward as the tracer sees it, and say what that means in a finding."""
+        forward = OneForward(self.folded.module, self.example)
+        places = write_trace(forward, named_tensors(self.model, self.example), self.path)
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        where = f" (in {', '.join(places[:3])}{more})" if places else ""
+        found = Finding(
+            TRACED,
+            "warning",
+            ("(root)",),
+            f"{reason}, so that the file is one traced forward: it takes inputs of the given "
+            f"sizes, and what Python computed from the numbers of tensors{where} is a constant, "
+            "as it was for these inputs",
+            "verify the file with other real inputs, or export the parts that can be captured",
+        )
+        dropped = 0 if self.folded.is_whole else forward.others
+        return self._with_notes(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
+
+    def _with_notes(self, *notes: str, findings: Sequence[Finding] = ()) -> "Candidate":
+        said = self.folded.report
+        report = replace(said, notes=(*said.notes, *notes), findings=(*said.findings, *findings))
+        return replace(self, folded=replace(self.folded, report=report))
+
+    def _write(self) -> None:
+        """Write the folded graph, as a program or else as a module that is traced again."""
+        captured, module = self.folded.captured, graphs_of(self.folded).folded
+        shapes = captured.dynamic_shapes
+        if self.dynamic_shapes is None:
+            shapes = onnx_file.with_named_batch(shapes)
+        args, kwargs = captured.example.args, captured.example.kwargs
+        program = self.folded.program()
+        if program is not None:
+            with contextlib.suppress(ExportError):  # the module, which is traced again, may do
+                onnx_file.write(program, args, kwargs, shapes, self.path)
+                return
+        onnx_file.write(module, args, kwargs, shapes, self.path)
+
+    def proof(self, steps: Steps) -> Report:
+        """Compare the file with its model; where they differ, say in which operator.
+
+        The file is simplified, where the simpler one holds everything that is compared. Where
+        the statistics hide folding bugs, it is not, and a copy of the model with others is proven
+        as well.
+
+        Raises:
+            ExportError: ONNX Runtime cannot run it.
+        """
+        untrained = bool(untrained_norms(self.model))
+        report = None if untrained else self._proof_of_simpler()
+        steps.begin(VERIFYING)
+        report = report or self._proof(steps)
+        if untrained and not report.failures:
+            steps.tell("verifying a copy with other statistics: the given ones are untrained")
+            report = self._proof_with_jitter(report)
+        return report
+
+    def _proof(self, steps: Steps) -> Report:
+        proof = prove(self.model, self.example, self.path)
+        return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
+
+    def _proof_of_simpler(self) -> Report | None:
+        """Put a simpler file in the place of this one; None where there is none that holds.
+
+        Only where nothing but the batch size may vary, because no other size is compared.
+        """
+        if not self.folded.is_whole:
+            return None  # thousands of operators, for which a simplifier takes minutes
+        given = pytree.tree_leaves(self.dynamic_shapes)
+        simpler = onnx_file.simplified(self.path) if given == [None] * len(given) else None
+        if simpler is None:
+            return None
+        with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
+            report = prove(self.model, self.example, simpler).report
+            if not report.failures:
+                onnx_file.move(simpler, self.path)
+                return report
+        return None
+
+    def _proof_with_jitter(self, proof: Report) -> Report:
+        """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
+        other = jittered(self.model, torch.Generator().manual_seed(SEED))
+        path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
+        again = Candidate.written(other, self.example, self.dynamic_shapes, path, unseen)
+        second = again._proof(unseen)
+        renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
+        return replace(
+            proof,
+            checks=(*proof.checks, *renamed),
+            findings=second.findings,
+            notes=(*proof.notes, _UNTRAINED),
+        )
+
+
+def graphs_of(folded: Folded) -> Graphs:
+    """Return what a model was captured as, and what it was folded to.
+
+    Raises:
+        CaptureError: only parts of it could be captured.
+    """
+    captured, module = folded.captured.module, folded.module
+    assert isinstance(module, fx.GraphModule), "what is captured whole is folded as a graph"
+    return Graphs(captured, module)

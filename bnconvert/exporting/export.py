@@ -1,0 +1,193 @@
+"""`export` and `verify`: the deployment side's verbs, from a model to a proven ONNX file."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bnconvert.errors import ExportError, VerificationError
+from bnconvert.exporting import onnx_file
+from bnconvert.exporting.candidate import STEPS, VERIFYING, Candidate, graphs_of
+from bnconvert.exporting.metadata import metadata
+from bnconvert.exporting.preconditions import require_deployable
+from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
+from bnconvert.folding.folding import Folded, fold
+from bnconvert.graphs.example import Example, Inputs
+from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.survey import require_eager
+from bnconvert.reporting.progress import Progress, Steps
+from bnconvert.reporting.report import Report
+from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.verification.localization import Graphs, localize
+from bnconvert.verification.verification import failure_sentences, prove
+
+_CALIBRATING = "recomputing statistics"
+
+
+def export(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: str | Path,
+    *,
+    calibration: Iterable[Any] | None = None,
+    dynamic_shapes: Any = None,
+    preprocess: Preprocess | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
+
+    A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
+    a temporary file, which moves to `path` only when it is verified: within the float64 tolerance
+    at several batch sizes, and every row independent of its batch. Where the statistics are
+    those of an untrained norm, which hide folding bugs, the same is proven for a copy with
+    other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written
+    as one traced forward with its parts folded, and finding BN412 says what that means.
+
+    Args:
+        model: an eager module; it is not changed.
+        example_inputs: a tuple of positional inputs, or a mapping of keyword inputs; real ones
+            prove more than random ones.
+        path: the file to write.
+        calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
+            them before it is folded, and the file is compared with that. The report has the rows.
+        dynamic_shapes: as for torch.export; by default the batch size may vary, where the
+            exporter can write that (a note says where not).
+        preprocess: (mean, std), numbers or one for each channel: the file computes
+            (x - mean) / std itself, as far as possible in its first convolution; then
+            `example_inputs` are raw. Calibration batches stay as the model takes them.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
+
+    Returns:
+        The report: norms, checks, files.
+
+    Raises:
+        VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
+        ExportError: a norm is in training mode or remembers the test stream, or the file cannot
+            be written or run.
+        CaptureError: neither the model nor any part of it can be captured, or only parts can
+            and `dynamic_shapes` are given.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    before = [] if calibration is None else [_CALIBRATING]
+    steps = Steps(progress, *before, *STEPS)
+    require_eager(model)
+    require_deployable(model)
+    example = Example.of(example_inputs)
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
+    model, calibrated = _calibrated(model, calibration, steps)
+    model = model if preprocess is None else with_preprocess(model, preprocess)
+    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
+        path = Path(scratch) / target.name
+        candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
+        report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
+        onnx_file.label(path, metadata(model, report))
+        if report.failures:
+            kept = target.with_name(f"{target.stem}.failed{target.suffix}")
+            onnx_file.move(path, kept)
+            raise VerificationError(failure_sentences(report), report, kept)
+        onnx_file.move(path, target)
+    return report
+
+
+def verify(
+    model: nn.Module,
+    onnx_path: str | Path,
+    inputs: Inputs,
+    *,
+    preprocess: Preprocess | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compare a model with an ONNX file, whoever wrote it, on given and generated inputs.
+
+    Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
+    rows are compared in batches of that size. On failure the report names the first operator of
+    the file that computes something else.
+
+    Args:
+        model: an eager module; compared in eval mode.
+        onnx_path: the file.
+        inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
+        preprocess: (mean, std) where the file takes raw inputs, as for `export`.
+        progress: called as that of `recompute_statistics`: with how many steps are done, of how
+            many, and the one that begins.
+
+    Returns:
+        The report with every figure.
+
+    Raises:
+        VerificationError: the numbers disagree; it carries the report.
+        ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
+    """
+    require_eager(model)
+    path = Path(onnx_path)
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such file; export the model first")
+    model = model if preprocess is None else with_preprocess(model, preprocess)
+    steps = Steps(progress, VERIFYING)
+    steps.begin(VERIFYING)
+    proof = prove(model, Example.of(inputs), path)
+
+    def graphs(differing: Example) -> Graphs:
+        # Any size would do: fixed ones are captured faster.
+        fixed = differing.shapes(lambda leaf: None, model)
+        return graphs_of(fold(model, differing, dynamic_shapes=fixed))
+
+    report = localize(proof, model, path, graphs, steps.tell)
+    if report.failures:
+        raise VerificationError(failure_sentences(report), report)
+    return report
+
+
+def _calibrated(
+    model: nn.Module, batches: Iterable[Any] | None, steps: Steps
+) -> tuple[nn.Module, Report | None]:
+    """Return a copy with precise statistics and how far they moved; or the model itself."""
+    if batches is None:
+        return model, None
+    model = copy_sharing_parameters(model)
+    steps.begin(_CALIBRATING)
+
+    def step(done: int, total: int | None, what: str) -> None:
+        steps.tell(f"{_CALIBRATING}: {what}")
+
+    return model, recompute_statistics(model, batches, progress=step).report
+
+
+def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
+    norms = folded.report.norms
+    worst = max(proof.checks, key=lambda c: c.error / c.allowed if c.allowed else c.error)
+    facts: dict[str, str | int | float] = {
+        "norms": len(norms),
+        "folded": folded.report.count("folded"),
+        **{f"folded, {fold}": count for fold, count in _by_fold(folded.report).items()},
+        "standing": folded.report.count("standing"),
+        "never called": folded.report.count("uncalled"),
+        "BatchNormalization nodes": onnx_file.count_operators(path, "BatchNormalization"),
+        "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
+        "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
+        "size": f"{sum(f.stat().st_size for f in onnx_file.files_of(path)) / 1e6:.1f} MB",
+    }
+    moved = calibrated or Report("")
+    notes = (*moved.notes, *folded.report.notes, *proof.notes)
+    facts |= proof.facts
+    findings = (*folded.report.findings, *proof.findings)
+    return replace(
+        proof,
+        norms=norms,
+        statistics=moved.statistics,
+        findings=findings,
+        facts=facts,
+        notes=notes,
+    )
+
+
+def _by_fold(report: Report) -> Counter[str]:
+    """Return how many norms each fold took."""
+    return Counter(row.fold for row in report.norms if row.outcome == "folded")

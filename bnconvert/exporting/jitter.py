@@ -1,0 +1,38 @@
+"""Norms whose statistics never saw data, and random ones for them, so that folding bugs show."""
+
+import torch
+from torch import Tensor, nn
+
+from bnconvert.modules.copying import copy_model
+from bnconvert.modules.kinds import has_default_statistics, norms_in
+
+#: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
+_RANGES = {
+    "running_mean": (-0.5, 0.5),
+    "running_var": (0.5, 2.0),
+    "weight": (0.5, 1.5),
+    "bias": (-0.5, 0.5),
+}
+
+
+def untrained_norms(model: nn.Module) -> list[nn.Module]:
+    """Return the norms of `model` whose running statistics never saw data."""
+    return [m for _, m, _ in norms_in(model) if has_default_statistics(m)]
+
+
+def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Return a copy whose untrained norms have random statistics, weight and bias.
+
+    With mean 0, variance 1, gamma 1 and beta 0 nearly every folding bug computes the right
+    numbers.
+    """
+    twin = copy_model(model)
+    for module in untrained_norms(twin):
+        state: dict[str, Tensor | None] = {**module._buffers, **module._parameters}
+        with torch.no_grad():
+            for name, (low, high) in _RANGES.items():
+                tensor = state.get(name)
+                if tensor is not None:
+                    noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                    tensor.copy_(low + (high - low) * noise)
+    return twin

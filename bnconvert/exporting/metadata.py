@@ -1,0 +1,48 @@
+"""The metadata of an exported file: versions, its model, its norms and the proof."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+
+import torch
+from torch import nn
+
+from bnconvert.modules.kinds import norms_in
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
+
+
+def metadata(model: nn.Module, report: Report) -> dict[str, str]:
+    """Return what a file says of itself: versions, model, the outcome of each norm, the proof.
+
+    Args:
+        model: what was exported.
+        report: the export's, with one row per call of a norm.
+    """
+    classes = Counter(type(m).__name__ for _, m, _ in norms_in(model))
+    figures = {"passed": not report.failures, "checks": len(report.checks)} | {
+        f"worst {measure}": max((c.error for c in report.checks if c.measure == measure), default=0)
+        for measure in ("norm", "peak", "rows")
+    }
+    return {
+        "bnconvert.version": version("bnconvert"),
+        "bnconvert.torch": torch.__version__,
+        "bnconvert.model": type(model).__name__,
+        "bnconvert.policy": json.dumps(classes),
+        "bnconvert.folded": str(report.count("folded")),
+        "bnconvert.standing": str(report.count("standing")),
+        "bnconvert.norms": json.dumps(list(_norms(report.norms))),
+        "bnconvert.verification": json.dumps(figures),
+    }
+
+
+def _norms(rows: Sequence[NormRow]) -> Iterator[dict[str, str | int]]:
+    """Yield the outcome of each norm; of one that is called several times, of each call."""
+    total = Counter(row.path for row in rows)
+    seen: Counter[str] = Counter()
+    for row in rows:
+        seen[row.path] += 1
+        call = {"call": seen[row.path]} if total[row.path] > 1 else {}
+        fold = {"fold": row.fold} if row.fold else {}
+        yield {"path": row.path, **call, "outcome": row.outcome, **fold, "reason": row.reason}

@@ -1,0 +1,163 @@
+"""The ONNX file: write it from a captured graph, label it, check it, read its graph."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
+
+from bnconvert.errors import ExportError, first_line
+from bnconvert.torch_private.silence import quiet
+
+_SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
+#: What computes shapes, or moves numbers without changing them.
+_MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
+           "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+_ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
+
+
+def write(
+    model: nn.Module | ExportedProgram,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    path: Path,
+) -> None:
+    """Write a module or a captured program as ONNX, in one file where its weights fit into 2 GB.
+
+    The exporter's notes on where in the user's source each node comes from are removed: they
+    hold absolute paths of this machine.
+
+    Raises:
+        ExportError: the exporter or the ONNX checker refuses.
+    """
+    import onnx
+
+    weights = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
+    large = sum(t.nbytes for t in weights.values()) > _SINGLE_FILE_LIMIT
+    try:
+        with torch.no_grad(), quiet():
+            program = torch.onnx.export(
+                model, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
+            )
+            assert program is not None
+            _strip_paths(program.model)
+            program.save(str(path), external_data=large)
+        onnx.checker.check_model(str(path), full_check=True)
+    except Exception as failure:
+        raise ExportError(
+            f"{path.name}: no ONNX file can be made ({reason(failure)}); "
+            "replace the operator that is named, export a part of the model, or export "
+            "model.float() where a dtype is the reason"
+        ) from failure
+
+
+def reason(failure: BaseException) -> str:
+    """Return the operator that the exporter does not take, where it says so, and why."""
+    operator, deepest = None, failure
+    while deepest.__cause__ is not None:
+        deepest = deepest.__cause__
+        operator = operator or re.search(r"translating node %\w+ .*?target=([\w.]+)", str(deepest))
+    return f"{operator[1]}: {first_line(deepest)}" if operator else first_line(deepest)
+
+
+def simplified(path: Path) -> Path | None:
+    """Write a file with fewer operators that compute shapes or move numbers, by onnxslim.
+
+    Returns:
+        The new file, in a folder of its own. None where the weights lie beside the file, where
+        there is nothing to gain, and where onnxslim fails.
+    """
+    import onnx
+    import onnxslim
+
+    model = onnx.load(str(path), load_external_data=False)
+    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
+    if len(movers) < 2 or _weights_beside(path).exists():
+        return None
+    count, target = len(model.graph.node), path.parent / "simplified" / path.name
+    try:
+        with quiet():
+            slim = onnxslim.slim(model)
+        if len(slim.graph.node) >= count:
+            return None
+        target.parent.mkdir()
+        onnx.save(slim, str(target))
+        onnx.checker.check_model(str(target), full_check=True)
+    except Exception:
+        return None
+    return target
+
+
+def with_named_batch(dynamic_shapes: Any) -> Any:
+    """Return the shapes of a capture with a dynamic batch with that axis called "batch"."""
+    return pytree.tree_map(lambda hint: "batch" if hint is Dim.DYNAMIC else hint, dynamic_shapes)
+
+
+def label(path: Path, properties: Mapping[str, str]) -> None:
+    """Add `properties` to the file's own metadata (`metadata_props`)."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    onnx.helper.set_model_props(model, dict(properties))
+    onnx.save(model, str(path))
+
+
+def move(source: Path, target: Path) -> None:
+    """Move a file to its place in one step; weights that lie beside it go first."""
+    import onnx
+
+    weights, beside = _weights_beside(source), _weights_beside(target)
+    if weights.exists():
+        model = onnx.load(str(source), load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = beside.name
+        onnx.save(model, str(source))
+        os.replace(weights, beside)
+    os.replace(source, target)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the file and, where the weights lie beside it, their file."""
+    return [file for file in (path, _weights_beside(path)) if file.exists()]
+
+
+def _weights_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def count_operators(path: str | Path, operator: str) -> int:
+    """Return how many nodes of the graph, subgraphs and functions included, are `operator`."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+
+    graphs = (model.graph, *model.functions)
+    return sum(node.op_type == operator for graph in graphs for node in nodes_of(graph))
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph or a function, and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes_of(attribute.g)
+
+
+def _strip_paths(model: Any) -> None:
+    """Remove the notes that hold absolute paths, from a model of onnx_ir in memory."""
+    entries: list[Any] = [model]
+    for graph in (model.graph, *model.functions.values()):
+        nodes = list(graph.all_nodes())
+        entries += [graph, *graph.inputs, *nodes, *(out for node in nodes for out in node.outputs)]
+    for entry in entries:
+        for key in [k for k, text in entry.metadata_props.items() if _ABSOLUTE_PATH.search(text)]:
+            del entry.metadata_props[key]

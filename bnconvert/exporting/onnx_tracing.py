@@ -1,0 +1,117 @@
+"""Write an ONNX file by tracing one forward, where torch.export cannot capture the whole model.
+
+What Python code decides or computes from the numbers of a tensor becomes what it was for the given
+inputs; the tracer warns of such places, and they are returned. Sizes are fixed.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting.onnx_file import nodes_of
+from bnconvert.graphs.example import Example, NamedTensor
+from bnconvert.torch_private.silence import quiet
+
+#: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.
+_OPSET = 18
+#: How the tracer's warnings begin: of decisions, and of numbers that become constants.
+_FIXING = "Converting a tensor to a", "Iterating over a tensor", "Using len", "torch."
+
+
+class OneForward(nn.Module):
+    """A model as the tracer takes it: tensors in, in the order of the example, and tensors out.
+
+    Attributes:
+        model: what is run.
+        others: how many outputs were no tensors, in the last forward.
+    """
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        """Keep what is no tensor among the inputs."""
+        super().__init__()
+        self.model, self.others = model, 0
+        self.training = model.training
+        self._leaves, self._structure = tree_flatten((example.args, example.kwargs))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Run the model on its inputs, with other tensors in their places."""
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(x, Tensor) else x for x in self._leaves]
+        args, kwargs = tree_unflatten(leaves, self._structure)
+        results = tree_leaves(self.model(*args, **kwargs))
+        found = tuple(value for value in results if isinstance(value, Tensor))
+        self.others = sum(value is not None for value in results) - len(found)
+        return found
+
+
+def write_trace(model: OneForward, inputs: Sequence[NamedTensor], path: Path) -> list[str]:
+    """Write one forward of a model as ONNX, by torch.onnx's exporter for TorchScript.
+
+    Args:
+        model: in eval mode.
+        inputs: tensors, with the names that they get in the file.
+        path: the file.
+
+    Returns:
+        The places, file and line, where Python took numbers out of tensors; "torch" for those
+        inside torch.
+
+    Raises:
+        ExportError: the exporter or the ONNX checker refuses.
+    """
+    names = [name or f"input_{index}" for index, (name, _) in enumerate(inputs)]
+    try:
+        with torch.no_grad(), quiet(), _unlogged(), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            torch.onnx.export(
+                model,
+                tuple(tensor.clone() for _, tensor in inputs),
+                str(path),
+                input_names=names,
+                dynamo=False,
+                opset_version=_OPSET,
+            )
+        _finish(path)
+    except Exception as failure:
+        raise ExportError(
+            f"{path.name}: no ONNX file can be made by tracing ({first_line(failure)}); "
+            "export a part of the model"
+        ) from failure
+    return list(dict.fromkeys(_fixed(warned)))
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the exporter from printing the whole graph to stdout when it fails."""
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *words: None  # the exporter switches it on, always
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log
+
+
+def _finish(path: Path) -> None:
+    """Remove the notes on where in the user's source each node comes from, and check the file."""
+    import onnx
+
+    model = onnx.load(str(path))
+    for node in nodes_of(model.graph):
+        node.doc_string = ""
+    onnx.save(model, str(path))
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def _fixed(warned: Iterable[warnings.WarningMessage]) -> Iterator[str]:
+    own = str(Path(torch.__file__).parent)
+    for warning in warned:
+        tracers = warning.category.__name__ == "TracerWarning"
+        if tracers and str(warning.message).startswith(_FIXING):
+            inside = warning.filename.startswith(own)
+            yield "torch" if inside else f"{Path(warning.filename).name}:{warning.lineno}"

@@ -1,0 +1,39 @@
+"""Preconditions of an export: refuse models whose eval forward is not one fixed function."""
+
+from torch import nn
+
+from bnconvert.errors import ExportError
+from bnconvert.modules.kinds import has_running_statistics, norms_in
+from bnconvert.modules.normalization import Normalization
+
+
+def require_deployable(model: nn.Module) -> None:
+    """Raise unless every norm of an eval model is fixed.
+
+    Raises:
+        ExportError: a norm is in training mode inside an eval model, which exporters ship as
+            another function; or it adapts to the test stream, and a file keeps no state.
+    """
+    training = [
+        path
+        for path, module, kind in norms_in(model)
+        if module.training
+        and not model.training
+        and not kind.has_fixed_statistics
+        and has_running_statistics(module)
+    ]
+    if training:
+        raise ExportError(
+            f"{', '.join(training)}: in training mode inside an eval model, where it normalizes "
+            "by its batch; call model.eval() to export the running statistics"
+        )
+    remembering = [
+        path or "(root)"
+        for path, norm, _ in norms_in(model)
+        if isinstance(norm, Normalization) and norm.remembers_in_eval
+    ]
+    if remembering:
+        raise ExportError(
+            f"{', '.join(remembering)}: remember the test stream, which a file cannot; "
+            'convert with Adaptive(over="batch"), or revert(model)'
+        )

@@ -1,0 +1,1 @@
+"""Folding: norms become part of the weights around them, in a graph or in the modules."""

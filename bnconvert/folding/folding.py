@@ -1,0 +1,233 @@
+"""`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.export import ExportedProgram
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from bnconvert.errors import CaptureError
+from bnconvert.folding.fixpoint import fold_graph
+from bnconvert.folding.grafting import graft_rows, grafted
+from bnconvert.folding.outcome import NormOutcome
+from bnconvert.folding.weight_range import weight_range_findings
+from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
+from bnconvert.graphs.capturing import Captured, capture
+from bnconvert.graphs.example import Example, Inputs
+from bnconvert.graphs.exported_program import exported_program
+from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.graphs.parts import Part, capture_parts, with_parts
+from bnconvert.graphs.subgraphs import calls_in_regions
+from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.folded_module import FoldedModule
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.site import Site, sites_in
+from bnconvert.modules.survey import scripted_paths
+from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.report import Report
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A folded model.
+
+    Attributes:
+        module: the folded graph, for inference; takes the model's own inputs. Where the model
+            cannot be captured whole: a copy of the model, of its own class, with folded parts.
+        report: one row per call of a norm, folded (into what) or standing (why).
+        parts: what was captured: the whole model, or some submodules; their graphs are not folded.
+    """
+
+    module: nn.Module
+    report: Report
+    parts: tuple[Part, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model was captured whole."""
+        return not self.parts[0].path
+
+    @property
+    def captured(self) -> Captured:
+        """The captured model, of which `module` is the folded graph.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+        """
+        if not self.is_whole:
+            paths = ", ".join(part.path for part in self.parts)
+            raise CaptureError(
+                f"the model cannot be captured whole, only its parts {paths}; "
+                "export one of them, or use the folded module in torch"
+            )
+        return self.parts[0].captured
+
+    def program(self) -> ExportedProgram | None:
+        """Return the folded graph as a torch.export program that shares its weights.
+
+        Returns:
+            The program; None where the graph holds something that no program takes as it is.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+        """
+        ranges = self.captured.range_constraints
+        assert isinstance(self.module, FoldedModule)
+        return exported_program(self.module, ranges)
+
+    def graft(self, model: nn.Module) -> nn.Module:
+        """Return a copy of the model whose own modules are folded: class and names survive.
+
+        Layers get other weights, a norm becomes the identity (or what its class does after the
+        norm). What has no form in modules (merged branches, computed weights) stays as it is;
+        `graft_report` lists it.
+
+        Args:
+            model: the model that was folded; it is not changed.
+
+        Raises:
+            UnsupportedModelError: its weights are not those that were folded, or its forward
+                reads something that only a norm has.
+        """
+        return grafted(model, self.parts)
+
+    def graft_report(self, model: nn.Module) -> Report:
+        """Return what `graft` does with each norm, and why the rest stays.
+
+        Raises:
+            UnsupportedModelError: its weights are not those that were folded.
+        """
+        return Report(f"Grafted {type(model).__name__}", norms=graft_rows(model, self.parts))
+
+
+def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
+    """Fold the batch norms of the eval model into the layers around them.
+
+    The model itself is not changed. All arithmetic is done in float64 and rounded once. What is
+    not folded stands in the report with its reason. A model that torch.export cannot capture
+    whole, such as a detector, is folded by its largest parts that it can.
+
+    Args:
+        model: an eager module.
+        example_inputs: a tuple of positional inputs, or a mapping of keyword inputs.
+        dynamic_shapes: as for torch.export; by default the batch size may vary.
+
+    Raises:
+        CaptureError: neither the model nor any part of it with norms can be captured.
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
+    """
+    parts, notes = _captured_parts(model, Example.of(example_inputs), dynamic_shapes)
+    outcomes: list[NormOutcome] = []
+    folded: dict[str, nn.Module] = {}
+    for part in parts:
+        folded[part.path], found, said = _fold_part(part)
+        outcomes += found
+        notes += said
+    sites = sites_in(model)
+    notes += [f"{path}: TorchScript: norms inside are not seen" for path in scripted_paths(model)]
+    rows = tuple(_rows(model, sites, outcomes))
+    report = Report(
+        f"Folded {type(model).__name__}",
+        norms=rows,
+        findings=tuple(weight_range_findings(sites, rows)),
+        notes=tuple(notes),
+    )
+    return Folded(with_parts(model, folded), report, tuple(parts))
+
+
+def _captured_parts(
+    model: nn.Module, example: Example, dynamic_shapes: Any
+) -> tuple[list[Part], list[str]]:
+    """Capture the model whole, or else its largest parts; return them, and what to know of it."""
+    try:
+        return [Part("", capture(model, example, dynamic_shapes))], []
+    except CaptureError as failure:
+        parts = capture_parts(model, example)
+        if not parts:
+            raise
+        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
+
+
+def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:
+    """Fold a copy of a captured graph; return it, the outcome of its norm calls, and notes."""
+    module = copy_graph(part.captured.module)
+    weights = sum(standardizes_weight(node) for node in module.graph.nodes)
+    calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
+    inside = [_from_the_root(call, part.path) for call in calls_in_regions(module)]
+    outcomes = fold_graph(MutableGraph(module), calls)
+    outcomes += [NormOutcome(call, upstream=call.obstacle) for call in inside]
+    notes = [*part.captured.notes, *_standardization(weights)]
+    return FoldedModule(module, module.graph), outcomes, notes
+
+
+def _from_the_root(call: NormCall, path: str) -> NormCall:
+    return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
+
+
+def _rows(
+    model: nn.Module, sites: Sequence[Site], outcomes: Sequence[NormOutcome]
+) -> Iterator[NormRow]:
+    """Return a row per call of every norm module, then those of functional norms."""
+    rest = list(outcomes)
+    for site in sites:
+        mine = [found for found in rest if found.call.owner in site.paths]
+        rest = [found for found in rest if found not in mine]
+        for number, found in enumerate(mine, 1):
+            said = found.reason
+            if found.call.caller not in site.paths:
+                said = f"called by {found.call.caller or 'the root'} through F.batch_norm: {said}"
+            if len(mine) > 1:
+                said = f"call {number} of {len(mine)}: {said}"
+            yield _row(site, len(mine), found, said)
+        if not mine:
+            yield _uncalled(site)
+    for found in rest:
+        owner = found.call.owner
+        if not isinstance(model.get_submodule(owner), _InstanceNorm):
+            yield NormRow(
+                owner,
+                "F.batch_norm",
+                found.call.channels,
+                1,
+                found.outcome,
+                found.reason,
+                fold=found.fold,
+                codes=_codes(found),
+            )
+
+
+def _standardization(count: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{count} batch norm operators standardize weights, not activations: they are no "
+            "norms, and the weights are constants now"
+        )
+
+
+def _row(site: Site, calls: int, found: NormOutcome, reason: str) -> NormRow:
+    return NormRow(
+        site.path,
+        site.class_name,
+        site.channels,
+        calls,
+        found.outcome,
+        reason,
+        site.aliases,
+        found.fold,
+        _codes(found),
+    )
+
+
+def _codes(found: NormOutcome) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(refusal.code for refusal in found.refusals))
+
+
+def _uncalled(site: Site) -> NormRow:
+    """Return the row of a norm that no graph calls."""
+    outcome, reason = "uncalled", "the eval forward never calls it, or nothing reads its result"
+    if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
+        outcome = "standing"
+        reason = f"a {site.class_name} is no fixed affine map in eval mode"
+    return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)

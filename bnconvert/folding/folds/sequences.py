@@ -1,0 +1,84 @@
+"""Two linear layers in a row, or convolutions of which one has a kernel of a pixel, become one.
+
+W2 * (W1 * x + b1) + b2 = (W2 W1) * x + (W2 b1 + b2). If the second has zero padding, the first
+must have no bias: at the border it would be missing. It is done where it saves work.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import fx
+
+from bnconvert.folding.folds.branches import set_kernel
+from bnconvert.folding.folds.fold import Fold
+from bnconvert.folding.operators.graph_plan import Edit, GraphPlan, Replacements, Verdict
+from bnconvert.folding.operators.kernel_merging import Kernel, kernel_of
+from bnconvert.folding.operators.operator_rule import Propagator
+from bnconvert.folding.operators.weights import example_size
+from bnconvert.graphs.aten import argument
+from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.linear_maps import composed
+
+
+class Sequences(Fold):
+    """A convolution straight after a convolution."""
+
+    name: ClassVar[str] = "sequences"
+
+    def decide(self, propagator: Propagator, node: fx.Node) -> Verdict | None:
+        """Make one convolution of two."""
+        second = kernel_of(propagator.graph, node)
+        if second is None or set(second.source.users) != {node}:
+            return None
+        first = kernel_of(propagator.graph, second.source)
+        if first is None or first.groups != 1 or second.groups != 1:
+            return None
+        if len(first.size) != len(second.size):
+            return None  # a linear layer reads features from another axis
+        if not _point(second) and not _point(first):
+            return None
+        if not _point(second) and any(second.padding) and bool(first.bias.any()):
+            return None
+        whole = _composed(first, second)
+        before = first.cost * example_size(second.source) + second.cost * example_size(node)
+        like = argument(node, "weight")
+        fits = propagator.graph.fits(like, whole.weight, whole.bias)
+        if whole.cost * example_size(node) >= before or not fits:
+            return None
+        return GraphPlan((Joined(node, whole, second.source),))
+
+
+@dataclass(frozen=True, eq=False)
+class Joined(Edit):
+    """A convolution that absorbs the one before it."""
+
+    kernel: Kernel
+    first: fx.Node
+
+    @property
+    def removes(self) -> tuple[fx.Node, ...]:
+        """The first convolution."""
+        return (self.first,)
+
+    def apply(self, graph: MutableGraph) -> Replacements:
+        """Give the second convolution the kernel of both."""
+        set_kernel(graph, self.node, self.kernel)
+        graph.fx_graph.erase_node(self.first)
+        return {}
+
+
+def _point(kernel: Kernel) -> bool:
+    """Tell whether a convolution maps each pixel by itself."""
+    return prod(kernel.size) == 1 and set(kernel.stride) <= {1} and not any(kernel.padding)
+
+
+def _composed(first: Kernel, second: Kernel) -> Kernel:
+    weight = composed(first.weight, second.weight)
+    taps = second.weight.reshape(*second.weight.shape[:2], -1).sum(2)
+    bias = second.bias + torch.mv(taps, first.bias)
+    shape = first if _point(second) else second
+    return replace(
+        shape, source=first.source, weight=weight, bias=bias, cost=weight[0].numel(), groups=1
+    )

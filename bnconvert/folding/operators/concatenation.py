@@ -1,0 +1,76 @@
+"""Concatenation: each part gets its share of the map."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.errors import Refusal
+from bnconvert.folding.operators.graph_plan import Verdict, combined
+from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator, sizes_of
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.numerics.channel_map import ChannelMap
+
+
+class Concatenation(OperatorRule):
+    """Concatenation along any axis."""
+
+    targets: ClassVar[frozenset[Any]] = frozenset({aten.cat.default})
+
+    def absorb_output_map(
+        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
+    ) -> Verdict:
+        """Divide the map among the parts; all must take theirs."""
+        parts, axis, sizes = _parts(node)
+        if len(set(parts)) < len(parts):
+            return Refusal("value-used-twice", "it concatenates a value with itself")
+        shares = [output_map] * len(parts)
+        if output_map.varies_along(axis):
+            if not all(isinstance(size, int) for size in sizes):
+                return Refusal("dynamic-size", "it concatenates parts of dynamic size")
+            wide = output_map.widened(axis, sum(sizes))
+            starts = [sum(sizes[:index]) for index in range(len(sizes))]
+            shares = [_share(wide, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
+        return combined(
+            propagator.into_producer(part, node, share)
+            for part, share in zip(parts, shares, strict=True)
+        )
+
+    def absorb_input_map(
+        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
+    ) -> Verdict:
+        """Hand the map down, with nothing for the other parts."""
+        parts, axis, sizes = _parts(node)
+        if not all(isinstance(size, int) for size in sizes):
+            return Refusal("dynamic-size", "it is concatenated with parts of dynamic size")
+        none = ChannelMap.identity(input_map.axes)
+        shares = [
+            (input_map if part is source else none).widened(axis, size)
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+        return propagator.into_consumers(
+            node,
+            ChannelMap.of(
+                _joined([s.scale for s in shares], axis), _joined([s.shift for s in shares], axis)
+            ),
+        )
+
+
+def _joined(tensors: list[Tensor], axis: int) -> Tensor:
+    shape = [max(sizes) for sizes in zip(*(t.shape for t in tensors), strict=True)]
+    wide = []
+    for tensor in tensors:
+        shape[axis] = tensor.shape[axis]
+        wide.append(tensor.expand(shape))
+    return torch.cat(wide, axis)
+
+
+def _share(change: ChannelMap, axis: int, start: int, size: int) -> ChannelMap:
+    return change.each(lambda t: t.narrow(axis, start, size))
+
+
+def _parts(node: fx.Node) -> tuple[list[fx.Node], int, list[Any]]:
+    parts = list(node.args[0])  # type: ignore[arg-type]
+    axes = len(sizes_of(node))
+    axis = int(argument(node, "dim")) % axes
+    return parts, axis, [sizes_of(part)[axis] for part in parts]

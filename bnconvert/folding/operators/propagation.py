@@ -1,0 +1,127 @@
+"""Propagation of a scale and a shift, up into producers or down into consumers; it looks only."""
+
+from dataclasses import replace
+from itertools import chain
+
+from torch import fx
+
+from bnconvert.errors import Refusal
+from bnconvert.folding.operators.activations import Activation
+from bnconvert.folding.operators.addition import Sum
+from bnconvert.folding.operators.affine import AffineRule, read_affine
+from bnconvert.folding.operators.concatenation import Concatenation
+from bnconvert.folding.operators.conv import Conv
+from bnconvert.folding.operators.conv_transpose import ConvTranspose
+from bnconvert.folding.operators.graph_plan import GraphPlan, Verdict, combined
+from bnconvert.folding.operators.linear import Linear
+from bnconvert.folding.operators.multiplication import Product
+from bnconvert.folding.operators.operator_rule import OperatorRule
+from bnconvert.folding.operators.padding import Padding
+from bnconvert.folding.operators.pooling import Pooling
+from bnconvert.folding.operators.resizing import Resizing, Shuffling
+from bnconvert.folding.operators.slicing import Piece, Split
+from bnconvert.folding.operators.views import Permutation, Repetition, Reshaping
+from bnconvert.graphs.aten import consumers_of, describe, names_of
+from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.channel_map import ChannelMap
+
+#: Every rule, beside that of operators that are maps themselves.
+OPERATOR_RULES: tuple[OperatorRule, ...] = (
+    Conv(),
+    ConvTranspose(),
+    Linear(),
+    Sum(),
+    Product(),
+    Activation(),
+    Pooling(),
+    Concatenation(),
+    Piece(),
+    Split(),
+    Reshaping(),
+    Permutation(),
+    Repetition(),
+    Resizing(),
+    Shuffling(),
+    Padding(),
+)
+#: Those of layers, whose weights absorb a map.
+WEIGHTED = (Conv, ConvTranspose, Linear)
+_BY_TARGET = {target: rule for rule in OPERATOR_RULES for target in rule.targets}
+_AFFINE = AffineRule()
+
+
+class MapPropagator:
+    """Hands a map from operator to operator of one graph, until layers absorb it or one refuses."""
+
+    def __init__(self, graph: MutableGraph, *, tied_weights_agree: bool = False) -> None:
+        """Look at `graph`.
+
+        Args:
+            graph: it is not changed.
+            tied_weights_agree: as in `Propagator`.
+        """
+        self.graph = graph
+        self.tied_weights_agree = tied_weights_agree
+        self._open: set[fx.Node] = set()
+
+    def into_producer(self, value: fx.Node, consumer: fx.Node, output_map: ChannelMap) -> Verdict:
+        """Return how `value` can reach its only `consumer` mapped, or the refusal.
+
+        Where there are other consumers, an addition may be taken back in each of them.
+        """
+        if output_map.is_identity:
+            return GraphPlan()
+        others = consumers_of(value) - {consumer}
+        if not others:
+            return self.absorb_output_map(value, output_map)
+        refusal = Refusal("other-consumers", f"its input is also read by {names_of(others)}")
+        if output_map.scales or value in self._open:
+            return refusal
+        self._open.add(value)
+        try:
+            back = (self._consume(other, value, output_map.mirrored()) for other in others)
+            plan = combined(chain([self.absorb_output_map(value, output_map)], back))
+        finally:
+            self._open.discard(value)
+        return refusal if isinstance(plan, Refusal) else plan
+
+    def absorb_output_map(self, node: fx.Node, output_map: ChannelMap) -> Verdict:
+        """Return how the operator `node` can compute its output mapped, or the refusal."""
+        if output_map.is_identity:
+            return GraphPlan()
+        rule = rule_of(self.graph, node)
+        if rule is None:
+            made = "a constant" if node.op == "get_attr" else describe(node)
+            return Refusal(
+                "no-layer-upstream",
+                f"its input is made by {made}, not by a convolution or a linear layer",
+            )
+        return rule.absorb_output_map(self, node, output_map)
+
+    def into_consumers(self, value: fx.Node, input_map: ChannelMap) -> Verdict:
+        """Return how all consumers can compute the same from `value` unmapped, or the refusal."""
+        if input_map.is_identity:
+            return GraphPlan()
+        consumers = sorted(consumers_of(value), key=lambda node: node.name)
+        return combined(self._consume(consumer, value, input_map) for consumer in consumers)
+
+    def _consume(self, consumer: fx.Node, value: fx.Node, input_map: ChannelMap) -> Verdict:
+        rule = rule_of(self.graph, consumer)
+        if rule is None:
+            return Refusal("no-layer-downstream", f"{describe(consumer)} reads it")
+        verdict = rule.absorb_input_map(self, consumer, value, input_map)
+        if isinstance(verdict, Refusal) and isinstance(rule, WEIGHTED):
+            return replace(verdict, text=f"{describe(consumer)} reads it: {verdict.text}")
+        return verdict
+
+
+def rule_of(graph: MutableGraph, node: fx.Node) -> OperatorRule | None:
+    """Return the rule of an operator, or None where no map passes it."""
+    if node.op != "call_function":
+        return None
+    if node.target in _AFFINE.targets and read_affine(graph, node) is not None:
+        return _AFFINE
+    rule = _BY_TARGET.get(node.target)
+    if isinstance(rule, Sum | Product) and not all(isinstance(a, fx.Node) for a in node.args[:2]):
+        return None  # of a number that makes it no map: an infinite one, or one of another dtype
+    return rule

@@ -1,0 +1,110 @@
+"""The forms of operators: lowered ones are raised to layers, maps are lowered to operators."""
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.graphs.aten import argument, aten, called_in
+from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
+from bnconvert.numerics.channel_map import ChannelMap
+
+_PRODUCTS = (aten.mm.default, aten.matmul.default)
+_EPS = 1e-5
+_END = 2**63 - 1
+
+
+def raise_to_layers(graph: MutableGraph) -> None:
+    """Write products with stored matrices as linear layers: x W + b, `addmm`, `mm`, `matmul`."""
+    for node in list(graph.fx_graph.nodes):
+        if node.op != "call_function":
+            continue
+        if node.target is aten.slice.Tensor and _is_whole(node):
+            graph.replace(node, node.args[0])
+            continue
+        if node.target is aten.addmm.default:
+            bias, x, matrix = node.args[:3]
+            plain = argument(node, "beta") == 1 and argument(node, "alpha") == 1
+        elif node.target in _PRODUCTS:
+            (x, matrix), bias, plain = node.args[:2], None, True
+        else:
+            continue
+        value, offset = graph.constant(matrix), graph.constant(bias)
+        if not plain or value is None or value.dim() != 2 or not isinstance(x, fx.Node):
+            continue
+        if x.op == "get_attr" or (bias is not None and (offset is None or offset.dim() != 1)):
+            continue
+        _as_linear(graph, node, x, value, offset)
+
+
+def _is_whole(node: fx.Node) -> bool:
+    """Tell whether a slice is all of its input, as `x[:, :2]` writes for the first axis."""
+    start, end, step = (argument(node, name) for name in ("start", "end", "step"))
+    return start in (None, 0) and step == 1 and (end is None or end == _END)
+
+
+def _as_linear(
+    graph: MutableGraph, node: fx.Node, x: fx.Node, matrix: Tensor, bias: Tensor | None
+) -> None:
+    dtype, owner = node.meta["val"].dtype, called_in(node)
+    args: list[fx.Node | None] = [x]
+    transposed = matrix.t().contiguous()
+    args.append(graph.add_constant(node, f"{owner}.matrix".lstrip("."), transposed, dtype))
+    if bias is not None:
+        args.append(graph.add_constant(node, f"{owner}.offset".lstrip("."), bias, dtype))
+    with graph.fx_graph.inserting_before(node):
+        linear = graph.fx_graph.call_function(aten.linear.default, tuple(args))
+    linear.meta = dict(node.meta)
+    graph.replace(node, linear)
+
+
+def lower_to_operators(graph: MutableGraph) -> None:
+    """Write the maps that are left as one multiplication, one addition, or one batch norm.
+
+    Batch norm is one operator where the map goes along axis 1: ONNX Runtime computes it as fast as
+    the two, and it is one node less.
+    """
+    for node in list(graph.fx_graph.nodes):
+        if node.target is not channelwise:
+            continue
+        x, scale_node, shift_node = node.args
+        scale, shift = graph.constant(scale_node), graph.constant(shift_node)
+        assert scale is not None
+        assert shift is not None
+        change = ChannelMap.of(scale, shift)
+        with graph.fx_graph.inserting_before(node):
+            new = _lowered(graph, node, x, change, scale_node, shift_node)
+        new.meta = dict(node.meta)
+        graph.replace(node, new)
+
+
+def _lowered(
+    graph: MutableGraph,
+    node: fx.Node,
+    x: fx.Node,
+    change: ChannelMap,
+    scale: fx.Node,
+    shift: fx.Node,
+) -> fx.Node:
+    call = graph.fx_graph.call_function
+    if not change.shifts:
+        return call(aten.mul.Tensor, (x, scale))
+    if not change.scales:
+        return call(aten.add.Tensor, (x, shift))
+    channels = node.meta["val"].shape[1] if change.axes > 1 else None
+    vectors = change.vectors(1, channels) if isinstance(channels, int) else None
+    if vectors is None:
+        product = call(aten.mul.Tensor, (x, scale))
+        product.meta = dict(node.meta)
+        return call(aten.add.Tensor, (product, shift))
+    dtype, owner = node.meta["val"].dtype, called_in(node)
+    ones = torch.ones(len(vectors[0]), dtype=torch.float64)
+    tensors = {
+        "weight": vectors[0] * (1 + _EPS) ** 0.5,
+        "bias": vectors[1],
+        "running_mean": 0 * ones,
+        "running_var": ones,
+    }
+    held = [
+        graph.add_constant(node, f"{owner}.{name}".lstrip("."), tensor.clone(), dtype)
+        for name, tensor in tensors.items()
+    ]
+    return call(aten.batch_norm.default, (x, *held, False, 0.0, _EPS, False))

@@ -1,0 +1,1 @@
+"""Norm modules: recognized, surveyed, copied, replaced; and the protocol of a rewrite."""

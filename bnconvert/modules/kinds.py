@@ -1,0 +1,176 @@
+"""Which modules are batch normalization, and how each kind of them is read."""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import parametrize
+
+from bnconvert.errors import Refusal
+from bnconvert.modules.normalization import Extras, Normalization
+
+#: timm's fused layers: the normalization, then these children, in this order.
+ACTIVATION_TAIL = ("drop", "act")
+_TIMM = {
+    "BatchNormAct2d": "BatchNormAct2d",
+    "SyncBatchNormAct": "SyncBatchNormAct",
+    "FrozenBatchNormAct2d": "BatchNormAct2d",  # its class when it is not frozen
+}
+_TORCH_FORWARDS: tuple[Callable[..., Any], ...] = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+_FROZEN_BUFFERS = ("weight", "bias", "running_mean", "running_var")
+_FROZEN_EPS = 1e-5  # of the frozen norms that write it into their forward (DETR's)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a norm is read.
+
+    Attributes:
+        plain: the batch norm class with the same eval function, which `revert` gives back.
+        tail: children that run after the normalization, in order.
+        has_fixed_statistics: the running statistics are used in training too, and never change.
+        unsupported: why no rewrite may touch it, or None.
+    """
+
+    plain: type[_BatchNorm]
+    tail: tuple[str, ...] = ()
+    has_fixed_statistics: bool = False
+    unsupported: Refusal | None = None
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """Return how `module` is read as a batch norm, or None where it is none."""
+    if isinstance(module, Normalization):
+        return Kind(module.origin, module.tail, module.has_fixed_statistics)
+    if isinstance(module, _BatchNorm):
+        return _kind_of_batch_norm(module)
+    if _looks_frozen(module):
+        return _kind_of_frozen(module)
+    return None
+
+
+def norms_in(
+    model: nn.Module, *, remove_duplicate: bool = True
+) -> Iterator[tuple[str, nn.Module, Kind]]:
+    """Yield path, module and kind of every norm; not those that another norm keeps inside."""
+    inside: list[str] = []
+    for path, module in model.named_modules(remove_duplicate=remove_duplicate):
+        if isinstance(module, Extras):
+            inside.append(f"{path}.")
+        kind = kind_of(module)
+        if kind is not None and not path.startswith(tuple(inside)):
+            yield path, module, kind
+
+
+def channels_of(module: nn.Module) -> int:
+    """Return the number of channels of a norm; 0 while a lazy one has not seen its input."""
+    mean = module._buffers.get("running_mean")
+    if mean is not None and not isinstance(mean, nn.parameter.UninitializedBuffer):
+        return mean.numel()
+    return int(getattr(module, "num_features", 0))
+
+
+def eps_of(module: nn.Module) -> float:
+    """Return what the norm adds to the variance."""
+    return float(getattr(module, "eps", _FROZEN_EPS))
+
+
+def has_running_statistics(module: nn.Module) -> bool:
+    """Tell whether a norm holds running statistics: `track_running_stats=False` leaves none."""
+    return module._buffers.get("running_mean") is not None
+
+
+def has_default_statistics(module: nn.Module) -> bool:
+    """Tell whether the running statistics are those of a norm that never saw data."""
+    mean, var = module._buffers.get("running_mean"), module._buffers.get("running_var")
+    if mean is None or var is None or mean.is_meta or not channels_of(module):
+        return False
+    return not bool(mean.any()) and bool((var == 1).all())
+
+
+def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
+    plain = type(module)
+    refusal = _why_not_readable(module)
+    if refusal is not None or plain.forward in _TORCH_FORWARDS:
+        return Kind(plain, unsupported=refusal)
+    return Kind(plain, tail=_tail_of(module))
+
+
+def _why_not_readable(module: _BatchNorm) -> Refusal | None:
+    """Refuse batch norms of which a rewrite would drop something, or could not keep it."""
+    if isinstance(module, LazyModuleMixin):
+        fact = "is lazy and has not seen an input"
+        return Refusal("lazy", fact, "run one forward pass before converting")
+    if parametrize.is_parametrized(module) or not {"weight", "bias"} <= module._parameters.keys():
+        return Refusal(
+            "parametrized",
+            "its weight is computed by a parametrization",
+            "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
+        )
+    if vars(module).get("_compiled_call_impl") is not None or "forward" in vars(module):
+        return Refusal(
+            "call-replaced",
+            "its call was replaced on the object (module.compile() or a patched forward)",
+            "convert first, then compile",
+        )
+    if type(module).forward not in _TORCH_FORWARDS and not _is_timm(module):
+        fact = f"{type(module).__name__} has a forward of its own, which a rewrite would drop"
+        return Refusal("own-forward", fact, "use Keep()")
+    return None
+
+
+def _kind_of_frozen(module: nn.Module) -> Kind:
+    if _is_timm(module):
+        layers = sys.modules[type(module).__module__]
+        plain: type[_BatchNorm] = getattr(layers, _TIMM[type(module).__name__])
+        return Kind(plain, _tail_of(module), has_fixed_statistics=True)
+    if _agrees_with_formula(module):
+        return Kind(nn.BatchNorm2d, has_fixed_statistics=True)
+    return Kind(
+        nn.BatchNorm2d,
+        has_fixed_statistics=True,
+        unsupported=Refusal(
+            "other-formula",
+            f"{type(module).__name__} does not compute weight * (x - running_mean) / "
+            "sqrt(running_var + eps) + bias",
+            "use Keep()",
+        ),
+    )
+
+
+def _is_timm(module: nn.Module) -> bool:
+    owner = type(module)
+    return owner.__module__.partition(".")[0] == "timm" and owner.__name__ in _TIMM
+
+
+def _tail_of(module: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name in ACTIVATION_TAIL if name in module._modules)
+
+
+def _looks_frozen(module: nn.Module) -> bool:
+    """Tell a FrozenBatchNorm2d by its shape: torchvision, detectron2, DETR and others copy it."""
+    return (
+        "FrozenBatchNorm" in type(module).__name__
+        and not module._parameters
+        and all(isinstance(module._buffers.get(name), Tensor) for name in _FROZEN_BUFFERS)
+    )
+
+
+def _agrees_with_formula(module: nn.Module) -> bool:
+    """Check the reading on numbers: the same name does not promise the same formula."""
+    weight, bias, mean, var = (module._buffers[name] for name in _FROZEN_BUFFERS)
+    assert weight is not None  # _looks_frozen has seen the four buffers
+    if weight.is_meta or not weight.dtype.is_floating_point:
+        return False
+    ramp = torch.linspace(-2, 2, 2 * weight.numel(), dtype=weight.dtype, device=weight.device)
+    x = ramp.reshape(2, -1).movedim(0, -1).reshape(1, -1, 2, 1).contiguous()
+    with torch.no_grad():
+        measured = type(module).forward(module, x)
+        expected = F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps_of(module))
+    return torch.allclose(measured, expected, rtol=1e-3, atol=1e-3, equal_nan=True)

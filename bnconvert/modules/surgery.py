@@ -1,0 +1,225 @@
+"""The only code that assigns to a model: `inherit` builds a successor, `swap` attaches it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from bnconvert.modules.kinds import (
+    Kind,
+    channels_of,
+    eps_of,
+    has_running_statistics,
+    kind_of,
+    norms_in,
+)
+from bnconvert.modules.normalization import Normalization
+
+Successor = TypeVar("Successor", bound=nn.Module)
+
+_AFFINE = ("weight", "bias")
+_COPIED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+
+
+def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) -> Successor:
+    """Build a `successor` that has everything `source` has: the one place where state is copied.
+
+    All of the instance's state goes over by construction, not attribute by attribute: the same
+    Parameter and buffer objects, children, eps, momentum, the training flag, custom attributes.
+    Hook dictionaries stay the same objects, so that a hook's handle still removes it. `source`
+    itself is not changed, and is not to be used any more.
+
+    Args:
+        source: a module that `kind_of` knows.
+        successor: the class to build; its `__init__` is not called.
+        **attributes: attributes of the variant itself, set last.
+    """
+    kind = kind_of(source)
+    assert kind is not None, "inherit is for norms"
+    own = _own(source)
+    state = {key: value for key, value in vars(source).items() if key not in own}
+    state |= {key: _without(state[key], own) for key in _COPIED}
+    if not isinstance(source, _NormBase):
+        state = _batch_norm_state(source) | state
+        state["_buffers"].setdefault("num_batches_tracked", None)
+    target = successor.__new__(successor)
+    vars(target).update(state)
+    for name, value in attributes.items():
+        setattr(target, name, value)
+    return target
+
+
+def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module:
+    """Build the torch batch norm that a variant, or another package's frozen norm, came from.
+
+    Args:
+        source: looked at only.
+        kind: how it is read.
+        domain: whose statistics; None for those in use.
+    """
+    target = inherit(source, kind.plain)
+    if isinstance(source, Normalization):
+        for name, tensor in source.state_of(domain).items():
+            owner: dict[str, Any] = target._parameters if name in _AFFINE else target._buffers
+            owner[name] = tensor
+    promote_affine(target)
+    if target.num_batches_tracked is None and has_running_statistics(target):
+        target._buffers["num_batches_tracked"] = torch.zeros(
+            (), dtype=torch.long, device=target.get_buffer("running_mean").device
+        )
+    return target
+
+
+def plain_edits(
+    model: nn.Module, *, everything: bool, domain: str | None = None
+) -> dict[str, nn.Module]:
+    """Build, and do not attach, plain batch norms for our norms and for frozen ones, by path.
+
+    Args:
+        model: looked at only.
+        everything: also for norms that compute something else than batch norm in eval mode.
+        domain: whose statistics, of norms that hold several; None for those in use.
+    """
+    built: dict[int, nn.Module] = {}
+    edits: dict[str, nn.Module] = {}
+    for path, module, kind in norms_in(model, remove_duplicate=False):
+        ours = isinstance(module, Normalization)
+        if kind.unsupported or not (ours or kind.has_fixed_statistics):
+            continue
+        if everything or not isinstance(module, Normalization) or module.is_batch_norm_in_eval:
+            if id(module) not in built:
+                several = isinstance(module, Normalization) and module.domains
+                built[id(module)] = plain(module, kind, domain if several else None)
+            edits[path] = built[id(module)]
+    return edits
+
+
+def settle(model: nn.Module) -> nn.Module:
+    """Replace, in place, every norm that is batch norm in eval mode by plain batch norm.
+
+    For the deployment side, on its own copy: a graph capture then sees one operator. The norms
+    are in eval mode afterwards, where their statistics were fixed. Norms that compute something
+    else in eval (group norm) stay.
+    """
+    edits = plain_edits(model, everything=False)
+    for path, module in edits.items():
+        kind = kind_of(model.get_submodule(path))
+        if kind is not None and kind.has_fixed_statistics:
+            module.eval()
+    return swap(model, edits)
+
+
+def promote_affine(target: nn.Module) -> None:
+    """Make Parameters of the weight and bias that a frozen norm keeps as buffers."""
+    for name in _AFFINE:
+        tensor = target._buffers.pop(name, None)
+        if tensor is not None:
+            target._parameters[name] = nn.Parameter(tensor)
+
+
+def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
+    """Attach each module of `edits` at its path, all or none, and return the model.
+
+    Args:
+        model: changed in place.
+        edits: path to module, with every alias as a path of its own. The path "" is the model
+            itself: its edit is returned in the model's stead.
+    """
+    replaced: dict[str, nn.Module] = {}
+    try:
+        for path, module in edits.items():
+            replaced[path] = model.get_submodule(path)
+            _attach(model, path, module)
+    except BaseException:
+        for path, module in replaced.items():
+            _attach(model, path, module)
+        raise
+    root = edits.get("", model)
+    for module in _norms(replaced):
+        module.on_detach(root)
+    for module in _norms(edits):
+        module.on_attach(root)
+    return root
+
+
+def write_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Write tensors into a model's parameters, in place; a bias that is missing is registered.
+
+    Args:
+        model: changed in place; whoever shares a parameter goes on sharing it.
+        weights: path of the parameter to its new value.
+    """
+    for path, value in weights.items():
+        owner_path, _, name = path.rpartition(".")
+        owner = model.get_submodule(owner_path)
+        old = owner._parameters.get(name)
+        if old is None:
+            owner._parameters[name] = nn.Parameter(value.clone(), requires_grad=False)
+        else:
+            with torch.no_grad():
+                old.copy_(value)
+
+
+def _attach(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    if path:
+        model.get_submodule(parent)._modules[name] = module
+
+
+def _norms(modules: Mapping[str, nn.Module]) -> list[Normalization]:
+    """Return each of our norms once, also where several paths lead to it."""
+    unique = {id(module): module for module in modules.values()}
+    return [module for module in unique.values() if isinstance(module, Normalization)]
+
+
+def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int, str]:
+    """Find modules that plain attributes (lists, tuples, dicts) hold beside the module tree.
+
+    A swap cannot reach these: the object in the list would go on as the old norm, unseen.
+
+    Returns:
+        id of the module to the place that holds it, such as "features.pool.norms".
+    """
+    ids = {id(module) for module in norms}
+    found: dict[int, str] = {}
+    for path, owner in model.named_modules():
+        for name, value in vars(owner).items():
+            if name.startswith("_") and name.endswith(("_hooks", "_modules", "_buffers")):
+                continue
+            for module in held(value, (nn.Module,)):
+                if id(module) in ids:
+                    found[id(module)] = f"{path}.{name}".lstrip(".")
+    return found
+
+
+def held(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iterator[Any]:
+    """Yield what of `kinds` a value is, or holds in lists, tuples, sets and dictionaries."""
+    if isinstance(value, kinds):
+        yield value
+    elif depth and isinstance(value, list | tuple | set | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from held(item, kinds, depth - 1)
+
+
+def _own(source: nn.Module) -> set[str]:
+    return {name for owner in type(source).__mro__ for name in vars(owner).get("own", ())}
+
+
+def _without(names: Any, own: set[str]) -> Any:
+    """Return a copy of a dictionary or a set without the names in `own`."""
+    if isinstance(names, dict):
+        return {name: value for name, value in names.items() if name not in own}
+    return names - own
+
+
+def _batch_norm_state(frozen: nn.Module) -> dict[str, Any]:
+    """Return the hyperparameters that a frozen norm does not have and a batch norm needs."""
+    return {
+        "num_features": channels_of(frozen),
+        "eps": eps_of(frozen),
+        "momentum": 0.1,  # torch's default; nothing remembers another one
+        "affine": True,
+        "track_running_stats": True,
+    }

@@ -1,0 +1,164 @@
+"""`survey`: trace a model by torch.fx, with norms as leaves, around what cannot be traced."""
+
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from bnconvert.errors import UnsupportedModelError, first_line
+from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.site import FunctionalNorm, Site, Survey, sites_in
+from bnconvert.numerics.random_state import preserved_random_state
+
+_FUNCTIONAL = (F.batch_norm, torch.batch_norm)
+
+
+def survey(model: nn.Module) -> Survey:
+    """See every batch norm of `model`: where it is, how it is called, what hides it.
+
+    The trace runs on a deep copy that shares the parameters, because tracing leaves proxies in
+    the caches of some models. A submodule that cannot be traced stays closed, with its reason,
+    while the rest is seen; where the root itself cannot, the module tree alone is surveyed.
+
+    Raises:
+        UnsupportedModelError: `model` is wrapped, compiled or scripted, or no module at all.
+    """
+    require_eager(model)
+    graph, closed = _trace(model)
+    scripted = tuple(scripted_paths(model))
+    sites = tuple(_sites(model, graph, closed))
+    return Survey(model, graph, sites, closed, scripted, tuple(_functional_norms(graph)))
+
+
+def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
+    """Yield the paths of the outermost TorchScript modules below a module at `path`."""
+    if isinstance(module, torch.jit.ScriptModule):
+        yield path
+        return
+    for name, child in module.named_children():
+        yield from scripted_paths(child, f"{path}.{name}".lstrip("."))
+
+
+def require_eager(model: object) -> None:
+    """Raise one clear sentence unless `model` is an eager, unwrapped module.
+
+    Raises:
+        UnsupportedModelError: with the way to unwrap it.
+    """
+    if not isinstance(model, nn.Module):
+        raise UnsupportedModelError(
+            f"a {type(model).__name__} is no torch.nn.Module; give the module itself"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            "the model is TorchScript, whose modules cannot be replaced; "
+            "give the eager model that it was scripted from"
+        )
+    if _is_compiled(model):
+        raise UnsupportedModelError(
+            "the model is wrapped by torch.compile; give model._orig_mod and compile the result"
+        )
+    if isinstance(model, DistributedDataParallel | DataParallel):
+        raise UnsupportedModelError(
+            f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
+        )
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    """Tell whether `torch.compile` made the model; where that never ran, nothing is imported."""
+    dynamo: Any = sys.modules.get("torch._dynamo")  # to import it takes seconds
+    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
+
+
+class NormTracer(fx.Tracer):
+    """An fx tracer for which norms are leaves and untraceable submodules stay closed."""
+
+    def __init__(self) -> None:
+        """Start with nothing closed."""
+        super().__init__()
+        self.closed: dict[str, str] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Hold norms closed beside what torch.fx holds closed by itself."""
+        return (
+            kind_of(m) is not None
+            or isinstance(m, torch.jit.ScriptModule)
+            or super().is_leaf_module(m, module_qualified_name)
+        )
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Trace into `m`, and where that fails, close it: undo its nodes and record one call."""
+        last, stack = next(iter(reversed(self.graph.nodes))), self.module_stack.copy()
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception as failure:
+            path = self.path_of_module(m)
+            self.module_stack = stack
+            for node in reversed(list(_after(last))):
+                self.graph.erase_node(node)
+            self.closed = {p: why for p, why in self.closed.items() if not p.startswith(f"{path}.")}
+            self.closed[path] = first_line(failure)
+            return self.create_proxy("call_module", path, args, kwargs)
+
+
+def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
+    tracer = NormTracer()
+    if kind_of(model) is not None:
+        return None, {"": "the model is itself a norm"}
+    try:
+        with preserved_random_state():  # a forward may draw numbers while it is traced
+            graph = tracer.trace(copy_sharing_parameters(model))
+    except Exception as failure:
+        return None, {"": first_line(failure)}
+    return graph, tracer.closed
+
+
+def _sites(model: nn.Module, graph: fx.Graph | None, closed: Mapping[str, str]) -> Iterator[Site]:
+    calls: dict[object, list[fx.Node]] = defaultdict(list)
+    for node in graph.nodes if graph is not None else ():
+        if node.op == "call_module":
+            calls[node.target].append(node)
+    for site in sites_in(model):
+        seen = tuple(node for path in site.paths for node in calls[path])
+        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, closed))
+
+
+def _is_inside(path: str, closed: Iterable[str]) -> bool:
+    """Tell whether a module lies in one of the closed ones; "" is the root, which holds all."""
+    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in closed)
+
+
+def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:
+    for node in graph.nodes if graph is not None else ():
+        if node.op == "call_function" and node.target in _FUNCTIONAL:
+            stack = node.meta.get("nn_module_stack") or {"": ("", None)}
+            owner = str(list(stack.values())[-1][0])
+            yield FunctionalNorm(owner, node, on_weight=_comes_from_parameter(node))
+
+
+def _comes_from_parameter(node: fx.Node) -> bool:
+    """Follow the first argument up: weight standardization normalizes a reshaped parameter."""
+    argument = node.args[0] if node.args else node.kwargs.get("input")
+    while isinstance(argument, fx.Node) and argument.op != "get_attr" and argument.args:
+        argument = argument.args[0]
+    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+
+
+def _after(last: fx.Node) -> Iterator[fx.Node]:
+    node = last.next
+    while node.op != "root":
+        yield node
+        node = node.next

@@ -1,0 +1,165 @@
+"""The norm that batch norm is: batch statistics in training, tracked; running ones in eval.
+
+Every norm that trains by some batch's statistics extends it and implements `normalize_by_batch`;
+modes, switches, the update of the running statistics and batches that are not finite are here.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bnconvert.modules.normalization import Normalization, Statistics
+from bnconvert.numerics.kernels import values_per_sample
+
+
+class TrackingNorm(Normalization):
+    """Batch norm in torch's semantics, with switches, and safe against non-finite batches.
+
+    Attributes:
+        updates: whether a training forward updates the running statistics; set by
+            `switches.update_statistics`.
+        statistics: which statistics normalize, whatever the mode says; set by
+            `switches.use_statistics`.
+        skipped: buffer, not saved: how many batches with a NaN or an infinity (an overflow of
+            mixed precision) were kept out of the running statistics.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped")
+
+    updates: bool = True
+    statistics: Statistics = None
+    skipped: Tensor | None
+
+    def init_state(self) -> None:
+        """Create the counter of skipped batches."""
+        mean = self.running_mean
+        zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)
+        self.register_buffer("skipped", zero, persistent=False)
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """Normalize `x` by the batch's statistics or by the running ones."""
+        return self.normalize_with(x, self.weight, self.bias)
+
+    def normalize_with(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` with a given weight and bias: a further domain's norm may have none."""
+        if not self.uses_batch_statistics():
+            return self.normalize_by_running(x, weight, bias)
+        if not self.training:
+            return self.normalize_by_whole_batch(x, weight, bias)
+        return self.normalize_by_batch(x, weight, bias)
+
+    def uses_batch_statistics(self) -> bool:
+        """Tell whether the batch's statistics normalize in this forward."""
+        if self.statistics is not None:
+            return self.statistics == "batch"
+        return self.training or self.running_mean is None
+
+    def is_tracking(self) -> bool:
+        """Tell whether this forward updates the running statistics."""
+        tracks = self.track_running_stats and self.running_mean is not None
+        return self.training and self.updates and tracks and self.uses_batch_statistics()
+
+    def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` by the running statistics."""
+        mean, var = self.running_mean, self.running_var
+        if torch.is_grad_enabled() and mean is not None and var is not None:
+            # A training forward before the backward pass updates the buffers in place, and
+            # torch does not notice: the gradient would silently be another function's.
+            mean, var = mean.clone(), var.clone()
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+
+    def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """Normalize `x` in training; here by the whole batch, each variant in its own way."""
+        return self.normalize_by_whole_batch(x, weight, bias)
+
+    def normalize_by_whole_batch(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None
+    ) -> Tensor:
+        """Normalize `x` by its own moments, as batch norm does, and track them in training."""
+        if self.running_mean is None or self.running_var is None or not x.numel():
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        # Also where nothing is tracked: a checkpointed forward and its recomputation must save
+        # the same tensors, and only one of them may track.
+        mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
+        y = F.batch_norm(x, mean, var, weight, bias, True, 1.0, self.eps)
+        self.track(mean, var)
+        return y
+
+    def track(self, mean: Tensor, var: Tensor, seen: Tensor | None = None) -> None:
+        """Update the running statistics in place, once, if this forward does.
+
+        running = (1 - momentum) * running + momentum * batch; with momentum None the average of
+        all batches. A batch with a NaN or an infinity is counted and changes nothing else.
+
+        Args:
+            mean: the batch's mean, shape (C,).
+            var: the batch's unbiased variance, shape (C,).
+            seen: False where there was no value at all, and nothing is to be tracked.
+        """
+        if not self.is_tracking():
+            return
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        with torch.no_grad():
+            finite = torch.stack((mean, var)).isfinite().all()
+            tracked = finite if seen is None else finite & seen
+            if self.skipped is not None:
+                self.skipped.add_(~finite if seen is None else seen & ~finite)
+            share: float | Tensor = self.momentum if self.momentum is not None else 0.0
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(tracked)
+                if self.momentum is None:
+                    share = 1 / self.num_batches_tracked.clamp(min=1).to(self.running_mean.dtype)
+            for running, batch in ((self.running_mean, mean), (self.running_var, var)):
+                running.lerp_(torch.where(tracked, batch.to(running.dtype), running), share)
+
+    def start_recording(self) -> dict[str, Any]:
+        """Return, by attribute, the state that a recomputation of the coming forward needs."""
+        return {}
+
+    def stop_recording(self) -> None:
+        """End what `start_recording` began."""
+
+    @contextmanager
+    def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
+        """Restore for a while the attributes that `start_recording` returned."""
+        before = {name: getattr(self, name) for name in recorded}
+        try:
+            for name, value in recorded.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def require_several_values(self, x: Tensor) -> None:
+        """Refuse what torch's batch norm refuses: one value per channel normalizes to zero.
+
+        Raises:
+            ValueError: as torch's, with the shape.
+        """
+        if x.shape[0] * values_per_sample(x) == 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size {x.shape}; "
+                "use a larger batch, or Frozen()"
+            )
+
+    def extra_repr(self) -> str:
+        """Return the hyperparameters, and the switches that are set."""
+        parts = [self.settings()]
+        if not self.updates:
+            parts.append("updates=False")
+        if self.statistics is not None:
+            parts.append(f"statistics={self.statistics!r}")
+        return ", ".join(parts)
+
+
+def unbiased(var: Tensor, count: Tensor | int) -> Tensor:
+    """Return the unbiased variance of `count` values from their biased one; 0 values stay 0."""
+    if isinstance(count, int):
+        return var * (count / max(count - 1, 1))
+    return var * (count / (count - 1).clamp(min=1))

@@ -1,1 +1,0 @@
-"""The proof that a file computes what its model does: cases, a float64 reference, figures."""

@@ -1,0 +1,1 @@
+"""Running statistics, recomputed exactly: by layer or mini-batch, over ranks, in little memory."""

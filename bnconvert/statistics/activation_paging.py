@@ -1,0 +1,233 @@
+"""A limit on the memory that paused forwards hold: what exceeds it is moved to a file.
+
+It is brought back before it is used.
+
+The tensors that paused forwards hold cannot be found from outside, but each was made by an
+operator, and operators can be observed. A tensor's storage is emptied in place and filled again
+in place, so that whoever refers to it need not know.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bnconvert.statistics.batches import Batch
+from bnconvert.statistics.swap_file import SwapFile
+
+_SMALL = 4096  # bytes; smaller tensors are not worth a file access
+
+
+class Memory:
+    """Memory without a limit: nothing is moved."""
+
+    def __enter__(self) -> "Memory":
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End."""
+
+    def own(self, batch: Batch) -> Batch:
+        """Return a batch whose tensors may be kept, and moved to a file."""
+        return batch
+
+    def running(self, owner: int) -> AbstractContextManager[None]:
+        """Return the context in which the forward of batch `owner` runs on."""
+        return nullcontext()
+
+    def summary(self) -> str | None:
+        """Return a sentence about what was moved, or None."""
+        return None
+
+
+@dataclass(eq=False)
+class _Page:
+    """A tensor's storage that may be moved to the file.
+
+    Attributes:
+        storage: weakly, the storage.
+        size: its bytes.
+        owner: the index of the batch whose forward made it.
+        offset: where the file holds it; None while the file holds no current copy.
+        is_empty: whether its bytes are only in the file.
+    """
+
+    storage: "weakref.ref[torch.UntypedStorage]"
+    size: int
+    owner: int
+    offset: int | None = None
+    is_empty: bool = False
+
+
+class LimitedMemory(Memory):
+    """Memory up to a limit; what exceeds it, of the forwards that resume last, is in a file.
+
+    Attributes:
+        limit: bytes of live activations. More are held only where one batch alone has more.
+        peak: the most that were held.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Allow `limit` bytes."""
+        self.limit = limit
+        self.peak = 0
+        self._pages: dict[int, _Page] = {}
+        self._resident = self._largest = self._clock = 0
+        self._paused: dict[int, int] = {}  # batch to the time of its last pause
+        self._owner: int | None = None
+        self._file: SwapFile
+        self._observer = _OperatorObserver(self)
+
+    def __enter__(self) -> "LimitedMemory":
+        """Open the file, and observe operators."""
+        self._file = SwapFile()
+        self._observer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Bring back all tensors that are still alive, and close the file."""
+        self._observer.__exit__(*error)
+        held = self.peak
+        try:
+            for page in list(self._pages.values()):
+                self._fill(page)
+        finally:
+            self.peak = held
+            self._pages.clear()
+            self._file.close()
+
+    def own(self, batch: Batch) -> Batch:
+        """Return a copy of the batch: the user's own tensors must not be emptied."""
+        with self.running(batch.index):
+            value = pytree.tree_map_only(Tensor, torch.clone, batch.value)
+        return replace(batch, value=value)
+
+    @contextmanager
+    def running(self, owner: int) -> Iterator[None]:
+        """Have all that the forward of batch `owner` holds in memory while it runs on."""
+        self._owner = owner
+        own = [page for page in self._pages.values() if page.owner == owner and page.is_empty]
+        self.make_room(sum(page.size for page in own))
+        for page in own:
+            self._fill(page)
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._clock += 1
+            self._paused[owner] = self._clock
+            self.make_room()
+
+    def summary(self) -> str:
+        """Return how much was held at most, and how much was moved."""
+        written = self._file.written / 1e6
+        said = f"live activations: at most {self.peak / 1e6:.0f} MB of {self.limit / 1e6:.0f} MB"
+        return f"{said} allowed; {written:.0f} MB went through a file"
+
+    def register(self, storage: torch.UntypedStorage) -> None:
+        """Count a storage that an operator made."""
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._pages or size < _SMALL or self._owner is None:
+            return
+        self._pages[key] = _Page(weakref.ref(storage, self._forget(key)), size, self._owner)
+        self._count(size)
+
+    def ensure_resident(self, storage: torch.UntypedStorage, *, changes: bool) -> None:
+        """Bring back a storage that an operator is going to read, or change."""
+        page = self._pages.get(storage._cdata)
+        if page is not None:
+            self._fill(page)
+            if changes:
+                self._release(page)
+
+    def make_room(self, coming: int = 0) -> None:
+        """Move storages to the file: first those of the batch that ran last, which resumes last.
+
+        Args:
+            coming: how many more bytes will be held soon, beside one more output.
+        """
+        allowed = self.limit - coming - self._largest
+        if self._resident <= allowed:
+            return
+        pages = [p for p in self._pages.values() if not p.is_empty and p.owner != self._owner]
+        for page in sorted(pages, key=lambda p: self._paused.get(p.owner, 0), reverse=True):
+            if self._resident <= allowed:
+                return
+            self._empty(page)
+
+    def _empty(self, page: _Page) -> None:
+        storage = page.storage()
+        if storage is None or not storage.resizable():  # numpy may look at it by now
+            return
+        if page.offset is None:
+            page.offset = self._file.put(storage)
+        storage.resize_(0)
+        page.is_empty = True
+        self._count(-page.size)
+
+    def _fill(self, page: _Page) -> None:
+        storage = page.storage()
+        if storage is None or not page.is_empty:
+            return
+        assert page.offset is not None
+        storage.resize_(page.size)
+        self._file.get(storage, page.offset)
+        page.is_empty = False
+        self._count(page.size)
+
+    def _release(self, page: _Page) -> None:
+        if page.offset is not None:
+            self._file.release(page.size, page.offset)
+            page.offset = None
+
+    def _forget(self, key: int) -> Callable[[object], None]:
+        def forget(_: object) -> None:
+            page = self._pages.pop(key, None)
+            if page is not None:
+                self._release(page)
+                self._count(0 if page.is_empty else -page.size)
+
+        return forget
+
+    def _count(self, size: int) -> None:
+        self._resident += size
+        self._largest = max(self._largest, size)
+        self.peak = max(self.peak, self._resident)
+
+
+class _OperatorObserver(TorchDispatchMode):
+    """Tells the memory of every operator's inputs and outputs."""
+
+    def __init__(self, memory: LimitedMemory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        changes = bool(func._schema.is_mutable)
+        inputs = _storages((args, kwargs))
+        for storage in inputs.values():
+            self.memory.ensure_resident(storage, changes=changes)
+        result = func(*args, **(kwargs or {}))
+        # Only what is new: a view of a parameter is not the forward's own.
+        for key, storage in _storages(result).items():
+            if key not in inputs:
+                self.memory.register(storage)
+        self.memory.make_room()
+        return result
+
+
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    """Return the storages of the tensors in ordinary memory, by their identity."""
+    leaves = (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
+    plain = (t for t in leaves if t.layout is torch.strided and t.device.type == "cpu")
+    storages = (tensor.untyped_storage() for tensor in plain)
+    return {storage._cdata: storage for storage in storages}

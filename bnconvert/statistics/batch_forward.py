@@ -1,0 +1,111 @@
+"""The forward pass of one batch, paused at each set of statistics until all batches arrived."""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from bnconvert.statistics.batches import Batch
+from bnconvert.statistics.estimate import Estimate, measure
+from bnconvert.statistics.interception import Interception
+from bnconvert.statistics.lockstep import PausableForward
+from bnconvert.statistics.targets import StatisticsTarget
+
+#: What a target is at the moment when a batch reaches it:
+#: "final": its statistics are known from an earlier pass.
+#: "measured": it is being measured; the batch waits until all batches have come.
+#: "finished": it was measured in this pass, without this batch, which came too late.
+#: "collected": it cannot be final before this pass ends: the batch is normalized by its own
+#: moments, which are collected.
+#: "deferred": it is measured in a later pass: the batch is normalized by its own moments.
+Role = Literal["final", "measured", "finished", "collected", "deferred"]
+
+
+class BatchForward:
+    """A batch in a forward pass that can pause.
+
+    Attributes:
+        batch: which one.
+        reached: the indices of the targets that it has reached, in order.
+        waiting: the target where it waits, with what it brought; or None.
+        collected: what it brought to targets that are measured at the end of the pass.
+        failure: why the batch cannot be used, or None.
+        is_late: whether it came to a target that was finished without it; from there on it only
+            shows which targets it reaches.
+    """
+
+    def __init__(
+        self,
+        batch: Batch,
+        run: Callable[[], object],
+        by_mean: Mapping[int, StatisticsTarget],
+        role_of: Callable[[StatisticsTarget], Role],
+    ) -> None:
+        """Prepare the forward; nothing runs yet.
+
+        Args:
+            batch: the batch.
+            run: its forward, through a replica of its own.
+            by_mean: the targets, by the id of their buffer of means.
+            role_of: what a target is at this moment.
+        """
+        self.batch = batch
+        self.reached: list[int] = []
+        self.waiting: tuple[StatisticsTarget, Estimate] | None = None
+        self.collected: list[tuple[StatisticsTarget, Estimate]] = []
+        self.failure: str | None = None
+        self.is_late = False
+        self._role_of = role_of
+
+        def intercepted() -> None:
+            with Interception(by_mean, self._arrive):
+                run()
+
+        self._forward = PausableForward(intercepted)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the forward has returned, raised or been cancelled."""
+        return self._forward.is_over
+
+    def resume(self) -> None:
+        """Run until it waits at a target, or to the end."""
+        self._forward.resume()
+
+    def cancel(self) -> None:
+        """End the forward where it stands."""
+        self._forward.cancel()
+
+    def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
+        self.reached.append(target.index)
+        role = self._role_of(target)
+        self.is_late |= role == "finished"
+        if self.is_late or role == "final":
+            return
+        found = measure(x, self.batch.seen)
+        if reason := why_unusable(found, by_itself=role != "measured"):
+            self.failure = f"{reason} at {target.path}"
+            self._forward.pause()  # for good: whoever drives cancels it
+        if role == "measured":
+            self.waiting = target, found
+            self._forward.pause()
+            self.waiting = None
+        elif found.batches:
+            target.set_values(found.moments.mean, found.moments.biased_variance())
+            if role == "collected":
+                self.collected.append((target, found))
+
+
+def why_unusable(found: Estimate, *, by_itself: bool) -> str | None:
+    """Return why a batch must not count, or None.
+
+    Args:
+        found: what it brought to a target.
+        by_itself: whether its own moments normalize it there, which those of one value per
+            channel cannot.
+    """
+    if not found.is_finite:
+        return "a NaN, an infinity or an overflow"
+    if by_itself and found.has_single_values:
+        return "one value per channel"
+    return None

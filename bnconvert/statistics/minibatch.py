@@ -1,0 +1,112 @@
+"""One pass in which each norm normalizes by its own mini-batch, as in training.
+
+Aggregate: the population moments of all batches together, pooled exactly, whatever the batches'
+sizes (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.2). EMA: the average
+that training keeps, running = (1 - m) * running + m * batch with the norm's momentum m, over a
+model that does not move ("Devils in BatchNorm", slide 20); from the first batch on where the old
+statistics are not finite.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bnconvert.errors import StatisticsError
+from bnconvert.modules.copying import replicate
+from bnconvert.statistics.batch_forward import why_unusable
+from bnconvert.statistics.batches import Batch
+from bnconvert.statistics.estimate import Estimate, measure
+from bnconvert.statistics.interception import Interception
+from bnconvert.statistics.targets import StatisticsTarget
+from bnconvert.statistics.task import Task, TaskResult, merge_into, why_no_data
+
+Average = Literal["aggregate", "ema"]
+
+
+class MiniBatchMeasurement:
+    """Measures all targets of a task by mini-batches; `run` it once."""
+
+    def __init__(self, task: Task, average: Average) -> None:
+        """Prepare to do `task`.
+
+        Args:
+            task: what to measure.
+            average: how the batches are averaged: all alike, or moving as in training.
+        """
+        self.task = task
+        self.average = average
+        self.by_mean = task.by_mean
+        self.before = {t.index: (t.mean.clone(), t.var.clone()) for t in self.task.targets}
+        self.moving: dict[int, tuple[Tensor, Tensor]] = {}
+        self.updates: dict[int, int] = {}
+        self.found: list[tuple[StatisticsTarget, Estimate]] = []
+        self.failure: str | None = None
+        self.seen = 0
+
+    def run(self, batches: Iterable[Batch]) -> TaskResult:
+        """Measure; the buffers have the final statistics afterwards.
+
+        Raises:
+            StatisticsError: there is no usable data.
+        """
+        replica = replicate(self.task.model)
+        results: dict[int, Estimate] = {}
+        skipped: dict[int, str] = {}
+        for batch in batches:
+            self.found, self.failure, self.seen = [], None, batch.seen
+            with Interception(self.by_mean, self._arrive):
+                self.task.call(replica, batch.value)
+            if self.failure is not None:
+                skipped[batch.index] = self.failure
+                continue
+            for target, found in self.found:
+                merge_into(results, {target.index: found})
+                self._update_average(target, found)
+            self.task.progress(batch.index + 1, None, self.average)
+        shares, results = self.task.ranks.gather(results), {}
+        for share in shares:
+            merge_into(results, share)
+        if not results:
+            raise StatisticsError(why_no_data(skipped))
+        for target in self.task.targets:
+            target.set_values(*self.before[target.index])
+            if target.index in results:
+                self._finish(target, results[target.index])
+        return TaskResult(results, skipped=skipped)
+
+    def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
+        found = measure(x, self.seen)
+        self.failure = self.failure or _at(why_unusable(found, by_itself=True), target)
+        if self.failure is None and found.batches:
+            self.found.append((target, found))
+            target.set_values(found.moments.mean, found.moments.biased_variance())
+
+    def _update_average(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Let the moving average take one step, as training does."""
+        if self.average != "ema":
+            return
+        old = self.moving.get(target.index) or tuple(b.double() for b in self.before[target.index])
+        count = self.updates[target.index] = self.updates.get(target.index, 0) + 1
+        share = 1 / count if target.momentum is None else target.momentum
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in old):
+            share = 1.0
+        new = found.moments.mean.to(old[0]), found.variance(self.task.variance).to(old[1])
+        if share == 1.0:  # 0 * NaN would stay NaN
+            self.moving[target.index] = new
+        else:
+            mean, var = (torch.lerp(o, n, share) for o, n in zip(old, new, strict=True))
+            self.moving[target.index] = mean, var
+
+    def _finish(self, target: StatisticsTarget, found: Estimate) -> None:
+        if self.average == "aggregate":
+            self.task.finish(target, found)
+            return
+        target.set_final(*self.moving[target.index])
+        if target.counter is not None:
+            target.counter.add_(self.updates[target.index])
+
+
+def _at(reason: str | None, target: StatisticsTarget) -> str | None:
+    return reason and f"{reason} at {target.path}"

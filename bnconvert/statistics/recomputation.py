@@ -1,0 +1,223 @@
+"""`recompute_statistics`: precise running statistics, over batches of data."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from math import ceil, log
+from typing import Any, Literal
+
+import torch
+from torch import distributed as dist, nn
+
+from bnconvert.errors import StatisticsError
+from bnconvert.modules.survey import require_eager
+from bnconvert.norms.switches import domain as chosen_domain
+from bnconvert.reporting.progress import Progress, shown
+from bnconvert.reporting.report import Report
+from bnconvert.statistics.activation_paging import LimitedMemory, Memory
+from bnconvert.statistics.batches import ForwardFunction, default_forward, read_batches
+from bnconvert.statistics.layerwise import LayerwiseMeasurement
+from bnconvert.statistics.minibatch import MiniBatchMeasurement
+from bnconvert.statistics.ranks import Ranks
+from bnconvert.statistics.report_rows import statistics_rows
+from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
+from bnconvert.statistics.task import Task, TaskResult
+from bnconvert.torch_private.observing import observing
+
+Method = Literal["layerwise", "aggregate", "ema"]
+Variance = Literal["population", "unbiased"]
+_METHODS, _VARIANCES = ("layerwise", "aggregate", "ema"), ("population", "unbiased")
+#: The weight that initial values may still have in a moving average.
+_WASHED_OUT = 0.01
+_SEPARATE = 'Separate(domains="calls")'
+
+
+@dataclass(frozen=True, eq=False)
+class Recomputation:
+    """Recomputed statistics; they are in the model already.
+
+    Attributes:
+        report: how far each norm's statistics moved, how sure they are, and what was left.
+    """
+
+    report: Report
+    _before: SavedStatistics = field(repr=False)
+
+    def undo(self) -> None:
+        """Give the buffers the values that they had before, bit for bit, in place."""
+        _restore(self._before)
+
+    def __str__(self) -> str:
+        """Return the report as text."""
+        return str(self.report)
+
+
+def recompute_statistics(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    method: Method = "layerwise",
+    variance: Variance = "population",
+    forward: ForwardFunction | None = None,
+    max_samples: int | None = None,
+    domain: str | None = None,
+    memory_limit: int | None = None,
+    process_group: Any = None,
+    progress: Progress | None = None,
+) -> Recomputation:
+    """Replace running statistics, in place, by precise ones over `batches`.
+
+    The true average instead of a moving one that was kept while the model moved (Wu and Johnson,
+    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Measured are the norms that track
+    statistics: not frozen ones, and in a model in training mode not those in eval mode. All
+    modules run as in eval mode (dropout off), in replicas: modes, hooks, parameters, momentum,
+    the random state and all other buffers stay as they are, and on any error, Ctrl-C included,
+    the statistics too. A batch with a NaN or an infinity counts nowhere and is reported.
+
+    Args:
+        model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
+        batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
+            model's forward requires; the rest are labels) or of mappings (keyword arguments).
+        method: "layerwise": each norm is measured while all upstream norms already use their
+            final statistics, so that how the data are divided into batches does not
+            matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
+            own mini-batch, and the moments are pooled exactly. "ema": a moving average as training
+            keeps it, with each norm's momentum.
+        variance: "population", the mean squared deviation, with which batch norm normalizes in
+            training; or "unbiased", which torch keeps in `running_var`.
+        forward: forward(model, batch), for batches that the model does not take directly. It must
+            call the model that it is given, which is a replica.
+        max_samples: stop after the batch with which so many samples are reached.
+        domain: of norms that were converted with `Separate`: whose statistics to replace; other
+            norms are left. Without it, those of the domain in use.
+        memory_limit: bytes of activations to hold, for "layerwise" on the CPU; what exceeds it is
+            moved to a temporary file. One batch's own are always held.
+        process_group: the ranks that measure together, each on its own share of the data, of any
+            size; all get the same statistics. None for this process alone.
+        progress: called with how much is done, of how much (or None), and what it is. By default
+            a bar on stderr, where that is a terminal.
+
+    Returns:
+        The report, and a way to undo.
+
+    Raises:
+        StatisticsError: no norm to measure, no usable data, one value per channel in every
+            batch, a lost rank.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+        ValueError: no such method or variance, or ranks for "ema".
+    """
+    require_eager(model)
+    ranks = _ranks(method, variance, process_group)
+    with _domain(model, domain), shown(progress) as say:
+        targets = find_targets(model, domain)
+        before = targets.snapshot()
+        try:
+            targets.require_any()
+            memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
+            call = forward or default_forward(targets.measured[0].mean.device)
+            task = Task(model, targets.measured, call, ranks, variance, say)
+            measurement = (
+                LayerwiseMeasurement(task, memory)
+                if method == "layerwise"
+                else MiniBatchMeasurement(task, method)
+            )
+            with observing():
+                result = measurement.run(read_batches(batches, max_samples))
+        except BaseException as failure:
+            _restore(before)
+            ranks.announce(failure)
+            raise
+    notes = (*_notes(targets, result, method), *_run_notes(memory, process_group))
+    rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
+    title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
+    return Recomputation(Report(title, statistics=rows, notes=notes), before)
+
+
+def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
+    """Return the memory of paused forwards, limited where asked; only layerwise has any."""
+    if limit is None or method != "layerwise":
+        return Memory()
+    if device.type != "cpu":
+        raise StatisticsError(
+            f"memory_limit bounds what lies in main memory, and the model is on {device}; move it "
+            "to the CPU, or leave memory_limit out"
+        )
+    return LimitedMemory(limit)
+
+
+def _run_notes(memory: Memory, group: Any) -> list[str]:
+    notes = [said] if (said := memory.summary()) else []
+    if group is None and dist.is_available() and dist.is_initialized():
+        notes.append("measured on this rank alone; give process_group= to measure on all")
+    return notes
+
+
+def _ranks(method: str, variance: str, group: Any) -> Ranks:
+    if method not in _METHODS:
+        raise ValueError(f"method is {method!r}; use one of {', '.join(_METHODS)}")
+    if variance not in _VARIANCES:
+        raise ValueError(f"variance is {variance!r}; use one of {', '.join(_VARIANCES)}")
+    if method == "ema" and group is not None:
+        raise ValueError(
+            'method "ema" depends on the order of the batches, which ranks do not have; use '
+            'method="aggregate"'
+        )
+    return Ranks(group)
+
+
+def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
+    return nullcontext() if name is None else chosen_domain(model, name)
+
+
+def _restore(before: SavedStatistics) -> None:
+    with torch.no_grad():
+        for target, values in before.items():
+            for buffer, value in zip(target.buffers, values, strict=True):
+                buffer.copy_(value)
+
+
+def _notes(targets: Targets, result: TaskResult, method: str) -> list[str]:
+    """Return the sentences that go with the rows: what was left alone, skipped or repeated."""
+    unreached = [s.path for s in targets.measured if not _reached(result, s.index)]
+    notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
+    notes += [f"{path}: left alone: no batch reached it" for path in unreached]
+    notes += [f"batch {index} skipped: {why}" for index, why in sorted(result.skipped.items())]
+    if result.inseparable:
+        paths = ", ".join(targets.measured[index].path for index in sorted(result.inseparable))
+        notes.append(
+            f"{paths}: called several times in one forward, so that it cannot be measured "
+            "layer by layer; measured over the calls, each normalized by its own mini-batch; "
+            f"convert with {_SEPARATE} for statistics per call"
+        )
+    if result.passes > 1:
+        notes.append(f"{result.passes} passes over the data were needed")
+    return notes + (_momentum_notes(targets, result) if method == "ema" else [])
+
+
+def _reached(result: TaskResult, index: int) -> bool:
+    return index in result.results and result.results[index].moments.count > 0
+
+
+def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
+    """Return how many updates each momentum needs until the old values are forgotten.
+
+    That is the least n with (1 - m)^n < 0.01.
+    """
+    needs: dict[float, list[int]] = {}
+    for target in targets.measured:
+        if (
+            target.momentum is not None
+            and 0 <= target.momentum < 1
+            and target.index in result.results
+        ):
+            needs.setdefault(target.momentum, []).append(result.results[target.index].batches)
+    return [_momentum_note(momentum, min(counts)) for momentum, counts in needs.items()]
+
+
+def _momentum_note(momentum: float, had: int) -> str:
+    if momentum == 0:
+        return "momentum 0: nothing moves; set another momentum, or use another method"
+    needed = ceil(log(_WASHED_OUT) / log(1 - momentum))
+    left = (1 - momentum) ** had
+    said = f"momentum {momentum:g} needs {needed} updates until the old values weigh under 1 %"
+    return f"{said}; {had} were made, and they weigh {left:.1%}"

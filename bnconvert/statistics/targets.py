@@ -1,0 +1,179 @@
+"""The sets of running statistics that a measurement fills, and why others are left alone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer
+
+from bnconvert.errors import StatisticsError
+from bnconvert.modules.kinds import Kind, eps_of, has_running_statistics, norms_in
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.norms.separate_norm import SeparateNorm
+from bnconvert.norms.torch_switches import is_switched
+from bnconvert.numerics.blocks import Blocks
+
+
+@dataclass(frozen=True, eq=False)
+class StatisticsTarget:
+    """One set of running statistics that is measured: a norm's, or one domain's of a norm.
+
+    Attributes:
+        index: its place among the targets.
+        path: where the norm is, with the domain in brackets if it holds several.
+        class_name: the norm's class.
+        mean: its buffer of means, shape (C,).
+        var: its buffer of variances, shape (C,).
+        counter: its buffer that counts batches, or None.
+        eps: what the norm adds to the variance.
+        momentum: the norm's; None for the average of all batches.
+    """
+
+    index: int
+    path: str
+    class_name: str
+    mean: Tensor
+    var: Tensor
+    counter: Tensor | None
+    eps: float
+    momentum: float | None
+
+    @property
+    def buffers(self) -> list[Tensor]:
+        """The buffers, those that exist."""
+        return [b for b in (self.mean, self.var, self.counter) if b is not None]
+
+    def set_values(self, mean: Tensor, var: Tensor) -> None:
+        """Write statistics into the buffers, in place, without a check."""
+        self.mean.copy_(mean)
+        self.var.copy_(var)
+
+    def set_final(self, mean: Tensor, var: Tensor) -> None:
+        """Write final statistics into the buffers, in place.
+
+        Raises:
+            StatisticsError: they do not fit the buffers' dtype.
+        """
+        self.set_values(mean, var)
+        if not (torch.isfinite(self.mean).all() and torch.isfinite(self.var).all()):
+            raise StatisticsError(
+                f"{self.path}: statistics of up to {max(mean.abs().max(), var.max()):.3g} do not "
+                f"fit its {self.var.dtype} buffers; keep the norms in float32 (norm.float())"
+            )
+
+
+#: Copies of targets' buffers, in the order of `StatisticsTarget.buffers`: mean, variance, counter.
+SavedStatistics = dict[StatisticsTarget, list[Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Which statistics of a model are measured, and which are not.
+
+    Attributes:
+        measured: the targets.
+        excluded: path to reason, for every norm that is left alone.
+    """
+
+    measured: tuple[StatisticsTarget, ...]
+    excluded: dict[str, str]
+
+    def snapshot(self) -> SavedStatistics:
+        """Return copies of the targets' buffers."""
+        return {target: [b.detach().clone() for b in target.buffers] for target in self.measured}
+
+    def require_any(self) -> None:
+        """Raise where there is nothing to measure.
+
+        Raises:
+            StatisticsError: with the reason for each norm.
+        """
+        if self.measured:
+            return
+        if not self.excluded:
+            raise StatisticsError("the model has no batch norm; there is nothing to recompute")
+        reasons = "\n  ".join(f"{path}: {reason}" for path, reason in self.excluded.items())
+        raise StatisticsError(
+            "no norm has running statistics to recompute; convert or unfreeze some first\n  "
+            + reasons
+        )
+
+
+def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
+    """Return the sets of running statistics to be measured. Looks only.
+
+    Args:
+        model: whose norms; those in eval mode inside a model in training mode count as frozen.
+        domain: measure only norms that hold this domain.
+
+    Raises:
+        StatisticsError: a switch (`update_statistics`, `use_statistics`, a mixed batch of
+            domains) is in force.
+    """
+    measured: list[StatisticsTarget] = []
+    excluded: dict[str, str] = {}
+    for path, norm, kind in norms_in(model):
+        path = path or "(root)"
+        _refuse_switches(path, norm)
+        reason = _why_excluded(norm, kind, model.training, domain)
+        if reason is not None:
+            excluded[path] = reason
+            continue
+        for own_path, holder in _holders(path, norm):
+            measured.append(_target(len(measured), own_path, type(norm).__name__, holder))
+    return Targets(tuple(measured), excluded)
+
+
+def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:
+    mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
+    counter = holder._buffers.get("num_batches_tracked")
+    momentum = getattr(holder, "momentum", None)
+    return StatisticsTarget(index, path, class_name, mean, var, counter, eps_of(holder), momentum)
+
+
+def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each module that holds one set of statistics to be measured, and its path."""
+    if not isinstance(norm, SeparateNorm):
+        yield path, norm
+    elif norm.by_call:
+        for index, name in enumerate(norm.domains):
+            yield f"{path}[call {name}]", norm.member(index)
+    else:
+        active = norm.active if isinstance(norm.active, str) else norm.domains[0]
+        yield f"{path}[{active}]", norm.member(norm.domains.index(active))
+
+
+def _why_excluded(
+    norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
+) -> str | None:
+    if kind.has_fixed_statistics:
+        return "its statistics are frozen"
+    if not has_running_statistics(norm):
+        return "has no running statistics"
+    mean = norm.get_buffer("running_mean")
+    if isinstance(mean, UninitializedBuffer) or mean.is_meta:
+        return "its running statistics hold no numbers yet"
+    if isinstance(norm, Normalization) and not isinstance(norm, TrackingNorm):
+        return f"{type(norm).__name__} does not use its running statistics"
+    if not getattr(norm, "track_running_stats", True):
+        return "track_running_stats is off"
+    if in_training_model and not norm.training:
+        return "is in eval mode inside a model in training mode, which freezes it"
+    if domain is not None and domain not in getattr(norm, "domains", ()):
+        return f"holds no domain {domain!r}"
+    return None
+
+
+def _refuse_switches(path: str, norm: nn.Module) -> None:
+    ours = isinstance(norm, TrackingNorm)
+    if is_switched(norm) or (ours and (not norm.updates or norm.statistics is not None)):
+        raise StatisticsError(
+            f"{path}: update_statistics or use_statistics is in force; leave its context first"
+        )
+    if isinstance(norm, SeparateNorm) and isinstance(norm.active, Blocks):
+        raise StatisticsError(
+            f"{path}: the domain of each sample is chosen, and statistics are measured domain by "
+            "domain; leave that context and give domain=..."
+        )

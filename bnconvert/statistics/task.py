@@ -1,0 +1,88 @@
+"""The task of measuring statistics and its result, the same for every method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from bnconvert.errors import StatisticsError
+from bnconvert.reporting.progress import Progress
+from bnconvert.statistics.batches import ForwardFunction
+from bnconvert.statistics.estimate import Estimate
+from bnconvert.statistics.ranks import Ranks
+from bnconvert.statistics.targets import StatisticsTarget
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Which statistics to measure, and with which other ranks.
+
+    Attributes:
+        model: the user's model, of which only running statistics change.
+        targets: the sets of running statistics to measure.
+        call: runs a replica of the model on a batch.
+        ranks: the processes that measure together.
+        variance: which variance is written, "population" or "unbiased".
+        progress: called with how much is done.
+    """
+
+    model: nn.Module
+    targets: tuple[StatisticsTarget, ...]
+    call: ForwardFunction
+    ranks: Ranks
+    variance: str
+    progress: Progress
+
+    @property
+    def by_mean(self) -> dict[int, StatisticsTarget]:
+        """The targets, by the id of their buffer of means."""
+        return {id(target.mean): target for target in self.targets}
+
+    def finish(self, target: StatisticsTarget, found: Estimate) -> None:
+        """Write a target's final statistics into its buffers.
+
+        Raises:
+            StatisticsError: every batch had one value per channel.
+        """
+        if not found.moments.count:
+            return
+        if found.has_single_values:
+            raise StatisticsError(
+                f"{target.path}: every batch has one value per channel, which tells nothing of the "
+                "variance that batch norm trains with; give batches of at least two samples"
+            )
+        target.set_final(found.moments.mean, found.variance(self.variance))
+        if target.counter is not None:
+            target.counter.fill_(found.batches)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskResult:
+    """What a method of measuring found.
+
+    Attributes:
+        results: by target index, what was measured.
+        inseparable: the indices of targets that a forward reaches several times, which were
+            measured over their calls.
+        skipped: by batch index, why a batch did not count.
+        passes: how many passes over the data were needed.
+    """
+
+    results: dict[int, Estimate]
+    inseparable: frozenset[int] = frozenset()
+    skipped: dict[int, str] = field(default_factory=dict)
+    passes: int = 1
+
+
+def merge_into(total: dict[int, Estimate], more: Mapping[int, Estimate]) -> None:
+    """Merge further estimates, by target index, into a total, in place."""
+    for index, found in more.items():
+        total[index] = total[index].merge(found) if index in total else found
+
+
+def why_no_data(skipped: Mapping[int, str]) -> str:
+    """Return the sentence that says why no batch can be used."""
+    if not skipped:
+        return "batches gave no data; give at least one batch with samples"
+    reasons = "; ".join(f"batch {index}: {why}" for index, why in list(skipped.items())[:3])
+    return f"none of the {len(skipped)} batches can be used ({reasons}); mend the data"

@@ -1,0 +1,1 @@
+"""Verification: the proof that a file computes what its model does, and where they diverge."""

@@ -1,0 +1,155 @@
+"""Localize where an ONNX file diverges from its model: the first operator whose value is wrong.
+
+Every value of the file is compared with those of the captured model and of the folded graph. An
+operator is right if its value is one of them, or if everything computed from it is right: what
+folding moves is absorbed downstream. The culprit has right inputs, and nothing right downstream.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import fx, nn
+
+from bnconvert.errors import first_line
+from bnconvert.graphs.aten import called_in
+from bnconvert.graphs.example import Example, named_tensors
+from bnconvert.numerics.distance import difference, relative_errors
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.report import Report
+from bnconvert.verification.comparison import Proof
+from bnconvert.verification.divergence import Divergence, DivergenceSearch
+from bnconvert.verification.finding_ids import DIVERGENCE
+from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.verification.operator_mapping import operator_name
+from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
+
+_FIX = "look at the operator's weights, attributes and inputs; whatever edited the file broke it"
+_FIX_FOLD = (
+    "a fold is wrong: please report it with the model; torch.onnx.export(model) is a way out"
+)
+_ROUNDING = (
+    "no single operator of the file diverges from the model by more than rounding: its errors add "
+    "up, or its outputs are in another order"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Graphs:
+    """A model as graphs of ATen operators.
+
+    Attributes:
+        captured: the eval model as it was captured.
+        folded: the same with its norms folded away.
+    """
+
+    captured: fx.GraphModule
+    folded: fx.GraphModule
+
+
+#: Gives the graphs of a model, captured for an input of the shapes that are given.
+GraphSource = Callable[[Example], Graphs]
+
+
+def localize(
+    proof: Proof, model: nn.Module, path: Path, graphs: GraphSource, say: Callable[[str], None]
+) -> Report:
+    """Return the report of a proof; where the file differs, with the operator where it diverges.
+
+    Args:
+        proof: of the file.
+        model: as for `find_divergence`.
+        path: the file.
+        graphs: as for `find_divergence`.
+        say: called with a few words where this takes time.
+    """
+    if proof.divergent_input is None:
+        return proof.report
+    say("localizing where the file diverges from the model")
+    found = find_divergence(model, proof.divergent_input, path, graphs)
+    if isinstance(found, Finding):
+        return replace(proof.report, findings=(*proof.report.findings, found))
+    return replace(proof.report, notes=(*proof.report.notes, found))
+
+
+def find_divergence(
+    model: nn.Module, example: Example, path: Path, graphs: GraphSource
+) -> Finding | str:
+    """Find the first operator of a file that computes something else than the model.
+
+    Args:
+        model: an eager module.
+        example: one small input on which they differ.
+        path: the file.
+        graphs: of the model; called once.
+
+    Returns:
+        The finding, or a sentence that says why there is none. It never raises.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch, preserved_random_state():
+            graph = graph_of(path, named_tensors(model, example), Path(scratch))
+            return _found(example, graph, graphs(example))
+    except Exception as failure:
+        return f"where the file diverges from the model could not be found ({first_line(failure)})"
+
+
+def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
+    values = FileValues(graph.values)
+    truth = match_values(graphs.captured, example, values)
+    matches, fix = [match_values(graphs.folded, example, values), truth], _FIX
+    divergence = DivergenceSearch(graph, matches).divergence()
+    if divergence is None:
+        # The file holds what the folded graph computes, and that is not the model.
+        divergence, fix = DivergenceSearch(graph, [truth]).divergence(), _FIX_FOLD
+    return _ROUNDING if divergence is None else _finding(divergence, graph, matches, fix)
+
+
+def _finding(
+    divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
+) -> Finding:
+    first, last = divergence.operators[0], divergence.operators[-1]
+    fed = [match.errors.get(name, 0.0) for match in matches for name in first.inputs]
+    if len(divergence.operators) == 1:
+        who = f"{last} is the first operator that diverges from the model"
+    else:
+        names = ", ".join(map(str, divergence.operators))
+        who = f"the file diverges from the model in one of {names}, which cannot be told apart"
+    paths: tuple[str, ...] = ()
+    should = "what it should compute is not in the model"
+    if divergence.expected is not None:
+        path = called_in(divergence.expected.node)
+        paths = (path,)
+        should = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
+    constants = [name for o in divergence.operators for name in o.constants]
+    made = f"; {', '.join(constants)} made constants for it" if constants else ""
+    count = divergence.others
+    more = f"; {count} further operators diverge independently" if count else ""
+    return Finding(
+        DIVERGENCE,
+        "error",
+        paths,
+        f"{who}: {_wrong(divergence, last, graph)}, and the values that it reads are at most "
+        f"{max(fed, default=0.0):.1e} off; {should}{made}{more}",
+        fix,
+    )
+
+
+def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:
+    """Return what is wrong with the value of an operator, in words."""
+    if operator in graph.broken:
+        return graph.broken[operator]
+    name = operator.outputs[0]
+    value = graph.values.get(name)
+    if value is None:
+        return f"its value {name} cannot be computed"
+    if divergence.expected is None:
+        return f"its value {name}, of shape {tuple(value.shape)}, is none of the model's"
+    exact, allowed = divergence.expected.exact, divergence.expected.allowed
+    if said := difference(value, exact.to(value.dtype)):
+        return f"its value {name} has {said}"
+    errors = [(e, allowed[measure]) for measure, e in relative_errors(value, exact).items()]
+    error, most = next(((error, most) for error, most in errors if error > most), errors[0])
+    return f"its value {name} is {error:.1e} off, {most:.1e} allowed"

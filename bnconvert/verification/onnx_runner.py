@@ -1,0 +1,198 @@
+"""An ONNX file in ONNX Runtime on the CPU: fed with tensors by name or order, read as tensors."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnconvert.errors import ExportError, first_line
+from bnconvert.graphs.example import NamedTensor
+
+_DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(float16)": torch.float16,
+    "tensor(bfloat16)": torch.bfloat16,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+    "tensor(int16)": torch.int16,
+    "tensor(int8)": torch.int8,
+    "tensor(uint8)": torch.uint8,
+    "tensor(bool)": torch.bool,
+}
+#: What ONNX Runtime says when it cannot load a file, and what to do then.
+_NEXT_STEPS = (
+    (
+        "IR version",
+        "upgrade onnxruntime, or lower ir_version in the file where it uses nothing newer",
+    ),
+    (
+        "official released onnx opset",
+        "upgrade onnxruntime, or export with an opset_version that it names, or convert the file "
+        "with onnx.version_converter",
+    ),
+    ("Could not find an implementation", "export model.float() where it lacks a kernel"),
+    ("is not a registered function/op", "the operator is custom: export without it"),
+    ("No Op registered", "no opset of the file has the operator: export with a newer opset"),
+    ("External data path", "put the file's weights (*.data) back beside it"),
+    ("ShapeInferenceError", "the operator that is named gets a wrong shape: export again"),
+    ("parsing failed", "it is no ONNX file, or a damaged one: export again"),
+)
+_INSIDE = "Non-zero status code returned while running"  # a kernel fails, on inputs that fit
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+_SIGNATURE = re.compile(r"/\S+\.(?:cc|h):\d+ [\w:<>&,*~ ]*\([^()]*\)(?: const)? ")
+_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """Tensors for the inputs of a file.
+
+    Attributes:
+        tensors: by the names of the inputs.
+        notes: what had to be done to fit them to the file, in words.
+        casts: one had to be cast: the file is in another precision than the model.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    casts: bool = False
+
+
+class OnnxRunner:
+    """An ONNX file in ONNX Runtime on the CPU.
+
+    Attributes:
+        name: the file's name, for messages.
+    """
+
+    def __init__(
+        self, path: Path, *, as_it_stands: bool = False, content: bytes | None = None
+    ) -> None:
+        """Load the file.
+
+        Args:
+            path: the file; weights may lie beside it.
+            as_it_stands: run every operator of the file, without graph optimizations.
+            content: read this instead of what is in the file.
+
+        Raises:
+            ExportError: ONNX Runtime cannot load it, for example for want of a kernel.
+        """
+        self.name = path.name
+        self._session = _session(path, content, as_it_stands)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in order."""
+        return [value.name for value in self._session.get_inputs()]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in order."""
+        return [value.name for value in self._session.get_outputs()]
+
+    @property
+    def output_sizes(self) -> dict[str, int]:
+        """How many numbers each output that is a tensor has; an unknown axis counts as 1."""
+        return {
+            value.name: int(np.prod([size for size in value.shape if isinstance(size, int)]))
+            for value in self._session.get_outputs()
+            if value.type in _DTYPES
+        }
+
+    def first_axis(self, name: str) -> int | None:
+        """Return the fixed size of an input's first axis; None where it may have any."""
+        (shape,) = (v.shape for v in self._session.get_inputs() if v.name == name)
+        return shape[0] if shape and isinstance(shape[0], int) else None
+
+    def feed(self, tensors: Sequence[NamedTensor]) -> Feed:
+        """Give each of the file's inputs its tensor: by name, and the rest in order.
+
+        Raises:
+            ExportError: there are too few or too many, or one is of another kind of number.
+        """
+        names = self.input_names
+        by_name = {name: tensor for name, tensor in tensors if name in names}
+        left = [tensor for name, tensor in tensors if name not in by_name]
+        open_names = [name for name in names if name not in by_name]
+        if open_names and len(open_names) != len(left):
+            raise ExportError(
+                f"{self.name}: has inputs {', '.join(names)}, and {len(tensors)} tensors were "
+                "given; give one tensor for each"
+            )
+        notes: list[str] = []
+        if left and not open_names:
+            notes.append(f"{len(left)} of the model's inputs are not in the file and were left out")
+        given = by_name | dict(zip(open_names, left, strict=False))
+        fitted = {name: self._cast(name, given[name]) for name in names}
+        cast = [name for name in names if fitted[name] is not given[name]]
+        notes += [
+            f"input {name} is {fitted[name].dtype} in the file, and {given[name].dtype} was cast "
+            "to it"
+            for name in cast
+        ]
+        return Feed(fitted, tuple(notes), bool(cast))
+
+    def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
+        """Run the file; return its outputs, all or those named, or why a kernel fails.
+
+        Raises:
+            ExportError: the inputs do not fit the file.
+        """
+        inputs = feed.tensors
+        try:
+            arrays = {name: t.detach().cpu().contiguous().numpy() for name, t in inputs.items()}
+            outputs = self._session.run(names, arrays)
+        except Exception as failure:
+            if _INSIDE in str(failure):
+                return f"ONNX Runtime cannot run it: {_said(failure)}"
+            shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in inputs.items())
+            raise ExportError(
+                f"{self.name}: does not take inputs of shape {shapes} ({_said(failure)}); "
+                "give inputs of the shapes that it was exported for"
+            ) from failure
+        return [torch.from_numpy(np.asarray(output)) for output in outputs]
+
+    def _cast(self, name: str, tensor: Tensor) -> Tensor:
+        (kind,) = (value.type for value in self._session.get_inputs() if value.name == name)
+        dtype = _DTYPES.get(kind, tensor.dtype)
+        if dtype is tensor.dtype:
+            return tensor
+        if dtype.is_floating_point is not tensor.dtype.is_floating_point:
+            raise ExportError(
+                f"{self.name}: input {name} is {dtype}, and {tensor.dtype} was given; "
+                "give the tensors in the order of the file's inputs, or by their names"
+            )
+        return tensor.to(dtype)
+
+
+def _session(path: Path, content: bytes | None, as_it_stands: bool) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is in the exception
+    if as_it_stands:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
+    try:
+        return onnxruntime.InferenceSession(
+            str(path) if content is None else content, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as failure:
+        steps = (step for words, step in _NEXT_STEPS if words in str(failure))
+        raise ExportError(
+            f"{path.name}: ONNX Runtime cannot load it ({_said(failure)}); "
+            f"{next(steps, 'export it again, or upgrade onnxruntime')}"
+        ) from failure
+
+
+def _said(failure: Exception) -> str:
+    """Return the sentence in ONNX Runtime's message, without its code and its C++ signatures."""
+    sentence = _SIGNATURE.sub("", _CODE.sub("", str(failure)))
+    return first_line(type(failure)(sentence))

@@ -1,0 +1,173 @@
+"""The reference: what a model computes in float64, and in its own dtype."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.errors import ExportError, first_line
+from bnconvert.graphs.example import Example
+from bnconvert.modules.copying import copy_model
+from bnconvert.verification.bounded_outputs import BoundedValues
+from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
+
+SEED = 0
+#: How often an input is perturbed to see whether an output is discontinuous.
+PERTURBATIONS = 16
+
+
+class Reference:
+    """A model in its own dtype and in float64, which answers the inputs to compare on.
+
+    Attributes:
+        model: a copy, in eval mode, in its own dtype.
+        exact: a copy in float64.
+        notes: what could not be done as usual, and why.
+    """
+
+    def __init__(self, model: nn.Module, count: int | None = None) -> None:
+        """Copy the model, in eval mode unless it is already, and once more in float64.
+
+        Args:
+            model: looked at only.
+            count: of the file's outputs; they may hold the numbers beside the model's tensors.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
+        """
+        self._count = count
+        self.model = copy_model(model)
+        if model.training:
+            self.model.eval()
+        self.exact = copy_model(self.model).double()
+        self.notes: list[str] = []
+
+    def answers_to(self, pool: Pool) -> dict[Case, Answers]:
+        """Answer every case, case by case; the notes name those that the model does not take.
+
+        Raises:
+            ExportError: the model does not run on the given inputs.
+        """
+        found: dict[Case, Answers] = {}
+        for case in pool.cases:
+            try:
+                found[case] = self.answers(case.example)
+            except Exception as failure:
+                if case is pool.cases[0]:
+                    raise ExportError(
+                        f"{type(self.model).__name__}: does not run on {case.name} "
+                        f"({first_line(failure)}); give inputs that its forward accepts"
+                    ) from failure
+                self.notes.append(f"the model does not run on {case.name}: {first_line(failure)}")
+        return found
+
+    def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
+        """Answer every case from one forward over the whole pool, or return None.
+
+        That is honest only where no row depends on the others: the smallest case, alone and with
+        its inputs perturbed by one unit in the last place, must come out as it did in the pool.
+        """
+        try:
+            exact = self._exact(pool.example)
+            native = self._run(self.model, pool.example)
+            first = min(pool.cases, key=lambda case: len(case.rows))
+            perturbed = self._run(self.model, first.example.perturbed())
+        except Exception:
+            return None  # it does not take so many rows, or so few
+        if exact is None or not _alike(exact[0], native):
+            return None
+        whole = Answers(exact[0], native, bounded=exact[1])
+        found: dict[Case, Answers] = {}
+        for case in pool.cases:
+            part = whole.of_rows(case.rows, pool.size)
+            if part is None:
+                return None
+            found[case] = part
+        if not Tolerance.of(found.values()).holds(found[first], perturbed):
+            return None
+        found[first] = found[first]._replace(perturbed=perturbed)
+        return found
+
+    def answers(self, example: Example) -> Answers:
+        """Run the model in its own dtype, also on perturbed inputs, and in float64."""
+        native = self._run(self.model, example)
+        perturbed = self._run(self.model, example.perturbed())
+        exact = self._exact(example)
+        if exact is None:
+            return Answers(native, native, perturbed)
+        true, bounded = exact
+        if not _alike(true, native):
+            self._note("in float64 the model gives outputs of other shapes: its own are the truth")
+            return Answers(native, native, perturbed, bounded)
+        return Answers(true, native, perturbed, bounded)
+
+    def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
+        """Answer an input some times, perturbed at random by as much as a file is allowed.
+
+        The answers are the same at every call, whatever was asked before.
+        """
+        generator = torch.Generator().manual_seed(SEED)
+        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
+        try:
+            return [self._run(self.model, perturbed) for perturbed in examples]
+        except Exception:
+            return []  # it checks its inputs
+
+    def accepts(self, example: Example) -> bool:
+        """Tell whether the model itself runs on `example`."""
+        try:
+            self._run(self.model, example)
+        except Exception:
+            return False
+        return True
+
+    def is_random(self, example: Example) -> bool:
+        """Tell whether two forwards on the same inputs differ."""
+        runs = zip(self._run(self.model, example), self._run(self.model, example), strict=True)
+        return any(
+            not torch.equal(one.double().nan_to_num(), other.double().nan_to_num())
+            for one, other in runs
+        )
+
+    def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
+        return outputs_of(model, example, self._count)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
+        """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
+        try:
+            with BoundedValues() as watch:
+                outputs = self._run(self.exact, example.in_double())
+            return outputs, watch.among(outputs)
+        except Exception as failure:
+            self._run(self.model, example)  # raises where the input is the reason
+            self._note(
+                f"the model does not run in float64 ({first_line(failure)}): the tolerance is "
+                "measured by perturbing its inputs by one unit in the last place"
+            )
+            return None
+
+
+def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:
+    """Run the model on a copy of the example; return its tensors in order, on the CPU.
+
+    Args:
+        model: in eval mode.
+        example: the inputs.
+        count: where there are so many only with the numbers, these are tensors too.
+    """
+    with torch.no_grad():
+        result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
+    leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor | int | float)]
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    return [torch.as_tensor(leaf).cpu() for leaf in (leaves if len(leaves) == count else tensors)]
+
+
+def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Tell whether outputs have the same shapes."""
+    return [value.shape for value in first] == [value.shape for value in second]

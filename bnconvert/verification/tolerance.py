@@ -1,0 +1,101 @@
+"""How far from the model in float64 a file may be: some times the model's own rounding error."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from bnconvert.numerics.distance import (
+    MEASURES,
+    Measure,
+    difference,
+    relative_errors,
+    rounding_errors,
+)
+from bnconvert.verification.cases import Rows
+
+#: How many times the model's own rounding error a file may have. Kernels sum in other orders.
+FACTOR = 4.0
+#: A model whose own rounding error is larger proves little: its output is mostly noise.
+ILL_CONDITIONED = 1e-3
+
+
+class Answers(NamedTuple):
+    """A model's outputs on one input.
+
+    Attributes:
+        true: in float64.
+        native: in the model's own dtype.
+        perturbed: the same, on inputs perturbed by one unit in the last place, or None.
+        bounded: which outputs are values of a bounded function.
+    """
+
+    true: list[Tensor]
+    native: list[Tensor]
+    perturbed: list[Tensor] | None = None
+    bounded: frozenset[int] = frozenset()
+
+    def of_rows(self, rows: Rows, size: int) -> "Answers | None":
+        """Return the answers for some rows of a batch, or None where an output has no rows."""
+        if any(t.dim() == 0 or t.shape[0] != size for t in (*self.true, *self.native)):
+            return None
+        picks = list(rows)
+        true, native = ([t[picks] for t in tensors] for tensors in (self.true, self.native))
+        return Answers(true, native, bounded=self.bounded)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far each output may be from the truth: some times the model's own rounding error.
+
+    That error is a random draw, ten times larger for one input than for the next, so the
+    largest over all inputs counts.
+
+    Attributes:
+        own: the model's own largest error, by output and measure.
+        rounding: what rounding alone may do in the output's dtype, by output and measure.
+    """
+
+    own: Mapping[tuple[int, Measure], float]
+    rounding: Mapping[tuple[int, Measure], float]
+
+    @classmethod
+    def of(cls, answers: Iterable[Answers]) -> "Tolerance":
+        """Measure the model's own error on all inputs."""
+        own: dict[tuple[int, Measure], float] = {}
+        rounding: dict[tuple[int, Measure], float] = {}
+        for true, native, perturbed, bounded in answers:
+            runs = [native] if perturbed is None else [native, perturbed]
+            for index, truth in enumerate(true):
+                alike = [run[index] for run in runs if run[index].shape == truth.shape]
+                errors = [relative_errors(value, truth) for value in alike]
+                unit = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
+                for measure in MEASURES:
+                    key = index, measure
+                    own[key] = max([own.get(key, 0.0), *(error[measure] for error in errors)])
+                    rounding[key] = max(rounding.get(key, 0.0), unit[measure])
+        return cls(own, rounding)
+
+    def allowed(self, index: int, measure: Measure) -> float:
+        """Return the largest relative error that an output may have."""
+        return FACTOR * self.own[index, measure] + self.rounding[index, measure]
+
+    def allows(self, index: int, errors: Mapping[Measure, float]) -> bool:
+        """Tell whether an output may have these relative errors."""
+        return all(error <= self.allowed(index, measure) for measure, error in errors.items())
+
+    def holds(self, answers: Answers, outputs: Sequence[Tensor]) -> bool:
+        """Tell whether all outputs are as near to the truth as they must be."""
+        return len(outputs) == len(answers.true) and all(
+            not difference(output, answers.native[index])
+            and self.allows(index, relative_errors(output, answers.true[index]))
+            for index, output in enumerate(outputs)
+        )
+
+    @property
+    def noise(self) -> float | None:
+        """The model's own error where it is so large that agreement proves little."""
+        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.rounding[i, m]]
+        worst = max(floating, default=0.0)
+        return worst if worst > ILL_CONDITIONED else None

@@ -1,0 +1,219 @@
+"""Match the values of an ONNX file with those of a captured graph, by their numbers alone.
+
+The graph is computed operator by operator, in float64 and in its own dtype. Wherever a value of
+the file is the same within rounding, both go on from the file's own numbers. So every error is
+local: what an operator adds to it, however much the network amplifies what came before. Names
+are not needed, and prove nothing: a folded file keeps names whose meaning has changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import compress
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.graphs.aten import aten
+from bnconvert.graphs.example import Example
+from bnconvert.numerics.distance import (
+    MEASURES,
+    Measure,
+    relative_errors,
+    rounding_errors,
+)
+from bnconvert.verification.bounded_outputs import is_bounded
+from bnconvert.verification.dual_precision import DualPrecisionRun
+from bnconvert.verification.operator_mapping import operator_name
+
+#: How many times its own rounding error in one operator a value may be off, and how many times
+#: what rounding alone may do to an output: kernels of other shapes round at other places.
+LOCAL, ROUNDING = 8.0, 4.0
+#: A value that is no farther off is a wrong version of the expected one.
+_ALIKE = 0.1
+_SAMPLE = 128  # numbers of a value that are compared before all are
+_WITH_BIAS = frozenset(
+    getattr(aten, name).default
+    for name in ("linear", "conv1d", "conv2d", "conv3d", "addmm", "convolution")
+    if hasattr(aten, name)
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """A value of the graph.
+
+    Attributes:
+        node: what computes it.
+        exact: the value, in float64 where it is floating-point.
+        allowed: how far from it another value may be, relative to its size.
+    """
+
+    node: fx.Node
+    exact: Tensor
+    allowed: Mapping[Measure, float]
+
+    @classmethod
+    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
+        """Measure what rounding does to the value in its own dtype."""
+        errors = relative_errors(native, exact)
+        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
+        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
+        return cls(node, exact, allowed)
+
+    def error_of(self, value: Tensor) -> float | None:
+        """Return the relative error of a value that is the same up to rounding; None of others."""
+        if value.shape != self.exact.shape:
+            return None
+        if not self.exact.is_floating_point() or not value.is_floating_point():
+            return 0.0 if torch.equal(value.double(), self.exact.double()) else None
+        finite = torch.isfinite(self.exact)
+        if not torch.equal(torch.isfinite(value), finite):
+            return None
+        rest = ~finite
+        if rest.any() and not torch.equal(
+            value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num()
+        ):
+            return None
+        errors = relative_errors(value, self.exact)
+        return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
+
+
+class FileValues:
+    """The values of a file on one input, searched by their numbers."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        """Sort the values by shape, and take a sample of each."""
+        self.values = values
+        self._names: dict[torch.Size, list[str]] = {}
+        for name, value in values.items():
+            self._names.setdefault(value.shape, []).append(name)
+        self._samples = {
+            shape: torch.stack([_sample(values[name]) for name in names])
+            for shape, names in self._names.items()
+        }
+
+    def holders(self, expected: Expected) -> dict[str, float]:
+        """Return the values that are the expected one up to rounding: names, and their errors."""
+        names = self._names.get(expected.exact.shape, [])
+        if not names:
+            return {}
+        exact = expected.exact.double()
+        size = float(exact.square().mean().sqrt()) if exact.numel() else 0.0
+        most = expected.allowed["peak"] * (size if 0 < size < float("inf") else 1.0)
+        gaps = (self._samples[expected.exact.shape] - _sample(exact)).abs()
+        near = (gaps.amax(1) <= most).tolist() if gaps.shape[1] else [True] * len(names)
+        found = ((n, expected.error_of(self.values[n])) for n in compress(names, near))
+        return {name: error for name, error in found if error is not None}
+
+    def nearest(self, expected: Expected) -> str | None:
+        """Return the value that is most like the expected one, if any is."""
+        names = self._names.get(expected.exact.shape, [])
+        if not names or not expected.exact.is_floating_point():
+            return None
+        exact = _sample(expected.exact)
+        errors = (self._samples[expected.exact.shape] - exact).norm(dim=1) / exact.norm()
+        least = int(errors.argmin())
+        return names[least] if float(errors[least]) < _ALIKE else None
+
+
+@dataclass(eq=False)
+class ValueMatches:
+    """Which values of a captured graph are among the values of a file.
+
+    Attributes:
+        held: by operator of the graph, the values of the file that hold its value.
+        errors: by value of the file, how far it is from the exact one.
+        missing: values that the file does not hold, and that are not absorbed downstream either:
+            some of what is computed from them is missing too.
+        without_bias: the same before their bias is added, which the file may do elsewhere.
+        near: values that the file does not hold, and the one of its values that is like it.
+    """
+
+    held: dict[fx.Node, list[str]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    missing: dict[fx.Node, Expected] = field(default_factory=dict)
+    without_bias: dict[fx.Node, Expected] = field(default_factory=dict)
+    near: list[tuple[Expected, str]] = field(default_factory=list)
+
+    def first_missing(self) -> list[Expected]:
+        """Return the missing values that are computed from none that is missing."""
+        first = [
+            node
+            for node in self.missing
+            if not any(earlier in self.missing for earlier in node.all_input_nodes)
+        ]
+        parts = self.missing, self.without_bias
+        return [part[node] for node in first for part in parts if node in part]
+
+    def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
+        """Keep which values of the file hold a value, and how well."""
+        self.held.setdefault(expected.node, []).extend(holders)
+        for name, error in holders.items():
+            self.errors[name] = min(error, self.errors.get(name, error))
+
+
+def match_values(module: fx.GraphModule, example: Example, values: FileValues) -> ValueMatches:
+    """Run a captured graph and find its values among those of a file.
+
+    Args:
+        module: the graph, in its own dtype.
+        example: what the file was run on.
+        values: the file's values.
+    """
+    found = ValueMatches()
+    run = DualPrecisionRun(module, example)
+    with torch.no_grad():
+        for node, exact, native in run.steps():
+            expected = Expected.of(node, exact, native)
+            if holders := values.holders(expected):
+                found.note_holders(expected, holders)
+                best = min(holders, key=holders.__getitem__)
+                run.replace(node, values.values[best])
+                for read in node.all_input_nodes:
+                    if list(read.users) == [node]:
+                        found.missing.pop(read, None)  # absorbed: its memory is not needed
+                continue
+            found.missing[node] = expected
+            if (name := values.nearest(expected)) is not None:
+                found.near.append((expected, name))
+            if bare := _without_bias(run, expected, native):
+                found.without_bias[node] = bare
+                found.note_holders(bare, values.holders(bare))
+    _drop_absorbed(found, run)
+    return found
+
+
+def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
+    """Take those from the missing values of which everything computed from them was found."""
+    right: set[fx.Node] = set()
+    for node in reversed(run.varying):
+        consumers = [user for user in node.users if user in run.varying or user.op == "output"]
+        # Integers hide errors: they prove something only where nothing else is computed.
+        consumers = [user for user in consumers if run.varying.get(user, True)] or consumers
+        is_held = node in found.held and node not in found.missing
+        if is_held or (consumers and all(user in right for user in consumers)):
+            right.add(node)
+            found.missing.pop(node, None)
+
+
+def _without_bias(run: DualPrecisionRun, expected: Expected, native: Tensor) -> Expected | None:
+    """Return the value that a product has before its bias is added, if it has one."""
+    node = expected.node
+    place = 0 if node.target is aten.addmm.default else 2
+    bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
+    if not isinstance(bias, fx.Node):
+        return None
+    exact, own = run.values[bias]
+    if "conv" in str(node.target):  # its channels come before the axes of the kernel
+        weight = run.values[node.args[1]][1]  # type: ignore[index]  # it is a node
+        exact, own = (b.reshape(-1, *[1] * (weight.dim() - 2)) for b in (exact, own))
+    return Expected.of(node, expected.exact - exact, native - own)
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """Return some numbers of a tensor, always at the same places for the same shape."""
+    flat = tensor.detach().reshape(-1)
+    if flat.numel() > _SAMPLE:
+        generator = torch.Generator().manual_seed(0)
+        flat = flat[torch.randint(flat.numel(), (_SAMPLE,), generator=generator)]
+    return flat.double().nan_to_num()

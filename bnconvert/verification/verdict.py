@@ -1,0 +1,135 @@
+"""The verdict on one run of a file: whether every output is within the float64 tolerance.
+
+An output that is farther off may still be right where the model itself is discontinuous, as the
+place of a maximum is. That is asked only of runs in which something fails, and it excuses a run as
+a whole or not at all: so the verdict does not depend on the order of outputs or cases.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from bnconvert.numerics.distance import Measure, difference, relative_errors
+from bnconvert.reporting.records import Check
+from bnconvert.verification.agreement import Outputs
+from bnconvert.verification.cases import Case
+from bnconvert.verification.discontinuities import nearest_own_output
+from bnconvert.verification.tolerance import Answers, Tolerance
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Which outputs of one run of a file are right.
+
+    Attributes:
+        checks: by case, in the order of the outputs.
+        excused: the names of outputs that are right only beside the model's own discontinuities.
+    """
+
+    checks: Mapping[Case, tuple[Check, ...]]
+    excused: frozenset[str]
+
+    def fails(self, case: Case) -> bool:
+        """Tell whether a check of this case does not hold."""
+        return any(not check.passed for check in self.checks.get(case, ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """The model's answers, with which runs of a file are compared.
+
+    Attributes:
+        names: of the file's outputs.
+        answers: the model's.
+        tolerance: how far from them a file may be.
+        perturbed: gives the model's own outputs on perturbed inputs of a case; always the same.
+        casts: the whole file is in another precision than the model.
+    """
+
+    names: Sequence[str]
+    answers: Mapping[Case, Answers]
+    tolerance: Tolerance
+    perturbed: Callable[[Case], Sequence[Sequence[Tensor]]]
+    casts: bool = False
+
+    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Verdict:
+        """Compare every output of a run with the model's answers.
+
+        Args:
+            run: the file's outputs by case, or why it has none.
+            optimized: whether it had ONNX Runtime's graph optimizations.
+        """
+        reasons = {case: self._obstacle(case, outputs) for case, outputs in run.items()}
+        compared = {case: [] if reasons[case] else self._compared(case, run[case]) for case in run}
+        failing = [one for ones in compared.values() for one in ones if not self._holds(one)]
+        excused = {} if any(reasons.values()) else self._excused(failing)
+        checks: dict[Case, tuple[Check, ...]] = {}
+        for case, ones in compared.items():
+            label = case.name if optimized else f"{case.name}, unoptimized"
+            if reasons[case]:
+                none = Check(label, "all outputs", "norm", math.inf, 0.0, False, reasons[case])
+                those = [none]
+            else:
+                those = [c for one in ones for c in self._checks(label, one, excused.get(one))]
+            checks[case] = tuple(replace(check, optimized=optimized) for check in those)
+        return Verdict(checks, frozenset(self.names[one.index] for one in excused))
+
+    def _obstacle(self, case: Case, outputs: Outputs) -> str:
+        """Return why outputs cannot be compared one by one, or ""."""
+        if isinstance(outputs, str):
+            return outputs
+        count = len(self.answers[case].true)
+        if len(outputs) != count:
+            return f"the file has {len(outputs)} outputs, the model {count}"
+        return ""
+
+    def _compared(self, case: Case, outputs: Outputs) -> list["_Output"]:
+        assert not isinstance(outputs, str)
+        found: list[_Output] = []
+        for index, mine in enumerate(outputs):
+            expected = self.answers[case].native[index]
+            if self.casts and mine.is_floating_point() and expected.is_floating_point():
+                mine = mine.to(expected.dtype)
+            errors = relative_errors(mine, self.answers[case].true[index])
+            found.append(_Output(case, index, mine, difference(mine, expected), errors))
+        return found
+
+    def _holds(self, output: "_Output") -> bool:
+        return not output.detail and self.tolerance.allows(output.index, output.errors)
+
+    def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
+        """Return the errors that are left beside the model's discontinuities, if all are small."""
+        found: dict[_Output, dict[Measure, float]] = {}
+        for output in failing:
+            if output.detail:
+                return {}
+            index, truth = output.index, self.answers[output.case].true[output.index]
+            perturbed = (outputs[index] for outputs in self.perturbed(output.case))
+            least = self.tolerance.allowed(index, "peak")
+            truth = nearest_own_output(output.mine, truth, perturbed, least)
+            found[output] = relative_errors(output.mine, truth)
+            if not self.tolerance.allows(index, found[output]):
+                return {}  # no discontinuity explains it, so the run is wrong anyhow
+        return found
+
+    def _checks(
+        self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
+    ) -> Iterator[Check]:
+        for measure, error in (excused or output.errors).items():
+            allowed = self.tolerance.allowed(output.index, measure)
+            passed = not output.detail and error <= allowed
+            name = self.names[output.index]
+            yield Check(label, name, measure, error, allowed, passed, output.detail)
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    """One output of a file on one input, and how far it is from the truth."""
+
+    case: Case
+    index: int
+    mine: Tensor
+    detail: str
+    errors: Mapping[Measure, float]

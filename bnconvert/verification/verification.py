@@ -1,0 +1,42 @@
+"""`prove`: every comparison of a model with an ONNX file, and what a failure means in words."""
+
+from pathlib import Path
+
+from torch import nn
+
+from bnconvert.graphs.example import Example
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.reporting.report import Report
+from bnconvert.verification.comparison import Comparison, Proof
+from bnconvert.verification.finding_ids import DIVERGENCE
+
+
+def prove(model: nn.Module, example: Example, path: Path) -> Proof:
+    """Run every comparison of a model with an ONNX file; report the figures, good or bad.
+
+    Args:
+        model: an eager module; compared in eval mode.
+        example: real inputs.
+        path: the file.
+
+    Raises:
+        ExportError: ONNX Runtime cannot load the file, or the inputs fit it or the model not.
+    """
+    with preserved_random_state():  # a forward may draw numbers
+        return Comparison(model, example, path).proof()
+
+
+def failure_sentences(report: Report) -> list[str]:
+    """Return what a report says of a failure: the checks that do not hold, and the findings."""
+    meaning = {
+        "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
+        "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
+        "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
+    }
+    return [
+        *(
+            f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
+            for c in report.failures
+        ),
+        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
+    ]

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+import bnconvert as bnc
+from bnconvert.conversion.notation import names, parse_rewrite, rules_in
+from bnconvert.norms import NORMS
+from bnconvert.norms.virtual import Virtual
+
+WRITTEN = [
+    bnc.Keep(),
+    bnc.Frozen(affine="trainable"),
+    bnc.Sync(),
+    bnc.Ghost(8),
+    bnc.Renorm(2.0, 1.0, 100),
+    bnc.Renorm(float("inf"), float("inf")),
+    bnc.Separate(("a", "b"), "separate", bnc.Ghost(4)),
+    bnc.Separate("calls"),
+    bnc.Adaptive(0.5, "stream"),
+    bnc.Group(4),
+]
+
+
+@pytest.mark.parametrize("rewrite", WRITTEN, ids=repr)
+def test_the_repr_of_a_rewrite_is_read_back(rewrite: bnc.Keep) -> None:
+    assert parse_rewrite(repr(rewrite)) == rewrite
+    assert parse_rewrite(f"{rewrite!r} | Keep()") == rewrite | bnc.Keep()
+
+
+def test_every_rewrite_that_can_be_written_is_tried_here() -> None:
+    assert {type(rewrite) for rewrite in WRITTEN} == set(NORMS) - {Virtual}
+    assert "Sync(), Ghost()" in names()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("Group(", "is no rewrite; write it as Keep"),
+        ("Grup(4)", r"Grup is no known rewrite; did you mean Group\(\)?"),
+        ("Group", "is no rewrite; write it as"),
+        ("Group(0)", "groups is 0; use a positive number"),
+        ("Group(size=3)", "unexpected keyword argument 'size'"),
+        ("Ghost(open('x'))", r"open\('x'\) is no literal"),
+        ("Separate(each=Group(4))", "each is Group"),
+        ("Virtual('x')", "reference is no batch; give a tensor"),
+    ],
+)
+def test_what_cannot_be_read_is_a_sentence(source: str, said: str) -> None:
+    with pytest.raises(bnc.PolicyError, match=said):
+        parse_rewrite(source)
+
+
+TOML = """
+"backbone.*" = {norm = "frozen", affine = "trainable"}
+"head.*" = [{norm = "group", groups = 32}, {norm = "keep"}]
+"*" = {norm = "separate", domains = ["clean", "noisy"], each = {norm = "ghost", size = 4}}
+"""
+
+
+def test_a_toml_file_is_read_in_its_order(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(TOML)
+    assert list(rules_in(path).items()) == [
+        ("backbone.*", bnc.Frozen(affine="trainable")),
+        ("head.*", bnc.Group(32) | bnc.Keep()),
+        ("*", bnc.Separate(("clean", "noisy"), each=bnc.Ghost(4))),
+    ]
+    policy = bnc.Policy.parse([str(path)])
+    assert [rule.pattern for rule in policy.rules] == ["backbone.*", "head.*", "*"]
+    assert not policy.is_bare
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", 'has no rule; write one as "head'),
+        ("x = = 3", "is no TOML"),
+        ('"*" = "frozen"', r"policy\.toml: '\*': is no rewrite; write {norm"),
+        ('head.norm = {norm = "keep"}', "put patterns in quotes"),
+        ('"*" = []', "or a list of such tables"),
+        ('"*" = {norm = "frosen"}', r"Frosen is no known rewrite; did you mean Frozen\(\)"),
+        ('"*" = {norm = "ghost", size = 0}', "size is 0; use a positive number of samples"),
+        ('"*" = {norm = "ghost", groups = 2}', "unexpected keyword argument 'groups'"),
+    ],
+)
+def test_what_a_file_says_wrongly_is_a_sentence(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(bnc.PolicyError, match=said):
+        rules_in(path)
+
+
+def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(bnc.PolicyError, match=r"none\.toml: cannot be read \(No such file"):
+        bnc.Policy.parse([str(tmp_path / "none.toml")])

@@ -1,0 +1,51 @@
+from torch import nn
+
+from bnconvert.conversion.conversion import convert
+from bnconvert.diagnosis.findings.configuration import configuration_findings
+from bnconvert.modules.survey import survey
+from bnconvert.norms.frozen import Frozen
+from tests.zoo import build
+
+
+def found(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    return {f.id: f.paths for f in configuration_findings(survey(model))}
+
+
+def test_a_clean_model_has_none() -> None:
+    assert found(build("residual")[0]) == {}
+    assert found(build("residual")[0].train()) == {}
+
+
+def test_a_norm_in_eval_mode_will_be_thawed_by_train() -> None:
+    model = build("residual")[0].train()
+    model.bn1.eval()
+    assert found(model) == {"BN003": ("bn1",)}
+    assert found(convert(model, Frozen())) == {}
+
+
+def test_norms_without_statistics_and_with_several_calls() -> None:
+    assert found(build("without_statistics")[0]) == {"BN004": ("norm",)}
+    assert found(build("norm_called_twice")[0]) == {"BN009": ("norm",)}
+    assert found(build("one_norm_two_parents")[0]) == {"BN009": ("left.1",)}
+
+
+def test_a_norm_that_cannot_be_converted_is_an_error_with_its_reason() -> None:
+    model = build("own_forward")[0]
+    (finding,) = configuration_findings(survey(model))
+    assert (finding.id, finding.severity, finding.paths) == ("BN012", "error", ("norm",))
+    assert "ScaledBatchNorm2d has a forward of its own" in finding.message
+    assert finding.fix == "use Keep()"
+
+
+def test_what_cannot_be_seen_or_reached_is_said() -> None:
+    assert found(build("functional")[0]) == {"BN019": ("",)}
+    assert found(build("standardized_conv")[0]) == {}
+    assert found(build("branch_in_child")[0]) == {"BN020": ("closed",)}
+    assert found(nn.BatchNorm2d(3)) == {}
+
+
+def test_every_finding_has_a_next_step() -> None:
+    for name in ("own_forward", "functional", "branch_in_root", "without_statistics"):
+        for finding in configuration_findings(survey(build(name)[0])):
+            assert finding.fix
+            assert finding.message

@@ -1,0 +1,68 @@
+import math
+
+import torch
+from torch import nn
+
+from bnconvert.diagnosis.findings.stored_tensors import stored_findings
+from bnconvert.modules.survey import survey
+from tests.zoo import FrozenBatchNorm2d, build, trained
+
+
+def found(*norms: nn.Module) -> list[str]:
+    return [finding.id for finding in stored_findings(survey(nn.Sequential(*norms)))]
+
+
+def norm(**changes: float) -> nn.BatchNorm2d:
+    """Return a trained norm with one entry of the named tensors changed."""
+    module = trained(nn.BatchNorm2d(4))
+    with torch.no_grad():
+        for name, value in changes.items():
+            getattr(module, name)[1] = value
+    return module
+
+
+def test_trained_fresh_and_frozen_norms_are_clean() -> None:
+    assert found(norm(), nn.BatchNorm2d(4), trained(FrozenBatchNorm2d(4))) == []
+    for name in ("dead_channels", "without_statistics"):
+        assert found(build(name)[0]) == []
+
+
+def test_numbers_that_make_nan() -> None:
+    for changes in (
+        {"running_mean": math.nan},
+        {"running_var": math.inf},
+        {"running_var": -1e-3},
+        {"weight": math.nan},
+        {"bias": -math.inf},
+    ):
+        assert found(norm(**changes)) == ["BN101"]
+
+
+def test_a_trained_affine_on_fresh_statistics() -> None:
+    half_loaded = nn.BatchNorm2d(4)
+    half_loaded.load_state_dict(
+        nn.BatchNorm2d(4).state_dict() | {"weight": torch.rand(4), "bias": torch.rand(4)}
+    )
+    assert found(half_loaded) == ["BN102"]
+
+
+def test_a_gamma_that_starts_at_zero_is_no_finding() -> None:
+    zero = nn.BatchNorm2d(4)
+    nn.init.zeros_(zero.weight)
+    assert found(zero) == []
+
+
+def test_statistics_in_sixteen_bits() -> None:
+    assert found(norm().half()) == ["BN015"]
+    assert found(norm().bfloat16()) == ["BN015"]
+
+
+def test_tracking_switched_off_with_statistics_left() -> None:
+    """Lightning's freeze did this: training then normalizes by the batch, eval does not."""
+    module = norm()
+    module.track_running_stats = False
+    assert found(module) == ["BN002"]
+
+
+def test_norms_without_numbers_are_passed_over() -> None:
+    assert found(nn.LazyBatchNorm2d(), nn.BatchNorm2d(4, device="meta")) == []

@@ -1,0 +1,168 @@
+"""A candidate is simplified and proven before it is shipped."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxslim
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import bnconvert as bnc
+from bnconvert.exporting import onnx_file
+from tests.zoo import IMAGE, trained
+
+
+class Windows(nn.Module):
+    """It cuts an image with slices along two axes, and flattens by its own shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))[:, :, 1:6, 2:7]
+        y = F.scaled_dot_product_attention(y, y, y)
+        return y.permute(0, 2, 3, 1).reshape(y.shape[0], -1)
+
+
+def nodes_in(path: Path) -> int:
+    return len(onnx.load(path).graph.node)
+
+
+def test_shape_arithmetic_is_simplified(tmp_path: Path) -> None:
+    model = trained(Windows())
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    assert {check.case for check in report.checks} >= {"given and generated rows, batch 4"}
+    assert report.title == "m.onnx agrees with Windows"
+    given = ({0: torch.export.Dim.DYNAMIC},)
+    bnc.export(model, IMAGE, tmp_path / "plain.onnx", dynamic_shapes=given)
+    assert nodes_in(tmp_path / "m.onnx") < nodes_in(tmp_path / "plain.onnx")
+    assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "plain.onnx"}
+
+
+def test_a_simpler_file_that_is_wrong_is_not_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simplifiers are silently wrong here and there: theirs is proven as everybody's."""
+
+    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
+        weights = model.graph.initializer
+        wrong = next(w for w in weights if w.name.endswith("conv.weight"))
+        wrong.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(wrong) * 1.001, wrong.name))
+        last = model.graph.node[-1]  # and one node fewer
+        model.graph.node[-2].output[0] = last.output[0]
+        del model.graph.node[-1], model.graph.output[0].type.tensor_type.shape.dim[:]
+        return model
+
+    monkeypatch.setattr(onnxslim, "slim", slim)
+    model = trained(Windows())
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    assert report.failures == ()
+    assert bnc.verify(model, tmp_path / "m.onnx", IMAGE).failures == ()
+
+
+@pytest.mark.parametrize("gives", [RuntimeError("no"), None])
+def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
+    gives: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
+        if gives:
+            raise gives
+        return model  # with all its nodes
+
+    monkeypatch.setattr(onnxslim, "slim", slim)
+    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+
+
+class Talkative(nn.Module):
+    """It returns more than tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        y = self.body(x)
+        return {"size": x.shape, "name": "talkative", "y": y, "none": None, "both": (0.5, y.relu())}
+
+
+def test_outputs_that_are_no_tensors_are_left_out_and_counted(tmp_path: Path) -> None:
+    model, path = trained(Talkative()), tmp_path / "m.onnx"
+    report = bnc.export(model, IMAGE, path)
+    assert "the file holds tensors only: 6 other outputs are left out" in report.notes
+    assert len(onnx.load(path).graph.output) == 2
+    assert bnc.verify(model, path, IMAGE).failures == ()
+
+
+class Conditional(nn.Module):
+    """Every image chooses its own weights (CondConv); the batch is the number of groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(3, 4 * 3 * 3 * 3))
+        self.routing = nn.Linear(3, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        chosen = self.routing(x.mean((2, 3))).sigmoid() @ self.weights
+        grouped = x.reshape(1, -1, height, width)
+        y = F.conv2d(grouped, chosen.view(-1, 3, 3, 3), groups=batch, padding=1)
+        return self.norm(y.reshape(batch, 4, height, width))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_where_no_batch_size_may_vary_the_file_has_the_given_one_and_says_so(
+    batch: int, tmp_path: Path
+) -> None:
+    model, path = trained(Conditional()), tmp_path / "m.onnx"
+    report = bnc.export(model, (IMAGE[0][:batch],), path)
+    (note,) = [note for note in report.notes if note.startswith("the file takes")]
+    assert note.startswith(f"the file takes batches of {batch} only: others cannot be written (")
+    assert "aten.conv2d" in note
+    assert onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0].dim_value == batch
+    assert bnc.verify(model, path, (torch.randn(2 * batch, *IMAGE[0].shape[1:]),)).failures == ()
+
+
+def test_given_shapes_are_not_given_up(tmp_path: Path) -> None:
+    shapes = ({0: torch.export.Dim.DYNAMIC},)
+    with pytest.raises(bnc.ExportError, match=r"aten\.conv2d"):
+        bnc.export(trained(Conditional()), IMAGE, tmp_path / "m.onnx", dynamic_shapes=shapes)
+
+
+def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+    write = onnx_file.write
+
+    def picky(model: object, *rest: Any) -> None:
+        taken.append(type(model).__name__)
+        if taken == ["ExportedProgram"]:
+            raise bnc.ExportError("no")
+        write(model, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(onnx_file, "write", picky)
+    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+    assert len(taken) == 2, "the second time as a module"
+
+
+def test_what_no_exporter_of_graphs_takes_is_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise bnc.ExportError("no kernel for it")
+
+    monkeypatch.setattr(onnx_file, "write", refuse)
+    model, path = trained(Talkative()), tmp_path / "m.onnx"
+    report = bnc.export(model, IMAGE, path)
+    assert "the file holds tensors only: 6 other outputs are left out" in report.notes
+    (finding,) = report.findings
+    assert finding.id == "BN412"
+    assert finding.message.startswith("torch.onnx cannot write the captured graph (ExportError: no")
+    assert bnc.verify(model, path, IMAGE).failures == ()

@@ -1,0 +1,56 @@
+import pytest
+from torch import nn
+from torch.nn import functional as F
+
+from tests.excerpts import function, model
+from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Change, Passages
+
+ROWS, SEQUENCES = (2, 5), (2, 5, 5)
+passage = Passages(
+    {
+        "plain": model(lambda: nn.Linear(5, 7), ROWS),
+        "no_bias": model(lambda: nn.Linear(5, 7, bias=False), ROWS),
+        "one_feature": model(lambda: nn.Linear(5, 1), ROWS),
+        "sequences": model(lambda: nn.Linear(5, 5), SEQUENCES),
+    }
+)
+fixed = Passages(
+    {
+        "vector": model(lambda: nn.Linear(5, 3), (5,)),
+        "computed": function(F.linear, ROWS, (3, 5)),
+    },
+    dynamic=(),
+)
+
+
+@pytest.mark.parametrize("change", [ANY, SCALE, SHIFT])
+@pytest.mark.parametrize("name", ["plain", "no_bias", "one_feature"])
+def test_any_map_goes_into_the_weight_both_ways(name: str, change: Change) -> None:
+    assert passage(name).up(change) == PASSES
+    assert passage(name).down(change) == PASSES
+
+
+def test_the_features_are_the_last_axis_however_many_there_are() -> None:
+    assert passage("sequences").up(ANY, axes=(2,)) == PASSES
+    assert passage("sequences").down(ANY, axes=(2,)) == PASSES
+    assert fixed("vector").up(ANY, axes=(0,)) == PASSES
+    assert fixed("vector").down(ANY, axes=(0,)) == PASSES
+
+
+def test_axis_1_of_sequences_is_not_the_features() -> None:
+    assert passage("sequences").up(ANY) == (
+        "the linear layer's output has 3 axes: the norm normalizes axis 1, "
+        "the features are the last axis"
+    )
+    assert passage("sequences").down(ANY) == (
+        "linear reads it: a linear layer on 3 axes, which reads features from the last axis"
+    )
+
+
+def test_a_computed_weight_is_refused() -> None:
+    refusal = "the layer's weight is computed in the forward, not stored"
+    assert fixed("computed").up(ANY) == refusal
+    assert fixed("computed").down(ANY) == f"linear reads it: {refusal}"
+    assert fixed("computed").down(SCALE, at=1) == (
+        "linear reads it: it is the weight of a linear layer"
+    )

@@ -1,0 +1,132 @@
+from itertools import combinations
+from math import prod
+
+import pytest
+import torch
+
+from bnconvert.errors import Refusal
+from bnconvert.folding.operators.views import reshaped
+from tests.excerpts import function
+from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passage, Passages
+
+IMAGE, SEQUENCES = (2, 6, 3, 2), (2, 3, 4)
+RESHAPED = {
+    "flatten": function(lambda x: x.flatten(1), IMAGE),
+    "pixels": function(lambda x: x.flatten(2), IMAGE),
+    "unsqueeze": function(lambda x: x.unsqueeze(1), IMAGE),
+    "squeeze": function(lambda x: x.mean(2, True).squeeze(2), IMAGE),
+    "squeeze_all": function(lambda x: x.mean((2, 3), True).squeeze(), IMAGE),
+    "squeeze_some": function(lambda x: x.mean((2, 3), True).squeeze((2, 3)), IMAGE),
+    "reshape": function(lambda x: x.transpose(1, 2).reshape(-1, 3, 12), IMAGE),
+    "clone": function(lambda x: x.clone(), IMAGE),
+    "contiguous": function(lambda x: x.transpose(1, 3).contiguous(), IMAGE),
+    "detach": function(lambda x: x.detach(), IMAGE),
+}
+DECOMPOSED = {
+    "flatten_decomposed": function(lambda x: x.flatten(1), IMAGE),
+    "reshape_decomposed": function(lambda x: x.transpose(1, 2).reshape(-1, 3, 12), IMAGE),
+    "contiguous_decomposed": function(lambda x: x.transpose(1, 3).contiguous(), IMAGE),
+    "unflatten": function(lambda x: x.unflatten(1, (2, 3)), IMAGE),
+    "movedim": function(lambda x: x.movedim(1, -1), IMAGE),
+}
+PERMUTED = {
+    "permute": function(lambda x: x.permute(0, 2, -1, 1), IMAGE),
+    "transpose": function(lambda x: x.transpose(-1, 1), IMAGE),
+    "t": function(lambda x: x.t(), (2, 5)),
+}
+CHANNEL_SHUFFLE = {
+    "shuffle": function(
+        lambda x: x.view(-1, 2, 3, 3, 2).transpose(1, 2).reshape(-1, 6, 3, 2), IMAGE
+    )
+}
+plain = Passages(
+    {
+        **RESHAPED,
+        **PERMUTED,
+        **CHANNEL_SHUFFLE,
+        "merged": function(lambda x: x.reshape(-1, 4), SEQUENCES),
+        "there_and_back": function(lambda x: x.reshape(-1, 4).view(-1, 3, 4), SEQUENCES),
+        "repeated": function(lambda x: x.unsqueeze(1).expand(-1, 3, -1, -1, -1), IMAGE),
+        "repeated_batch": function(lambda x: x.mean(0).expand(3, -1, -1, -1), IMAGE),
+        "as_large": function(lambda x: x.mean((2, 3), True).expand(-1, -1, 3, 2), IMAGE),
+    }
+)
+decomposed = Passages(DECOMPOSED)
+
+
+def passage(name: str) -> Passage:
+    return (decomposed if name in DECOMPOSED else plain)(name)
+
+
+@pytest.mark.parametrize("name", RESHAPED | CHANNEL_SHUFFLE | DECOMPOSED)
+def test_a_map_is_reshaped_like_the_value(name: str) -> None:
+    assert passage(name).up(ANY) == PASSES
+    assert passage(name).down(ANY) == PASSES
+
+
+@pytest.mark.parametrize("name", PERMUTED)
+def test_a_map_is_permuted_like_the_value(name: str) -> None:
+    for axes in ((0,), (1,), (0, 1)):
+        assert passage(name).up(ANY, axes) == PASSES
+        assert passage(name).down(ANY, axes) == PASSES
+
+
+def test_a_dynamic_batch_and_another_axis_go_together() -> None:
+    assert passage("merged").up(ANY) == PASSES
+    assert passage("merged").down(ANY, axes=(2,)) == PASSES
+    assert passage("there_and_back").up(ANY, axes=(2,)) == PASSES
+    assert passage("there_and_back").down(ANY, axes=(2,)) == PASSES
+
+
+def test_a_map_along_an_axis_that_goes_together_with_a_dynamic_one_is_refused() -> None:
+    refusal = "it varies along an axis that is reshaped and whose size is dynamic"
+    assert passage("merged").down(SHIFT, axes=(1,)) == refusal
+    assert passage("merged").up(SHIFT, axes=(0,)) == refusal
+
+
+def test_a_map_passes_repetition_where_it_does_not_vary_along_it() -> None:
+    assert passage("repeated").up(ANY, axes=(2, 3)) == PASSES
+    assert passage("repeated").down(ANY, axes=(1, 2)) == PASSES
+    assert passage("repeated_batch").up(ANY, axes=(1, 2)) == PASSES
+    assert passage("repeated_batch").down(ANY) == PASSES
+    assert passage("as_large").up(ANY) == PASSES
+    assert passage("as_large").down(SCALE) == PASSES
+
+
+@pytest.mark.parametrize(("name", "axis"), [("repeated", 1), ("repeated_batch", 0)])
+def test_what_is_repeated_cannot_differ_from_place_to_place(name: str, axis: int) -> None:
+    refusal = "it varies along an axis on which a value is repeated"
+    assert passage(name).up(SHIFT, axes=(axis,)) == refusal
+    assert passage("as_large").up(SHIFT, axes=(2,)) == refusal
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((2, 4, 1, 1), (2, 4)),
+        ((2, 4), (2, 1, 4, 1)),
+        ((2, 1, 4), (2, 4)),
+        ((1, 1, 4), (4,)),
+        ((1, 4), (1, 1, 4)),
+        ((2, 3, 4), (6, 4)),
+        ((6, 4), (2, 3, 4)),
+        ((2, 3, 4), (4, 3, 2)),
+        ((2, 6, 5), (4, 3, 5)),
+        ((2, 3, 4, 5), (2, 12, 5)),
+        ((4,), (2, 2)),
+        ((1, 1), (1,)),
+        ((1,), (1, 1, 1)),
+    ],
+)
+def test_the_reshaped_map_of_the_reshaped_value_is_the_mapped_value_reshaped(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    value = torch.arange(prod(before)).double().reshape(before)
+    for count in range(len(before) + 1):
+        for axes in combinations(range(len(before)), count):
+            change = ANY.on(value, axes)
+            moved = reshaped(change, before, after)
+            assert not isinstance(moved, Refusal)
+            actual = moved.scale * value.reshape(after) + moved.shift
+            expected = (change.scale * value + change.shift).reshape(after)
+            assert torch.equal(actual, expected)

@@ -1,0 +1,82 @@
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from bnconvert.errors import Refusal
+from bnconvert.folding.operators.graph_plan import GraphPlan
+from bnconvert.folding.operators.propagation import MapPropagator
+from bnconvert.folding.operators.weights import example_size, reweighted, weights_of
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.mutable_graph import MutableGraph
+from tests.excerpts import Excerpts, capture_of, model
+
+
+def tied(width: int, count: int) -> nn.Sequential:
+    layers = nn.Sequential(*(nn.Linear(width, width) for _ in range(count)))
+    for layer in layers:
+        layer.weight = layers[0].weight
+    return layers
+
+
+EXCERPTS = Excerpts(
+    {
+        "one": model(lambda: nn.Linear(3, 4, bias=False), (2, 3)),
+        "narrow": model(lambda: tied(4, 2), (2, 4)),
+        "wide": model(lambda: tied(5, 3), (2, 5)),
+    }
+)
+
+
+def layers(module: fx.GraphModule) -> tuple[MutableGraph, list[fx.Node]]:
+    return MutableGraph(module), list(
+        module.graph.find_nodes(op="call_function", target=aten.linear.default)
+    )
+
+
+def test_weights_are_read_in_float64() -> None:
+    module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    graph, (node,) = layers(module)
+    weight, bias = weights_of(graph, node)
+    assert weight.dtype is bias.dtype is torch.float64  # type: ignore[union-attr]
+    graph, (node,) = layers(EXCERPTS["one"])
+    assert weights_of(graph, node)[1] is None
+
+
+def test_a_weight_of_whole_numbers_cannot_be_scaled() -> None:
+    module: Any = EXCERPTS["one"]
+    del module._parameters["weight"]
+    module.weight = torch.ones(4, 3, dtype=torch.int8)
+    graph, (node,) = layers(module)
+    refusal = weights_of(graph, node)
+    assert refusal == Refusal(
+        "not-floating-point", "the layer's weight is torch.int8, not a floating-point tensor"
+    )
+
+
+def test_weights_that_overflow_their_dtype_are_refused() -> None:
+    module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
+    graph, (node,) = layers(module)
+    weight, bias = weights_of(graph, node)
+    refusal = Refusal("weight-overflows", "the folded weight overflows torch.float16")
+    assert isinstance(reweighted(MapPropagator(graph), node, weight, bias), GraphPlan)
+    assert reweighted(MapPropagator(graph), node, weight * 1e6, bias) == refusal
+    assert reweighted(MapPropagator(graph), node, weight, bias + 1e5) == refusal
+
+
+def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_moves() -> None:
+    graph, (first, _) = layers(EXCERPTS["narrow"])
+    plan = reweighted(MapPropagator(graph), first, *weights_of(graph, first))
+    assert isinstance(plan, GraphPlan)
+    assert plan.remarks == ("with a copy of its weight, which 1 (linear) reads too",)
+    graph, (first, *_) = layers(EXCERPTS["wide"])
+    assert reweighted(MapPropagator(graph), first, *weights_of(graph, first)) == Refusal(
+        "weight-shared",
+        "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more",
+    )
+
+
+def test_a_value_has_as_many_numbers_as_in_the_example() -> None:
+    _, (node,) = layers(EXCERPTS["one"])
+    assert example_size(node) == 2 * 4
+    assert example_size(argument(node, "weight")) == 3 * 4

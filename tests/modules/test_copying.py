@@ -1,0 +1,162 @@
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import bnconvert as bnc
+from bnconvert.errors import UnsupportedModelError
+from bnconvert.modules.copying import copy_model, copy_sharing_parameters, replicate
+from tests.zoo import ZOO, Net, ZooModel, build
+
+PACKAGE = Path(__file__).parent.parent.parent / "bnconvert"
+COPIES = (copy_model, copy_sharing_parameters, replicate)
+#: Files that do not yet go through `copying`.
+NOT_YET = {
+    "graphs/capturing.py",
+    "graphs/parts.py",
+    "grafting.py",
+    "proving/reference.py",
+    "measuring/replicas.py",
+}
+every_copy = pytest.mark.parametrize("copied", COPIES, ids=lambda copied: copied.__name__)
+Copy = Callable[[nn.Module], nn.Module]
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[dist.ProcessGroup]:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield dist.new_group([0])
+    dist.destroy_process_group()
+
+
+def test_a_copy_has_parameters_and_buffers_of_its_own() -> None:
+    model = Net().train()
+    twin = copy_model(model)
+    assert type(twin) is Net
+    originals = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    for name, tensor in twin.state_dict(keep_vars=True).items():
+        assert id(tensor) not in originals
+        assert torch.equal(tensor, model.state_dict()[name])
+        assert tensor.data_ptr() != model.state_dict()[name].data_ptr()
+
+
+def test_a_parameter_that_two_layers_share_is_shared_in_the_copy_too() -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    twin = copy_model(model)
+    assert twin[1].weight is twin[0].weight
+    assert twin[0].weight is not model[0].weight
+
+
+def test_a_copy_may_share_the_parameters_but_not_the_buffers() -> None:
+    model = build("residual")[0].train()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    twin = copy_sharing_parameters(model)
+    twin(torch.randn(4, 3, 8, 8))
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+    mine = dict(model.named_parameters())
+    assert all(parameter is mine[name] for name, parameter in twin.named_parameters())
+
+
+@pytest.mark.parametrize("copied", [copy_model, copy_sharing_parameters])
+def test_a_copy_is_in_the_models_modes(copied: Copy) -> None:
+    model = build("residual")[0].train()
+    model.bn1.eval()
+    twin = copied(model)
+    assert [m.training for m in twin.modules()] == [m.training for m in model.modules()]
+
+
+@pytest.mark.parametrize("zoo", ZOO, ids=lambda zoo: zoo.name)
+def test_a_replica_shares_every_tensor_and_computes_what_the_eval_model_does(zoo: ZooModel) -> None:
+    model, inputs = build(zoo.name)
+    replica = replicate(model.train())
+    assert not any(module.training for module in replica.modules())
+    mine = dict(model.state_dict(keep_vars=True))
+    assert all(value is mine[name] for name, value in replica.state_dict(keep_vars=True).items())
+    with torch.no_grad():
+        torch.testing.assert_close(replica(*inputs), model.eval()(*inputs))
+
+
+def test_a_replica_shares_arrays_and_tensors_on_plain_attributes() -> None:
+    model = Net()
+    model.table, model.lists, model._private = np.ones(3), [torch.ones(2)], torch.ones(2)
+    replica = replicate(model)
+    assert replica.table is model.table
+    assert replica.lists[0] is model.lists[0]
+    assert replica.lists is not model.lists
+    assert replica._private is not model._private
+
+
+def test_what_a_forward_stores_on_its_modules_stays_with_the_replica() -> None:
+    model, inputs = build("cache_in_forward")
+    replicate(model)(*inputs)
+    assert model.cache == {}
+
+
+def test_an_adaptive_norm_normalizes_by_its_running_statistics_in_a_replica() -> None:
+    norm = bnc.convert(nn.BatchNorm1d(3), bnc.Adaptive(0)).eval()
+    x = torch.randn(8, 3) + 5
+    torch.testing.assert_close(replicate(norm)(x), x / (1 + 1e-5) ** 0.5)
+    assert norm.statistics is None
+
+
+@every_copy
+def test_hooks_are_copied(copied: Copy) -> None:
+    model = build("hooked")[0]
+    twin = copied(model)
+    assert len(twin.norm._forward_hooks) == len(model.norm._forward_hooks) == 1
+    twin.norm._forward_hooks.clear()
+    assert len(model.norm._forward_hooks) == 1
+
+
+@every_copy
+def test_a_process_group_is_shared(copied: Copy, group: dist.ProcessGroup) -> None:
+    model = nn.Sequential(nn.SyncBatchNorm(3, process_group=group))
+    twin = copied(model)
+    assert twin[0].process_group is group
+    assert twin[0] is not model[0]
+
+
+@every_copy
+def test_what_cannot_be_copied_is_refused_with_a_remedy(copied: Copy) -> None:
+    model = nn.Linear(2, 2)
+    model.rows = (row for row in range(3))
+    said = r"^Linear: cannot be copied \(TypeError: .*\); take what cannot be copied off"
+    with pytest.raises(UnsupportedModelError, match=said) as refused:
+        copied(model)
+    assert isinstance(refused.value.__cause__, TypeError)
+
+
+def test_the_caller_may_know_a_better_remedy() -> None:
+    model = nn.Linear(2, 2)
+    model.rows = (row for row in range(3))
+    with pytest.raises(UnsupportedModelError, match=r"\); use inplace=True$"):
+        copy_model(model, remedy="use inplace=True")
+
+
+def mentions_deepcopy(source: str) -> bool:
+    """Tell whether code uses `copy.deepcopy`, under whatever name it is imported."""
+    for node in ast.walk(ast.parse(source)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        if "deepcopy" in names or (isinstance(node, ast.Attribute) and node.attr == "deepcopy"):
+            return True
+    return False
+
+
+def test_one_file_deep_copies() -> None:
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if mentions_deepcopy(path.read_text())
+    }
+    assert found - NOT_YET == {"copying.py"}
+
+
+@pytest.mark.parametrize("use", ["import copy\ncopy.deepcopy(x)", "from copy import deepcopy as d"])
+def test_a_deep_copy_elsewhere_is_seen(use: str) -> None:
+    assert mentions_deepcopy(use)

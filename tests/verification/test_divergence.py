@@ -1,0 +1,94 @@
+"""From the values of a file to the operator that is wrong."""
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from bnconvert.verification.divergence import Divergence, DivergenceSearch
+from bnconvert.verification.onnx_graph import OnnxGraph, Operator
+from bnconvert.verification.value_matching import FileValues, match_values
+from tests.verification.rows import EXAMPLE, go_on
+
+KINDS = ("Conv", "BatchNormalization", "Relu", "Conv")
+
+
+def file_of(
+    values: dict[str, Tensor], kinds: tuple[str, ...] = KINDS, broken: int | None = None
+) -> OnnxGraph:
+    """A file whose operators stand in a row, each reading the value before its own."""
+    names = ["x", *values]
+    operators = tuple(
+        Operator(place, f"node{place}", kind, (names[place],), (names[place + 1],), ())
+        for place, kind in enumerate(kinds)
+    )
+    reasons = {} if broken is None else {operators[broken]: "its kernel fails"}
+    held = {name: value for name, value in values.items() if value.numel()}
+    return OnnxGraph(operators, held, (names[-1],), reasons)
+
+
+def divergence(graph: fx.GraphModule, file: OnnxGraph) -> Divergence | None:
+    return DivergenceSearch(
+        file, [match_values(graph, EXAMPLE, FileValues(file.values))]
+    ).divergence()
+
+
+def test_in_a_file_that_is_right_nothing_parts(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    assert divergence(graph, file_of(values)) is None
+
+
+def test_what_folding_moved_is_right(graph: fx.GraphModule, values: dict[str, Tensor]) -> None:
+    del values["v0"]
+    assert divergence(graph, file_of(values, ("Conv", "Relu", "Conv"))) is None
+
+
+@pytest.mark.parametrize("wrong", [1.001, 1.5, -1.0, float("nan")])
+def test_the_culprit_has_right_inputs_and_a_wrong_value(
+    graph: fx.GraphModule, values: dict[str, Tensor], wrong: float
+) -> None:
+    go_on(graph, values, values["v1"] * wrong)
+    found = divergence(graph, file_of(values))
+    assert found is not None
+    assert [operator.name for operator in found.operators] == ["node1"]
+    assert found.expected is not None
+    assert str(found.expected.node) == "batch_norm"
+    assert found.others == 0
+
+
+def test_the_first_of_several_is_named(graph: fx.GraphModule, values: dict[str, Tensor]) -> None:
+    go_on(graph, values, values["v1"] * 1.01)
+    values["v3"] = values["v3"] + 0.1
+    found = divergence(graph, file_of(values))
+    assert found is not None
+    assert [operator.name for operator in found.operators] == ["node1"]
+
+
+def test_a_convolution_that_a_norm_was_folded_into_wrongly_is_named(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    go_on(graph, values, values["v1"] + 0.01)
+    del values["v0"]
+    found = divergence(graph, file_of(values, ("Conv", "Relu", "Conv")))
+    assert found is not None
+    assert [operator.name for operator in found.operators] == ["node0"]
+
+
+def test_an_operator_that_does_not_run_is_named(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    missing = dict.fromkeys(("v2", "v3"), torch.empty(0))
+    found = divergence(graph, file_of(values | missing, broken=2))
+    assert found is not None
+    assert found.operators[0].name == "node2"
+
+
+def test_one_that_passes_its_input_on_is_wrong_where_something_should_be_computed(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    weight, bias = graph.get_parameter("last.weight"), graph.get_parameter("last.bias")
+    values["v2"] = values["v1"].clone()  # a Relu that does nothing
+    values["v3"] = torch.nn.functional.conv2d(values["v2"], weight, bias)
+    found = divergence(graph, file_of(values))
+    assert found is not None
+    assert [operator.name for operator in found.operators] == ["node2"]

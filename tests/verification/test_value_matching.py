@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor, fx
+
+from bnconvert.verification.value_matching import Expected, FileValues, ValueMatches, match_values
+from tests.verification.rows import EXAMPLE, go_on
+
+
+def found_by(graph: fx.GraphModule, values: dict[str, Tensor]) -> ValueMatches:
+    return match_values(graph, EXAMPLE, FileValues(values))
+
+
+def titles(nodes: object) -> list[str]:
+    return [str(node) for node in nodes]  # type: ignore[attr-defined]
+
+
+def expected(exact: Tensor, allowed: float = 1e-6) -> Expected:
+    node = fx.Graph().placeholder("x")
+    return Expected(node, exact, {"norm": allowed, "peak": 4 * allowed})
+
+
+def test_values_are_found_by_their_numbers(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    found = found_by(graph, values)
+    assert list(found.held.values()) == [["v0"], ["v1"], ["v2"], ["v3"]]
+    assert not found.missing
+    assert all(0 <= error < 1e-6 for error in found.errors.values())
+
+
+def test_what_folding_moved_is_made_up_for_later(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    """A folded file has the norm's value where the convolution's should be."""
+    del values["v0"]
+    found = found_by(graph, values)
+    assert not found.missing
+    assert [names for names in found.held.values() if names] == [["v1"], ["v2"], ["v3"]]
+
+
+def test_only_the_operator_that_is_wrong_is_missing(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    """The run goes on from the file's own numbers, so that what follows is right again."""
+    go_on(graph, values, values["v1"] * 1.01)
+    found = found_by(graph, values)
+    (first, *_) = found.first_missing()
+    assert str(first.node) == "batch_norm"
+    assert (first.node, "v1") in [(near.node, name) for near, name in found.near]
+
+
+def test_errors_are_local(graph: fx.GraphModule, values: dict[str, Tensor]) -> None:
+    """A network that amplifies rounding does not make a right file wrong."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(values["v1"].shape, generator=generator) * 3e-7
+    go_on(graph, values, values["v1"] * (1 + noise))
+    found = found_by(graph, values)
+    assert not found.missing
+    assert found.errors["v3"] < 3e-7
+
+
+def test_a_product_is_known_without_its_bias(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    """Another operator of the file may add it."""
+    bias = graph.get_parameter("last.bias")
+    values["bare"] = values.pop("v3") - bias[:, None, None]
+    found = found_by(graph, values)
+    assert "bare" in {name for names in found.held.values() for name in names}
+    assert titles(found.without_bias) == ["conv2d_1"]
+
+
+@pytest.mark.parametrize("what", [math.nan, math.inf])
+def test_nan_is_the_same_only_at_the_same_places(what: float) -> None:
+    exact = torch.tensor([1.0, what, 2.0], dtype=torch.float64)
+    assert expected(exact).error_of(exact.float()) == 0.0
+    assert expected(exact).error_of(torch.tensor([what, 1.0, 2.0])) is None
+    assert expected(exact).error_of(torch.tensor([1.0, 1.0, 2.0])) is None
+    assert math.isnan(what) or expected(exact).error_of(torch.tensor([1.0, -what, 2.0])) is None
+
+
+def test_integers_and_shapes_are_compared_exactly() -> None:
+    exact = torch.tensor([[1, 2], [3, 4]])
+    assert expected(exact).error_of(exact) == 0.0
+    assert expected(exact).error_of(exact.float()) == 0.0
+    assert expected(exact).error_of(exact + 1) is None
+    assert expected(exact).error_of(exact.flatten()) is None
+
+
+def test_the_nearest_value_is_a_wrong_version_and_no_stranger() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(3, 300, dtype=torch.float64, generator=generator)
+    other = torch.randn(3, 300, generator=generator)
+    values = FileValues({"other": other, "wrong": exact.float() * 1.01})
+    assert values.holders(expected(exact)) == {}
+    assert values.nearest(expected(exact)) == "wrong"
+    assert FileValues({"other": other}).nearest(expected(exact)) is None
