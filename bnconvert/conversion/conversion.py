@@ -9,7 +9,7 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
-from bnconvert.modules.surgery import plain_edits, swap
+from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
 
 #: What to do with a model that cannot be copied.
@@ -80,7 +80,7 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     if domain is not None:
         _require_domain(model, domain)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
-    return swap(target, plain_edits(target, everything=True, domain=domain))
+    return swap(target, plain_batch_norm_edits(target, everything=True, domain=domain))
 
 
 def _require_domain(model: nn.Module, domain: str) -> None:

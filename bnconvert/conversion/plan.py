@@ -123,7 +123,7 @@ class Plan:
         notes = [
             f"{path or '(root)'}: could not be traced ({why}); "
             "the norms inside are converted, but their calls are not counted"
-            for path, why in self.survey.closed.items()
+            for path, why in self.survey.untraceable.items()
         ]
         notes += [
             f"{path}: TorchScript: norms inside are not seen, and stay as they are; "

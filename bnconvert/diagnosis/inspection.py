@@ -69,11 +69,11 @@ def _settings(site: Site) -> str:
         settings.append("untrained statistics")
     if site.kind.has_fixed_statistics:
         settings.append("frozen")
-    if site.kind.tail:
+    if site.kind.children_after:
         settings.append(f"then {', '.join(_tail_classes(site))}")
     return ", ".join(settings)
 
 
 def _tail_classes(site: Site) -> list[str]:
-    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
+    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.children_after)
     return [name for name in names if name != "Identity"] or ["nothing"]

@@ -40,10 +40,10 @@ def export(
 ) -> Report:
     """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
 
-    A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
-    a temporary file, which moves to `path` only when it is verified: within the float64 tolerance
-    at several batch sizes, and every row independent of its batch. Where the statistics are
-    those of an untrained norm, which hide folding bugs, the same is proven for a copy with
+    A copy, its frozen norms turned back into plain batch norm, is folded in float64 and written
+    to a temporary file, which moves to `path` only when it is verified: within the float64
+    tolerance at several batch sizes, and every row independent of its batch. Where the statistics
+    are those of an untrained norm, which hide folding bugs, the same is proven for a copy with
     other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written
     as one traced forward with its parts folded, and finding BN412 says what that means.
 

@@ -127,7 +127,7 @@ def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
 
 def tail_of(norm: nn.Module, kind: Kind) -> nn.Module:
     """Return what a norm's module still does without the norm: its tail, with its hooks."""
-    children = [norm.get_submodule(name) for name in kind.tail if hasattr(norm, name)]
+    children = [norm.get_submodule(name) for name in kind.children_after if hasattr(norm, name)]
     rest = nn.Sequential(*children) if children else nn.Identity()
     for name in ("_forward_hooks", "_forward_pre_hooks"):
         setattr(rest, name, vars(norm)[name])

@@ -14,7 +14,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
-from bnconvert.modules.surgery import settle
+from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.modules.survey import require_eager
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
@@ -140,7 +140,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
         raise CaptureError(str(failure)) from failure
     if model.training:
         twin.eval()
-    return settle(twin)
+    return replace_by_plain_batch_norm(twin)
 
 
 def _export(twin: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:

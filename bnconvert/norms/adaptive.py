@@ -34,7 +34,7 @@ class AdaptiveNorm(TrackingNorm):
         over: "batch" or "stream": what is adapted to.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("prior", "over")
+    added_names: ClassVar[tuple[str, ...]] = ("prior", "over")
 
     prior: float
     over: Literal["batch", "stream"]
@@ -72,7 +72,7 @@ class AdaptiveNorm(TrackingNorm):
             mean.copy_(self.running_mean)
             var.copy_(self.running_var)
 
-    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def extras_for_plain_checkpoint(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Start the stream at a plain checkpoint's statistics."""
         kept = self.extras().state_dict()
         return {name: plain.get(f"running_{name}", kept[name]) for name in kept}

@@ -29,7 +29,7 @@ class FrozenNorm(Normalization):
             frozen; they do again when another norm takes this one's place.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("freezes_affine", "trainable_before")
+    added_names: ClassVar[tuple[str, ...]] = ("freezes_affine", "trainable_before")
     has_fixed_statistics: ClassVar[bool] = True
 
     freezes_affine: bool
@@ -110,10 +110,10 @@ class Frozen(Replacement):
         """Return what is frozen."""
         return {"freezes_affine": self.freezes_affine}
 
-    def is_done(self, site: Site) -> bool:
+    def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm is frozen as asked, be it by another package."""
         elsewhere = site.kind.has_fixed_statistics and not isinstance(site.module, FrozenNorm)
-        return super().is_done(site) or (elsewhere and self.freezes_affine)
+        return super().is_already_done(site) or (elsewhere and self.freezes_affine)
 
     def caution(self, site: Site) -> str | None:
         """Say where the statistics were never trained, or where freezing reaches further."""

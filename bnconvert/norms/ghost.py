@@ -31,7 +31,7 @@ class GhostNorm(TrackingNorm):
         size: samples per ghost batch.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("size",)
+    added_names: ClassVar[tuple[str, ...]] = ("size",)
 
     size: int
 

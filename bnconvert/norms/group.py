@@ -26,7 +26,7 @@ class GroupedNorm(Normalization):
         groups: the number of channel groups.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("groups",)
+    added_names: ClassVar[tuple[str, ...]] = ("groups",)
 
     groups: int
 
@@ -93,7 +93,7 @@ class Group(Replacement):
 
 def _is_legal(groups: int, site: Site) -> bool:
     """Tell whether the channels divide, and leave two values where there are no positions."""
-    may_be_flat = issubclass(site.kind.plain, nn.BatchNorm1d)
+    may_be_flat = issubclass(site.kind.plain_class, nn.BatchNorm1d)
     return site.channels % groups == 0 and not (may_be_flat and site.channels == groups)
 
 

@@ -40,7 +40,7 @@ class RenormNorm(TrackingNorm):
         replay: while it is recomputed, those of its calls still to come.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
+    added_names: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
 
     r_max: float
     d_max: float

@@ -109,7 +109,7 @@ class Separate(Replacement):
         settings = {"by_call": by_call, "separates_affine": self.affine == "separate"}
         return {**own, **settings, "domains": names}
 
-    def is_done(self, site: Site) -> bool:
+    def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm already has these domains."""
         settings = self.attributes(site)
         return type(site.module) is EACH[type(self.each)][0] and all(
@@ -118,13 +118,17 @@ class Separate(Replacement):
 
     def edits(self, site: Site) -> dict[str, nn.Module]:
         """Build one norm with its further domains' norms inside, for all of the paths."""
-        if self.is_done(site):
+        if self.is_already_done(site):
             return {}
         outer, inner = EACH[type(self.each)]
         attributes = self.attributes(site)
         built = build(site, outer, attributes)
         domains = Extras().train(built.training)
-        own = {name: value for name, value in attributes.items() if name not in SeparateNorm.own}
+        own = {
+            name: value
+            for name, value in attributes.items()
+            if name not in SeparateNorm.added_names
+        }
         for name in attributes["domains"][1:]:
             domains._modules[name] = self._further(build(site, inner, own))
         built.extras().add_module("domains", domains)
@@ -136,7 +140,7 @@ class Separate(Replacement):
         for name, value in vars(nn.Module()).items():
             if name.endswith("_hooks"):
                 vars(norm)[name] = value
-        norm.tail = ()
+        norm.children_after = ()
         norm._modules = {name: m for name, m in norm._modules.items() if isinstance(m, Extras)}
         for name, buffer in norm._buffers.items():
             norm._buffers[name] = None if buffer is None else buffer.clone()

@@ -29,7 +29,7 @@ class SeparateNorm(TrackingNorm):
             outside of one.
     """
 
-    own: ClassVar[tuple[str, ...]] = (
+    added_names: ClassVar[tuple[str, ...]] = (
         "domains",
         "separates_affine",
         "by_call",
@@ -47,7 +47,7 @@ class SeparateNorm(TrackingNorm):
         """While one domain is in use."""
         return len(self.domains) == 1 or not (self.by_call or isinstance(self.active, Blocks))
 
-    def member(self, index: int) -> TrackingNorm:
+    def norm_of(self, index: int) -> TrackingNorm:
         """Return the norm of a domain."""
         if index == 0:
             return self
@@ -67,7 +67,7 @@ class SeparateNorm(TrackingNorm):
         return self._normalized_by(index, with_recomputation_key(x, index))
 
     def _normalized_by(self, index: int, x: Tensor) -> Tensor:
-        member = self.member(index)
+        member = self.norm_of(index)
         owner = member if self.separates_affine else self
         return member.normalize_with(x, owner.weight, owner.bias)
 
@@ -102,7 +102,7 @@ class SeparateNorm(TrackingNorm):
         y, mean, var = slice_batch_norm(x, weight, bias, self.eps, blocks.bounds)
         for row, (first, end) in enumerate(blocks.bounds):
             spread = unbiased(var[row], (end - first) * values_per_sample(x))
-            self.member(blocks.labels[row]).track(mean[row], spread)
+            self.norm_of(blocks.labels[row]).track(mean[row], spread)
         return y
 
     def _by_runs(self, x: Tensor, blocks: Blocks) -> Tensor:
@@ -116,7 +116,7 @@ class SeparateNorm(TrackingNorm):
         )
         for label in blocks.labels:
             row = labels.index(label)
-            self.member(label).track(mean[row], unbiased(var[row], count[row]))
+            self.norm_of(label).track(mean[row], unbiased(var[row], count[row]))
         return y
 
     def _by_running_rows(
@@ -128,7 +128,7 @@ class SeparateNorm(TrackingNorm):
         bounds: Bounds,
     ) -> Tensor:
         """Normalize each slice by its domain's running statistics."""
-        members = [self.member(label) for label in labels]
+        members = [self.norm_of(label) for label in labels]
         mean = torch.stack([m.get_buffer("running_mean") for m in members])
         var = torch.stack([m.get_buffer("running_var") for m in members])
         scale = (var + self.eps).rsqrt()
@@ -137,7 +137,7 @@ class SeparateNorm(TrackingNorm):
 
     def _affine_of(self, labels: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
         """Return weight and bias of the domains, a row each."""
-        owners = [self.member(label) if self.separates_affine else self for label in labels]
+        owners = [self.norm_of(label) if self.separates_affine else self for label in labels]
         weight = None if self.weight is None else torch.stack([o.weight for o in owners])
         bias = None if self.bias is None else torch.stack([o.bias for o in owners])
         return weight, bias
@@ -202,13 +202,13 @@ class SeparateNorm(TrackingNorm):
             domain = self.active if isinstance(self.active, str) else self.domains[0]
         if domain not in self.domains:
             raise KeyError(domain)
-        member = self.member(self.domains.index(domain))
+        member = self.norm_of(self.domains.index(domain))
         tensors: dict[str, Any] = {**member._buffers}
         if self.separates_affine:
             tensors |= member._parameters
         return {k: v for k, v in tensors.items() if k != "skipped" and v is not None}
 
-    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def extras_for_plain_checkpoint(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return every domain filled with a plain batch norm's state."""
         kept = self.extras().state_dict()
         return {name: plain.get(name.rpartition(".")[2], kept[name]) for name in kept}

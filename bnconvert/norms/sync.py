@@ -31,7 +31,7 @@ class SyncNorm(TrackingNorm):
             itself does not; None for the default group.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("group_name",)
+    added_names: ClassVar[tuple[str, ...]] = ("group_name",)
 
     group_name: str | None
 

@@ -39,7 +39,7 @@ class VirtualNorm(TrackingNorm):
         phase: "idle" before any reference came, "recording" while it runs, then "ready".
     """
 
-    own: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
+    added_names: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
 
     reference: tuple[Tensor, ...]
     per_sample: bool
@@ -214,7 +214,7 @@ class Virtual(Replacement):
         """Return the reference."""
         return {"reference": self.reference, "per_sample": self.per_sample}
 
-    def is_done(self, site: Site) -> bool:
+    def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm already has this reference."""
         norm = site.module
         return (

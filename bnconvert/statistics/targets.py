@@ -139,10 +139,10 @@ def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield path, norm
     elif norm.by_call:
         for index, name in enumerate(norm.domains):
-            yield f"{path}[call {name}]", norm.member(index)
+            yield f"{path}[call {name}]", norm.norm_of(index)
     else:
         active = norm.active if isinstance(norm.active, str) else norm.domains[0]
-        yield f"{path}[{active}]", norm.member(norm.domains.index(active))
+        yield f"{path}[{active}]", norm.norm_of(norm.domains.index(active))
 
 
 def _why_excluded(

@@ -111,7 +111,7 @@ def test_a_wrapped_model_gets_one_clear_sentence(verb: str, tmp_path: Path) -> N
             "DataParallel; give model.module": DataParallel(model),
             "wrapped by torch.compile; give model._orig_mod": torch.compile(model),
             "TorchScript, whose modules cannot be replaced": torch.jit.trace(model, IMAGE),
-            "a dict is no torch.nn.Module": dict(model.state_dict()),
+            "a dict is not a torch.nn.Module": dict(model.state_dict()),
         }
     finally:
         dist.destroy_process_group()

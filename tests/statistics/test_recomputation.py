@@ -541,7 +541,7 @@ def test_statistics_per_call_are_separable() -> None:
         report = bnc.recompute_statistics(model.eval(), x.split(sizes)).report
         assert [row.path for row in report.statistics] == [f"bn[call {i}]" for i in range(3)]
         assert report.notes == ()
-        members = [model.bn.member(i) for i in range(3)]
+        members = [model.bn.norm_of(i) for i in range(3)]
         results.append([(m.running_mean.clone(), m.running_var.clone()) for m in members])
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first[0], second[0])

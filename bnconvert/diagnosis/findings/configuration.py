@@ -57,7 +57,7 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
             "F.batch_norm is called in the forward, where no conversion reaches it",
             "make it a module to convert it; fold and export see it all the same",
         )
-    for path, reason in survey.closed.items():
+    for path, reason in survey.untraceable.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"could not be traced, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
