@@ -33,17 +33,29 @@ class Part:
     captured: Captured
 
 
-def capture_parts(model: nn.Module, example: Example) -> list[Part]:
-    """Capture the largest submodules with norms that torch.export takes.
+def capture_parts(
+    model: nn.Module, example: Example, dynamic_shapes: Any = None
+) -> tuple[list[Part], list[str]]:
+    """Capture the eval model whole, or else its largest submodules with norms that can be.
 
     The inputs of each are observed on one forward of a copy. A part is captured with all sizes
     dynamic where it can be, so that it takes what the model gives it at other image sizes.
 
+    Returns:
+        The parts, of which the path is "" where it is the model, and what to know of them.
+
     Raises:
-        CaptureError: the model does not run on the inputs.
+        CaptureError: neither the model nor any part of it with norms can be captured, or the
+            model does not run on the inputs.
     """
-    twin = eval_copy(model)
-    return list(_parts(twin, "", _observe(twin, example)))
+    try:
+        return [Part("", capture(model, example, dynamic_shapes))], []
+    except CaptureError as failure:
+        copy = eval_copy(model)
+        parts = list(_parts(copy, "", _observe(copy, example)))
+        if not parts:
+            raise
+        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
 
 
 def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
