@@ -13,7 +13,7 @@ from bnconvert.errors import ExportError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, VERIFYING, Candidate, graphs_of
 from bnconvert.exporting.metadata import metadata
-from bnconvert.exporting.preconditions import require_deployable
+from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, Inputs
@@ -75,8 +75,7 @@ def export(
     """
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)
-    require_eager(model)
-    require_deployable(model)
+    require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
