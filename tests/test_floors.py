@@ -51,6 +51,7 @@ ROOMS = {
     "exporting": (
         "__init__",
         "export",
+        "verify",
         "candidate",
         "metadata",
         "preconditions",
