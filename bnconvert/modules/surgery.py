@@ -80,7 +80,8 @@ def plain_batch_norm_edits(
 
     Args:
         model: looked at only.
-        everything: also for norms that are not batch norm in eval mode (group norm).
+        everything: also for norms that are not batch norm in eval mode (group norm); else those
+            whose statistics were fixed are in eval mode, where they still are.
         domain: whose statistics, of norms that hold several; None for those in use.
     """
     built: dict[int, nn.Module] = {}
@@ -93,6 +94,8 @@ def plain_batch_norm_edits(
             if id(module) not in built:
                 several = isinstance(module, Normalization) and module.domains
                 built[id(module)] = plain_batch_norm(module, kind, domain if several else None)
+                if kind.has_fixed_statistics and not everything:
+                    built[id(module)].eval()
             edits[path] = built[id(module)]
     return edits
 
@@ -104,12 +107,7 @@ def replace_by_plain_batch_norm(model: nn.Module) -> nn.Module:
     are in eval mode afterwards, where their statistics were fixed. Norms that compute something
     else in eval (group norm) stay.
     """
-    edits = plain_batch_norm_edits(model, everything=False)
-    for path, module in edits.items():
-        kind = kind_of(model.get_submodule(path))
-        if kind is not None and kind.has_fixed_statistics:
-            module.eval()
-    return swap(model, edits)
+    return swap(model, plain_batch_norm_edits(model, everything=False))
 
 
 def promote_affine(target: nn.Module) -> None:
@@ -137,11 +135,11 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
         for path, module in replaced.items():
             _attach(model, path, module)
         raise
-    root = edits.get("", model)
-    for module in _norms(replaced):
-        module.on_detach(root)
-    for module in _norms(edits):
-        module.on_attach(root)
+    root, detached, attached = edits.get("", model), _norms(replaced), _norms(edits)
+    for norm in detached:
+        norm.on_detach(root)
+    for norm in attached:
+        norm.on_attach(root)
     return root
 
 

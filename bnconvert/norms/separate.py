@@ -1,4 +1,4 @@
-"""Separate: one set of running statistics, and if asked of affine, per domain.
+"""Separate: one set of running statistics per domain, and one weight and bias if asked for.
 
 Batches of different domains (source and target, clean and adversarial, the levels of a feature
 pyramid) have different statistics, and an average of them fits neither (Wu and Johnson, 2021,
@@ -38,7 +38,7 @@ class SeparateSyncNorm(SeparateNorm, SyncNorm):
     """Separate statistics, each over all ranks."""
 
 
-#: The class with domains, and the class of each further domain, by the rewrite in `each`.
+#: By the rewrite in `each`: the class of the norm with domains, and that of each further domain.
 EACH: dict[type[Rewrite], tuple[type[SeparateNorm], type[TrackingNorm]]] = {
     Keep: (SeparateNorm, TrackingNorm),
     Ghost: (SeparateGhostNorm, GhostNorm),
@@ -103,11 +103,11 @@ class Separate(Replacement):
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the domains' names and the settings of each."""
-        own = self.each.attributes(site) if isinstance(self.each, Replacement) else {}
+        each = self.each.attributes(site) if isinstance(self.each, Replacement) else {}
         by_call = self.domains == "calls"
         names = tuple(map(str, range(site.observed_calls or 0))) if by_call else self.domains
         settings = {"by_call": by_call, "separates_affine": self.affine == "separate"}
-        return {**own, **settings, "domains": names}
+        return {**each, **settings, "domains": names}
 
     def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm already has these domains."""
@@ -124,19 +124,16 @@ class Separate(Replacement):
         attributes = self.attributes(site)
         built = build(site, outer, attributes)
         domains = Extras().train(built.training)
-        own = {
-            name: value
-            for name, value in attributes.items()
-            if name not in SeparateNorm.added_names
-        }
+        shared = SeparateNorm.added_names
+        each = {name: value for name, value in attributes.items() if name not in shared}
         for name in attributes["domains"][1:]:
-            domains._modules[name] = self._further(build(site, inner, own))
+            domains._modules[name] = self._independent(build(site, inner, each))
         built.extras().add_module("domains", domains)
         return dict.fromkeys(site.paths, built)
 
-    def _further(self, norm: Normalization) -> Normalization:
-        """Give a further domain's norm tensors of its own."""
-        # It is called by the first one only: what others attached to the norm stays there.
+    def _independent(self, norm: Normalization) -> Normalization:
+        """Make a further domain's norm independent of the first one's tensors, hooks, children."""
+        # Only the first one calls it, and runs the hooks and children itself.
         for name, value in vars(nn.Module()).items():
             if name.endswith("_hooks"):
                 vars(norm)[name] = value
@@ -146,6 +143,6 @@ class Separate(Replacement):
             norm._buffers[name] = None if buffer is None else buffer.clone()
         for name, parameter in norm._parameters.items():
             if parameter is not None:
-                twin = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-                norm._parameters[name] = twin if self.affine == "separate" else None
+                copied = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                norm._parameters[name] = copied if self.affine == "separate" else None
         return norm

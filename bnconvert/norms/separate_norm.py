@@ -1,4 +1,4 @@
-"""The module of Separate: a norm that holds the norms of further domains, and picks one a call."""
+"""The module of Separate: a norm that holds further domains' norms, and uses one of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,16 +17,16 @@ from bnconvert.torch_private.recomputation import is_unguarded_recomputation, wi
 
 
 class SeparateNorm(TrackingNorm):
-    """Norms of several domains in one place; it is itself the norm of the first domain.
+    """The norm of the first of several domains, which holds the norms of the others.
 
     Attributes:
         domains: the names.
-        separates_affine: whether further domains have weight and bias of their own.
-        by_call: whether the calls of one forward are the domains.
-        active: the domain of this forward, or the blocks of a mixed batch; None for the first
-            domain. Set by `switches.domain`.
-        position: with `by_call`, how many calls this forward of the root has made; None
-            outside of one.
+        separates_affine: whether each domain has its own weight and bias.
+        by_call: whether each call in a forward is a domain: the first call, the second, ...
+        active: the domain in use, or the blocks of a mixed batch; None for the first domain.
+            Set by `switches.domain`.
+        position: with `by_call`, how many calls the root's forward has made so far; None
+            outside of that forward.
     """
 
     added_names: ClassVar[tuple[str, ...]] = (
@@ -44,11 +44,11 @@ class SeparateNorm(TrackingNorm):
 
     @property
     def is_batch_norm_in_eval(self) -> bool:
-        """While one domain is in use."""
+        """Whether all samples are normalized by one domain's statistics."""
         return len(self.domains) == 1 or not (self.by_call or isinstance(self.active, Blocks))
 
     def norm_of(self, index: int) -> TrackingNorm:
-        """Return the norm of a domain."""
+        """Return the norm of the domain at a position in `domains`."""
         if index == 0:
             return self
         member = self.extras().get_submodule("domains")._modules[self.domains[index]]
@@ -106,7 +106,7 @@ class SeparateNorm(TrackingNorm):
         return y
 
     def _by_runs(self, x: Tensor, blocks: Blocks) -> Tensor:
-        """Normalize every run of samples as it lies; runs of one domain share their moments."""
+        """Normalize every run of samples in place; runs of one domain share their moments."""
         labels = blocks.run_labels
         weight, bias = self._affine_of(labels)
         if not self.uses_batch_statistics():
@@ -208,29 +208,29 @@ class SeparateNorm(TrackingNorm):
             tensors |= member._parameters
         return {k: v for k, v in tensors.items() if k != "skipped" and v is not None}
 
-    def extras_for_plain_checkpoint(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return every domain filled with a plain batch norm's state."""
+    def extras_for_plain_checkpoint(self, checkpoint: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return a checkpoint's statistics as those of every domain."""
         kept = self.extras().state_dict()
-        return {name: plain.get(name.rpartition(".")[2], kept[name]) for name in kept}
+        return {name: checkpoint.get(name.rpartition(".")[2], kept[name]) for name in kept}
 
     def extra_repr(self) -> str:
-        """Return the domains beside the hyperparameters."""
+        """Return the domains and the hyperparameters."""
         affine = "separate" if self.separates_affine else "shared"
         named = "calls" if self.by_call else "domains"
         return f"{named}={self.domains}, affine={affine!r}, {super().extra_repr()}"
 
 
 class ForwardStart:
-    """A hook before a root's forward: the calls of norms with statistics per call count from 0."""
+    """A hook before the root's forward: norms with statistics per call count calls from 0."""
 
     def __call__(self, model: nn.Module, inputs: Any) -> None:
-        """Start counting anew, whatever the forward before did."""
+        """Start counting at 0, also where the last forward raised."""
         for norm in _norms_by_call(model):
             norm.position = 0
 
 
 class ForwardEnd:
-    """A hook after a root's forward, on exceptions too: calls are not counted any more."""
+    """A hook after the root's forward, on exceptions too: calls are no longer counted."""
 
     def __call__(self, model: nn.Module, inputs: Any, output: Any) -> None:
         """Stop counting."""

@@ -47,7 +47,7 @@ class SyncNorm(TrackingNorm):
         return y
 
     def extra_repr(self) -> str:
-        """Return the group beside the hyperparameters."""
+        """Return the group and the hyperparameters."""
         return f"group={self.group_name or 'default'}, {super().extra_repr()}"
 
 
@@ -70,11 +70,11 @@ def group_of(name: str | None) -> Any:
 
 @dataclass(frozen=True)
 class Sync(Replacement):
-    """Take the batch of all ranks together in training.
+    """Normalize by the batches of all ranks together in training.
 
     Args:
-        process_group: the ranks to take, as from `torch.distributed.new_group`; None for the
-            group that a torch SyncBatchNorm already has, or else all ranks.
+        process_group: the ranks, as from `torch.distributed.new_group`; None for the group that a
+            torch SyncBatchNorm already has, or else all ranks.
     """
 
     process_group: Any = field(default=None, hash=False)

@@ -64,7 +64,7 @@ def test_prepare_reads_a_policy_file_and_writes_weights_that_load(run: Run, fact
     result = run(*arguments, "-o", "prepared.safetensors", "--report", "plan.json")
     assert result.code == 0
     assert "1 norms: 1 Frozen(affine='frozen')" in result.out
-    assert "2 parameters (248 numbers) with weight decay 0.1" in result.out
+    assert "parameter group 1: 2 parameters (248 numbers) with weight decay 0.1" in result.out
     assert "wrote prepared.safetensors" in result.out
     policy = bnc.Policy.parse(["policy.toml"])
     prepared = bnc.prepare(Net(), policy).model
@@ -77,7 +77,7 @@ def test_prepare_without_writing_shows_the_plan_and_the_momentum(run: Run, facto
     arguments = ["prepare", f"{factory}:plain", "--policy", "Ghost(2)", "--accumulate", "4"]
     result = run(*arguments, "--dry-run", "-o", "never.safetensors")
     assert result.code == 0
-    assert "momentum is set for 4 micro-batches per optimizer step" in result.out
+    assert "momentum was adapted to 4 micro-batches per optimizer step" in result.out
     assert not Path("never.safetensors").exists()
 
 

@@ -127,7 +127,7 @@ def test_a_scripted_part_is_reported_and_the_rest_converted() -> None:
     model = nn.Sequential(torch.jit.script(Net().eval()), nn.BatchNorm2d(4)).eval()
     planned = bnc.plan(model, bnc.Frozen())
     assert [d.site.path for d in planned.decisions] == ["1"]
-    assert "0: TorchScript: norms inside are not seen, and stay as they are" in str(planned)
+    assert "0: TorchScript: norms inside are not found and not converted" in str(planned)
     assert "norms inside are converted" not in str(planned)
     (finding,) = [f for f in bnc.inspect(model).findings if f.id == "BN020"]
     assert (finding.severity, finding.paths) == ("warning", ("0",))
