@@ -1,4 +1,4 @@
-"""`bnconvert diagnose`: a model's running statistics compared with those of data."""
+"""`bnconvert diagnose`: compare a model's running statistics with those of data."""
 
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def command(
     plot: Plot = None,
     fail_on: FailOn = FailLevel.error,
 ) -> None:
-    """Compare MODEL's running statistics with those of training --data; report what is wrong."""
+    """Compare MODEL's running statistics with those of its training --data; report problems."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model
@@ -71,7 +71,7 @@ def command(
 
 
 def _print_remedy(result: "Report", context: typer.Context) -> None:
-    """Print the command that recomputes over the same data, read in the same way."""
+    """Print the command that recomputes the statistics over the same data, where that helps."""
     from bnconvert.cli.output import command_line
     from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.user_code import describe_failure, load_object
-from bnconvert.errors import LoadError
+from bnconvert.errors import LoadError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ def load_model(
     kind, _, name = source.partition(":")
     if not name:
         raise LoadError(
-            f"{source}: is no MODEL; write file.py:factory, package.module:factory, "
+            f"{source}: is not a MODEL; write file.py:factory, package.module:factory, "
             "timm:NAME or torchvision:NAME"
         )
     _seed()  # the same MODEL has the same weights in the next command
@@ -98,7 +98,7 @@ def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
 
     factory = load_object(f"{where}:{name}")
     if not callable(factory):
-        raise LoadError(f"{where}:{name}: is no function; name one that returns the model")
+        raise LoadError(f"{where}:{name}: is not a function; name one that returns the model")
     try:
         made = factory()
     except Exception as failure:
@@ -139,8 +139,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
             "save model.state_dict() instead, and name the model by its factory"
         ) from None
     except Exception as failure:  # of a broken file, torch and safetensors raise anything
-        said = type(failure).__name__, *str(failure).splitlines()[:1]
-        raise LoadError(f"{path}: cannot be read ({': '.join(said)}); save it again") from None
+        raise LoadError(f"{path}: cannot be read ({first_line(failure)}); save it again") from None
     for key in _WRAPPINGS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
@@ -181,7 +180,7 @@ def _parse_input(text: str) -> tuple[str, Any]:
         assert isinstance(dtype, torch.dtype)
     except (ValueError, IndexError, AttributeError, AssertionError):
         raise LoadError(
-            f"--input {text}: is no shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
+            f"--input {text}: is not a shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
         ) from None
     if dtype.is_floating_point:
         return name, torch.randn(shape, generator=_generator()).to(dtype)

@@ -1,4 +1,4 @@
-"""`bnconvert recompute`: weights with precise running statistics."""
+"""`bnconvert recompute`: recompute the running statistics over data, and write the weights."""
 
 import typer
 
@@ -40,7 +40,7 @@ def command(
     report: ReportPath = None,
     plot: Plot = None,
 ) -> None:
-    """Measure MODEL's running statistics precisely over --data, and write the weights."""
+    """Recompute MODEL's running statistics precisely over --data, and write the weights."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model

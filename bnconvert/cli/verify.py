@@ -1,4 +1,4 @@
-"""`bnconvert verify`: a model against an ONNX file."""
+"""`bnconvert verify`: compare a model with an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ def command(
     preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
+    """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge."""
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.verify import verify

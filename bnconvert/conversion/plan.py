@@ -115,9 +115,9 @@ class Plan:
             for decision, remark in zip(self.decisions, remarks, strict=True)
         ]
         counts = Counter(decision.outcome for decision in self.decisions)
-        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-        head = f"{len(rows)} norms: {summary}"
-        return "\n".join((table(columns, rows), *footnotes, head, *self._notes()))
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        summary = f"{len(rows)} norm{'s' * (len(rows) != 1)}: {outcomes}"
+        return "\n".join((table(columns, rows), *footnotes, summary, *self._notes()))
 
     def _notes(self) -> list[str]:
         notes = [

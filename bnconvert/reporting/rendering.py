@@ -86,7 +86,8 @@ def html_of(report: Contents) -> str:
 def summary(rows: Sequence[NormRow]) -> str:
     """Return how many norms had which outcome."""
     counts = Counter(row.outcome for row in rows)
-    return f"{len(rows)} norms: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    return f"{len(rows)} norm{'s' * (len(rows) != 1)}: {outcomes}"
 
 
 def _norm_rows(rows: Sequence[NormRow]) -> _Rows:

@@ -1,4 +1,4 @@
-"""The sets of running statistics that a measurement fills, and why others are left alone."""
+"""Targets: the sets of running statistics that are measured, and why others are left alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class StatisticsTarget:
         return [b for b in (self.mean, self.var, self.counter) if b is not None]
 
     def set_values(self, mean: Tensor, var: Tensor) -> None:
-        """Write statistics into the buffers, in place, without a check."""
+        """Write statistics into the buffers, in place; they may be provisional or not finite."""
         self.mean.copy_(mean)
         self.var.copy_(var)
 
@@ -121,8 +121,8 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
         if reason is not None:
             excluded[path] = reason
             continue
-        for own_path, holder in _holders(path, norm):
-            measured.append(_target(len(measured), own_path, type(norm).__name__, holder))
+        for target_path, holder in _holders(path, norm):
+            measured.append(_target(len(measured), target_path, type(norm).__name__, holder))
     return Targets(tuple(measured), excluded)
 
 

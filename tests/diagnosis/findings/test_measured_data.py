@@ -71,7 +71,7 @@ def test_initial_values_are_named_only_where_they_show() -> None:
     measured = Measurements([ROW, off], {"bn": 0.3, "young": 0.3}, {})
     first, second = measured_findings(measured)
     assert (first.id, first.paths) == ("BN103", ("young",))
-    assert first.message == "the initial mean 0 and variance 1 still weigh 30% in the average"
+    assert first.message == "the initial mean 0 and variance 1 are still 30% of the average"
     assert second.id == "BN201"
     assert found(Measurements([off], {"young": 0.005}, {})) == ["BN201"]
 
