@@ -94,5 +94,5 @@ def test_what_is_no_archive_is_refused(file: Path) -> None:
         NpzArrays.of(file, Two())
     with file.open("wb") as stream:
         np.save(stream, IMAGES)
-    with pytest.raises(LoadError, match=r"a.npz: is no .npz file; save one with numpy.savez"):
+    with pytest.raises(LoadError, match=r"a.npz: is not an .npz file; save one with numpy.savez"):
         NpzArrays.of(file, Two())

@@ -80,7 +80,10 @@ def test_false_overfitting_is_named_with_all_three_scores() -> None:
     running, precise = scores(2.0, 2.2, 2.1), scores(0.2, 0.21, 0.19)
     (finding,) = measured_findings(Measurements([ROW], {}, by(running, precise)))
     assert (finding.id, finding.severity) == ("BN202", "error")
-    assert "false overfitting: loss 2.1 by running, 0.2 by batch, 0.2 by precise" in finding.message
+    assert (
+        "false overfitting: loss 2.1 with running, 0.2 with batch, 0.2 with precise"
+        in finding.message
+    )
 
 
 @pytest.mark.parametrize(
