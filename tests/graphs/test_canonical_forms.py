@@ -91,7 +91,7 @@ def lowered(change: ChannelMap) -> tuple[MutableGraph, Tensor, Tensor]:
     x = torch.randn(3, *IMAGE[1:]).double()
     source = norm.args[0]
     assert isinstance(source, fx.Node)
-    graph.mapped(norm, source, change)
+    graph.replace_by_map(norm, source, change)
     lower_to_operators(graph)
     graph.commit()
     with torch.no_grad():
