@@ -51,7 +51,7 @@ class Padding(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Propagate the map into the consumers; the constant becomes the one that is mapped to it."""
+        """Propagate the map into the consumers; the constant becomes what is mapped to it."""
         if refusal := _varying(node, input_map):
             return refusal
         plan = propagator.into_consumers(node, input_map)
