@@ -138,7 +138,8 @@ class Halving(nn.Module):
         self.norm.running_var.fill_(2.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        y: Tensor = self.norm(self.conv(x))
+        return y
 
 
 def test_an_eps_of_1e_3_for_1e_5_is_caught_where_a_fixed_tolerance_passes(tmp_path: Path) -> None:

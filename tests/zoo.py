@@ -88,7 +88,8 @@ class Net(nn.Module):
         self.head = nn.Conv2d(8, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.norm(self.conv(x))))
+        y: Tensor = self.head(F.relu(self.norm(self.conv(x))))
+        return y
 
 
 class Residual(nn.Module):
@@ -104,7 +105,8 @@ class Residual(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         z = self.bn2(self.drop(self.conv2(y)))
         z += y
-        return self.relu(z)
+        output: Tensor = self.relu(z)
+        return output
 
 
 class OneNormTwoNames(nn.Module):
@@ -117,7 +119,8 @@ class OneNormTwoNames(nn.Module):
         self.second = self.first
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.conv2(F.relu(self.first(self.conv1(x)))))
+        y: Tensor = self.second(self.conv2(F.relu(self.first(self.conv1(x)))))
+        return y
 
 
 class OneNormTwoParents(nn.Module):
@@ -130,7 +133,8 @@ class OneNormTwoParents(nn.Module):
         self.right = nn.Sequential(nn.Conv2d(3, 8, 1), norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.left(x) + self.right(x)
+        y: Tensor = self.left(x) + self.right(x)
+        return y
 
 
 class NormCalledTwice(nn.Module):
@@ -142,7 +146,8 @@ class NormCalledTwice(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv1(x)) - F.relu(self.norm(self.conv2(x)))
+        y: Tensor = self.norm(self.conv1(x)) - F.relu(self.norm(self.conv2(x)))
+        return y
 
 
 class ConvCalledTwice(nn.Module):
@@ -154,7 +159,8 @@ class ConvCalledTwice(nn.Module):
         self.norm1, self.norm2 = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm2(self.conv(F.relu(self.norm1(self.conv(x)))))
+        y: Tensor = self.norm2(self.conv(F.relu(self.norm1(self.conv(x)))))
+        return y
 
 
 class WeightReadElsewhere(nn.Module):
@@ -165,7 +171,8 @@ class WeightReadElsewhere(nn.Module):
         self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x)) * self.conv.weight.square().sum()
+        y: Tensor = self.norm(self.conv(x)) * self.conv.weight.square().sum()
+        return y
 
 
 class OutputReadElsewhere(nn.Module):
@@ -177,7 +184,8 @@ class OutputReadElsewhere(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        return self.norm(y) + y
+        output: Tensor = self.norm(y) + y
+        return output
 
 
 class LinearOnSequences(nn.Module):
@@ -188,7 +196,8 @@ class LinearOnSequences(nn.Module):
         self.linear, self.norm = nn.Linear(size, size), nn.BatchNorm1d(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.linear(x))
+        y: Tensor = self.norm(self.linear(x))
+        return y
 
 
 class FunctionalNorm(nn.Module):
@@ -216,7 +225,8 @@ class StandardizedConv(nn.Module):
         weight = self.conv.weight
         flat = weight.reshape(1, weight.shape[0], -1)
         standard = F.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6)
-        return self.norm(F.conv2d(x, standard.reshape_as(weight), self.conv.bias))
+        y: Tensor = self.norm(F.conv2d(x, standard.reshape_as(weight), self.conv.bias))
+        return y
 
 
 class BranchInRoot(nn.Module):
@@ -248,7 +258,8 @@ class BranchInChild(nn.Module):
         self.conv, self.norm, self.closed = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), self.Closed()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.closed(F.relu(self.norm(self.conv(x))))
+        y: Tensor = self.closed(F.relu(self.norm(self.conv(x))))
+        return y
 
 
 class TwoInputs(nn.Module):
@@ -276,7 +287,8 @@ class CacheInForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if "ones" not in self.cache:
             self.cache["ones"] = x.new_ones(1)
-        return self.net(x) * self.cache["ones"]
+        y: Tensor = self.net(x) * self.cache["ones"]
+        return y
 
 
 class HeldInList(nn.Module):
@@ -288,7 +300,8 @@ class HeldInList(nn.Module):
         self.norms = [self.norm]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norms[0](self.conv(x))
+        y: Tensor = self.norms[0](self.conv(x))
+        return y
 
 
 def tied_norms() -> nn.Module:

@@ -18,7 +18,8 @@ class SharedNorm(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.first(x))) + self.norm(self.second(x))
+        y: Tensor = F.relu(self.norm(self.first(x))) + self.norm(self.second(x))
+        return y
 
 
 class SharedConv(nn.Module):
@@ -30,7 +31,8 @@ class SharedConv(nn.Module):
         self.first, self.second = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.first(self.conv(x))) + self.second(self.conv(x.flip(3)))
+        y: Tensor = F.relu(self.first(self.conv(x))) + self.second(self.conv(x.flip(3)))
+        return y
 
 
 class SharedHead(nn.Module):
@@ -54,7 +56,8 @@ class Siamese(nn.Module):
         self.net = created("resnet18")()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x) - self.net(x.flip(3))
+        y: Tensor = self.net(x) - self.net(x.flip(3))
+        return y
 
 
 def frozen_torchvision() -> nn.Module:

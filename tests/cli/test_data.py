@@ -99,7 +99,8 @@ def test_labels_never_reach_the_model(folder: Path) -> None:
 
         def forward(self, image: Tensor, *rest: Tensor, **named: Tensor) -> Tensor:
             seen.append([str(tuple(image.shape)), *map(str, rest), *named])
-            return self.norm(image)
+            y: Tensor = self.norm(image)
+            return y
 
     pictures(folder / "a" / "dark", range(3))
     images = np.zeros((3, 3, 8, 8), dtype=np.float32)

@@ -22,7 +22,8 @@ class DigitsNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(72, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x).flatten(1))
+        y: Tensor = self.head(self.backbone(x).flatten(1))
+        return y
 
 
 def digits() -> tuple[Tensor, Tensor]:

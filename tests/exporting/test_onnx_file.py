@@ -90,7 +90,8 @@ def test_a_dtype_without_kernels_is_refused_with_a_way_out(tmp_path: Path) -> No
 def test_an_operator_that_onnx_lacks_is_refused(tmp_path: Path) -> None:
     class Odd(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.linalg.eigvals(x @ x.mT).abs()
+            result: torch.Tensor = torch.linalg.eigvals(x @ x.mT).abs()
+            return result
 
     with pytest.raises(bnc.ExportError, match="no ONNX file can be made"):
         bnc.export(Odd().eval(), IMAGE, tmp_path / "odd.onnx")

@@ -23,7 +23,8 @@ class Query(nn.Module):
         self.query, self.norm = nn.Parameter(torch.randn(3, 4)), nn.BatchNorm1d(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.norm(self.query).t()
+        y: Tensor = x @ self.norm(self.query).t()
+        return y
 
 
 def unchanging() -> nn.Module:

@@ -100,7 +100,8 @@ def test_a_norm_with_one_foldable_call_stands_at_the_other() -> None:
             self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(F.relu(self.norm(self.conv(x))))
+            y: Tensor = self.norm(F.relu(self.norm(self.conv(x))))
+            return y
 
     model = trained(Half())
     folded = bnc.fold(model, IMAGE)
@@ -210,7 +211,8 @@ def test_who_reads_only_the_shape_is_no_reader() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.conv(x)
-            return self.norm(y).reshape(y.shape[0], -1)
+            output: Tensor = self.norm(y).reshape(y.shape[0], -1)
+            return output
 
     model = trained(Flattened())
     folded = bnc.fold(model, IMAGE)

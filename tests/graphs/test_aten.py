@@ -46,7 +46,8 @@ class InTraining(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)
+        y: Tensor = self.norm(x)
+        return y
 
 
 def zoo(name: str) -> Sketch:

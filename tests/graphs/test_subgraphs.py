@@ -32,7 +32,8 @@ class Regions(nn.Module):
 
     def autocast_off(self, y: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.act(self.pair(y))
+            output: Tensor = self.act(self.pair(y))
+            return output
 
     def changed_in_place_by_slices(self, y: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -42,7 +43,8 @@ class Regions(nn.Module):
 
     def with_gradients(self, y: Tensor) -> Tensor:
         with torch.enable_grad():
-            return self.act(self.pair(y))
+            output: Tensor = self.act(self.pair(y))
+            return output
 
     def nested(self, y: Tensor) -> Tensor:
         with torch.enable_grad():

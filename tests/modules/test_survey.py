@@ -117,7 +117,8 @@ def test_nothing_of_the_users_model_changes() -> None:
         def forward(self, x: Tensor) -> Tensor:
             self.seen += 1
             self.kept.append(x)
-            return self.norm(x) + torch.rand(1)
+            y: Tensor = self.norm(x) + torch.rand(1)
+            return y
 
     model = Counting().train()
     state, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()

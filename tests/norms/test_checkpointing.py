@@ -62,7 +62,8 @@ def test_two_calls_in_one_part_are_recomputed_in_order() -> None:
             self.norm = trained(nn.BatchNorm2d(3))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x) * self.norm(x * 2 + 1)
+            y: Tensor = self.norm(x) * self.norm(x * 2 + 1)
+            return y
 
     model = bnc.convert(Twice(), bnc.Renorm()).train()
     reference = copy.deepcopy(model)

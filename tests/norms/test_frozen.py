@@ -25,7 +25,8 @@ def naive(x: Tensor, norm: nn.Module) -> Tensor:
         getattr(norm, name).detach().double().reshape(shape)
         for name in ("running_mean", "running_var", "weight", "bias")
     )
-    return weight * (x.double() - mean) / (var + norm.eps).sqrt() + bias
+    y: Tensor = weight * (x.double() - mean) / (var + norm.eps).sqrt() + bias
+    return y
 
 
 def statistics(model: nn.Module) -> list[Tensor]:

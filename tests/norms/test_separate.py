@@ -316,7 +316,8 @@ class Failing(NormCalledTwice):
         y = self.norm(self.conv1(x))
         if self.fails:
             raise RuntimeError("out of memory")
-        return y - self.norm(self.conv2(x))
+        output: Tensor = y - self.norm(self.conv2(x))
+        return output
 
 
 def test_an_exception_between_the_calls_shifts_nothing() -> None:
@@ -343,7 +344,8 @@ class CheckpointedCalls(NormCalledTwice):
             checkpoint(self.norm, conv(x), use_reentrant=self.reentrant, **ways)
             for conv in (self.conv1, self.conv2)
         )
-        return y - z.relu()
+        output: Tensor = y - z.relu()
+        return output
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -160,8 +160,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.checkpointed:
-            return checkpoint(self.norm, self.conv(x), use_reentrant=False)
-        return self.norm(self.conv(x))
+            y: Tensor = checkpoint(self.norm, self.conv(x), use_reentrant=False)
+            return y
+        y: Tensor = self.norm(self.conv(x))
+        return y
 
 
 def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:

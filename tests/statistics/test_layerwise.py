@@ -33,8 +33,10 @@ class Paths(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) == 4:
-            return self.shared(self.left(x))
-        return self.shared(self.right(x) * 2)
+            y: Tensor = self.shared(self.left(x))
+            return y
+        y: Tensor = self.shared(self.right(x) * 2)
+        return y
 
 
 def test_batches_that_take_different_paths_meet_again() -> None:
@@ -76,7 +78,8 @@ def test_a_batch_that_never_comes_blocks_nobody() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.first(x)
-            return y if len(x) == 2 else self.second(y.relu())
+            output: Tensor = y if len(x) == 2 else self.second(y.relu())
+            return output
 
     model = trained(Exit()).double()
     report = bnc.recompute_statistics(model, data()).report
@@ -91,7 +94,8 @@ def test_paths_that_cross_are_inseparable() -> None:
             self.a, self.b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.a(self.b(x).relu()) if len(x) == 2 else self.b(self.a(x).relu())
+            y: Tensor = self.a(self.b(x).relu()) if len(x) == 2 else self.b(self.a(x).relu())
+            return y
 
     report = bnc.recompute_statistics(trained(Crossing()).double(), data()).report
     assert any(note.startswith("a, b: called several times in one") for note in report.notes)
@@ -108,7 +112,8 @@ class SharedHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
         levels = [self.head(self.conv(F.adaptive_avg_pool2d(x, size))) for size in (8, 4, 2)]
-        return self.last(sum(F.interpolate(level, 8) for level in levels).relu())  # type: ignore[union-attr]
+        y: Tensor = self.last(sum(F.interpolate(level, 8) for level in levels).relu())  # type: ignore[union-attr]
+        return y
 
 
 def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_statistics() -> (
@@ -158,7 +163,8 @@ class Skipping(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.skip = self.features["x"] = x * 2
         y = self.a(x).relu()
-        return self.b(y + self.skip + self.features["x"])
+        output: Tensor = self.b(y + self.skip + self.features["x"])
+        return output
 
 
 def test_what_a_forward_keeps_on_its_modules_stays_with_its_batch() -> None:
@@ -192,7 +198,10 @@ class Joined(nn.Module):
         self.bn = nn.BatchNorm1d(1)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        return self.bn(torch.stack([level.mean((1, 2, 3)) for level in levels]).sum(0)[:, None])
+        y: Tensor = self.bn(
+            torch.stack([level.mean((1, 2, 3)) for level in levels]).sum(0)[:, None]
+        )
+        return y
 
 
 class Precise(nn.Module):
@@ -274,7 +283,8 @@ class Gridded(nn.Module):
         y = self.a(x + grid(4) / 1000).relu_()
         z = y * 2
         z += x
-        return self.b(z * grid(4).numpy().max() + y)
+        output: Tensor = self.b(z * grid(4).numpy().max() + y)
+        return output
 
 
 def test_under_a_memory_limit_it_is_the_same_to_the_bit() -> None:

@@ -122,7 +122,8 @@ def test_a_norm_that_is_called_twice_is_refused_by_fvcore_and_pooled_here() -> N
             self.norm = nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x) + self.norm(x * 3 + 1)
+            y: Tensor = self.norm(x) + self.norm(x * 3 + 1)
+            return y
 
     model, x = Twice().double(), torch.randn(30, 3, dtype=torch.float64)
     with pytest.raises(AssertionError):

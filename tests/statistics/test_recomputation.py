@@ -49,7 +49,8 @@ class DataBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
         y = y - y.mean() if bool(y.sum() > 0) else y.abs()
-        return self.bn(y + self.second(x))
+        output: Tensor = self.bn(y + self.second(x))
+        return output
 
 
 def vector_net() -> nn.Module:
@@ -252,7 +253,8 @@ def test_a_batch_that_overflows_in_the_middle_counts_nowhere() -> None:
             self.a, self.b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x) / (x.abs().amax() < 50))
+            y: Tensor = self.b(self.a(x) / (x.abs().amax() < 50))
+            return y
 
     x = torch.randn(20, 3, dtype=torch.float64)
     wild = torch.full((4, 3), 99.0, dtype=torch.float64)
@@ -376,7 +378,8 @@ def test_dropout_is_off_and_the_random_state_stays() -> None:
             self.drop, self.bn = nn.Dropout(0.9), nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.bn(self.drop(x) + torch.randn(()) * 0)
+            y: Tensor = self.bn(self.drop(x) + torch.randn(()) * 0)
+            return y
 
     x, random = torch.randn(30, 3), torch.get_rng_state()
     model = Random().train()
@@ -394,7 +397,8 @@ class TwoInputs(nn.Module):
         self.bn = nn.BatchNorm1d(3)
 
     def forward(self, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
-        return self.bn(left + scale * right)
+        y: Tensor = self.bn(left + scale * right)
+        return y
 
 
 def test_batches_may_be_tensors_tuples_lists_mappings_or_anything_with_forward() -> None:

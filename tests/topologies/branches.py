@@ -76,7 +76,8 @@ class RepMixer(nn.Module):
         self.gamma = nn.Parameter(torch.randn(C, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gamma * (self.mixer(x) - self.norm(x))
+        y: Tensor = x + self.gamma * (self.mixer(x) - self.norm(x))
+        return y
 
 
 class Bordered(nn.Module):

@@ -15,7 +15,8 @@ class Float32Only(nn.Module):
         self.linear = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) @ torch.ones(4, 2)  # float32 whatever the model's dtype
+        y: Tensor = self.linear(x) @ torch.ones(4, 2)  # float32 whatever the model's dtype
+        return y
 
 
 class Cancelling(nn.Module):

@@ -32,7 +32,8 @@ def around(applied: Callable[..., Any], sign: int = 1) -> Sketch:
 
 def up_and_down(m: nn.Module, x: Tensor, z: Tensor) -> Tensor:
     """Let only scales pass in front, by the ReLU, and only additions behind, by the sum."""
-    return m.c(m.norm(F.relu(m.a(x))) + z)
+    y: Tensor = m.c(m.norm(F.relu(m.a(x))) + z)
+    return y
 
 
 def down_and_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

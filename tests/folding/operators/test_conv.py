@@ -33,7 +33,8 @@ def convolutions(settings: dict[str, dict[str, object]]) -> dict[str, object]:
 
 def lowered(x: Tensor, w: Tensor, transposed: bool = False) -> Tensor:
     ones = [1, 1]
-    return aten.convolution.default(x, w, None, ones, [0, 0], ones, transposed, [0, 0], 1)
+    y: Tensor = aten.convolution.default(x, w, None, ones, [0, 0], ones, transposed, [0, 0], 1)
+    return y
 
 
 WHOLE, CUT = convolutions(SETTINGS), convolutions(PADDED)
