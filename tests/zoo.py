@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ZooModel:
     inputs: tuple[Any, ...]
 
 
-def trained(model: nn.Module, seed: int = 0) -> nn.Module:
+def trained(model: Model, seed: int = 0) -> Model:
     """Give every norm statistics and affine as after training, in place; return it in eval mode.
 
     A tenth of the gammas is negative; variances span two orders of magnitude.
@@ -41,13 +43,19 @@ def trained(model: nn.Module, seed: int = 0) -> nn.Module:
                 module.weight.copy_(uniform(module.weight, 0.5, 1.5) * signs)
             if module.bias is not None:
                 module.bias.copy_(uniform(module.bias, -0.5, 0.5))
-            if getattr(module, "num_batches_tracked", None) is not None:
-                module.num_batches_tracked.fill_(100)
+            counter = getattr(module, "num_batches_tracked", None)
+            if counter is not None:
+                counter.fill_(100)
     return model.eval()
 
 
 class FrozenBatchNorm2d(nn.Module):
     """The frozen norm that many packages copy: four buffers, and no batch counter."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -203,6 +211,9 @@ class LinearOnSequences(nn.Module):
 class FunctionalNorm(nn.Module):
     """A norm without a module."""
 
+    mean: Tensor
+    var: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3)
@@ -325,8 +336,8 @@ def dead_channels() -> nn.Module:
     net = Net()
     trained(net)
     with torch.no_grad():
-        net.norm.weight[0] = 0
-        net.norm.running_var[1] = 0
+        net.get_parameter("norm.weight")[0] = 0
+        net.get_buffer("norm.running_var")[1] = 0
     return net
 
 

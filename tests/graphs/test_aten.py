@@ -1,4 +1,6 @@
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from bnconvert.graphs.aten import (
     standardizes_weight,
 )
 from tests.excerpts import Excerpts, Sketch, model
+from tests.submodules import submodule
 from tests.zoo import BY_NAME, IMAGE, Net, build, trained
 
 
@@ -29,7 +32,7 @@ class Borrowing(Net):
     """A net that calls its norm's tensors through F.batch_norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        n = self.norm
+        n = submodule(self, "norm", nn.BatchNorm2d)
         return F.batch_norm(self.conv(x), n.running_mean, n.running_var, n.weight, n.bias)
 
 
@@ -71,7 +74,7 @@ DECOMPOSED = Excerpts(
 )
 
 
-def nodes(module: fx.GraphModule, target: object) -> list[fx.Node]:
+def nodes(module: fx.GraphModule, target: Callable[..., Any]) -> list[fx.Node]:
     return list(module.graph.find_nodes(op="call_function", target=target))
 
 
@@ -168,7 +171,7 @@ def test_who_reads_a_shape_only_is_no_reader() -> None:
 def test_what_nothing_reads_is_removed() -> None:
     module = EXCERPTS["plain"]
     (norm,) = nodes(module, aten.batch_norm.default)
-    norm.replace_all_uses_with(norm.args[0])
+    norm.replace_all_uses_with(norm.all_input_nodes[0])
     module.graph.erase_node(norm)
     remove_unused(module)
     assert set(module.state_dict()) == {"conv.weight", "head.weight", "head.bias"}

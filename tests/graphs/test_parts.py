@@ -5,8 +5,17 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.graphs.example import Example
 from bnconvert.graphs.parts import capture_parts
 from tests.zoo import FrozenBatchNorm2d, trained
+
+
+class Backbone(nn.Sequential):
+    """Layers that know what they return, as torchvision's do."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.out_channels = 4
 
 
 class Detector(nn.Module):
@@ -14,8 +23,7 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-        self.backbone.out_channels = 4
+        self.backbone = Backbone(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
         self.head = nn.ModuleDict({"score": nn.Sequential(nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))})
         self.unused = nn.BatchNorm2d(4)
 
@@ -34,7 +42,7 @@ IMAGES = ([torch.randn(3, 8, 9), torch.randn(3, 10, 8)],)
 
 
 @pytest.fixture
-def detector() -> nn.Module:
+def detector() -> Detector:
     torch.manual_seed(0)
     return trained(Detector())
 
@@ -64,8 +72,8 @@ def test_parts_take_other_sizes(detector: nn.Module) -> None:
 def test_a_model_in_parts_is_grafted_whole(detector: nn.Module) -> None:
     folded = bnc.fold(detector, IMAGES)
     grafted = folded.graft(detector)
-    assert isinstance(grafted.backbone[1], nn.Identity)
-    assert isinstance(grafted.head["score"][1], nn.Identity)
+    assert isinstance(grafted.get_submodule("backbone.1"), nn.Identity)
+    assert isinstance(grafted.get_submodule("head.score.1"), nn.Identity)
     for ours, theirs in zip(grafted(*IMAGES), detector(*IMAGES), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -77,7 +85,7 @@ def test_what_was_captured_in_parts_cannot_be_exported_whole(detector: nn.Module
 
 def test_inputs_that_the_model_does_not_take_are_its_own_error(detector: nn.Module) -> None:
     with pytest.raises(bnc.CaptureError, match="does not run on the example inputs"):
-        capture_parts(detector, ([torch.randn(5, 8, 8)],))
+        capture_parts(detector, Example.of(([torch.randn(5, 8, 8)],)))
 
 
 def test_frozen_norms_are_folded_in_parts_too() -> None:
@@ -90,7 +98,7 @@ def test_frozen_norms_are_folded_in_parts_too() -> None:
 
 
 def test_a_norm_in_training_mode_stays_in_training_mode(detector: nn.Module) -> None:
-    detector.head["score"][1].train()
+    detector.get_submodule("head.score.1").train()
     rows = {row.path: row for row in bnc.fold(detector, IMAGES).report.norms}
     assert rows["backbone.1"].outcome == "folded"
     assert "it is in training mode" in rows["head.score.1"].reason

@@ -49,8 +49,8 @@ def test_a_parameter_that_two_layers_share_is_shared_in_the_copy_too() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     twin = copy_model(model)
-    assert twin[1].weight is twin[0].weight
-    assert twin[0].weight is not model[0].weight
+    assert twin.get_parameter("1.weight") is twin.get_parameter("0.weight")
+    assert twin.get_parameter("0.weight") is not model.get_parameter("0.weight")
 
 
 def test_a_copy_may_share_the_parameters_but_not_the_buffers() -> None:
@@ -66,7 +66,7 @@ def test_a_copy_may_share_the_parameters_but_not_the_buffers() -> None:
 @pytest.mark.parametrize("copied", [copy_model, copy_sharing_parameters])
 def test_a_copy_is_in_the_models_modes(copied: Copy) -> None:
     model = build("residual")[0].train()
-    model.bn1.eval()
+    model.get_submodule("bn1").eval()
     twin = copied(model)
     assert [m.training for m in twin.modules()] == [m.training for m in model.modules()]
 
@@ -109,9 +109,9 @@ def test_an_adaptive_norm_normalizes_by_its_running_statistics_in_a_replica() ->
 def test_hooks_are_copied(copied: Copy) -> None:
     model = build("hooked")[0]
     twin = copied(model)
-    assert len(twin.norm._forward_hooks) == len(model.norm._forward_hooks) == 1
-    twin.norm._forward_hooks.clear()
-    assert len(model.norm._forward_hooks) == 1
+    assert len(twin.get_submodule("norm")._forward_hooks) == len(model.get_submodule("norm")._forward_hooks) == 1
+    twin.get_submodule("norm")._forward_hooks.clear()
+    assert len(model.get_submodule("norm")._forward_hooks) == 1
 
 
 @every_copy

@@ -63,19 +63,19 @@ def test_the_statistics_never_change(affine: str) -> None:
     train(model)
     model.eval().train()
     assert all(torch.equal(a, b) for a, b in zip(before, statistics(model), strict=True))
-    assert model.norm.num_batches_tracked == 100
+    assert model.get_buffer("norm.num_batches_tracked") == 100
 
 
 def test_a_frozen_affine_neither_learns_nor_decays() -> None:
     model = build("plain")[0]
-    model.norm.weight.grad = torch.ones(8)  # left over from a step before
+    model.get_parameter("norm.weight").grad = torch.ones(8)  # left over from a step before
     bnc.convert(model, bnc.Frozen(), inplace=True).train()
-    before = [p.clone() for p in model.norm.parameters()]
-    conv = model.conv.weight.clone()
+    before = [p.clone() for p in model.get_submodule("norm").parameters()]
+    conv = model.get_parameter("conv.weight").clone()
     train(model)
-    assert all(p.grad is None for p in model.norm.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(before, model.norm.parameters(), strict=True))
-    assert not torch.equal(conv, model.conv.weight)
+    assert all(p.grad is None for p in model.get_submodule("norm").parameters())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.get_submodule("norm").parameters(), strict=True))
+    assert not torch.equal(conv, model.get_parameter("conv.weight"))
 
 
 def test_a_trainable_affine_gets_the_gradients_of_the_formula() -> None:
@@ -97,13 +97,13 @@ def test_a_trainable_affine_gets_the_gradients_of_the_formula() -> None:
 
 def test_revert_thaws_what_was_frozen_and_nothing_else() -> None:
     model = build("plain")[0]
-    model.norm.bias.requires_grad_(False)
-    parameters = dict(model.norm.named_parameters())
+    model.get_parameter("norm.bias").requires_grad_(False)
+    parameters = dict(model.get_submodule("norm").named_parameters())
     bnc.convert(model, bnc.Frozen(), inplace=True)
-    assert not any(p.requires_grad for p in model.norm.parameters())
+    assert not any(p.requires_grad for p in model.get_submodule("norm").parameters())
     bnc.revert(model, inplace=True)
-    assert [n for n, p in model.norm.named_parameters() if p.requires_grad] == ["weight"]
-    assert dict(model.norm.named_parameters()) == parameters
+    assert [n for n, p in model.get_submodule("norm").named_parameters() if p.requires_grad] == ["weight"]
+    assert dict(model.get_submodule("norm").named_parameters()) == parameters
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -133,10 +133,10 @@ def test_it_trains_under_ddp(affine: str, tmp_path: Path) -> None:
     )
     try:
         model = bnc.convert(build("plain")[0], bnc.Frozen(affine=affine)).train()
-        before, weight = statistics(model), model.norm.weight.clone()
+        before, weight = statistics(model), model.get_parameter("norm.weight").clone()
         train(DistributedDataParallel(model), steps=3)
         assert all(torch.equal(a, b) for a, b in zip(before, statistics(model), strict=True))
-        assert torch.equal(weight, model.norm.weight) == (affine == "frozen")
+        assert torch.equal(weight, model.get_parameter("norm.weight")) == (affine == "frozen")
     finally:
         dist.destroy_process_group()
 
@@ -183,7 +183,7 @@ def test_a_norm_frozen_elsewhere_is_read_as_frozen() -> None:
     converted = bnc.convert(model, bnc.Frozen())
     assert type(converted.norm) is FrozenBatchNorm2d  # it already is what was asked for
     learning = bnc.convert(model, bnc.Frozen(affine="trainable"))
-    assert [p.requires_grad for p in learning.norm.parameters()] == [True, True]
+    assert [p.requires_grad for p in learning.get_submodule("norm").parameters()] == [True, True]
     torch.testing.assert_close(learning(*inputs), model(*inputs))
     reverted = bnc.revert(model)
     assert type(reverted.norm) is nn.BatchNorm2d

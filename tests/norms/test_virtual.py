@@ -111,8 +111,8 @@ def test_the_reference_pass_moves_no_other_statistics_and_no_random_numbers() ->
     for net in (model, plain):
         torch.manual_seed(0)
         net(x)
-    assert model.bn1.num_batches_tracked == plain.bn1.num_batches_tracked == 101
-    assert torch.equal(model.bn1.running_mean, plain.bn1.running_mean)
+    assert model.get_buffer("bn1.num_batches_tracked") == plain.get_buffer("bn1.num_batches_tracked") == 101
+    assert torch.equal(model.get_buffer("bn1.running_mean"), plain.get_buffer("bn1.running_mean"))
     torch.manual_seed(0)
     before = torch.get_rng_state()
     model.drop.p = 0.0
@@ -172,7 +172,7 @@ def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:
         torch.manual_seed(0)
         block = bnc.convert(Block(checkpointed).double(), bnc.Virtual(REFERENCE)).train()
         block(images(2)).square().sum().backward()
-        gradients.append(block.conv.weight.grad)
+        gradients.append(block.get_parameter("conv.weight").grad)
     torch.testing.assert_close(*gradients)
 
 

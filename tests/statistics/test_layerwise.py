@@ -126,7 +126,7 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
 
     whole = torch.cat(batches)
     with torch.no_grad():
-        stem = F.batch_norm(whole, *population(whole), model.stem.weight, model.stem.bias).relu()
+        stem = F.batch_norm(whole, *population(whole), model.get_parameter("stem.weight"), model.get_parameter("stem.bias")).relu()
         calls = [
             model.conv(F.adaptive_avg_pool2d(part, size))
             for part in stem.split([4, 2, 6])
@@ -136,7 +136,7 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
         torch.testing.assert_close(measured["head"][0], flat.mean(1))
         torch.testing.assert_close(measured["head"][1], flat.var(1, correction=0))
         behind: list[Tensor] = []
-        hook = model.last.register_forward_pre_hook(lambda m, inputs: behind.append(inputs[0]))
+        hook = model.get_submodule("last").register_forward_pre_hook(lambda m, inputs: behind.append(inputs[0]))
         model(whole)
         hook.remove()
     torch.testing.assert_close(measured["last"][0], population(behind[0])[0])
@@ -323,6 +323,6 @@ def test_a_forward_that_changes_its_input_is_refused_where_the_data_are_needed_a
 def test_compiled_parts_run_uncompiled() -> None:
     model = trained(nn.Sequential(Net(), nn.BatchNorm2d(4))).double()
     wanted = layer_by_layer(model, data())
-    model[0].compile(backend="aot_eager")
+    model.get_submodule("0").compile(backend="aot_eager")
     bnc.recompute_statistics(model, data())
     assert farthest(statistics_of(model), wanted) < 1e-12

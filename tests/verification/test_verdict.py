@@ -81,7 +81,7 @@ def test_the_model_is_asked_again_only_where_something_fails() -> None:
 
 def test_a_run_that_fails_otherwise_excuses_nothing() -> None:
     one, two, three = case("one"), case("two"), case("three")
-    run = {one: [TIE], two: "a kernel fails", three: [RIGHT, RIGHT]}
+    run: dict[Case, Outputs] = {one: [TIE], two: "a kernel fails", three: [RIGHT, RIGHT]}
     found = judge([one, two, three], 1).judge(run)
     assert not any(passed for those in verdicts(found).values() for passed in those)
     assert [checks[0].detail for checks in found.checks.values()] == [

@@ -8,7 +8,7 @@ from bnconvert.folding.folds.sequences import Sequences
 from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
-from tests.excerpts import Applied, Sketch, capture_of, model
+from tests.excerpts import Applied, Modules, Sketch, capture_of, model
 from tests.folding.folds.solo import PLAN, Solos
 
 IMAGE, SERIES = (2, 4, 7, 6), (2, 4, 7)
@@ -18,7 +18,7 @@ def row(layers: Callable[[], Sequence[nn.Module]], shape: tuple[int, ...] = IMAG
     return model(lambda: nn.Sequential(*layers()), shape)
 
 
-def read_elsewhere(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def read_elsewhere(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     y = m.a(x)
     return m.b(y), y
 
