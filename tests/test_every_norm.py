@@ -118,9 +118,14 @@ def test_an_overflow_does_not_poison_the_running_statistics(choice: Rewrite, val
     model = net(choice).train()
     broken = IMAGES.clone()
     broken[1, 2, 3, 1] = value
-    before = [model.get_buffer("norm.running_mean").clone(), model.get_buffer("norm.running_var").clone()]
+    before = [
+        model.get_buffer("norm.running_mean").clone(),
+        model.get_buffer("norm.running_var").clone(),
+    ]
     model(broken)
-    assert_close([model.get_buffer("norm.running_mean"), model.get_buffer("norm.running_var")], before, 0)
+    assert_close(
+        [model.get_buffer("norm.running_mean"), model.get_buffer("norm.running_var")], before, 0
+    )
     assert model.get_buffer("norm.skipped") == 1
     model(IMAGES)
     assert model.get_buffer("norm.skipped") == 1

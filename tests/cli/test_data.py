@@ -133,8 +133,12 @@ def test_statistics_over_a_source_are_those_over_its_batches(folder: Path) -> No
     bnc.recompute_statistics(given, load("imagefolder:a").calibration(given))
     bnc.recompute_statistics(straight, batches)
     for model in (fed, given):
-        assert torch.equal(model.get_buffer("norm.running_mean"), straight.get_buffer("norm.running_mean"))
-        assert torch.equal(model.get_buffer("norm.running_var"), straight.get_buffer("norm.running_var"))
+        assert torch.equal(
+            model.get_buffer("norm.running_mean"), straight.get_buffer("norm.running_mean")
+        )
+        assert torch.equal(
+            model.get_buffer("norm.running_var"), straight.get_buffer("norm.running_var")
+        )
 
 
 def test_the_first_batches_are_read_until_there_are_enough_samples(folder: Path) -> None:

@@ -66,7 +66,10 @@ def test_the_activation_of_a_fused_layer_stays() -> None:
     layers = pytest.importorskip("timm.layers")
     model = trained(Net(layers.BatchNormAct2d))
     grafted = bnc.fold(model, IMAGE).graft(model)
-    assert [type(child).__name__ for child in grafted.get_submodule("norm").children()] == ["Identity", "ReLU"]
+    assert [type(child).__name__ for child in grafted.get_submodule("norm").children()] == [
+        "Identity",
+        "ReLU",
+    ]
     torch.testing.assert_close(grafted(*IMAGE), model(*IMAGE), rtol=1e-5, atol=1e-5)
 
 

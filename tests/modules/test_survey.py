@@ -108,6 +108,8 @@ def test_weight_standardization_is_no_norm() -> None:
 
 def test_nothing_of_the_users_model_changes() -> None:
     class Counting(nn.Module):
+        seen: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.norm = nn.BatchNorm2d(3)

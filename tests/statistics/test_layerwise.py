@@ -126,7 +126,12 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
 
     whole = torch.cat(batches)
     with torch.no_grad():
-        stem = F.batch_norm(whole, *population(whole), model.get_parameter("stem.weight"), model.get_parameter("stem.bias")).relu()
+        stem = F.batch_norm(
+            whole,
+            *population(whole),
+            model.get_parameter("stem.weight"),
+            model.get_parameter("stem.bias"),
+        ).relu()
         calls = [
             model.conv(F.adaptive_avg_pool2d(part, size))
             for part in stem.split([4, 2, 6])
@@ -136,7 +141,9 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
         torch.testing.assert_close(measured["head"][0], flat.mean(1))
         torch.testing.assert_close(measured["head"][1], flat.var(1, correction=0))
         behind: list[Tensor] = []
-        hook = model.get_submodule("last").register_forward_pre_hook(lambda m, inputs: behind.append(inputs[0]))
+        hook = model.get_submodule("last").register_forward_pre_hook(
+            lambda m, inputs: behind.append(inputs[0])
+        )
         model(whole)
         hook.remove()
     torch.testing.assert_close(measured["last"][0], population(behind[0])[0])

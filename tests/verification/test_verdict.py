@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import Judge, Verdict

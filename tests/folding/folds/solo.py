@@ -44,7 +44,13 @@ class Done:
 class Solos(Excerpts):
     """Excerpts for single folds."""
 
-    def verdict(self, fold: Fold, name: str, target: Callable[..., Any] = aten.batch_norm.default, at: int = 0) -> str | None:
+    def verdict(
+        self,
+        fold: Fold,
+        name: str,
+        target: Callable[..., Any] = aten.batch_norm.default,
+        at: int = 0,
+    ) -> str | None:
         """Return what a fold decides about one operator (a norm unless told) of an excerpt."""
         graph = MutableGraph(self[name])
         node = list(graph.fx_graph.find_nodes(op="call_function", target=target))[at]

@@ -111,8 +111,8 @@ def test_a_weight_or_bias_that_overflows_is_not_made(what: str) -> None:
     for first, second, moves in ((1.0, 1.0, True), (1e3, 1e3, False)):
         for parameter in layers.parameters():
             nn.init.constant_(parameter, 1.0)
-        nn.init.constant_(getattr(layers[0], what), first)
-        nn.init.constant_(layers[1].weight, second)
+        nn.init.constant_(layers.get_parameter(f"0.{what}"), first)
+        nn.init.constant_(layers.get_parameter("1.weight"), second)
         module = capture_of(layers, (torch.zeros(2, 2, 5).half(),)).module
         _, node = module.graph.find_nodes(op="call_function", target=aten.conv1d.default)
         assert (Sequences().decide(MapPropagator(MutableGraph(module)), node) is not None) == moves

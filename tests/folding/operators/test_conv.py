@@ -24,7 +24,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "valid": {"padding": "valid"},
     "same_point": {"kernel_size": 1, "padding": "same"},
 }
-PADDED: dict[str, dict[str, Any]] = {"padded": {"padding": 1, "groups": 2}, "same": {"padding": "same"}}
+PADDED: dict[str, dict[str, Any]] = {
+    "padded": {"padding": 1, "groups": 2},
+    "same": {"padding": "same"},
+}
 
 
 def convolutions(settings: dict[str, dict[str, Any]]) -> dict[str, Sketch]:

@@ -10,7 +10,11 @@ from tests.excerpts import function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
 
 #: Their arguments differ in type, by the number of axes.
-CONVS: tuple[Callable[..., nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVS: tuple[Callable[..., nn.Module], ...] = (
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 SHAPES = ((2, 4, 5), (2, 4, 5, 3), (2, 4, 3, 4, 3))
 SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "plain": (6, {}),
