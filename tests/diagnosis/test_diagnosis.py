@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
+from tests.submodules import submodule
 from tests.zoo import ZOO, ZooModel, build
 
 
@@ -64,9 +65,11 @@ def test_a_suspicious_momentum_is_found_and_one_line_mends_it() -> None:
         report = bnc.diagnose(model, batches)
         assert "BN005" in ids(report)
         assert mended(model, batches, report, "BN005")
-        assert 0 < model[1].momentum <= 0.1
-    for momentum in (0.1, None):
-        assert "BN005" not in ids(bnc.inspect(trained_by_steps(momentum, 1)[0]))
+        mended_momentum = submodule(model, "1", nn.BatchNorm2d).momentum
+        assert mended_momentum is not None
+        assert 0 < mended_momentum <= 0.1
+    for usual in (0.1, None):
+        assert "BN005" not in ids(bnc.inspect(trained_by_steps(usual, 1)[0]))
 
 
 def test_false_overfitting_is_found_with_its_scores_and_one_line_mends_it() -> None:

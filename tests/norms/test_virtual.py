@@ -1,5 +1,7 @@
 import copy
 import pickle
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -169,9 +171,10 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        y = checkpoint(self.norm, y, use_reentrant=False) if self.checkpointed else self.norm(y)
-        return y
+        normalize: Callable[[Tensor], Tensor] = self.norm
+        if self.checkpointed:
+            normalize = partial(checkpoint, self.norm, use_reentrant=False)
+        return normalize(self.conv(x))
 
 
 def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -32,16 +33,13 @@ class Paths(nn.Module):
         self.left, self.right = Net(), Net()
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 4:
-            y: Tensor = self.shared(self.left(x))
-            return y
-        y: Tensor = self.shared(self.right(x) * 2)
+        y: Tensor = self.shared(self.left(x) if len(x) == 4 else self.right(x) * 2)
         return y
 
 
 def test_batches_that_take_different_paths_meet_again() -> None:
     model = trained(Paths()).double()
-    wanted = {}
+    wanted: dict[str, tuple[Tensor, Tensor]] = {}
     twin = copy.deepcopy(model)
     for path, batches in (("left", data()[:1]), ("right", data()[1:])):
         part = statistics_of_part(twin, path, batches)
@@ -63,10 +61,8 @@ def statistics_of_part(
     found = layer_by_layer(part, batches)
     with torch.no_grad():
         for name, (mean, var) in found.items():
-            norm = part.get_submodule(name)
-            assert isinstance(norm, nn.BatchNorm2d)
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-            norm.running_var.copy_(var)  # type: ignore[union-attr]
+            part.get_buffer(f"{name}.running_mean").copy_(mean)
+            part.get_buffer(f"{name}.running_var").copy_(var)
     return {f"{path}.{name}": pair for name, pair in found.items()}
 
 
@@ -112,7 +108,8 @@ class SharedHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
         levels = [self.head(self.conv(F.adaptive_avg_pool2d(x, size))) for size in (8, 4, 2)]
-        y: Tensor = self.last(sum(F.interpolate(level, 8) for level in levels).relu())  # type: ignore[union-attr]
+        first, second, third = (F.interpolate(level, 8) for level in levels)
+        y: Tensor = self.last((first + second + third).relu())
         return y
 
 
@@ -233,7 +230,7 @@ class Precise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, *rest = self.norms
         x = first(x)
-        contexts = (
+        contexts: tuple[AbstractContextManager[object], ...] = (
             torch.autocast("cpu", torch.bfloat16),
             torch.inference_mode(),
             torch.enable_grad(),

@@ -1,6 +1,7 @@
 """What `recompute_statistics` promises, against slow definitions and against numpy."""
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.statistics.recomputation import _memory_for
 from tests.precise import farthest, layer_by_layer, one_giant_batch, statistics_of
+from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, trained
 
 SIZES = [2, 2, 4, 8, 16, 3]
@@ -34,6 +37,7 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for branches in self.stages:
+            assert isinstance(branches, nn.ModuleList)
             x = torch.cat([branch(x) for branch in branches], 1)
         return x
 
@@ -161,9 +165,13 @@ def test_the_first_norm_gets_what_numpy_gets(method: Any, shape: tuple[int, ...]
         norm = kinds[len(shape)](6).double().eval()
         batches = x.double().split([2, 2, 4, 8, 16, 32, 64, 2])
         bnc.recompute_statistics(norm, batches, method=method, variance=variance)  # type: ignore[arg-type]
-        np.testing.assert_allclose(norm.running_mean.numpy(), values.mean(1), rtol=1e-12)
-        np.testing.assert_allclose(norm.running_var.numpy(), values.var(1, ddof=ddof), rtol=1e-12)
-        assert int(norm.num_batches_tracked) == 8
+        np.testing.assert_allclose(
+            norm.get_buffer("running_mean").numpy(), values.mean(1), rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            norm.get_buffer("running_var").numpy(), values.var(1, ddof=ddof), rtol=1e-12
+        )
+        assert int(norm.get_buffer("num_batches_tracked")) == 8
 
 
 @pytest.mark.parametrize("method", ["layerwise", "aggregate"])
@@ -173,9 +181,9 @@ def test_a_large_mean_does_not_swallow_a_small_variance(method: Any, layout: Any
     norm = nn.BatchNorm2d(4).eval()
     bnc.recompute_statistics(norm, x.to(memory_format=layout).split(32), method=method)
     true = x.double().var((0, 2, 3), correction=0)
-    torch.testing.assert_close(norm.running_var.double(), true, rtol=1e-2, atol=0)
+    torch.testing.assert_close(norm.get_buffer("running_var").double(), true, rtol=1e-2, atol=0)
     torch.testing.assert_close(
-        norm.running_mean.double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=0
+        norm.get_buffer("running_mean").double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=0
     )
 
 
@@ -224,10 +232,10 @@ def test_old_values_that_are_not_finite_recover() -> None:
             model.get_buffer("1.running_mean").fill_(float("nan"))
             model.get_buffer("4.running_var").fill_(float("inf"))
         if method == "ema":
-            model[1].momentum = model[4].momentum = 1.0
-            wanted[1].momentum = wanted[4].momentum = 1.0
-        result = bnc.recompute_statistics(model, batches, method=method)  # type: ignore[arg-type]
-        bnc.recompute_statistics(wanted, batches, method=method)  # type: ignore[arg-type]
+            for net, path in itertools.product((model, wanted), ("1", "4")):
+                submodule(net, path, nn.BatchNorm1d).momentum = 1.0
+        result = bnc.recompute_statistics(model, batches, method=method)
+        bnc.recompute_statistics(wanted, batches, method=method)
         assert farthest(statistics_of(model), statistics_of(wanted)) == 0
         assert result.report.statistics[0].mean_distance is None
         assert "not finite" in str(result)
@@ -239,8 +247,8 @@ def test_a_broken_batch_counts_nowhere_and_is_reported() -> None:
         good = copy.deepcopy(model)
         broken = batches[2].clone()
         broken[0, 0, 0, 0] = float("nan")
-        result = bnc.recompute_statistics(model, [*batches, broken], method=method)  # type: ignore[arg-type]
-        bnc.recompute_statistics(good, batches, method=method)  # type: ignore[arg-type]
+        result = bnc.recompute_statistics(model, [*batches, broken], method=method)
+        bnc.recompute_statistics(good, batches, method=method)
         assert farthest(statistics_of(model), statistics_of(good)) < 1e-12
         (note,) = (note for note in result.report.notes if "skipped" in note)
         assert note == "batch 6 skipped: a NaN, an infinity or an overflow at stages.0.0.1"
@@ -276,7 +284,7 @@ def test_only_broken_batches_or_none_are_refused_and_nothing_changes() -> None:
             ([nan, nan], "none of the 2 batches can be used .*batch 0: a NaN.* at 1.*; mend the"),
         ):
             with pytest.raises(bnc.StatisticsError, match=message):
-                bnc.recompute_statistics(model, data, method=method)  # type: ignore[arg-type]
+                bnc.recompute_statistics(model, data, method=method)
             assert farthest(statistics_of(model), before) == 0
 
 
@@ -340,7 +348,7 @@ def test_frozen_norms_and_those_in_eval_mode_of_a_training_model_are_left_and_na
     assert torch.equal(statistics_of(model)["1"][0], before[0])
     assert "1: left alone: its statistics are frozen" in result.report.notes
     plain, _ = built("vector")
-    plain.train()[1].eval()
+    plain.train().get_submodule("1").eval()
     result = bnc.recompute_statistics(plain, batches)
     assert [row.path for row in result.report.statistics] == ["4"]
     assert any("1: left alone: is in eval mode" in note for note in result.report.notes)
@@ -363,7 +371,7 @@ def test_a_norm_that_no_batch_reaches_is_left_alone_and_named() -> None:
     for method in ("layerwise", "aggregate", "ema"):
         model = trained(Spare())
         before = statistics_of(model)["spare"]
-        result = bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8)], method=method)  # type: ignore[arg-type]
+        result = bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8)], method=method)
         after = statistics_of(model)["spare"]
         assert torch.equal(after[0], before[0])
         assert torch.equal(after[1], before[1])
@@ -417,14 +425,14 @@ def test_batches_may_be_tensors_tuples_lists_mappings_or_anything_with_forward()
     torch.testing.assert_close(norm.running_mean, x.mean(0))
 
 
-def test_what_are_no_batches_is_refused() -> None:
+def test_what_are_no_batches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = nn.BatchNorm1d(3)
     for wrong in (torch.randn(4, 3), {"x": torch.randn(4, 3)}, "data", 3):
         with pytest.raises(bnc.StatisticsError, match=r"batches is a \w+; give an iterable of"):
             bnc.recompute_statistics(norm, wrong)  # type: ignore[arg-type]
     few = [(torch.randn(4, 3),), (torch.randn(4, 3), 1, 2)]
     model = nn.ModuleDict({"norm": norm})
-    model.forward = lambda *inputs: norm(inputs[0])  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "forward", lambda *inputs: norm(inputs[0]))
     with pytest.raises(
         bnc.StatisticsError, match=r"3 elements and ModuleDict\.forward requires 0; "
     ):
@@ -454,8 +462,12 @@ def test_half_precision_models_accumulate_in_float64() -> None:
     norm = nn.BatchNorm1d(3).bfloat16()
     bnc.recompute_statistics(norm, x.split(64))
     wanted = x.double().mean(0), x.double().var(0, correction=0)
-    torch.testing.assert_close(norm.running_mean.double(), wanted[0], rtol=2**-8, atol=0)
-    torch.testing.assert_close(norm.running_var.double(), wanted[1], rtol=2**-8, atol=0)
+    torch.testing.assert_close(
+        norm.get_buffer("running_mean").double(), wanted[0], rtol=2**-8, atol=0
+    )
+    torch.testing.assert_close(
+        norm.get_buffer("running_var").double(), wanted[1], rtol=2**-8, atol=0
+    )
 
 
 def test_statistics_that_do_not_fit_their_buffers_are_refused() -> None:
@@ -463,7 +475,7 @@ def test_statistics_that_do_not_fit_their_buffers_are_refused() -> None:
     x = (torch.randn(64, 3) * 1000).half()
     with pytest.raises(bnc.StatisticsError, match=r"do not fit its torch.float16 buffers; keep"):
         bnc.recompute_statistics(norm, [x])
-    assert torch.equal(norm.running_var, torch.ones(3).half())
+    assert torch.equal(norm.get_buffer("running_var"), torch.ones(3).half())
 
 
 def test_the_moving_average_is_torchs_and_says_how_many_updates_it_needs() -> None:
@@ -487,8 +499,8 @@ def test_the_report_tells_distances_in_sigma_and_the_error_by_images() -> None:
     x = images * 0.6 + torch.randn(400, 3, 16, 16, generator=generator, dtype=torch.float64) * 0.8
     norm = nn.BatchNorm2d(3).double().eval()
     with torch.no_grad():
-        norm.running_mean.fill_(2)
-        norm.running_var.fill_(4)
+        norm.get_buffer("running_mean").fill_(2)
+        norm.get_buffer("running_var").fill_(4)
     (row,) = bnc.recompute_statistics(norm, x.split(50)).report.statistics
     assert row.mean_distance == pytest.approx(2, rel=0.1)
     assert row.deviation_distance == pytest.approx(1, rel=0.1)
@@ -511,13 +523,13 @@ def test_the_error_falls_with_the_root_of_the_samples() -> None:
 
 def test_one_domain_is_measured_and_the_others_are_left() -> None:
     model = bnc.convert(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)), bnc.Separate())
-    model[1] = nn.BatchNorm1d(3)
+    model.register_module("1", nn.BatchNorm1d(3))
     x = torch.randn(40, 3) * 2 + 5
     result = bnc.recompute_statistics(model.eval(), x.split(10), domain="target")
     assert [row.path for row in result.report.statistics] == ["0[target]"]
     assert "1: left alone: holds no domain 'target'" in result.report.notes
-    plain = bnc.revert(model, domain="target")[0]
-    torch.testing.assert_close(plain.running_mean, x.mean(0))
+    plain = bnc.revert(model, domain="target")
+    torch.testing.assert_close(plain.get_buffer("0.running_mean"), x.mean(0))
     assert torch.equal(model.get_buffer("0.running_mean"), torch.zeros(3))
     assert torch.equal(model.get_buffer("1.running_mean"), torch.zeros(3))
     bnc.recompute_statistics(model, x.split(10))  # of the domain in use, and plain norms
@@ -545,8 +557,14 @@ def test_statistics_per_call_are_separable() -> None:
         report = bnc.recompute_statistics(model.eval(), x.split(sizes)).report
         assert [row.path for row in report.statistics] == [f"bn[call {i}]" for i in range(3)]
         assert report.notes == ()
-        members = [model.bn.member(i) for i in range(3)]
-        results.append([(m.running_mean.clone(), m.running_var.clone()) for m in members])
+        norm = submodule(model, "bn", SeparateNorm)
+        members = [norm.member(i) for i in range(3)]
+        results.append(
+            [
+                (m.get_buffer("running_mean").clone(), m.get_buffer("running_var").clone())
+                for m in members
+            ]
+        )
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first[0], second[0])
         torch.testing.assert_close(first[1], second[1])
