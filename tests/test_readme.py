@@ -58,7 +58,7 @@ def test_the_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert isinstance(folded, bnc.Folded)
         assert folded.report.count("folded") == 3
         assert isinstance(grafted, torch.nn.Module)
-        assert isinstance(grafted.wide[1], torch.nn.Identity)
+        assert isinstance(grafted.get_submodule("wide.1"), torch.nn.Identity)
         return
     net = names["net"]
     assert isinstance(net, torch.nn.Module)

@@ -64,20 +64,25 @@ def frozen_torchvision() -> nn.Module:
     from torchvision.models import resnet18
     from torchvision.ops import FrozenBatchNorm2d
 
-    return resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
+    model: nn.Module = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
+    return model
 
 
 def frozen_backbone() -> nn.Module:
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
-    return resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d)
+    model: nn.Module = resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d
+    )
+    return model
 
 
 def synchronized() -> nn.Module:
     from torchvision.models import resnet18
 
-    return nn.SyncBatchNorm.convert_sync_batchnorm(resnet18(weights=None))
+    model: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(resnet18(weights=None))
+    return model
 
 
 def by_timm(name: str, conversion: str, *arguments: int) -> Callable[[], nn.Module]:

@@ -49,7 +49,8 @@ def network(name: str) -> nn.Module:
     from torchvision import models
 
     torch.manual_seed(0)
-    return trained(models.get_model(name, weights=None))
+    model: nn.Module = models.get_model(name, weights=None)
+    return trained(model)
 
 
 def images(count: int, memory: torch.memory_format) -> list[Tensor]:
@@ -111,7 +112,7 @@ def errors(name: str, memory: torch.memory_format) -> dict[str, float]:
     found = {}
     for method in ("layerwise", "aggregate"):
         truth = network(name).double()
-        bnc.recompute_statistics(truth, [x.double() for x in data], method=method)  # type: ignore[arg-type]
+        bnc.recompute_statistics(truth, [x.double() for x in data], method=method)
         alike = [method] if method == "layerwise" else [method, "fvcore"]
         for way in alike:
             model = copy.deepcopy(network(name)).to(memory_format=memory)
