@@ -12,7 +12,7 @@ from torch.func import functional_call
 import bnconvert as bnc
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.rewrite import Rewrite
-from tests.zoo import Net, trained
+from tests.zoo import Net, laid_out, trained
 
 IMAGES = torch.randn(6, 3, 5, 4, generator=torch.Generator().manual_seed(0)) * 2 + 1
 CHOICES: tuple[Rewrite, ...] = (
@@ -139,7 +139,7 @@ def test_an_overflow_does_not_poison_the_running_statistics(choice: Rewrite, val
 def test_channels_last_stays_channels_last(choice: Rewrite, training: bool) -> None:
     model = net(choice).train(training)
     expected = model(IMAGES)
-    model = net(choice).train(training).to(memory_format=torch.channels_last)
+    model = laid_out(net(choice).train(training), torch.channels_last)
     seen: list[bool] = []
     model.get_submodule("norm").register_forward_hook(
         lambda m, i, y: seen.append(y.is_contiguous(memory_format=torch.channels_last))

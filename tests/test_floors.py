@@ -113,6 +113,7 @@ ROOMS = {
         "operators.views",
         "operators.addition",
         "operators.conv",
+        "operators.weighted_rule",
         "operators.weights",
         "operators.operator_rule",
         "operators.graph_plan",

@@ -49,6 +49,16 @@ def trained(model: Model, seed: int = 0) -> Model:
     return model.eval()
 
 
+def laid_out(model: Model, memory: torch.memory_format) -> Model:
+    """Give the weights a memory format, in place.
+
+    In torch 2.13 the types of `Module.to` do not know that it can.
+    """
+    move: Callable[..., object] = model.to
+    move(memory_format=memory)
+    return model
+
+
 class FrozenBatchNorm2d(nn.Module):
     """The frozen norm that many packages copy: four buffers, and no batch counter."""
 
@@ -410,7 +420,7 @@ def _zoo() -> list[ZooModel]:
         "root_is_norm": conv(lambda: nn.BatchNorm2d(3)),
         "no_norm": conv(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())),
         "channels_last": (
-            lambda: trained(Net()).to(memory_format=torch.channels_last),
+            lambda: laid_out(trained(Net()), torch.channels_last),
             (IMAGE[0].to(memory_format=torch.channels_last),),
         ),
         "bfloat16": (lambda: trained(Net()).bfloat16(), (IMAGE[0].bfloat16(),)),

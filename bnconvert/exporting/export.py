@@ -13,7 +13,7 @@ from bnconvert.errors import ExportError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, VERIFYING, Candidate, graphs_of
 from bnconvert.exporting.metadata import metadata
-from bnconvert.exporting.preconditions import require_deployable
+from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, Inputs
@@ -75,8 +75,7 @@ def export(
     """
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)
-    require_eager(model)
-    require_deployable(model)
+    require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
@@ -162,13 +161,15 @@ def _calibrated(
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
     norms = folded.report.norms
+    outcomes = Counter(row.outcome for row in norms)
+    folds = Counter(row.fold for row in norms if row.outcome == "folded")
     worst = max(proof.checks, key=lambda c: c.error / c.allowed if c.allowed else c.error)
     facts: dict[str, str | int | float] = {
         "norms": len(norms),
-        "folded": folded.report.count("folded"),
-        **{f"folded, {fold}": count for fold, count in _by_fold(folded.report).items()},
-        "standing": folded.report.count("standing"),
-        "never called": folded.report.count("uncalled"),
+        "folded": outcomes["folded"],
+        **{f"folded, {fold}": count for fold, count in folds.items()},
+        "standing": outcomes["standing"],
+        "never called": outcomes["uncalled"],
         "BatchNormalization nodes": onnx_file.count_operators(path, "BatchNormalization"),
         "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
         "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
@@ -186,8 +187,3 @@ def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None
         facts=facts,
         notes=notes,
     )
-
-
-def _by_fold(report: Report) -> Counter[str]:
-    """Return how many norms each fold took."""
-    return Counter(row.fold for row in report.norms if row.outcome == "folded")

@@ -25,7 +25,7 @@ from torch.export.graph_signature import (
 )
 from torch.utils._pytree import tree_map
 
-from bnconvert.graphs.aten import constant
+from bnconvert.graphs.mutable_graph import constant
 
 _PLAIN = (int, float, bool, str, type(None))
 Argument = TensorArgument | SymIntArgument | ConstantArgument

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.zoo import Model, trained
+from tests.zoo import Model, laid_out, trained
 
 Shape = tuple[int, ...]
 IMAGE: Shape = (2, 4, 8, 8)
@@ -56,7 +56,7 @@ class Topology:
         with torch.no_grad():
             model = seasoned(self.build(), positive=self.positive).to(self.dtype)
             if self.memory_format is torch.channels_last:
-                model = model.to(memory_format=self.memory_format)
+                laid_out(model, self.memory_format)
             if self.adjust is not None:
                 self.adjust(model)
         return model
