@@ -33,6 +33,8 @@ EXCERPTS = Excerpts(
 
 
 class Counted(nn.Module):
+    count: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.tensor(3))
