@@ -32,7 +32,8 @@ if TYPE_CHECKING:
         UnsupportedModelError as UnsupportedModelError,
         VerificationError as VerificationError,
     )
-    from bnconvert.exporting.export import export as export, verify as verify
+    from bnconvert.exporting.export import export as export
+    from bnconvert.exporting.verify import verify as verify
     from bnconvert.folding.folding import Folded as Folded, fold as fold
     from bnconvert.norms.adaptive import Adaptive as Adaptive
     from bnconvert.norms.checkpointing import checkpoint_contexts as checkpoint_contexts
@@ -60,7 +61,8 @@ _HOMES = {
     "bnconvert": ("conventions",),
     "bnconvert.norms.checkpointing": ("checkpoint_contexts",),
     "bnconvert.conversion.conversion": ("convert", "plan", "revert"),
-    "bnconvert.exporting.export": ("export", "verify"),
+    "bnconvert.exporting.export": ("export",),
+    "bnconvert.exporting.verify": ("verify",),
     "bnconvert.diagnosis.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",

@@ -51,6 +51,7 @@ ROOMS = {
     "exporting": (
         "__init__",
         "export",
+        "verify",
         "candidate",
         "metadata",
         "preconditions",
@@ -113,6 +114,7 @@ ROOMS = {
         "operators.views",
         "operators.addition",
         "operators.conv",
+        "operators.weighted_rule",
         "operators.weights",
         "operators.operator_rule",
         "operators.graph_plan",

@@ -20,7 +20,7 @@ def command(
     """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
-    from bnconvert.exporting.export import verify
+    from bnconvert.exporting.verify import verify
 
     with shown(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)

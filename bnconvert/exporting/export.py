@@ -1,4 +1,4 @@
-"""`export` and `verify`: the deployment side's verbs, from a model to a proven ONNX file."""
+"""`export`: from a model to an ONNX file that is proven to compute the same function."""
 
 import tempfile
 from collections import Counter
@@ -11,19 +11,17 @@ from torch import nn
 
 from bnconvert.errors import ExportError, VerificationError
 from bnconvert.exporting import onnx_file
-from bnconvert.exporting.candidate import STEPS, VERIFYING, Candidate, graphs_of
+from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.metadata import metadata
-from bnconvert.exporting.preconditions import require_deployable
+from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
-from bnconvert.folding.folding import Folded, fold
+from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
-from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.recomputation import recompute_statistics
-from bnconvert.verification.localization import Graphs, localize
-from bnconvert.verification.verification import failure_sentences, prove
+from bnconvert.verification.verification import failure_sentences
 
 _CALIBRATING = "recomputing statistics"
 
@@ -75,8 +73,7 @@ def export(
     """
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)
-    require_eager(model)
-    require_deployable(model)
+    require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
     if not target.parent.is_dir():
@@ -93,55 +90,6 @@ def export(
             onnx_file.move(path, kept)
             raise VerificationError(failure_sentences(report), report, kept)
         onnx_file.move(path, target)
-    return report
-
-
-def verify(
-    model: nn.Module,
-    onnx_path: str | Path,
-    inputs: Inputs,
-    *,
-    preprocess: Preprocess | None = None,
-    progress: Progress | None = None,
-) -> Report:
-    """Compare a model with an ONNX file, whoever wrote it, on given and generated inputs.
-
-    Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
-    rows are compared in batches of that size. On failure the report names the first operator of
-    the file that computes something else.
-
-    Args:
-        model: an eager module; compared in eval mode.
-        onnx_path: the file.
-        inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
-        preprocess: (mean, std) where the file takes raw inputs, as for `export`.
-        progress: called as that of `recompute_statistics`: with how many steps are done, of how
-            many, and the one that begins.
-
-    Returns:
-        The report with every figure.
-
-    Raises:
-        VerificationError: the numbers disagree; it carries the report.
-        ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
-    """
-    require_eager(model)
-    path = Path(onnx_path)
-    if not path.is_file():
-        raise ExportError(f"{path}: there is no such file; export the model first")
-    model = model if preprocess is None else with_preprocess(model, preprocess)
-    steps = Steps(progress, VERIFYING)
-    steps.begin(VERIFYING)
-    proof = prove(model, Example.of(inputs), path)
-
-    def graphs(differing: Example) -> Graphs:
-        # Any size would do: fixed ones are captured faster.
-        fixed = differing.shapes(lambda leaf: None, model)
-        return graphs_of(fold(model, differing, dynamic_shapes=fixed))
-
-    report = localize(proof, model, path, graphs, steps.tell)
-    if report.failures:
-        raise VerificationError(failure_sentences(report), report)
     return report
 
 
@@ -162,13 +110,15 @@ def _calibrated(
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
     norms = folded.report.norms
+    outcomes = Counter(row.outcome for row in norms)
+    folds = Counter(row.fold for row in norms if row.outcome == "folded")
     worst = max(proof.checks, key=lambda c: c.error / c.allowed if c.allowed else c.error)
     facts: dict[str, str | int | float] = {
         "norms": len(norms),
-        "folded": folded.report.count("folded"),
-        **{f"folded, {fold}": count for fold, count in _by_fold(folded.report).items()},
-        "standing": folded.report.count("standing"),
-        "never called": folded.report.count("uncalled"),
+        "folded": outcomes["folded"],
+        **{f"folded, {fold}": count for fold, count in folds.items()},
+        "standing": outcomes["standing"],
+        "never called": outcomes["uncalled"],
         "BatchNormalization nodes": onnx_file.count_operators(path, "BatchNormalization"),
         "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
         "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
@@ -186,8 +136,3 @@ def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None
         facts=facts,
         notes=notes,
     )
-
-
-def _by_fold(report: Report) -> Counter[str]:
-    """Return how many norms each fold took."""
-    return Counter(row.fold for row in report.norms if row.outcome == "folded")

@@ -8,7 +8,6 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from bnconvert.modules.kinds import norms_in
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 
@@ -20,7 +19,7 @@ def metadata(model: nn.Module, report: Report) -> dict[str, str]:
         model: what was exported.
         report: the export's, with one row per call of a norm.
     """
-    classes = Counter(type(m).__name__ for _, m, _ in norms_in(model))
+    classes = Counter({row.path: row.class_name for row in report.norms}.values())
     figures = {"passed": not report.failures, "checks": len(report.checks)} | {
         f"worst {measure}": max((c.error for c in report.checks if c.measure == measure), default=0)
         for measure in ("norm", "peak", "rows")

@@ -5,18 +5,22 @@ from torch import nn
 from bnconvert.errors import ExportError
 from bnconvert.modules.kinds import has_running_statistics, norms_in
 from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.survey import require_eager
 
 
-def require_deployable(model: nn.Module) -> None:
-    """Raise unless every norm of an eval model is fixed.
+def require_exportable(model: nn.Module) -> None:
+    """Raise unless the model is eager and, in eval mode, every norm of it is fixed.
 
     Raises:
+        UnsupportedModelError: the model is wrapped, compiled or scripted.
         ExportError: a norm is in training mode inside an eval model, which exporters ship as
             another function; or it adapts to the test stream, and a file keeps no state.
     """
+    require_eager(model)
+    norms = list(norms_in(model))
     training = [
         path
-        for path, module, kind in norms_in(model)
+        for path, module, kind in norms
         if module.training
         and not model.training
         and not kind.has_fixed_statistics
@@ -29,7 +33,7 @@ def require_deployable(model: nn.Module) -> None:
         )
     remembering = [
         path or "(root)"
-        for path, norm, _ in norms_in(model)
+        for path, norm, _ in norms
         if isinstance(norm, Normalization) and norm.remembers_in_eval
     ]
     if remembering:

@@ -72,9 +72,7 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
 
 def _store(graph: MutableGraph, node: fx.Node, value: Tensor) -> None:
     reader = next(iter(node.users))
-    owner = called_in(reader)
-    is_weight = len(reader.args) > 1 and reader.args[1] is node
-    name = f"{owner}.{'weight' if is_weight else 'constant'}".lstrip(".")
-    dtype = node.meta["val"].dtype
-    constant = graph.add_constant(node, name, value.clone(), dtype)
+    name = "weight" if len(reader.args) > 1 and reader.args[1] is node else "constant"
+    dtype, owner = node.meta["val"].dtype, called_in(reader)
+    constant = graph.add_constant(node, name, value.clone(), dtype, owner)
     graph.replace(node, constant)

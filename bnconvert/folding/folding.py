@@ -13,7 +13,7 @@ from bnconvert.folding.grafting import graft_rows, grafted
 from bnconvert.folding.outcome import NormOutcome
 from bnconvert.folding.weight_range import weight_range_findings
 from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
-from bnconvert.graphs.capturing import Captured, capture
+from bnconvert.graphs.capturing import Captured
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.graphs.exported_program import exported_program
 from bnconvert.graphs.mutable_graph import MutableGraph
@@ -23,7 +23,7 @@ from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, sites_in
-from bnconvert.modules.survey import scripted_paths
+from bnconvert.modules.survey import require_eager, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.norm_classes import is_instance_norm
@@ -118,7 +118,8 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    parts, notes = _captured_parts(model, Example.of(example_inputs), dynamic_shapes)
+    require_eager(model)
+    parts, notes = capture_parts(model, Example.of(example_inputs), dynamic_shapes)
     outcomes: list[NormOutcome] = []
     folded: dict[str, nn.Module] = {}
     for part in parts:
@@ -135,19 +136,6 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         notes=tuple(notes),
     )
     return Folded(with_parts(model, folded), report, tuple(parts))
-
-
-def _captured_parts(
-    model: nn.Module, example: Example, dynamic_shapes: Any
-) -> tuple[list[Part], list[str]]:
-    """Capture the model whole, or else its largest parts; return them, and what to know of it."""
-    try:
-        return [Part("", capture(model, example, dynamic_shapes))], []
-    except CaptureError as failure:
-        parts = capture_parts(model, example)
-        if not parts:
-            raise
-        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
 
 
 def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:

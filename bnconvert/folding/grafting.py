@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bnconvert.errors import Refusal, UnsupportedModelError, first_line
 from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
-from bnconvert.graphs.aten import constant
+from bnconvert.graphs.mutable_graph import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import Kind

@@ -7,8 +7,7 @@ from torch import Tensor, fx
 from torch.utils._pytree import tree_leaves
 
 from bnconvert.folding.outcome import NormOutcome
-from bnconvert.graphs.aten import constant
-from bnconvert.graphs.mutable_graph import channelwise
+from bnconvert.graphs.mutable_graph import channelwise, constant
 
 #: Of each input and output: its dtype and sizes, or the kind of what is no tensor.
 Interface = list[tuple[Any, ...]]

@@ -106,32 +106,9 @@ def argument(node: fx.Node, name: str) -> Any:
     raise KeyError(f"{node.target} has no argument {name}")
 
 
-def constant(module: fx.GraphModule, node: object) -> Tensor | None:
-    """Return the tensor that a node reads from the module, or None where it is computed."""
-    if not isinstance(node, fx.Node) or node.op != "get_attr":
-        return None
-    prefix, _, name = str(node.target).rpartition(".")
-    value = getattr(module.get_submodule(prefix), name)
-    return value if isinstance(value, Tensor) else None
-
-
 def consumers_of(value: fx.Node) -> set[fx.Node]:
     """Return every operator that reads the numbers of a value; those of its shape alone do not."""
     return {user for user in value.users if user.op != "call_module" and user.target not in _SHAPE}
-
-
-def remove_unused(module: fx.GraphModule) -> None:
-    """Remove constants without a consumer, from the graph and from the module."""
-    for node in list(module.graph.nodes):
-        if node.op == "get_attr" and not node.users:
-            module.graph.erase_node(node)
-    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name, _ in [*module.named_parameters(), *module.named_buffers()]:
-        if name not in read:
-            prefix, _, leaf = name.rpartition(".")
-            delattr(module.get_submodule(prefix), leaf)
-    module.graph.lint()
-    module.recompile()
 
 
 def comes_from_constant(node: fx.Node) -> bool:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, fx
 
-from bnconvert.graphs.aten import argument, aten, called_in
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 
@@ -44,12 +44,12 @@ def _is_whole(node: fx.Node) -> bool:
 def _as_linear(
     graph: MutableGraph, node: fx.Node, x: fx.Node, matrix: Tensor, bias: Tensor | None
 ) -> None:
-    dtype, owner = node.meta["val"].dtype, called_in(node)
+    dtype = node.meta["val"].dtype
     args: list[fx.Node | None] = [x]
     transposed = matrix.t().contiguous()
-    args.append(graph.add_constant(node, f"{owner}.matrix".lstrip("."), transposed, dtype))
+    args.append(graph.add_constant(node, "matrix", transposed, dtype))
     if bias is not None:
-        args.append(graph.add_constant(node, f"{owner}.offset".lstrip("."), bias, dtype))
+        args.append(graph.add_constant(node, "offset", bias, dtype))
     with graph.fx_graph.inserting_before(node):
         linear = graph.fx_graph.call_function(aten.linear.default, tuple(args))
     linear.meta = dict(node.meta)
@@ -95,7 +95,7 @@ def _lowered(
         product = call(aten.mul.Tensor, (x, scale))
         product.meta = dict(node.meta)
         return call(aten.add.Tensor, (product, shift))
-    dtype, owner = node.meta["val"].dtype, called_in(node)
+    dtype = node.meta["val"].dtype
     ones = torch.ones(len(vectors[0]), dtype=torch.float64)
     tensors = {
         "weight": vectors[0] * (1 + _EPS) ** 0.5,
@@ -104,7 +104,6 @@ def _lowered(
         "running_var": ones,
     }
     held = [
-        graph.add_constant(node, f"{owner}.{name}".lstrip("."), tensor.clone(), dtype)
-        for name, tensor in tensors.items()
+        graph.add_constant(node, name, tensor.clone(), dtype) for name, tensor in tensors.items()
     ]
     return call(aten.batch_norm.default, (x, *held, False, 0.0, _EPS, False))

@@ -15,7 +15,6 @@ from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.surgery import settle
-from bnconvert.modules.survey import require_eager
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
 
@@ -64,9 +63,7 @@ def capture(
 
     Raises:
         CaptureError: torch.export fails every way.
-        UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    require_eager(model)
     notes: list[str] = []
     twin = eval_copy(model)
     if model.training:

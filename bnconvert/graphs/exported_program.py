@@ -23,7 +23,7 @@ from torch.export.graph_signature import (
 )
 from torch.utils._pytree import tree_map
 
-from bnconvert.graphs.aten import constant
+from bnconvert.graphs.mutable_graph import constant
 from bnconvert.torch_private.exported_graphs import (
     SpecViolationError,
     calling_convention,

@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, fx, nn
 
-from bnconvert.graphs.aten import argument, called_in, constant, consumers_of, remove_unused
+from bnconvert.graphs.aten import argument, called_in, consumers_of
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -64,27 +64,42 @@ class MutableGraph:
 
     def bias_beside(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
         """Return the bias of the module that owns `weight`, made where there is none yet."""
-        target = f"{str(weight.target).rpartition('.')[0]}.bias".lstrip(".")
+        owner = str(weight.target).rpartition(".")[0]
         found: list[fx.Node] = self.fx_graph.find_nodes(op="get_attr")
         for node in found:
-            if node.target == target:
+            if node.target == f"{owner}.bias".lstrip("."):
                 return node
-        return self.add_constant(layer, target, like, weight.meta["val"].dtype)
+        return self.add_constant(layer, "bias", like, weight.meta["val"].dtype, owner)
 
     def is_parameter(self, node: fx.Node) -> bool:
         """Tell whether a constant is a parameter of a module."""
         prefix, _, name = str(node.target).rpartition(".")
         return name in self.module.get_submodule(prefix)._parameters
 
-    def add_constant(self, near: fx.Node, name: str, value: Tensor, dtype: torch.dtype) -> fx.Node:
-        """Add a tensor of the model beside the node `near`, under a free name."""
-        prefix, _, leaf = name.rpartition(".")
+    def add_constant(
+        self,
+        near: fx.Node,
+        name: str,
+        value: Tensor,
+        dtype: torch.dtype,
+        owner_path: str | None = None,
+    ) -> fx.Node:
+        """Add a tensor beside the node `near`; return the node that reads it.
+
+        Args:
+            near: the operator before which it is read.
+            name: of the tensor; with a number where its owner has such a name already.
+            value: the tensor.
+            dtype: to which it is rounded in the end.
+            owner_path: the module that gets it; by default the one whose forward calls `near`.
+        """
+        prefix = called_in(near) if owner_path is None else owner_path
         owner = self.module.get_submodule(prefix) if self._has(prefix) else self.module
         prefix = prefix if owner is not self.module else ""
-        free, number = leaf, 0
+        free, number = name, 0
         while getattr(owner, free, None) is not None:
             number += 1
-            free = f"{leaf}_{number}"
+            free = f"{name}_{number}"
         owner._parameters.pop(free, None)  # registered as None
         owner._buffers.pop(free, None)
         owner.register_parameter(free, nn.Parameter(value, requires_grad=False))
@@ -97,9 +112,8 @@ class MutableGraph:
     def mapped(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
         """Replace an affine node by one that maps `source` by `change`; return that."""
         dtype = node.meta["val"].dtype
-        owner = called_in(node)
-        scale = self.add_constant(node, f"{owner}.scale".lstrip("."), change.scale, dtype)
-        shift = self.add_constant(node, f"{owner}.shift".lstrip("."), change.shift, dtype)
+        scale = self.add_constant(node, "scale", change.scale, dtype)
+        shift = self.add_constant(node, "shift", change.shift, dtype)
         with self.fx_graph.inserting_before(node):
             new = self.fx_graph.call_function(channelwise, (source, scale, shift))
         new.meta = dict(node.meta)
@@ -121,21 +135,21 @@ class MutableGraph:
         for node in self._copies:
             value = constant(self.module, node)
             same = (k for k in kept if alike(value, constant(self.module, k)))
-            twin = next(same, None)
-            if twin is None:
+            equal = next(same, None)
+            if equal is None:
                 kept.append(node)
-            elif twin is not node:
-                node.replace_all_uses_with(twin)
+            elif equal is not node:
+                node.replace_all_uses_with(equal)
         self.fx_graph.eliminate_dead_code()
-        remove_unused(self.module)
+        self._remove_unused()
 
     def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
         if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):
             self.store(old, value)
             return old
         dtype = (old if isinstance(old, fx.Node) else near).meta["val"].dtype
-        owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else called_in(layer)
-        new = self.add_constant(layer, f"{owner}.{name}".lstrip("."), value, dtype)
+        owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else None
+        new = self.add_constant(layer, name, value, dtype, owner)
         if isinstance(old, fx.Node):
             self._copies += [old, new]
         return new
@@ -158,12 +172,34 @@ class MutableGraph:
             self._place[node] = value.untyped_storage().data_ptr()
             self._twins[self._place[node]].add(node)
 
+    def _remove_unused(self) -> None:
+        """Remove constants without a consumer, from the graph and from the module."""
+        for node in list(self.fx_graph.nodes):
+            if node.op == "get_attr" and not node.users:
+                self.fx_graph.erase_node(node)
+        read = {str(node.target) for node in self.fx_graph.nodes if node.op == "get_attr"}
+        for name, _ in [*self.module.named_parameters(), *self.module.named_buffers()]:
+            if name not in read:
+                prefix, _, leaf = name.rpartition(".")
+                delattr(self.module.get_submodule(prefix), leaf)
+        self.fx_graph.lint()
+        self.module.recompile()
+
     def _has(self, prefix: str) -> bool:
         try:
             self.module.get_submodule(prefix)
         except AttributeError:
             return False
         return True
+
+
+def constant(module: fx.GraphModule, node: object) -> Tensor | None:
+    """Return the tensor that a node reads from the module, or None where it is computed."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    prefix, _, name = str(node.target).rpartition(".")
+    value = getattr(module.get_submodule(prefix), name)
+    return value if isinstance(value, Tensor) else None
 
 
 def alike(first: Tensor | None, second: Tensor | None) -> bool:

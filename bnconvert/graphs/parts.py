@@ -1,6 +1,6 @@
 """The largest parts of a model that can be captured, where the whole cannot be."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +33,30 @@ class Part:
     captured: Captured
 
 
-def capture_parts(model: nn.Module, example: Example) -> list[Part]:
-    """Capture the largest submodules with norms that torch.export takes.
+def capture_parts(
+    model: nn.Module, example: Example, dynamic_shapes: Any = None
+) -> tuple[list[Part], list[str]]:
+    """Capture the eval model whole, or else its largest submodules with norms that can be.
 
     The inputs of each are observed on one forward of a copy. A part is captured with all sizes
     dynamic where it can be, so that it takes what the model gives it at other image sizes.
 
+    Returns:
+        The parts, of which the path is "" where it is the model, and what to know of them.
+
     Raises:
-        CaptureError: the model does not run on the inputs.
+        CaptureError: neither the model nor any part of it with norms can be captured, or the
+            model does not run on the inputs.
     """
-    twin = eval_copy(model)
-    return list(_parts(twin, "", _observe(twin, example)))
+    try:
+        return [Part("", capture(model, example, dynamic_shapes))], []
+    except CaptureError as failure:
+        copy = eval_copy(model)
+        above = _paths_above_norms(copy)
+        parts = list(_parts(copy, "", _observe(copy, above, example), above))
+        if not parts:
+            raise
+        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
 
 
 def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
@@ -54,14 +67,14 @@ def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
     """
     if "" in folded:
         return folded[""]
-    twin = copy_model(model)
-    if model.training:
-        twin.eval()
     for path, module in folded.items():
-        for name, value in vars(twin.get_submodule(path)).items():
+        for name, value in vars(model.get_submodule(path)).items():
             if not name.startswith("_") and name not in vars(module) and _is_plain(value):
                 setattr(module, name, value)
-    return swap(twin, folded)
+    copy = copy_model(model)
+    if model.training:
+        copy.eval()
+    return swap(copy, folded)
 
 
 def _is_plain(value: object) -> bool:
@@ -71,8 +84,17 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def _observe(twin: nn.Module, example: Example) -> dict[str, list[Example]]:
-    """Return the inputs of the first calls of every submodule with norms, by path."""
+def _paths_above_norms(model: nn.Module) -> set[str]:
+    """Return the path of every submodule that holds a norm, or is one."""
+    found: set[str] = set()
+    for path, _, _ in norms_in(model, remove_duplicate=False):
+        names = path.split(".")
+        found.update(".".join(names[:count]) for count in range(1, len(names) + 1))
+    return found
+
+
+def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[str, list[Example]]:
+    """Return the inputs of the first calls of the submodules at `paths`."""
     observed: dict[str, list[Example]] = {}
     handles = []
 
@@ -84,16 +106,16 @@ def _observe(twin: nn.Module, example: Example) -> dict[str, list[Example]]:
 
         handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
 
-    for path, module in twin.named_modules():
-        if path and any(True for _ in norms_in(module)):
+    for path, module in copy.named_modules():
+        if path in paths:
             watch(path, module)
     try:
         with torch.no_grad(), preserved_random_state():
             copied = example.map(Tensor.clone)
-            twin(*copied.args, **copied.kwargs)
+            copy(*copied.args, **copied.kwargs)
     except Exception as failure:
         raise CaptureError(
-            f"{type(twin).__name__}: does not run on the example inputs ({first_line(failure)}); "
+            f"{type(copy).__name__}: does not run on the example inputs ({first_line(failure)}); "
             "give inputs that its forward accepts"
         ) from failure
     finally:
@@ -102,17 +124,19 @@ def _observe(twin: nn.Module, example: Example) -> dict[str, list[Example]]:
     return observed
 
 
-def _parts(module: nn.Module, path: str, observed: dict[str, list[Example]]) -> Iterator[Part]:
+def _parts(
+    module: nn.Module, path: str, observed: dict[str, list[Example]], above: Collection[str]
+) -> Iterator[Part]:
     for name, child in module.named_children():
         below = f"{path}.{name}".lstrip(".")
-        if not any(True for _ in norms_in(child)):
+        if below not in above:
             continue
         calls = observed.get(below, [])
         part = _capture_part(child, below, calls) if calls else None
         if part is not None:
             yield part
         else:
-            yield from _parts(child, below, observed)
+            yield from _parts(child, below, observed, above)
 
 
 def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:

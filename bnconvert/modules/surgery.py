@@ -77,7 +77,8 @@ def plain_edits(
 
     Args:
         model: looked at only.
-        everything: also for norms that compute something else than batch norm in eval mode.
+        everything: also for norms that compute something else than batch norm in eval mode; else
+            those whose statistics were fixed are in eval mode, where they still are.
         domain: whose statistics, of norms that hold several; None for those in use.
     """
     built: dict[int, nn.Module] = {}
@@ -90,6 +91,8 @@ def plain_edits(
             if id(module) not in built:
                 several = isinstance(module, Normalization) and module.domains
                 built[id(module)] = plain(module, kind, domain if several else None)
+                if kind.has_fixed_statistics and not everything:
+                    built[id(module)].eval()
             edits[path] = built[id(module)]
     return edits
 
@@ -101,12 +104,7 @@ def settle(model: nn.Module) -> nn.Module:
     are in eval mode afterwards, where their statistics were fixed. Norms that compute something
     else in eval (group norm) stay.
     """
-    edits = plain_edits(model, everything=False)
-    for path, module in edits.items():
-        kind = kind_of(model.get_submodule(path))
-        if kind is not None and kind.has_fixed_statistics:
-            module.eval()
-    return swap(model, edits)
+    return swap(model, plain_edits(model, everything=False))
 
 
 def promote_affine(target: nn.Module) -> None:
@@ -134,11 +132,11 @@ def swap(model: nn.Module, edits: Mapping[str, nn.Module]) -> nn.Module:
         for path, module in replaced.items():
             _attach(model, path, module)
         raise
-    root = edits.get("", model)
-    for module in _norms(replaced):
-        module.on_detach(root)
-    for module in _norms(edits):
-        module.on_attach(root)
+    root, detached, attached = edits.get("", model), _norms(replaced), _norms(edits)
+    for norm in detached:
+        norm.on_detach(root)
+    for norm in attached:
+        norm.on_attach(root)
     return root
 
 

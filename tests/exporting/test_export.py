@@ -117,17 +117,6 @@ def test_a_model_in_training_mode_is_exported_in_eval_mode_and_stays_in_training
     assert bnc.verify(model.eval(), tmp_path / "m.onnx", inputs).failures == ()
 
 
-def test_verify_finds_another_models_file_and_a_missing_one(tmp_path: Path) -> None:
-    model, inputs = build("plain")
-    bnc.export(model, inputs, tmp_path / "m.onnx")
-    with pytest.raises(bnc.VerificationError, match="root mean square error") as failure:
-        bnc.verify(trained(Net(), seed=7), tmp_path / "m.onnx", inputs)
-    assert failure.value.path is None
-    assert (tmp_path / "m.onnx").exists()
-    with pytest.raises(bnc.ExportError, match="there is no such file; export the model first"):
-        bnc.verify(model, tmp_path / "other.onnx", inputs)
-
-
 def test_half_precision_is_judged_by_its_own_rounding(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
     report = bnc.export(trained(model).half(), (IMAGE[0].half(),), tmp_path / "m.onnx")

@@ -12,17 +12,15 @@ from bnconvert.graphs.aten import (
     batch_norm_obstacle,
     called_in,
     comes_from_constant,
-    constant,
     consumers_of,
     describe,
     names_of,
     norm_calls,
     normalize_batch_norms,
-    remove_unused,
     standardizes_weight,
 )
 from tests.excerpts import Excerpts, Sketch, model
-from tests.zoo import BY_NAME, IMAGE, Net, build, trained
+from tests.zoo import BY_NAME, Net, build, trained
 
 
 class Borrowing(Net):
@@ -146,14 +144,6 @@ def test_arguments_are_read_by_name_with_their_defaults() -> None:
         argument(conv, "colour")
 
 
-def test_a_constant_is_read_from_the_module() -> None:
-    module = EXCERPTS["plain"]
-    conv, _ = nodes(module, aten.conv2d.default)
-    assert constant(module, conv.args[1]) is module.get_parameter("conv.weight")
-    assert constant(module, conv) is None
-    assert constant(module, 3) is None
-
-
 def test_who_reads_a_shape_only_is_no_reader() -> None:
     module = EXCERPTS["plain"]
     (norm,) = nodes(module, aten.batch_norm.default)
@@ -162,16 +152,6 @@ def test_who_reads_a_shape_only_is_no_reader() -> None:
         module.graph.call_function(aten.sym_size.int, (norm, 0))
     assert consumers_of(norm) == readers
     assert len(norm.users) == len(readers) + 1
-
-
-def test_what_nothing_reads_is_removed() -> None:
-    module = EXCERPTS["plain"]
-    (norm,) = nodes(module, aten.batch_norm.default)
-    norm.replace_all_uses_with(norm.args[0])
-    module.graph.erase_node(norm)
-    remove_unused(module)
-    assert set(module.state_dict()) == {"conv.weight", "head.weight", "head.bias"}
-    assert module(IMAGE[0].double()).shape == (2, 4, 8, 8)
 
 
 def test_operators_are_named_by_what_they_do_and_who_calls_them() -> None:

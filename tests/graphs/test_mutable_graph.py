@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
+from bnconvert.graphs.mutable_graph import MutableGraph, channelwise, constant
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Excerpts, capture_of, model
 
@@ -185,14 +185,14 @@ def test_a_constant_takes_a_free_name_of_its_module_or_of_the_root() -> None:
     graph, (first, _) = network_of("no_bias")
     value: Any = torch.ones(3).double()
 
-    def added(name: str) -> str:
-        return str(graph.add_constant(first, name, value, torch.float64).target)
+    def added(name: str, owner: str | None = None) -> str:
+        return str(graph.add_constant(first, name, value, torch.float64, owner).target)
 
-    assert added("0.bias") == "0.bias"
-    assert added("0.bias") == "0.bias_1"
-    assert added("0.weight") == "0.weight_1"
-    assert added("gone.module.scale") == "scale"
-    assert added("scale") == "scale_1"
+    assert added("bias") == "0.bias"
+    assert added("bias", "0") == "0.bias_1"
+    assert added("weight") == "0.weight_1"
+    assert added("scale", "gone.module") == "scale"
+    assert added("scale", "") == "scale_1"
 
 
 def test_a_map_takes_the_place_of_an_operator() -> None:
@@ -230,3 +230,10 @@ def test_the_bias_of_a_module_is_the_one_that_it_has_or_a_new_one() -> None:
     graph = MutableGraph(EXCERPTS["counted"])
     (count,) = graph.fx_graph.find_nodes(op="get_attr")
     assert not graph.is_parameter(count)
+
+
+def test_a_constant_is_read_from_the_module() -> None:
+    graph, (layer, _) = network_of("two")
+    assert constant(graph.module, layer.args[1]) is graph.module.get_parameter("0.weight")
+    assert constant(graph.module, layer) is None
+    assert constant(graph.module, 3) is None

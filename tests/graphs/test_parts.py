@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.graphs.example import Example
 from bnconvert.graphs.parts import capture_parts
 from tests.zoo import FrozenBatchNorm2d, trained
 
@@ -77,7 +78,7 @@ def test_what_was_captured_in_parts_cannot_be_exported_whole(detector: nn.Module
 
 def test_inputs_that_the_model_does_not_take_are_its_own_error(detector: nn.Module) -> None:
     with pytest.raises(bnc.CaptureError, match="does not run on the example inputs"):
-        capture_parts(detector, ([torch.randn(5, 8, 8)],))
+        capture_parts(detector, Example.of(([torch.randn(5, 8, 8)],)))
 
 
 def test_frozen_norms_are_folded_in_parts_too() -> None:

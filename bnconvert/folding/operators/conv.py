@@ -10,12 +10,12 @@ addition there must be no padding; the multiplication alone passes any.
 
 from typing import Any, ClassVar
 
-from torch import fx
+from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
-from bnconvert.folding.operators.graph_plan import Verdict
-from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator, sizes_of
-from bnconvert.folding.operators.weights import reweighted, weights_of
+from bnconvert.folding.operators.operator_rule import sizes_of
+from bnconvert.folding.operators.weighted_rule import WeightedRule
+from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.numerics.channel_map import ChannelMap
 from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_output_map
@@ -23,7 +23,7 @@ from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_outp
 BORDER = Refusal("border", "zero padding: at the border its addition would be left out")
 
 
-class Conv(OperatorRule):
+class Conv(WeightedRule):
     """Convolutions in one, two and three dimensions."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -38,41 +38,40 @@ class Conv(OperatorRule):
         }
     )
 
-    def absorb_output_map(
-        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
-    ) -> Verdict:
-        """Scale along axis 0 of the weight."""
-        found = weights_of(propagator.graph, node)
-        if isinstance(found, Refusal):
-            return found
-        if refusal := lowered_transposed(node):
-            return refusal
-        weight, bias = found
-        vectors = output_map.vectors(channel_axis(node, weight.dim()), weight.shape[0])
-        if vectors is None:
-            return other_axis(output_map, channel_axis(node, weight.dim()))
-        return reweighted(propagator, node, *linear_with_output_map(weight, bias, *vectors))
+    noun: ClassVar[str] = "a convolution"
 
-    def absorb_input_map(
-        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
-    ) -> Verdict:
-        """Scale along the input channels of the weight; an addition needs whole windows."""
-        if node.args[0] is not source:
-            return Refusal("not-the-input", "it is the weight of a convolution")
-        found = weights_of(propagator.graph, node)
-        if isinstance(found, Refusal):
-            return found
-        if refusal := lowered_transposed(node):
-            return refusal
-        weight, bias = found
-        if input_map.shifts and pads(node):
-            return BORDER
+    def obstacle(self, node: fx.Node) -> Refusal | None:
+        """Refuse a transposed convolution in a lowered form."""
+        return lowered_transposed(node)
+
+    def addition_obstacle(self, node: fx.Node) -> Refusal | None:
+        """Refuse where windows reach over the border."""
+        return BORDER if pads(node) else None
+
+    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+        """Return them: axis 0 of the weight."""
+        return channel_axis(node, weight.dim()), weight.shape[0]
+
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+        """Return them: axis 1 of the weight, in each group."""
         groups = int(argument(node, "groups"))
-        axis = channel_axis(source, weight.dim())
-        vectors = input_map.vectors(axis, weight.shape[1] * groups)
-        if vectors is None:
-            return other_axis(input_map, axis)
-        return reweighted(propagator, node, *conv_with_input_map(weight, bias, *vectors, groups))
+        return channel_axis(source, weight.dim()), weight.shape[1] * groups
+
+    def with_output_map(
+        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
+    ) -> Weights:
+        """Scale along axis 0 of the weight."""
+        return linear_with_output_map(*weights, scale, shift)
+
+    def with_input_map(
+        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
+    ) -> Weights:
+        """Scale along the input channels of the weight."""
+        return conv_with_input_map(*weights, scale, shift, int(argument(node, "groups")))
+
+    def other_axis(self, value: fx.Node, change: ChannelMap, axis: int) -> Refusal:
+        """Name the axes along which the map varies."""
+        return varies_elsewhere(change, axis)
 
 
 def channel_axis(value: fx.Node, weight_axes: int) -> int:
@@ -91,7 +90,7 @@ def pads(node: fx.Node) -> bool:
     return any(padding) if isinstance(padding, list | tuple) else bool(padding)
 
 
-def other_axis(change: ChannelMap, axis: int) -> Refusal:
+def varies_elsewhere(change: ChannelMap, axis: int) -> Refusal:
     """Return the reason where a map varies along another axis than the layer's channels."""
     if axis == 0:
         return Refusal(

@@ -9,19 +9,22 @@ so how often an addition counts, differs from place to place.
 
 from typing import Any, ClassVar
 
-from torch import fx
+from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
-from bnconvert.folding.operators.conv import channel_axis, other_axis
-from bnconvert.folding.operators.graph_plan import Verdict
-from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator
-from bnconvert.folding.operators.weights import reweighted, weights_of
+from bnconvert.folding.operators.conv import channel_axis, varies_elsewhere
+from bnconvert.folding.operators.weighted_rule import WeightedRule
+from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.numerics.channel_map import ChannelMap
 from bnconvert.numerics.linear_maps import transposed_with_input_scale, transposed_with_output_map
 
+_OVERLAP = Refusal(
+    "addition-does-not-pass", "a transposed convolution: its windows overlap unequally"
+)
 
-class ConvTranspose(OperatorRule):
+
+class ConvTranspose(WeightedRule):
     """Transposed convolutions in one, two and three dimensions, with groups."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(
@@ -32,39 +35,33 @@ class ConvTranspose(OperatorRule):
         }
     )
 
-    def absorb_output_map(
-        self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
-    ) -> Verdict:
-        """Scale along axis 1 of the weight, group by group."""
-        found = weights_of(propagator.graph, node)
-        if isinstance(found, Refusal):
-            return found
-        weight, bias = found
-        groups = int(argument(node, "groups"))
-        axis = channel_axis(node, weight.dim())
-        vectors = output_map.vectors(axis, weight.shape[1] * groups)
-        if vectors is None:
-            return other_axis(output_map, axis)
-        return reweighted(
-            propagator, node, *transposed_with_output_map(weight, bias, *vectors, groups)
-        )
+    noun: ClassVar[str] = "a convolution"
 
-    def absorb_input_map(
-        self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
-    ) -> Verdict:
-        """Scale along axis 0 of the weight; refuse an addition."""
-        if node.args[0] is not source:
-            return Refusal("not-the-input", "it is the weight of a convolution")
-        found = weights_of(propagator.graph, node)
-        if isinstance(found, Refusal):
-            return found
-        weight, bias = found
-        if input_map.shifts:
-            return Refusal(
-                "addition-does-not-pass", "a transposed convolution: its windows overlap unequally"
-            )
-        axis = channel_axis(source, weight.dim())
-        vectors = input_map.vectors(axis, weight.shape[0])
-        if vectors is None:
-            return other_axis(input_map, axis)
-        return reweighted(propagator, node, transposed_with_input_scale(weight, vectors[0]), bias)
+    def addition_obstacle(self, node: fx.Node) -> Refusal | None:
+        """Refuse every addition."""
+        return _OVERLAP
+
+    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+        """Return them: axis 1 of the weight, in each group."""
+        groups = int(argument(node, "groups"))
+        return channel_axis(node, weight.dim()), weight.shape[1] * groups
+
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+        """Return them: axis 0 of the weight."""
+        return channel_axis(source, weight.dim()), weight.shape[0]
+
+    def with_output_map(
+        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
+    ) -> Weights:
+        """Scale along axis 1 of the weight, group by group."""
+        return transposed_with_output_map(*weights, scale, shift, int(argument(node, "groups")))
+
+    def with_input_map(
+        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
+    ) -> Weights:
+        """Scale along axis 0 of the weight; nothing is shifted."""
+        return transposed_with_input_scale(weights[0], scale), weights[1]
+
+    def other_axis(self, value: fx.Node, change: ChannelMap, axis: int) -> Refusal:
+        """Name the axes along which the map varies."""
+        return varies_elsewhere(change, axis)

@@ -21,6 +21,7 @@ from bnconvert.folding.operators.pooling import Pooling
 from bnconvert.folding.operators.resizing import Resizing, Shuffling
 from bnconvert.folding.operators.slicing import Piece, Split
 from bnconvert.folding.operators.views import Permutation, Repetition, Reshaping
+from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.graphs.aten import consumers_of, describe, names_of
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
@@ -44,8 +45,6 @@ OPERATOR_RULES: tuple[OperatorRule, ...] = (
     Shuffling(),
     Padding(),
 )
-#: Those of layers, whose weights absorb a map.
-WEIGHTED = (Conv, ConvTranspose, Linear)
 _BY_TARGET = {target: rule for rule in OPERATOR_RULES for target in rule.targets}
 _AFFINE = AffineRule()
 
@@ -110,7 +109,7 @@ class MapPropagator:
         if rule is None:
             return Refusal("no-layer-downstream", f"{describe(consumer)} reads it")
         verdict = rule.absorb_input_map(self, consumer, value, input_map)
-        if isinstance(verdict, Refusal) and isinstance(rule, WEIGHTED):
+        if isinstance(verdict, Refusal) and isinstance(rule, WeightedRule):
             return replace(verdict, text=f"{describe(consumer)} reads it: {verdict.text}")
         return verdict
 

@@ -11,8 +11,11 @@ from bnconvert.graphs.aten import NORMS, argument, consumers_of, names_of
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.torch_private.symbolic_sizes import example_value
 
+#: A layer's weight, and its bias if it has one, in float64.
+Weights = tuple[Tensor, Tensor | None]
 
-def weights_of(graph: MutableGraph, node: fx.Node) -> tuple[Tensor, Tensor | None] | Refusal:
+
+def weights_of(graph: MutableGraph, node: fx.Node) -> Weights | Refusal:
     """Return a layer's weight and bias in float64, or why they cannot be changed."""
     weight = graph.constant(argument(node, "weight"))
     if weight is None:

@@ -100,8 +100,7 @@ def test_a_layer_that_is_called_twice_gets_its_weights_back_as_one() -> None:
         ("read_elsewhere", "its input is also read by the model's output"),
         (
             "sequences",
-            "the linear layer's output has 3 axes: the norm normalizes axis 1, the features are "
-            "the last axis",
+            "a linear layer on 3 axes: its features are the last axis, the norm normalizes axis 1",
         ),
         ("computed", "its statistics, weight or bias are computed in the forward, not stored"),
     ],

@@ -102,8 +102,8 @@ class Passage:
         axes, dtype = len(sizes_of(value)), value.meta["val"].dtype
         none, near = ChannelMap.identity(axes), value.next
         constants = [
-            self.graph.add_constant(near, name, tensor, dtype)
-            for name, tensor in (("end.scale", none.scale), ("end.shift", none.shift))
+            self.graph.add_constant(near, name, tensor, dtype, "")
+            for name, tensor in (("scale", none.scale), ("shift", none.shift))
         ]
         with self.graph.fx_graph.inserting_before(near):
             end = self.graph.fx_graph.call_function(channelwise, (value, *constants))

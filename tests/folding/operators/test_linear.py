@@ -38,13 +38,9 @@ def test_the_features_are_the_last_axis_however_many_there_are() -> None:
 
 
 def test_axis_1_of_sequences_is_not_the_features() -> None:
-    assert passage("sequences").up(ANY) == (
-        "the linear layer's output has 3 axes: the norm normalizes axis 1, "
-        "the features are the last axis"
-    )
-    assert passage("sequences").down(ANY) == (
-        "linear reads it: a linear layer on 3 axes, which reads features from the last axis"
-    )
+    refusal = "a linear layer on 3 axes: its features are the last axis, the norm normalizes axis 1"
+    assert passage("sequences").up(ANY) == refusal
+    assert passage("sequences").down(ANY) == f"linear reads it: {refusal}"
 
 
 def test_a_computed_weight_is_refused() -> None:
