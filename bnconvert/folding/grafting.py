@@ -15,6 +15,7 @@ from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import hidden_references, swap, write_weights
 from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import NormRow
+from bnconvert.torch_private.module_hooks import share_forward_hooks
 from bnconvert.verification.reference import Reference, outputs_of
 from bnconvert.verification.tolerance import Tolerance
 
@@ -129,6 +130,5 @@ def tail_of(norm: nn.Module, kind: Kind) -> nn.Module:
     """Return what a norm's module still does without the norm: its tail, with its hooks."""
     children = [norm.get_submodule(name) for name in kind.tail if hasattr(norm, name)]
     rest = nn.Sequential(*children) if children else nn.Identity()
-    for name in ("_forward_hooks", "_forward_pre_hooks"):
-        setattr(rest, name, vars(norm)[name])
+    share_forward_hooks(norm, rest)
     return rest.train(norm.training)

@@ -24,6 +24,7 @@ from bnconvert.norms.keep import Keep
 from bnconvert.norms.renorm import Renorm, RenormNorm
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.sync import Sync, SyncNorm
+from bnconvert.torch_private.module_hooks import drop_hooks
 
 
 class SeparateGhostNorm(SeparateNorm, GhostNorm):
@@ -133,9 +134,7 @@ class Separate(Replacement):
     def _further(self, norm: Normalization) -> Normalization:
         """Give a further domain's norm tensors of its own."""
         # It is called by the first one only: what others attached to the norm stays there.
-        for name, value in vars(nn.Module()).items():
-            if name.endswith("_hooks"):
-                vars(norm)[name] = value
+        drop_hooks(norm)
         norm.tail = ()
         norm._modules = {name: m for name, m in norm._modules.items() if isinstance(m, Extras)}
         for name, buffer in norm._buffers.items():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import StatisticsError
+from bnconvert.torch_private.tensor_versions import version_of
 
 #: Runs a model on a batch: forward(model, batch); a user's, for batches that are no inputs.
 ForwardFunction = Callable[[nn.Module, Any], Any]
@@ -31,9 +32,9 @@ class Batch:
     value: Any
     seen: int
 
-    def versions(self) -> list[int]:
+    def versions(self) -> list[int | None]:
         """Return how often each tensor was changed in place, as torch counts it."""
-        return [t._version for t in tensors_of(self.value) if not t.is_inference()]
+        return [version_of(tensor) for tensor in tensors_of(self.value)]
 
 
 def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,16 @@ def test_hooks_of_a_norm_go_on_running() -> None:
     grafted = bnc.fold(model, inputs).graft(model)
     assert grafted.get_submodule("norm")._forward_hooks
     torch.testing.assert_close(grafted(*inputs), model(*inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_a_hook_that_takes_keyword_arguments_goes_on_taking_them() -> None:
+    def double(_: nn.Module, args: Any, kwargs: dict[str, Any], y: Tensor) -> Tensor:
+        return y * 2
+
+    model = trained(Net())
+    model.norm.register_forward_hook(double, with_kwargs=True)
+    grafted = bnc.fold(model, IMAGE).graft(model)
+    torch.testing.assert_close(grafted(*IMAGE), model(*IMAGE), rtol=1e-5, atol=1e-5)
 
 
 def test_a_forward_that_reads_the_norm_itself_is_refused() -> None:
