@@ -90,7 +90,7 @@ def test_a_norm_that_a_plain_list_holds_is_found() -> None:
 
 def test_a_list_may_be_called_like_a_table_of_torch() -> None:
     model = nn.Sequential(nn.BatchNorm2d(4))
-    model._norm_modules = [model[0]]
+    object.__setattr__(model, "_norm_modules", [model[0]])
     assert hidden_references(model, [model[0]]) == {id(model[0]): "_norm_modules"}
 
 
