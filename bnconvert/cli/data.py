@@ -73,7 +73,7 @@ class Data:
             LoadError: the model cannot take it.
         """
         from bnconvert.modules.copying import replicate
-        from bnconvert.torch_private.observing import observing
+        from bnconvert.statistics.observing import observing
 
         for index, batch in enumerate(self.batches):
             if index == 0:

@@ -20,9 +20,9 @@ from bnconvert.statistics.batches import (
     read_batches,
     tensors_of,
 )
+from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
-from bnconvert.torch_private.observing import observing
 
 #: What normalizes: the stored averages, each batch's own moments, or the moments of all data.
 STATISTICS = ("running", "batch", "precise")

@@ -4,7 +4,6 @@ What Python code decides or computes from the numbers of a tensor becomes what i
 inputs; the tracer warns of such places, and they are returned. Sizes are fixed.
 """
 
-import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_file import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
-from bnconvert.torch_private.silence import quiet
+from bnconvert.torch_private.silence import quiet, without_graph_prints
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.
 _OPSET = 18
@@ -67,7 +66,12 @@ def write_trace(model: OneForward, inputs: Sequence[NamedTensor], path: Path) ->
     """
     names = [name or f"input_{index}" for index, (name, _) in enumerate(inputs)]
     try:
-        with torch.no_grad(), quiet(), _unlogged(), warnings.catch_warnings(record=True) as warned:
+        with (
+            torch.no_grad(),
+            quiet(),
+            without_graph_prints(),
+            warnings.catch_warnings(record=True) as warned,
+        ):
             warnings.simplefilter("always")
             torch.onnx.export(
                 model,
@@ -84,17 +88,6 @@ def write_trace(model: OneForward, inputs: Sequence[NamedTensor], path: Path) ->
             "export a part of the model"
         ) from failure
     return list(dict.fromkeys(_fixed(warned)))
-
-
-@contextlib.contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keep the exporter from printing the whole graph to stdout when it fails."""
-    log = torch._C._jit_onnx_log
-    torch._C._jit_onnx_log = lambda *words: None  # the exporter switches it on, always
-    try:
-        yield
-    finally:
-        torch._C._jit_onnx_log = log
 
 
 def _finish(path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import nn
 from torch.export import ExportedProgram
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bnconvert.errors import CaptureError
 from bnconvert.folding.fixpoint import fold_graph
@@ -27,6 +26,7 @@ from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.survey import require_eager, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
+from bnconvert.torch_private.norm_classes import is_instance_norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ def _rows(
             yield _uncalled(site)
     for found in rest:
         owner = found.call.owner
-        if not isinstance(model.get_submodule(owner), _InstanceNorm):
+        if not is_instance_norm(model.get_submodule(owner)):
             yield NormRow(
                 owner,
                 "F.batch_norm",

@@ -15,6 +15,7 @@ from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import hidden_references, swap, write_weights
 from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import NormRow
+from bnconvert.torch_private.module_hooks import share_forward_hooks
 from bnconvert.verification.reference import Reference, outputs_of
 from bnconvert.verification.tolerance import Tolerance
 
@@ -36,16 +37,16 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
     """
     _require_captured(model, parts)
     sites = _sites(model)
-    twin = copy_model(model).eval()
+    copy = copy_model(model).eval()
     for part in parts:
         graft = plan_graft(part, sites)
-        write_weights(twin, graft.weights)
+        write_weights(copy, graft.weights)
         taken = [site for site in sites if graft.outcomes.get(site.path, _UNCALLED).fold]
-        norms = {site.path: twin.get_submodule(site.path) for site in taken}
+        norms = {site.path: copy.get_submodule(site.path) for site in taken}
         rests = {site.path: tail_of(norms[site.path], site.kind) for site in taken}
-        swap(twin, {path: rests[site.path] for site in taken for path in site.paths})
-        _require_same(model, twin, part)
-    return twin
+        swap(copy, {path: rests[site.path] for site in taken for path in site.paths})
+        _require_same(model, copy, part)
+    return copy
 
 
 def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
@@ -101,10 +102,10 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
     return alike and torch.equal(first.nan_to_num(), second.to(first.device).nan_to_num())
 
 
-def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
+def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:
     """Raise unless a part of the copy computes what the model's does, within rounding."""
     example = part.captured.example
-    before, after = model.get_submodule(part.path), twin.get_submodule(part.path)
+    before, after = model.get_submodule(part.path), copy.get_submodule(part.path)
     reference = Reference(before)
     answers = reference.answers(example)
     tolerance = Tolerance.of([answers])
@@ -129,6 +130,5 @@ def tail_of(norm: nn.Module, kind: Kind) -> nn.Module:
     """Return what a norm's module still does without the norm: its tail, with its hooks."""
     children = [norm.get_submodule(name) for name in kind.children_after if hasattr(norm, name)]
     rest = nn.Sequential(*children) if children else nn.Identity()
-    for name in ("_forward_hooks", "_forward_pre_hooks"):
-        setattr(rest, name, vars(norm)[name])
+    share_forward_hooks(norm, rest)
     return rest.train(norm.training)

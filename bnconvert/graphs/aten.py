@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
+from bnconvert.torch_private.operators import formals_of
 
 aten = torch.ops.aten
 
@@ -97,7 +98,7 @@ def standardizes_weight(node: fx.Node) -> bool:
 
 def argument(node: fx.Node, name: str) -> Any:
     """Return an operator's argument by its name in the schema, or its default."""
-    for index, formal in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
+    for index, formal in enumerate(formals_of(node.target)):
         if formal.name == name:
             if index < len(node.args):
                 return node.args[index]

@@ -5,13 +5,11 @@ only has to read its weights as inputs, which is how an exported program holds t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch._export.verifier import SpecViolationError
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from torch.export.graph_signature import (
     ConstantArgument,
@@ -26,6 +24,12 @@ from torch.export.graph_signature import (
 from torch.utils._pytree import tree_map
 
 from bnconvert.graphs.mutable_graph import constant
+from bnconvert.torch_private.exported_graphs import (
+    SpecViolationError,
+    calling_convention,
+    maker_of_values,
+)
+from bnconvert.torch_private.operators import calls_subgraphs, changes_its_inputs, is_operator
 
 _PLAIN = (int, float, bool, str, type(None))
 Argument = TensorArgument | SymIntArgument | ConstantArgument
@@ -79,7 +83,10 @@ class _Program:
         self._copies: dict[fx.Node, fx.Node] = {}
         self._lifted: dict[int, fx.Node] = {}  # by identity of the tensor
         nodes = list(module.graph.nodes)
-        self._mode = _fake_mode(nodes)
+        value_of = maker_of_values(node.meta.get("val") for node in nodes)
+        if value_of is None:
+            raise _NotPlainError
+        self._value_of = value_of
         for node in [node for node in nodes if node.op == "get_attr"]:
             self._lift(node)
         for node in [node for node in nodes if node.op not in ("get_attr", "output")]:
@@ -92,7 +99,7 @@ class _Program:
 
     def finished(self, range_constraints: Mapping[Any, Any]) -> ExportedProgram:
         """Return the program; torch checks it."""
-        spec = self._module.graph._codegen.pytree_info  # type: ignore[attr-defined]
+        spec = calling_convention(self._module.graph)
         signature = ModuleCallSignature(
             inputs=[s.arg for s in self.inputs if s.kind is InputKind.USER_INPUT],
             outputs=[s.arg for s in self.outputs],
@@ -118,7 +125,7 @@ class _Program:
             parameter = isinstance(value, nn.Parameter)
             prefix = "p" if parameter else "b"
             lifted = self.graph.placeholder(re.sub(r"\W", "_", f"{prefix}_{name}"))
-            lifted.meta = {"val": self._mode.from_tensor(value, static_shapes=True)}
+            lifted.meta = {"val": self._value_of(value)}
             kind = InputKind.PARAMETER if parameter else InputKind.BUFFER
             argument = TensorArgument(lifted.name)
             self.inputs.append(InputSpec(kind, argument, name, None if parameter else True))
@@ -152,15 +159,6 @@ class _Program:
         return OutputSpec(OutputKind.USER_OUTPUT, argument, None)
 
 
-def _fake_mode(nodes: Sequence[fx.Node]) -> FakeTensorMode:
-    """Return what the values of a captured graph were computed with."""
-    values = (node.meta.get("val") for node in nodes)
-    for value in values:
-        if isinstance(value, FakeTensor):
-            return value.fake_mode
-    raise _NotPlainError
-
-
 def _argument(node: fx.Node) -> Argument:
     value = node.meta.get("val")
     if isinstance(value, Tensor):
@@ -175,8 +173,6 @@ def _argument(node: fx.Node) -> Argument:
 def _is_plain(node: fx.Node) -> bool:
     """Tell whether a node is an operator that changes nothing and has a value."""
     target = node.target
-    if node.op != "call_function" or isinstance(target, torch._ops.HigherOrderOperator):
+    if node.op != "call_function" or calls_subgraphs(target):
         return False
-    return "val" in node.meta and not (
-        isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
-    )
+    return "val" in node.meta and not (is_operator(target) and changes_its_inputs(target))

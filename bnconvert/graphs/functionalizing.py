@@ -12,6 +12,14 @@ from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import NORMS, argument, aten
 from bnconvert.graphs.subgraphs import inline_regions
+from bnconvert.torch_private.operators import (
+    base_name,
+    changes_further_inputs,
+    changes_its_inputs,
+    functional_counterpart,
+    is_composite,
+    is_operator,
+)
 
 _LAYERS = {
     "batch_norm",
@@ -97,7 +105,7 @@ def functional_module(program: ExportedProgram) -> fx.GraphModule:
 def _is_plain(node: fx.Node) -> bool:
     """Tell whether an operator is functional, or easily made so, and hides no others."""
     target = node.target
-    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+    if node.op != "call_function" or not is_operator(target):
         return True
     if target in NORMS:
         mode = "training" if target is aten.batch_norm.default else "use_input_stats"
@@ -106,22 +114,20 @@ def _is_plain(node: fx.Node) -> bool:
         return False
     if _is_dropout(target):
         return not argument(node, "train")
-    if target._schema.is_mutable:
+    if changes_its_inputs(target):
         return _is_alone(node)
-    name = str(target._schema.name) + (f".{o}" if (o := target._schema.overload_name) else "")
-    composite = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
-    return not composite or _name(target) in _KEPT
+    return not is_composite(target) or base_name(target) in _KEPT
 
 
 def _is_alone(node: fx.Node) -> bool:
     """Tell whether an in-place operator changes a fresh result that no earlier view shows."""
     target: Any = node.target
     changed = node.args[0]
-    if not _name(target).endswith("_") or not isinstance(changed, fx.Node):
+    if not base_name(target).endswith("_") or not isinstance(changed, fx.Node):
         return False
-    if any(arg.alias_info and arg.alias_info.is_write for arg in target._schema.arguments[1:]):
+    if changes_further_inputs(target):
         return False
-    if not _is_fresh(changed) or _functional(target) is None:
+    if not _is_fresh(changed) or functional_counterpart(target) is None:
         return False
     dtypes = {read.meta["val"].dtype for read in node.all_input_nodes if _is_tensor(read)}
     if len(dtypes) > 1:
@@ -132,41 +138,35 @@ def _is_alone(node: fx.Node) -> bool:
 def _is_fresh(node: fx.Node) -> bool:
     """Tell whether a result is memory of its own, or the only view of such memory."""
     target, source = node.target, next(iter(node.args), None)
-    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+    if node.op != "call_function" or not is_operator(target):
         return False
-    if _name(target) in _VIEWS and isinstance(source, fx.Node):
+    if base_name(target) in _VIEWS and isinstance(source, fx.Node):
         return set(source.users) == {node} and _is_fresh(source)
-    return _name(target).rstrip("_") in _FRESH
+    return base_name(target).rstrip("_") in _FRESH
 
 
 def _may_alias(user: fx.Node) -> bool:
     target = user.target
-    if user.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+    if user.op != "call_function" or not is_operator(target):
         return user.op != "call_module"  # the module that checks shapes
-    return _name(target).rstrip("_") not in _LOOKING
+    return base_name(target).rstrip("_") not in _LOOKING
 
 
 def _make_functional(node: fx.Node) -> None:
     target = node.target
-    if node.op != "call_function" or not isinstance(target, torch._ops.OpOverload):
+    if node.op != "call_function" or not is_operator(target):
         return
     if _is_dropout(target):
         source = node.args[0]
         assert isinstance(source, fx.Node)
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)
-    elif target._schema.is_mutable:
-        changed, functional = node.args[0], _functional(target)
+    elif changes_its_inputs(target):
+        changed, functional = node.args[0], functional_counterpart(target)
         assert isinstance(changed, fx.Node)
         assert functional is not None
         changed.replace_all_uses_with(node, delete_user_cb=lambda user: user > node)
         node.target = functional
-
-
-def _functional(target: Any) -> Any:
-    """Return the operator that computes what an in-place one writes, or None."""
-    packet = getattr(torch.ops.aten, _name(target)[:-1], None)
-    return getattr(packet, target._overloadname, None)
 
 
 def _is_tensor(node: fx.Node) -> bool:
@@ -174,8 +174,9 @@ def _is_tensor(node: fx.Node) -> bool:
 
 
 def _is_dropout(target: Any) -> bool:
-    return _name(target) in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-
-
-def _name(target: Any) -> str:
-    return str(target._schema.name).partition("::")[2]
+    return base_name(target) in (
+        "dropout",
+        "feature_dropout",
+        "alpha_dropout",
+        "feature_alpha_dropout",
+    )

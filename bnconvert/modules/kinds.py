@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from bnconvert.errors import Refusal
 from bnconvert.modules.normalization import Extras, Normalization
+from bnconvert.torch_private.compilation import is_compiled_in_place
 
 #: timm's fused layers (`BatchNormAct2d`) normalize, then call these children, in this order.
 CHILDREN_AFTER = ("drop", "act")
@@ -114,7 +115,7 @@ def _why_not_readable(module: _BatchNorm) -> Refusal | None:
             "its weight is computed by a parametrization",
             "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
         )
-    if vars(module).get("_compiled_call_impl") is not None or "forward" in vars(module):
+    if is_compiled_in_place(module) or "forward" in vars(module):
         return Refusal(
             "call-replaced",
             "its call was replaced on the object (module.compile() or a patched forward)",

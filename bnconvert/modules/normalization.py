@@ -5,13 +5,15 @@ where torch's BatchNorm has them, so that a plain checkpoint loads into it, stri
 keeps beyond that lies in one child, `EXTRAS`, which a plain checkpoint leaves as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from bnconvert.errors import Refusal
+from bnconvert.torch_private.norm_classes import check_dimensions
+from bnconvert.torch_private.state_loading import StateLoading
 
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
@@ -21,7 +23,7 @@ class Extras(nn.Module):
     """The child of a norm that holds its state beyond batch norm's own; it is never called."""
 
 
-class Normalization(_NormBase):
+class Normalization(StateLoading, _NormBase):
     """A norm that replaces a batch norm. Built by `surgery.inherit`, not by its `__init__`.
 
     It extends `_NormBase`, not `_BatchNorm`: tools that reset or convert every `_BatchNorm`
@@ -89,8 +91,7 @@ class Normalization(_NormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` and call the children that follow; refuse what the origin class would."""
-        refuse_other_shapes: Callable[[_NormBase, Tensor], None] = self.origin._check_input_dim
-        refuse_other_shapes(self, x)
+        check_dimensions(self.origin, self, x)
         x = self.normalize(x)
         for name in self.children_after:
             x = self.get_submodule(name)(x)
@@ -113,22 +114,21 @@ class Normalization(_NormBase):
         """Return the extras, by name, after a plain batch norm's state is loaded: unchanged."""
         return dict(self.extras().state_dict())
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # A norm that was frozen elsewhere has no num_batches_tracked; a plain checkpoint,
-        # which has it, loads all the same, because the statistics do not depend on it.
-        inner = f"{prefix}{EXTRAS}."
-        if EXTRAS in self._modules and not any(key.startswith(inner) for key in state_dict):
-            plain = {k.removeprefix(prefix): v for k, v in state_dict.items()}
-            # torch gives each module a dictionary of its own, from which it makes its children's.
-            state_dict |= {
-                inner + name: value
-                for name, value in self.extras_for_plain_checkpoint(plain).items()
-            }
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        unexpected: list[str] = rest[3]
-        key = f"{prefix}num_batches_tracked"
-        if self.num_batches_tracked is None and key in unexpected:
-            unexpected.remove(key)
+    def missing_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the extras to load with a plain checkpoint, which has none."""
+        inner = f"{EXTRAS}."
+        if EXTRAS not in self._modules or any(name.startswith(inner) for name in state):
+            return {}
+        return {
+            inner + name: value for name, value in self.extras_for_plain_checkpoint(state).items()
+        }
+
+    def unused_names(self) -> Collection[str]:
+        """Return names in a plain checkpoint that this norm ignores: a counter it does not have.
+
+        A norm that was frozen elsewhere has no `num_batches_tracked`, and does not need it.
+        """
+        return () if self.num_batches_tracked is not None else ("num_batches_tracked",)
 
 
 #: Which statistics normalize: those that the mode says (None), the running ones, or the batch's.

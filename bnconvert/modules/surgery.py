@@ -16,11 +16,11 @@ from bnconvert.modules.kinds import (
     norms_in,
 )
 from bnconvert.modules.normalization import Normalization
+from bnconvert.torch_private.module_state import is_own_table, state_without
 
 Successor = TypeVar("Successor", bound=nn.Module)
 
 _AFFINE = ("weight", "bias")
-_COPIED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
 def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) -> Successor:
@@ -39,9 +39,7 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     """
     kind = kind_of(source)
     assert kind is not None, "inherit is for norms"
-    added = _added_names(source)
-    state = {key: value for key, value in vars(source).items() if key not in added}
-    state |= {key: _without(state[key], added) for key in _COPIED}
+    state = state_without(source, _added_names(source))
     if not isinstance(source, _NormBase):
         state = _batch_norm_state(source) | state
         state["_buffers"].setdefault("num_batches_tracked", None)
@@ -185,7 +183,7 @@ def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int,
     found: dict[int, str] = {}
     for path, owner in model.named_modules():
         for name, value in vars(owner).items():
-            if name.startswith("_") and name.endswith(("_hooks", "_modules", "_buffers")):
+            if is_own_table(name):
                 continue
             for module in instances_in(value, (nn.Module,)):
                 if id(module) in ids:
@@ -204,13 +202,6 @@ def instances_in(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iter
 
 def _added_names(source: nn.Module) -> set[str]:
     return {name for owner in type(source).__mro__ for name in vars(owner).get("added_names", ())}
-
-
-def _without(names: Any, removed: set[str]) -> Any:
-    """Return a copy of a dictionary or a set without the names in `removed`."""
-    if isinstance(names, dict):
-        return {name: value for name, value in names.items() if name not in removed}
-    return names - removed
 
 
 def _batch_norm_state(frozen: nn.Module) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`survey`: find all norms of a model and trace their calls by torch.fx, as far as it goes."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.site import FunctionalNorm, Site, Survey, sites_in
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.compilation import is_compiled
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
@@ -61,7 +61,7 @@ def require_eager(model: object) -> None:
             "the model is TorchScript, whose modules cannot be replaced; "
             "give the eager model that it was scripted from"
         )
-    if _is_compiled(model):
+    if is_compiled(model):
         raise UnsupportedModelError(
             "the model is wrapped by torch.compile; give model._orig_mod and compile the result"
         )
@@ -69,12 +69,6 @@ def require_eager(model: object) -> None:
         raise UnsupportedModelError(
             f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    """Tell whether `torch.compile` made the model; where that never ran, nothing is imported."""
-    dynamo: Any = sys.modules.get("torch._dynamo")  # to import it takes seconds
-    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
 
 
 class NormTracer(fx.Tracer):

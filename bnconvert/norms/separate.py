@@ -24,6 +24,7 @@ from bnconvert.norms.keep import Keep
 from bnconvert.norms.renorm import Renorm, RenormNorm
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.sync import Sync, SyncNorm
+from bnconvert.torch_private.module_hooks import drop_hooks
 
 
 class SeparateGhostNorm(SeparateNorm, GhostNorm):
@@ -134,9 +135,7 @@ class Separate(Replacement):
     def _independent(self, norm: Normalization) -> Normalization:
         """Make a further domain's norm independent of the first one's tensors, hooks, children."""
         # Only the first one calls it, and runs the hooks and children itself.
-        for name, value in vars(nn.Module()).items():
-            if name.endswith("_hooks"):
-                vars(norm)[name] = value
+        drop_hooks(norm)
         norm.children_after = ()
         norm._modules = {name: m for name, m in norm._modules.items() if isinstance(m, Extras)}
         for name, buffer in norm._buffers.items():

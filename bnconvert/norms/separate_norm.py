@@ -13,6 +13,7 @@ from bnconvert.numerics.blocks import Blocks
 from bnconvert.numerics.kernels import Bounds, values_per_sample
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import slice_affine
+from bnconvert.torch_private.module_hooks import forward_pre_hooks, remove_forward_hooks
 from bnconvert.torch_private.recomputation import is_unguarded_recomputation, with_recomputation_key
 
 
@@ -172,7 +173,7 @@ class SeparateNorm(TrackingNorm):
 
     def on_attach(self, model: nn.Module) -> None:
         """Count the calls of each forward of the root, if the calls are the domains."""
-        hooks = model._forward_pre_hooks.values()
+        hooks = forward_pre_hooks(model)
         if self.by_call and not any(isinstance(hook, ForwardStart) for hook in hooks):
             model.register_forward_pre_hook(ForwardStart(), prepend=True)
             model.register_forward_hook(ForwardEnd(), always_call=True)
@@ -180,11 +181,7 @@ class SeparateNorm(TrackingNorm):
     def on_detach(self, model: nn.Module) -> None:
         """Remove the root's hooks with the last norm that counts its calls."""
         if not any(isinstance(m, SeparateNorm) and m.by_call for m in model.modules()):
-            for hooks in (model._forward_pre_hooks, model._forward_hooks):
-                for key in [
-                    k for k, hook in hooks.items() if isinstance(hook, ForwardStart | ForwardEnd)
-                ]:
-                    del hooks[key]
+            remove_forward_hooks(model, lambda hook: isinstance(hook, ForwardStart | ForwardEnd))
 
     def why_not_detach(self) -> Refusal | None:
         """Refuse where the statistics of further domains would be lost."""

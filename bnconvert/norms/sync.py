@@ -21,6 +21,7 @@ from bnconvert.modules.site import Site
 from bnconvert.modules.tracking import TrackingNorm, unbiased
 from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import whole
+from bnconvert.torch_private.process_groups import process_group_named
 
 
 class SyncNorm(TrackingNorm):
@@ -54,8 +55,6 @@ class SyncNorm(TrackingNorm):
 def group_of(name: str | None) -> Any:
     """Return the process group to reduce over; None where this process is alone.
 
-    Any: torch.distributed may be missing from a build, and its classes with it.
-
     Raises:
         RuntimeError: there is no group of that name in this process.
     """
@@ -63,8 +62,7 @@ def group_of(name: str | None) -> Any:
         return None
     group: Any = dist.group.WORLD
     if name is not None:
-        registry: Any = dist.distributed_c10d
-        group = registry._resolve_process_group(name)
+        group = process_group_named(name)
     return group if dist.get_world_size(group) > 1 else None
 
 

@@ -28,6 +28,7 @@ from bnconvert.norms.switches import update_statistics
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
+from bnconvert.torch_private.module_hooks import forward_pre_hooks, remove_forward_hooks
 
 
 class VirtualNorm(TrackingNorm):
@@ -104,15 +105,15 @@ class VirtualNorm(TrackingNorm):
 
     def on_attach(self, model: nn.Module) -> None:
         """Let the root run the reference before its forward, once for all norms."""
-        hooks = [h for h in model._forward_pre_hooks.values() if isinstance(h, ReferencePass)]
+        hooks = [h for h in forward_pre_hooks(model) if isinstance(h, ReferencePass)]
         if not any(hook.is_for(self) for hook in hooks):
             model.register_forward_pre_hook(ReferencePass(self.reference), prepend=True)
 
     def on_detach(self, model: nn.Module) -> None:
         """Remove the root's hook with the last norm that needs it."""
-        for key, hook in list(model._forward_pre_hooks.items()):
-            if isinstance(hook, ReferencePass) and not hook.norms_of(model):
-                del model._forward_pre_hooks[key]
+        remove_forward_hooks(
+            model, lambda hook: isinstance(hook, ReferencePass) and not hook.norms_of(model)
+        )
 
     def extra_repr(self) -> str:
         """Return the reference's shape and the hyperparameters."""

@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.swap_file import SwapFile
+from bnconvert.torch_private.operator_observer import OperatorObserver
+from bnconvert.torch_private.operators import changes_its_inputs
+from bnconvert.torch_private.storages import identity_of
 
 _SMALL = 4096  # bytes; smaller tensors are not worth a file access
 
@@ -85,7 +87,7 @@ class LimitedMemory(Memory):
         self._paused: dict[int, int] = {}  # batch to the time of its last pause
         self._owner: int | None = None
         self._file: SwapFile
-        self._observer = _OperatorObserver(self)
+        self._observer = _StorageObserver(self)
 
     def __enter__(self) -> "LimitedMemory":
         """Open the file, and observe operators."""
@@ -135,7 +137,7 @@ class LimitedMemory(Memory):
 
     def register(self, storage: torch.UntypedStorage) -> None:
         """Count a storage that an operator made."""
-        key, size = storage._cdata, storage.nbytes()
+        key, size = identity_of(storage), storage.nbytes()
         if key in self._pages or size < _SMALL or self._owner is None:
             return
         self._pages[key] = _Page(weakref.ref(storage, self._forget(key)), size, self._owner)
@@ -143,7 +145,7 @@ class LimitedMemory(Memory):
 
     def ensure_resident(self, storage: torch.UntypedStorage, *, changes: bool) -> None:
         """Bring back a storage that an operator is going to read, or change."""
-        page = self._pages.get(storage._cdata)
+        page = self._pages.get(identity_of(storage))
         if page is not None:
             self._fill(page)
             if changes:
@@ -204,21 +206,18 @@ class LimitedMemory(Memory):
         self.peak = max(self.peak, self._resident)
 
 
-class _OperatorObserver(TorchDispatchMode):
+class _StorageObserver(OperatorObserver):
     """Tells the memory of every operator's inputs and outputs."""
 
     def __init__(self, memory: LimitedMemory) -> None:
-        super().__init__()
         self.memory = memory
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        changes = bool(func._schema.is_mutable)
+    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        changes = changes_its_inputs(operator)
         inputs = _storages((args, kwargs))
         for storage in inputs.values():
             self.memory.ensure_resident(storage, changes=changes)
-        result = func(*args, **(kwargs or {}))
+        result = super().observe(operator, args, kwargs)
         # Only new storages: a view of a parameter was not made by the forward.
         for key, storage in _storages(result).items():
             if key not in inputs:
@@ -232,4 +231,4 @@ def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
     leaves = (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
     plain = (t for t in leaves if t.layout is torch.strided and t.device.type == "cpu")
     storages = (tensor.untyped_storage() for tensor in plain)
-    return {storage._cdata: storage for storage in storages}
+    return {identity_of(storage): storage for storage in storages}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import StatisticsError
+from bnconvert.torch_private.tensor_versions import version_of
 
 #: forward(model, batch) runs a model on a batch; the user's, where the model does not take it.
 ForwardFunction = Callable[[nn.Module, Any], Any]
@@ -31,9 +32,9 @@ class Batch:
     value: Any
     seen: int
 
-    def versions(self) -> list[int]:
+    def versions(self) -> list[int | None]:
         """Return torch's version counter of each tensor, which counts in-place changes."""
-        return [t._version for t in tensors_of(self.value) if not t.is_inference()]
+        return [version_of(tensor) for tensor in tensors_of(self.value)]
 
 
 def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:

@@ -53,7 +53,7 @@ class LayerwiseMeasurement:
         self.order = ReachOrder()
         self.results: dict[int, Estimate] = {}
         self.skipped: dict[int, str] = {}
-        self.kept: list[tuple[Batch, list[int]]] = []  # with the versions of their tensors
+        self.kept: list[tuple[Batch, list[int | None]]] = []  # with the versions of their tensors
         self.finished: dict[int, Estimate] = {}  # in this pass
         self.collected: frozenset[int] = frozenset()  # inseparable, measured at the pass's end
         self.deferred: frozenset[int] = frozenset()  # downstream of those: for a later pass

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from greenlet import GreenletExit, greenlet
 
-from bnconvert.torch_private.thread_state import ThreadState
+from bnconvert.statistics.thread_state import ThreadState
 
 
 class PausableForward:

@@ -18,11 +18,11 @@ from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import ForwardFunction, default_forward, read_batches
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
+from bnconvert.statistics.observing import observing
 from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.report_rows import statistics_rows
 from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
 from bnconvert.statistics.task import Task, TaskResult
-from bnconvert.torch_private.observing import observing
 
 Method = Literal["layerwise", "aggregate", "ema"]
 Variance = Literal["population", "unbiased"]

@@ -1,10 +1,16 @@
-"""Keep torch's exporters off the terminal: stdout is for results, stderr for progress."""
+"""Keep torch's exporters off the terminal: stdout is for results, stderr for progress.
+
+Stands in for a public way to make `torch.onnx.export` quiet: the exporter for TorchScript prints
+from C++, past `sys.stdout`. Known to work since torch 2.13.
+"""
 
 import contextlib
 import io
 import logging
 import warnings
 from collections.abc import Iterator
+
+import torch
 
 _LOGGERS = ("torch.onnx", "torch.export")
 
@@ -31,3 +37,14 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def without_graph_prints() -> Iterator[None]:
+    """Keep the exporter for TorchScript from printing the whole graph when it fails."""
+    log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *words: None  # the exporter switches it on, always
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = log

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.multiprocessing import reductions
-from torch.utils._python_dispatch import TorchDispatchMode
 
-#: It keeps no memory; while it lives, its address is nobody else's. torch 2.13 gives it no types.
-_Place: Any = reductions.StorageWeakRef
+from bnconvert.torch_private.operator_observer import OperatorObserver
+from bnconvert.torch_private.operators import name_of
+from bnconvert.torch_private.storages import StorageReference, identity_of
+
 #: ATen operators, without "aten::", and without underscores around them.
 BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
 
@@ -23,28 +23,25 @@ def is_bounded(operator: str) -> bool:
     return operator.rpartition("::")[2].strip("_") in BOUNDED
 
 
-class BoundedValues(TorchDispatchMode):
+class BoundedValues(OperatorObserver):
     """A context that notes which tensors are computed by bounded functions."""
 
     def __init__(self) -> None:
         """Start with nothing noted."""
-        super().__init__()
-        self._places: list[Any] = []
+        self._places: list[StorageReference] = []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator; note where its result lies."""
-        result = func(*args, **(kwargs or {}))
-        if is_bounded(func._schema.name) and isinstance(result, Tensor):
-            self._places.append(_Place(result.untyped_storage()))
+        result = super().observe(operator, args, kwargs)
+        if is_bounded(name_of(operator)) and isinstance(result, Tensor):
+            self._places.append(StorageReference(result.untyped_storage()))
         return result
 
     def among(self, outputs: Sequence[Tensor]) -> frozenset[int]:
         """Return the indices of the outputs that bounded functions computed, or views of them."""
-        noted = {place.cdata for place in self._places if not place.expired()}
+        noted = {place.identity for place in self._places if place.is_alive()}
         return frozenset(
             index
             for index, output in enumerate(outputs)
-            if output.layout is torch.strided and output.untyped_storage()._cdata in noted
+            if output.layout is torch.strided and identity_of(output.untyped_storage()) in noted
         )

@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol
 
 from torch import fx
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from bnconvert.folding.operators.graph_plan import Verdict
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.torch_private.symbolic_sizes import holds_always
 
 
 class Propagator(Protocol):
@@ -66,7 +66,7 @@ def are_equal(first: Any, second: Any) -> bool:
     """Tell whether two sizes are equal whatever the dynamic ones turn out to be."""
     if isinstance(first, int) and isinstance(second, int):
         return first == second
-    return first is second or bool(statically_known_true(first == second))
+    return first is second or holds_always(first == second)
 
 
 def input_of(node: fx.Node) -> fx.Node:

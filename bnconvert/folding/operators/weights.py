@@ -9,6 +9,7 @@ from bnconvert.folding.operators.graph_plan import GraphPlan, Reweighted, Verdic
 from bnconvert.folding.operators.operator_rule import Propagator, sizes_of
 from bnconvert.graphs.aten import NORMS, argument, consumers_of, names_of
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.torch_private.symbolic_sizes import example_value
 
 #: A layer's weight, and its bias if it has one, in float64.
 Weights = tuple[Tensor, Tensor | None]
@@ -46,7 +47,7 @@ def reweighted(
     graph = propagator.graph
     like = argument(node, "weight")
     assert isinstance(like, fx.Node)
-    if not graph.fits(like, weight, bias):
+    if not graph.stays_finite(like, weight, bias):
         return Refusal("weight-overflows", f"the folded weight overflows {like.meta['val'].dtype}")
     others = graph.sharers(node, like)
     if not others or propagator.tied_weights_agree or _followed_alike(node, others):
@@ -75,9 +76,4 @@ def _followed_alike(layer: fx.Node, others: set[fx.Node]) -> bool:
 
 def example_size(node: fx.Node) -> int:
     """Return how many numbers a value has; a dynamic size counts as in the example."""
-    return prod(_hint(size) for size in sizes_of(node))
-
-
-def _hint(size: object) -> int:
-    symbol = getattr(size, "node", None)
-    return int(symbol.hint) if symbol is not None else int(size)  # type: ignore[call-overload]
+    return prod(example_value(size) for size in sizes_of(node))

@@ -12,6 +12,7 @@ from bnconvert.folding.operators.operator_rule import sizes_of
 from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.torch_private.symbolic_sizes import example_value
 from tests.excerpts import Excerpts
 
 #: What a passage says where it has taken a map, and computes what it should.
@@ -123,4 +124,4 @@ def _drawn(change: Drawn, value: Tensor, axes: tuple[int, ...]) -> ChannelMap:
 
 
 def _larger(size: Any) -> int:
-    return size if isinstance(size, int) else size.node.hint + 1
+    return size if isinstance(size, int) else example_value(size) + 1

@@ -1,6 +1,6 @@
 import torch
 
-from bnconvert.torch_private.thread_state import ThreadState
+from bnconvert.statistics.thread_state import ThreadState
 
 
 def test_a_state_is_put_back_and_then_what_was_found() -> None:

@@ -1,6 +1,6 @@
 import torch
 
-from bnconvert.torch_private.observing import observing
+from bnconvert.statistics.observing import observing
 
 
 def test_nothing_is_recorded_and_the_random_state_stays() -> None:

@@ -1,0 +1,39 @@
+"""What `torch.compile` made, and how to run without it, without importing the compiler.
+
+Stands in for public ways to ask whether a module is compiled, and for a `torch.compiler.set_stance`
+that does not import `torch._dynamo`, which takes seconds. Known to work since torch 2.13.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Tell whether `torch.compile(model)` made this module."""
+    compiler = _loaded_compiler()
+    return compiler is not None and isinstance(model, compiler.OptimizedModule)
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Tell whether `module.compile()` has replaced the call of this module."""
+    return vars(module).get("_compiled_call_impl") is not None
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run what is compiled as the Python code that it was made from."""
+    if _loaded_compiler() is None:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _loaded_compiler() -> Any:
+    """Return `torch._dynamo` where it is loaded: before that, nothing can be compiled."""
+    return sys.modules.get("torch._dynamo")

@@ -1,0 +1,53 @@
+"""A context that sees every operator of a forward, also those that composite ones consist of.
+
+Stands in for a public way to observe operators below autograd: `TorchDispatchMode` is described in
+torch's documents and lives in a private module. Known to work since torch 2.13.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+#: An operator with its arguments, to its result.
+Observe = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class OperatorObserver:
+    """Hands every operator to `observe` while it is entered."""
+
+    _mode: TorchDispatchMode
+
+    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator and return its result; subclasses note what they are after.
+
+        Operators that it calls itself are not observed.
+        """
+        return operator(*args, **kwargs)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._mode = _Mode(self.observe)
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End; the mode is let go, which refers to this object."""
+        mode = self._mode
+        del self._mode
+        mode.__exit__(*error)
+
+
+class _Mode(TorchDispatchMode):
+    def __init__(self, observe: Observe) -> None:
+        super().__init__()
+        self.observe = observe
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return self.observe(func, args, kwargs or {})

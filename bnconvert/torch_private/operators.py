@@ -1,0 +1,57 @@
+"""What torch knows of an ATen operator: its schema, what it changes, its functional counterpart.
+
+Stands in for a public description of operators. Known to work since torch 2.13.
+"""
+
+from typing import Any, TypeGuard
+
+import torch
+from torch._ops import HigherOrderOperator, OpOverload
+
+
+def is_operator(target: object) -> TypeGuard[OpOverload[..., Any]]:
+    """Tell whether a node's target is an operator, and not a function or a method of Python."""
+    return isinstance(target, OpOverload)
+
+
+def calls_subgraphs(target: object) -> bool:
+    """Tell whether a node's target is an operator on graphs, such as `torch.cond`."""
+    return isinstance(target, HigherOrderOperator)
+
+
+def name_of(operator: Any) -> str:
+    """Return an operator's name without its overload, such as "aten::add_"."""
+    return str(operator._schema.name)
+
+
+def base_name(operator: Any) -> str:
+    """Return an operator's name without its namespace and its overload, such as "add_"."""
+    return name_of(operator).partition("::")[2]
+
+
+def formals_of(operator: Any) -> Any:
+    """Return the formal arguments in order, each with `name` and `default_value`."""
+    return operator._schema.arguments
+
+
+def changes_its_inputs(operator: Any) -> bool:
+    """Tell whether an operator writes into any tensor that it is given."""
+    return bool(operator._schema.is_mutable)
+
+
+def changes_further_inputs(operator: Any) -> bool:
+    """Tell whether an operator writes into another argument than the first."""
+    further = operator._schema.arguments[1:]
+    return any(formal.alias_info and formal.alias_info.is_write for formal in further)
+
+
+def is_composite(operator: OpOverload[..., Any]) -> bool:
+    """Tell whether an operator is defined by other operators, which autograd sees instead."""
+    name, key = str(operator.name()), "CompositeImplicitAutograd"  # type: ignore[no-untyped-call]
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(name, key))
+
+
+def functional_counterpart(operator: Any) -> Any:
+    """Return the ATen operator that computes what an in-place one writes; None if there is none."""
+    packet = getattr(torch.ops.aten, base_name(operator)[:-1], None)
+    return getattr(packet, operator._overloadname, None)

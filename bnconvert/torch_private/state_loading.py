@@ -1,0 +1,50 @@
+"""Loading a checkpoint into a module that has more, or less, state than the checkpoint.
+
+Stands in for a public method of the class; `register_load_state_dict_pre_hook` is one of the
+instance, which the hook would have to find its way into copies and pickles with. `nn.Module`
+documents the method that is extended here in its source only. Known to work since torch 2.13.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import nn
+
+
+class StateLoading(nn.Module):
+    """A module that says what a checkpoint lacks, and what of it is of no use."""
+
+    def missing_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what to load beside a checkpoint's own entries.
+
+        Args:
+            state: what the checkpoint has for this module; the prefix is cut off.
+        """
+        return {}
+
+    def unused_names(self) -> Collection[str]:
+        """Return the names that a strict load may find without a place for them."""
+        return ()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        own = {
+            key.removeprefix(prefix): value
+            for key, value in state_dict.items()
+            if key.startswith(prefix)
+        }
+        # torch gives each module a dictionary of its own, from which it makes its children's.
+        state_dict |= {prefix + name: value for name, value in self.missing_state(own).items()}
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        unused = {prefix + name for name in self.unused_names()}
+        unexpected_keys[:] = [key for key in unexpected_keys if key not in unused]

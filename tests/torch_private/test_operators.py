@@ -1,0 +1,64 @@
+import operator
+
+import pytest
+import torch
+
+from bnconvert.torch_private.operators import (
+    base_name,
+    calls_subgraphs,
+    changes_further_inputs,
+    changes_its_inputs,
+    formals_of,
+    functional_counterpart,
+    is_composite,
+    is_operator,
+    name_of,
+)
+
+aten = torch.ops.aten
+
+
+def test_operators_are_told_from_functions_and_from_operators_on_graphs() -> None:
+    assert is_operator(aten.add.Tensor)
+    assert not any(map(is_operator, (operator.add, torch.add, "add", torch.ops.higher_order.cond)))
+    assert calls_subgraphs(torch.ops.higher_order.cond)
+    assert not any(map(calls_subgraphs, (aten.add.Tensor, operator.add)))
+
+
+def test_names_are_without_the_overload() -> None:
+    assert name_of(aten.add_.Tensor) == "aten::add_"
+    assert base_name(aten.add_.Tensor) == "add_"
+
+
+def test_formal_arguments_have_names_and_defaults() -> None:
+    formals = formals_of(aten.add.Tensor)
+    assert [(f.name, f.default_value) for f in formals] == [
+        ("self", None),
+        ("other", None),
+        ("alpha", 1),
+    ]
+
+
+def test_operators_that_write_are_known_and_where_they_write() -> None:
+    assert changes_its_inputs(aten.relu_.default)
+    assert not changes_its_inputs(aten.relu.default)
+    assert not changes_its_inputs(aten.view.default)  # shows the memory, and does not write
+    assert not changes_further_inputs(aten.relu_.default)
+    assert changes_further_inputs(aten.add.out)
+    assert changes_further_inputs(aten._native_batch_norm_legit.default)  # the statistics
+
+
+@pytest.mark.parametrize("composite", [aten.linear.default, aten.conv2d.default])
+def test_composite_operators(composite: torch._ops.OpOverload) -> None:
+    assert is_composite(composite)
+
+
+@pytest.mark.parametrize("simple", [aten.relu.default, aten.add.Tensor, aten.convolution.default])
+def test_operators_with_kernels_of_their_own(simple: torch._ops.OpOverload) -> None:
+    assert not is_composite(simple)
+
+
+def test_the_functional_counterpart_has_the_same_overload() -> None:
+    assert functional_counterpart(aten.relu_.default) is aten.relu.default
+    assert functional_counterpart(aten.add_.Scalar) is aten.add.Scalar
+    assert functional_counterpart(aten.requires_grad_.default) is None
