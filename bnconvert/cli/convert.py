@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     from bnconvert.conversion.policy import Policy
 
     rules = Policy.parse(policy)
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))

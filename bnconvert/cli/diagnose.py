@@ -22,7 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -54,7 +54,7 @@ def command(
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis.diagnosis import diagnose
 
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
     images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

@@ -15,7 +15,7 @@ from bnconvert.cli.options import (
     Weights,
     output_file,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ def command(
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.export import export
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
         more = {"calibration": batches, "preprocess": preprocess, "progress": say}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -28,7 +28,7 @@ def command(
     from bnconvert.cli.output import show
     from bnconvert.folding.folding import fold
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         say(0, None, "capturing and folding")
         folded = fold(loaded, require_example(example))

@@ -1,7 +1,7 @@
 """`bnconvert inspect`: print a table of the norms, and the findings."""
 
 from bnconvert.cli.options import FailLevel, FailOn, Input, Model, ReportPath, Weights
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -16,7 +16,7 @@ def command(
     from bnconvert.cli.output import exit_on, show
     from bnconvert.diagnosis.inspection import inspect
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         say(0, None, "inspecting")
         result = inspect(loaded, example if inputs else None)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -38,7 +38,7 @@ def command(
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
         try:
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)

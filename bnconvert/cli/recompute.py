@@ -20,7 +20,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -47,7 +47,7 @@ def command(
     from bnconvert.cli.output import show, write_weights
     from bnconvert.statistics.recomputation import recompute_statistics
 
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
     images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -22,7 +22,7 @@ def command(
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.verify import verify
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         with saved_on_failure(report):
             result = verify(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import (
@@ -59,7 +59,7 @@ class Evaluation:
 
     def run(self) -> None:
         """Run and score all batches with each kind of statistics; the copy is restored."""
-        with observing(), shown(None) as say:
+        with observing(), showing_progress(None) as say:
             replica, call = replicate(self.copy), self._scored("running")
             for index, batch in enumerate(self.batches):
                 say(index, len(self.batches), "with running statistics")

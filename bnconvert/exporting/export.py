@@ -36,7 +36,7 @@ def export(
     preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
+    """Fold the eval model, write it as ONNX, and verify that the file computes the same function.
 
     A copy, its frozen norms turned back into plain batch norm, is folded in float64 and written
     to a temporary file, which moves to `path` only when it is verified: within the float64

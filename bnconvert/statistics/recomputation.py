@@ -12,7 +12,7 @@ from torch import distributed as dist, nn
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.survey import require_eager
 from bnconvert.norms.switches import domain as chosen_domain
-from bnconvert.reporting.progress import Progress, shown
+from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import ForwardFunction, default_forward, read_batches
@@ -109,7 +109,7 @@ def recompute_statistics(
     """
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
-    with _domain(model, domain), shown(progress) as say:
+    with _domain(model, domain), showing_progress(progress) as say:
         targets = find_targets(model, domain)
         before = targets.snapshot()
         try:
