@@ -108,6 +108,7 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePre
 
 
 def _load_loader(source: str) -> Iterable[Any]:
+    """Return the iterable of batches that the user's object is or returns."""
     from torch import Tensor, nn
 
     made = load_object(source)
@@ -128,6 +129,7 @@ def _load_loader(source: str) -> Iterable[Any]:
 
 
 def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches; raise errors of the user's loader as LoadError."""
     try:
         yield from batches
     except Exception as failure:
@@ -137,6 +139,7 @@ def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
+    """Return the images of one folder, without labels."""
     import torch
 
     if not folder.is_dir():
@@ -151,6 +154,7 @@ def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessi
 
 
 def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
+    """Return the images of a folder per class, with labels."""
     import torch
 
     if not folder.is_dir():

@@ -59,6 +59,7 @@ def command(
 
 
 def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Iterable[Any] | None:
+    """Return the batches to recompute the statistics over, or None without --data."""
     if data is None:
         return None
     from bnconvert.cli.data import load_data

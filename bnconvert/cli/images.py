@@ -99,6 +99,7 @@ class ImagePreprocessing:
         return ((pixels - mean) / std).contiguous()
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the width and height to resize an image to, before it is cropped."""
         short = floor(self.img_size / self.crop_pct)
         if self.crop_mode == "squash":
             return short, short

@@ -78,6 +78,7 @@ class NpzArrays:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """Read all arrays of an .npz file."""
     import numpy as np
 
     if not file.is_file():
@@ -94,6 +95,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":
+    """Return an array as a tensor; floating ones in the dtype of the model."""
     import torch
 
     try:

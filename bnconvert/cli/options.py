@@ -15,6 +15,7 @@ def _in_existing_folder(path: Path | None) -> Path | None:
 
 
 def _plot_file(path: Path | None) -> Path | None:
+    """Refuse a file whose suffix is not a format of plots."""
     if path is not None and path.suffix.lower() not in _PLOT_FORMATS:
         raise typer.BadParameter(
             f"{path}: is not a format of plots; use one of {', '.join(_PLOT_FORMATS)}"

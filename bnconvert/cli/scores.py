@@ -57,6 +57,7 @@ def error_rate(labels: Labels) -> "ScoreFunction":
 
 
 def _named(option: str, source: str) -> "ScoreFunction":
+    """Load the function that the user named, as a score."""
     function = load_object(source)
     if not callable(function):
         raise LoadError(
@@ -66,6 +67,8 @@ def _named(option: str, source: str) -> "ScoreFunction":
 
 
 def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
+    """Return a score that raises a LoadError where it cannot be computed."""
+
     def checked(output: Any, batch: Any) -> float:
         try:
             return float(score(output, batch))

@@ -32,6 +32,7 @@ def describe_failure(failure: Exception) -> str:
 
 
 def _import(where: str) -> ModuleType:
+    """Import a module by its name, or the module in a .py file."""
     path = Path(where)
     if path.suffix == ".py":
         if not path.is_file():

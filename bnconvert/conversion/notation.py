@@ -81,6 +81,7 @@ def parse_rewrite(source: str) -> Rewrite | Alternatives:
 
 
 def _no_rewrite(source: str) -> str:
+    """Return the error message for a text that is not a rewrite."""
     return f"{source!r} is not a rewrite; write it as {rewrite_names()}, or a | b"
 
 
@@ -102,6 +103,7 @@ def _rewrite_from_ast(tree: ast.expr, source: str) -> Rewrite | Alternatives:
 
 
 def _value_of(tree: ast.expr, source: str) -> object:
+    """Return an argument that a syntax tree says: a literal, infinity or a rewrite."""
     if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in _KNOWN:
         return _rewrite_from_ast(tree, source)
     if ast.unparse(tree) in ("inf", "float('inf')"):
@@ -115,6 +117,7 @@ def _value_of(tree: ast.expr, source: str) -> object:
 def _construct(
     name: str, arguments: tuple[object, ...], keywords: Mapping[str, Any], where: str
 ) -> Rewrite:
+    """Construct a rewrite from its name and arguments, with errors that hint at the right ones."""
     if name not in _KNOWN:
         near = difflib.get_close_matches(name, _KNOWN, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}()?" if near else f"use {rewrite_names()}"

@@ -120,6 +120,7 @@ class Plan:
         return "\n".join((table(columns, rows), *footnotes, summary, *self._notes()))
 
     def _notes(self) -> list[str]:
+        """Return notes on norms that the plan does not reach, or whose calls are unknown."""
         notes = [
             f"{path or '(root)'}: could not be traced ({why}); "
             "norms inside are converted, but their calls are not counted"

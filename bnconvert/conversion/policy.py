@@ -127,6 +127,7 @@ class Policy:
 
 
 def _hint(pattern: str, paths: Sequence[str]) -> str:
+    """Return the error message for a pattern that matches no norm, with the nearest path."""
     if not paths:
         return f"rule {pattern!r}: the model has no batch norm; remove the rule"
     if any(path.startswith(f"{pattern}.") for path in paths):

@@ -115,6 +115,8 @@ class Evaluation:
         return Measurements(self.rows("precise"), self.initial, self.scores)
 
     def _scored(self, used: str) -> ForwardFunction:
+        """Return a forward function that also notes the scores, under a kind of statistics."""
+
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
             output = self.call(model, batch)

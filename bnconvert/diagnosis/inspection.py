@@ -46,6 +46,7 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
 
 
 def _row(site: Site) -> NormRow:
+    """Return the report's row of a norm."""
     return NormRow(
         site.path,
         site.class_name,

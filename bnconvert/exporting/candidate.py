@@ -89,6 +89,7 @@ class Candidate:
         raise failure
 
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
+        """Write the file for the example's batch size only, with a note that says why."""
         fixed = self.example.shapes(lambda leaf: None, self.model)
         candidate = self.written(self.model, self.example, fixed, self.path, steps)
         return candidate._with_notes(

@@ -109,6 +109,7 @@ def _calibrated(
 
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
+    """Combine the reports of recomputing, folding and verifying, with figures of the file."""
     norms = folded.report.norms
     outcomes = Counter(row.outcome for row in norms)
     folds = Counter(row.fold for row in norms if row.outcome == "folded")

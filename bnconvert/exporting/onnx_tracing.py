@@ -102,6 +102,7 @@ def _finish(path: Path) -> None:
 
 
 def _fixed(warned: Iterable[warnings.WarningMessage]) -> Iterator[str]:
+    """Yield the places in Python code where the tracer warned of a constant."""
     own = str(Path(torch.__file__).parent)
     for warning in warned:
         tracers = warning.category.__name__ == "TracerWarning"

@@ -63,6 +63,7 @@ def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
 
 
 def _copied(model: nn.Module, shared: Iterable[object], remedy: str = _REMEDY) -> nn.Module:
+    """Deep-copy a model, but share the given objects and its process groups."""
     memo: dict[int, Any] = {id(value): value for value in (*shared, *_process_groups(model))}
     try:
         return copy.deepcopy(model, memo)

@@ -97,6 +97,7 @@ def has_default_statistics(module: nn.Module) -> bool:
 
 
 def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
+    """Return the kind of a torch or timm batch norm, or of a subclass."""
     plain = type(module)
     refusal = _why_not_readable(module)
     if refusal is not None or plain.forward in _TORCH_FORWARDS:
@@ -128,6 +129,7 @@ def _why_not_readable(module: _BatchNorm) -> Refusal | None:
 
 
 def _kind_of_frozen(module: nn.Module) -> Kind:
+    """Return the kind of another package's frozen batch norm."""
     if _is_timm(module):
         layers = sys.modules[type(module).__module__]
         plain: type[_BatchNorm] = getattr(layers, _TIMM[type(module).__name__])

@@ -117,6 +117,7 @@ class NormTracer(fx.Tracer):
 
 
 def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
+    """Trace a copy of the model; return the graph, and what could not be traced."""
     tracer = NormTracer()
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
@@ -131,6 +132,7 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
 def _sites(
     model: nn.Module, graph: fx.Graph | None, untraceable: Mapping[str, str]
 ) -> Iterator[Site]:
+    """Yield every norm with its calls in the traced graph."""
     calls: dict[object, list[fx.Node]] = defaultdict(list)
     for node in graph.nodes if graph is not None else ():
         if node.op == "call_module":
@@ -163,6 +165,7 @@ def _comes_from_parameter(node: fx.Node) -> bool:
 
 
 def _nodes_after(last: fx.Node) -> Iterator[fx.Node]:
+    """Yield the nodes of a graph that come after one."""
     node = last.next
     while node.op != "root":
         yield node

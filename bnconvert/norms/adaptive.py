@@ -96,6 +96,7 @@ class AdaptiveNorm(TrackingNorm):
         return slice_affine(x, mean.unsqueeze(0), scale.unsqueeze(0), shift, whole(x))
 
     def _prior_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance that the test batch is mixed with."""
         assert self.running_mean is not None
         assert self.running_var is not None
         if self.over == "batch":

@@ -78,6 +78,7 @@ class Separate(Replacement):
             self._check_domains()
 
     def _check_domains(self) -> None:
+        """Check that the domains are different names without a dot."""
         if isinstance(self.domains, str):
             raise ValueError(
                 f"Separate: domains is the string {self.domains!r}; use a tuple of names, "

@@ -68,11 +68,13 @@ class SeparateNorm(TrackingNorm):
         return self._normalized_by(index, with_recomputation_key(x, index))
 
     def _normalized_by(self, index: int, x: Tensor) -> Tensor:
+        """Normalize `x` by the statistics of one domain."""
         member = self.norm_of(index)
         owner = member if self.separates_affine else self
         return member.normalize_with(x, owner.weight, owner.bias)
 
     def _mixed(self, x: Tensor, blocks: Blocks) -> Tensor:
+        """Normalize a batch of samples of several domains, each by its own domain."""
         if x.shape[0] != blocks.size:
             raise ValueError(
                 f"input of shape {tuple(x.shape)} has {x.shape[0]} samples and the domain labels "
@@ -144,6 +146,7 @@ class SeparateNorm(TrackingNorm):
         return weight, bias
 
     def _refuse_unknown_recomputation(self) -> None:
+        """Raise where a checkpointed forward is recomputed and its domain is unknown."""
         if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():
             raise RuntimeError(
                 "a checkpointed forward is recomputed and its domain is unknown; use "
@@ -153,6 +156,7 @@ class SeparateNorm(TrackingNorm):
             )
 
     def _next_call(self) -> int:
+        """Return the index of this call in the root's forward, and count it."""
         if self.position is None:
             raise RuntimeError(
                 "a norm with statistics per call was called outside of the converted model's "

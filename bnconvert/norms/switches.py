@@ -134,6 +134,7 @@ def _with_domains(model: nn.Module) -> list[tuple[str, Normalization]]:
 
 
 def _checked_blocks(labels: Tensor, domains: int) -> Blocks:
+    """Return the blocks of a mixed batch, from checked labels."""
     if labels.dim() != 1 or labels.dtype != torch.long:
         raise ValueError(
             f"domain labels have shape {tuple(labels.shape)} and {labels.dtype}; give a "
@@ -148,6 +149,7 @@ def _checked_blocks(labels: Tensor, domains: int) -> Blocks:
 
 
 def _require_running_statistics(model: nn.Module) -> None:
+    """Raise unless every norm has running statistics."""
     without = [
         path or "(root)"
         for path, module in model.named_modules()

@@ -99,6 +99,7 @@ def _restore(
     buffers: dict[str, Tensor | None],
     state: PlainState | None,
 ) -> None:
+    """Give a norm back what `_settings` returned."""
     norm.training, norm.momentum = training, momentum
     norm._buffers.update(buffers)
     if state is None:

@@ -81,6 +81,7 @@ class VirtualNorm(TrackingNorm):
         return slice_affine(x, mean, scale, shift, bounds)
 
     def _record(self, x: Tensor) -> None:
+        """Write the reference's moments into their buffers."""
         mean, var = slice_moments(x.detach(), whole(x))
         extras = self.extras()
         extras.get_buffer("mean").copy_(mean[0])
@@ -97,6 +98,7 @@ class VirtualNorm(TrackingNorm):
         return other + share * delta, merged
 
     def _track_merged(self, x: Tensor) -> None:
+        """Update the running statistics by the merged moments of batch and reference."""
         count = x.shape[0] * values_per_sample(x)
         with torch.no_grad():
             mean, var = self._merged(*slice_moments(x, whole(x)), count)
@@ -156,6 +158,7 @@ class ReferencePass:
             self._restart_call_counts(model)
 
     def _run(self, model: nn.Module) -> None:
+        """Run the reference through the model, without gradient and without other effects."""
         forward: Callable[..., Any] = model.forward
         self._restart_call_counts(model)
         device = next((p.device for p in model.parameters()), self.reference[0].device)

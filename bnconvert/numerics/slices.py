@@ -113,6 +113,7 @@ _transform: Callable[..., Any] = _Affine.apply
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each channel, differentiably."""
     if not x.numel():
         nothing = x.new_zeros(x.shape[1])
         return nothing, nothing

@@ -85,6 +85,7 @@ def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> No
 
 
 def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
+    """Draw a score under each kind of statistics as bars."""
     sizes = [value if isfinite(value) else 0.0 for value in values.values()]
     colours = [_COLOURS.get(kind, _MEAN) for kind in values]
     bars = axis.bar(list(values), sizes, 0.6, color=colours)

@@ -167,6 +167,7 @@ class LimitedMemory(Memory):
             self._empty(page)
 
     def _empty(self, page: _Page) -> None:
+        """Move a page to the file."""
         storage = page.storage()
         if storage is None or not storage.resizable():  # numpy may look at it by now
             return
@@ -177,6 +178,7 @@ class LimitedMemory(Memory):
         self._count(-page.size)
 
     def _fill(self, page: _Page) -> None:
+        """Bring a page back from the file."""
         storage = page.storage()
         if storage is None or not page.is_empty:
             return
@@ -187,11 +189,14 @@ class LimitedMemory(Memory):
         self._count(page.size)
 
     def _release(self, page: _Page) -> None:
+        """Free a page's space in the file, whose copy is outdated."""
         if page.offset is not None:
             self._file.release(page.size, page.offset)
             page.offset = None
 
     def _forget(self, key: int) -> Callable[[object], None]:
+        """Return the callback that forgets a page when its storage is freed."""
+
         def forget(_: object) -> None:
             page = self._pages.pop(key, None)
             if page is not None:
@@ -201,6 +206,7 @@ class LimitedMemory(Memory):
         return forget
 
     def _count(self, size: int) -> None:
+        """Count bytes that were added to memory, or removed."""
         self._resident += size
         self._largest = max(self._largest, size)
         self.peak = max(self.peak, self._resident)

@@ -77,6 +77,7 @@ class BatchForward:
         self._forward.cancel()
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
+        """Handle the arrival at a target, as its role says; it may pause the forward."""
         self.reached.append(target.index)
         role = self._role_of(target)
         self.is_late |= role == "finished"

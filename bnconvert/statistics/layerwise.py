@@ -83,6 +83,7 @@ class LayerwiseMeasurement:
             yield kept
 
     def _kept_batches(self) -> Iterable[Batch]:
+        """Yield the batches of an earlier pass that are usable, unless a forward changed them."""
         for batch, versions in self.kept:
             if batch.index in self.skipped:
                 continue
@@ -150,6 +151,7 @@ class LayerwiseMeasurement:
                     self._advance(forward)
 
     def _forward(self, batch: Batch) -> BatchForward:
+        """Create the forward of a batch, on a replica of the model."""
         replica = replicate(self.task.model)
 
         def run() -> Any:
@@ -158,6 +160,7 @@ class LayerwiseMeasurement:
         return BatchForward(batch, run, self.by_mean, self._role_of)
 
     def _advance(self, forward: BatchForward) -> None:
+        """Resume a forward within the memory limit; cancel it where its batch is unusable."""
         with self.memory.running(forward.batch.index):
             forward.resume()
         if forward.failure is not None:
@@ -165,6 +168,7 @@ class LayerwiseMeasurement:
             forward.cancel()
 
     def _role_of(self, target: StatisticsTarget) -> Role:
+        """Return the role of a target in this pass."""
         index = target.index
         if index in self.results:
             return "final"

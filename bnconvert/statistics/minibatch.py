@@ -77,6 +77,7 @@ class MiniBatchMeasurement:
         return TaskResult(results, skipped=skipped)
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
+        """Estimate the statistics of a batch at a target, and let it normalize by these."""
         estimate = measure(x, self.seen)
         reason = why_unusable(estimate, by_itself=True)
         self.failure = self.failure or (reason and f"{reason} at {target.path}")
@@ -101,6 +102,7 @@ class MiniBatchMeasurement:
             self.moving[target.index] = mean, var
 
     def _finish(self, target: StatisticsTarget, estimate: Estimate) -> None:
+        """Write a target's final statistics, by the average that was asked for."""
         if self.average == "aggregate":
             self.task.finish(target, estimate)
             return

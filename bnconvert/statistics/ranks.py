@@ -46,6 +46,7 @@ class Ranks:
                 self._exchange((f"{type(failure).__name__}: {failure}", None))
 
     def _exchange(self, message: tuple[str | None, Any]) -> list[tuple[str | None, Any]]:
+        """Return the messages of all ranks, this one's included."""
         replies: list[Any] = [None] * dist.get_world_size(self._group)
         try:
             dist.all_gather_object(replies, message, group=self._group)

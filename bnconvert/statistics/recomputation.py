@@ -147,6 +147,7 @@ def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
 
 
 def _run_notes(memory: Memory, group: Any) -> list[str]:
+    """Return notes on the memory that was used, and on ranks that were not asked."""
     notes = [summary] if (summary := memory.summary()) else []
     if group is None and dist.is_available() and dist.is_initialized():
         notes.append("measured on this rank alone; give process_group= to measure on all")
@@ -154,6 +155,7 @@ def _run_notes(memory: Memory, group: Any) -> list[str]:
 
 
 def _ranks(method: str, variance: str, group: Any) -> Ranks:
+    """Check the arguments, and join the group of ranks."""
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}; use one of {', '.join(_METHODS)}")
     if variance not in _VARIANCES:
@@ -171,6 +173,7 @@ def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
 
 
 def _restore(before: SavedStatistics) -> None:
+    """Write saved statistics back into the buffers."""
     with torch.no_grad():
         for target, values in before.items():
             for buffer, value in zip(target.buffers, values, strict=True):
@@ -216,6 +219,7 @@ def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
 
 
 def _momentum_note(momentum: float, had: int) -> str:
+    """Return the note for one momentum, of which `had` updates were made."""
     if momentum == 0:
         return "momentum 0: nothing changes; set another momentum, or use another method"
     needed = ceil(log(_WASHED_OUT) / log(1 - momentum))

@@ -42,6 +42,7 @@ def statistics_rows(
 def _row(
     target: StatisticsTarget, before: list[Tensor], estimate: Estimate, remark: str, against: str
 ) -> StatisticsRow:
+    """Return the row of a target, from its statistics before and after."""
     mean, var = target.mean.double(), target.var.double()
     sigma = (var + target.eps).sqrt()
     old_sigma = (before[1].double() + target.eps).sqrt()

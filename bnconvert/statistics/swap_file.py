@@ -48,6 +48,7 @@ class SwapFile:
     def _move(
         self, move: Callable[[int, Any, int], int], storage: torch.UntypedStorage, offset: int
     ) -> None:
+        """Read or write all bytes of a storage at an offset of the file."""
         # Not through a tensor: making one would be an operator, and those are observed.
         size = storage.nbytes()
         buffer = memoryview((ctypes.c_ubyte * size).from_address(storage.data_ptr())).cast("B")

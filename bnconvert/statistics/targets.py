@@ -127,6 +127,7 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
 
 
 def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:
+    """Make a target from the module that holds one set of running statistics."""
     mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
     counter = holder._buffers.get("num_batches_tracked")
     momentum = getattr(holder, "momentum", None)
@@ -148,6 +149,7 @@ def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _why_excluded(
     norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
 ) -> str | None:
+    """Return why a norm's statistics are not measured, or None."""
     if kind.has_fixed_statistics:
         return "its statistics are frozen"
     if not has_running_statistics(norm):
@@ -167,6 +169,7 @@ def _why_excluded(
 
 
 def _refuse_switches(path: str, norm: nn.Module) -> None:
+    """Raise where a switch of this norm is in force."""
     ours = isinstance(norm, TrackingNorm)
     if is_switched(norm) or (ours and (not norm.updates or norm.statistics is not None)):
         raise StatisticsError(

@@ -176,6 +176,7 @@ class Comparison:
         return 0, known or self._run(self._file, case.example.rows([row]))
 
     def _notes(self, discontinuous: Collection[str], rows: Collection[Check]) -> Iterator[str]:
+        """Yield the notes: what the figures do not prove, and why."""
         if discontinuous:
             yield (
                 f"the model's own output {', '.join(sorted(discontinuous))} is discontinuous, as "

@@ -93,6 +93,8 @@ class DivergenceSearch:
                 yield producer, expected
 
     def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Divergence:
+        """Return the divergence at the first of several operators in the file."""
+
         def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
             return pair[0].place, not self._have_same_name(*pair), self._error(*pair)
 

@@ -58,12 +58,14 @@ class DualPrecisionRun:
         self.values[node] = wide(value), value.to(native.dtype)
 
     def _pair(self, node: fx.Node) -> tuple[Any, Any]:
+        """Return a node's value in float64 and in its own dtype."""
         if node.op == "call_function":
             return self._called(node)
         value = next(self._inputs) if node.op == "placeholder" else _attribute(self._module, node)
         return pytree.tree_map_only(Tensor, wide, value), value
 
     def _called(self, node: fx.Node) -> tuple[Any, Any]:
+        """Compute an operator in float64 and in its own dtype."""
         function: Callable[..., Any] = node.target  # type: ignore[assignment]  # of this op
 
         def arguments(which: int) -> tuple[Any, Any]:

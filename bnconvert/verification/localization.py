@@ -99,6 +99,7 @@ def find_divergence(
 
 
 def _find(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
+    """Search the divergence among the values of the folded, then of the captured graph."""
     values = FileValues(graph.values)
     truth = match_values(graphs.captured, example, values)
     matches, fix = [match_values(graphs.folded, example, values), truth], _FIX
@@ -112,6 +113,7 @@ def _find(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
 def _finding(
     divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
 ) -> Finding:
+    """Describe a divergence as a finding."""
     first, last = divergence.operators[0], divergence.operators[-1]
     input_errors = [match.errors.get(name, 0.0) for match in matches for name in first.inputs]
     if len(divergence.operators) == 1:

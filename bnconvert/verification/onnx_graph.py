@@ -117,6 +117,7 @@ def _values(
 
 
 def _chunks(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """Divide names into groups whose sizes add up to `most` at the most."""
     chunk: list[str] = []
     total = 0
     for name, size in sizes.items():
@@ -171,6 +172,7 @@ def _with_all_outputs(
 
 
 def _dependent(graph: Any) -> Iterator[Operator]:
+    """Yield the operators whose values depend on the graph's inputs."""
     weights = {tensor.name for tensor in graph.initializer}
     depending = {value.name for value in graph.input} - weights
     computed: dict[str, str] = {}  # the operators that compute the other values

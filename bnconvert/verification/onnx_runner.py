@@ -160,6 +160,7 @@ class OnnxRunner:
         return [torch.from_numpy(np.asarray(output)) for output in outputs]
 
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor in the dtype of the file's input; refuse integers for floats."""
         (kind,) = (value.type for value in self._session.get_inputs() if value.name == name)
         dtype = _DTYPES.get(kind, tensor.dtype)
         if dtype is tensor.dtype:
@@ -173,6 +174,7 @@ class OnnxRunner:
 
 
 def _session(path: Path, content: bytes | None, unoptimized: bool) -> Any:
+    """Load a file into ONNX Runtime, with hints where that fails."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -121,6 +121,7 @@ class Judge:
     def _checks(
         self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
     ) -> Iterator[Check]:
+        """Yield one check per measure of an output, with the excused errors if there are any."""
         for measure, error in (excused or output.errors).items():
             allowed = self.tolerance.allowed(output.index, measure)
             passed = not output.detail and error <= allowed

@@ -111,6 +111,7 @@ def mean_of(scores: Scores) -> float:
 
 
 def _describe(row: StatisticsRow) -> str:
+    """Describe in words how far a norm's running statistics are off."""
     if row.mean_distance is None or row.deviation_distance is None:
         return f"those of {row.path} are not finite"
     return (
