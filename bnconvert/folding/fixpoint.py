@@ -15,14 +15,14 @@ from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.folding.outcome import Ledger, NormOutcome
 from bnconvert.folding.postcondition import interface_of, require_sound
 from bnconvert.graphs.aten import NormCall
-from bnconvert.graphs.canonical_forms import lower_to_operators, raise_to_layers
+from bnconvert.graphs.canonical_forms import rewrite_maps_as_operators, rewrite_products_as_linear
 from bnconvert.graphs.mutable_graph import MutableGraph
 
 
 def fold_graph(
     graph: MutableGraph, calls: Sequence[NormCall], folds: Sequence[Fold] = FOLDS
 ) -> list[NormOutcome]:
-    """Fold everything that can be, in place; return the outcome of each norm call.
+    """Apply folds in place until none applies any more; return the outcome of each norm call.
 
     Args:
         graph: of which no norm call in `calls` was rewritten yet.
@@ -33,12 +33,12 @@ def fold_graph(
     graph.fx_graph.eliminate_dead_code()
     used = set(graph.fx_graph.nodes)
     compute_constants(graph)
-    raise_to_layers(graph)
+    rewrite_products_as_linear(graph)
     left = set(graph.fx_graph.nodes)
     ledger = Ledger([_before_folds(call, call.node in used, call.node in left) for call in calls])
     while _pass_once(graph, folds, ledger):
         pass
-    lower_to_operators(graph)
+    rewrite_maps_as_operators(graph)
     graph.commit()
     require_sound(graph.module, interface, ledger.outcomes)
     return ledger.outcomes

@@ -165,7 +165,11 @@ def _disagreement(graph: MutableGraph, plan: GraphPlan) -> Refusal | None:
 
 
 def _apply(graph: MutableGraph, plan: GraphPlan) -> set[fx.Node]:
-    """Do a plan about which all consumers agree; return the constants that it wrote."""
+    """Apply a plan that gives all consumers of a weight the same new one.
+
+    Returns:
+        The nodes of the weights and biases that were written.
+    """
     written: set[fx.Node] = set()
     for edit in plan.edits:
         if not isinstance(edit, Reweighted):

@@ -12,8 +12,8 @@ _EPS = 1e-5
 _END = 2**63 - 1
 
 
-def raise_to_layers(graph: MutableGraph) -> None:
-    """Write products with stored matrices as linear layers: x W + b, `addmm`, `mm`, `matmul`."""
+def rewrite_products_as_linear(graph: MutableGraph) -> None:
+    """Rewrite `addmm`, `mm` and `matmul` with a stored matrix, which are x W + b, as `linear`."""
     for node in list(graph.fx_graph.nodes):
         if node.op != "call_function":
             continue
@@ -56,7 +56,7 @@ def _as_linear(
     graph.replace(node, linear)
 
 
-def lower_to_operators(graph: MutableGraph) -> None:
+def rewrite_maps_as_operators(graph: MutableGraph) -> None:
     """Write the maps that are left as one multiplication, one addition, or one batch norm.
 
     Batch norm is one operator where the map goes along axis 1: ONNX Runtime computes it as fast as

@@ -69,7 +69,7 @@ def capture(
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")
     failures: list[str] = []
-    for attempt in _attempts(model, example, dynamic_shapes):
+    for attempt in _capture_attempts(model, example, dynamic_shapes):
         if attempt.mode not in modes:
             continue
         try:
@@ -91,13 +91,18 @@ def capture(
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
+    """One way to call torch.export; it has not been tried yet."""
+
     name: str
     example: Example
     dynamic_shapes: Any
     mode: Mode = "non-strict"
 
 
-def _attempts(model: nn.Module, example: Example, dynamic_shapes: Any) -> Iterator[_Attempt]:
+def _capture_attempts(
+    model: nn.Module, example: Example, dynamic_shapes: Any
+) -> Iterator[_Attempt]:
+    """Yield how a capture may be tried, the most general first."""
     if dynamic_shapes is not None:
         yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
         yield _Attempt("strict mode", example, dynamic_shapes, mode="strict")

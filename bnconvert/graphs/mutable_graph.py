@@ -96,7 +96,7 @@ class MutableGraph:
             owner_path: the module that gets it; by default the one whose forward calls `near`.
         """
         prefix = called_in(near) if owner_path is None else owner_path
-        owner = self.module.get_submodule(prefix) if self._has(prefix) else self.module
+        owner = self.module.get_submodule(prefix) if self._has_submodule(prefix) else self.module
         prefix = prefix if owner is not self.module else ""
         free, number = name, 0
         while getattr(owner, free, None) is not None:
@@ -187,7 +187,8 @@ class MutableGraph:
         self.fx_graph.lint()
         self.module.recompile()
 
-    def _has(self, prefix: str) -> bool:
+    def _has_submodule(self, prefix: str) -> bool:
+        """Tell whether the graph's module has a submodule at a dotted path."""
         try:
             self.module.get_submodule(prefix)
         except AttributeError:

@@ -140,6 +140,7 @@ def _parts(
 
 
 def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:
+    """Capture a submodule, if possible with dynamic sizes; None where no capture agrees with it."""
     first = calls[0]
     for shapes in (_all_dynamic(module, first), None):
         try:

@@ -218,12 +218,12 @@ class _StorageObserver(OperatorObserver):
     def __init__(self, memory: LimitedMemory) -> None:
         self.memory = memory
 
-    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         changes = changes_its_inputs(operator)
         inputs = _storages((args, kwargs))
         for storage in inputs.values():
             self.memory.ensure_resident(storage, changes=changes)
-        result = super().observe(operator, args, kwargs)
+        result = super().run_operator(operator, args, kwargs)
         # Only new storages: a view of a parameter was not made by the forward.
         for key, storage in _storages(result).items():
             if key not in inputs:

@@ -26,7 +26,7 @@ def is_compiled_in_place(module: nn.Module) -> bool:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run what is compiled as the Python code that it was made from."""
+    """Within the block, run what torch.compile made as its own Python code, eagerly."""
     if _loaded_compiler() is None:
         yield
         return

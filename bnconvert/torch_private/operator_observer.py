@@ -10,16 +10,16 @@ from typing import Any, Self
 from torch.utils._python_dispatch import TorchDispatchMode
 
 #: An operator with its arguments, to its result.
-Observe = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+RunOperator = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class OperatorObserver:
-    """Hands every operator to `observe` while it is entered."""
+    """While it is entered, every operator runs through `run_operator`."""
 
     _mode: TorchDispatchMode
 
-    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator and return its result; subclasses note what they are after.
+    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator and return its result; subclasses look at both.
 
         Operators that it calls itself are not observed.
         """
@@ -27,7 +27,7 @@ class OperatorObserver:
 
     def __enter__(self) -> Self:
         """Begin."""
-        self._mode = _Mode(self.observe)
+        self._mode = _Mode(self.run_operator)
         self._mode.__enter__()
         return self
 
@@ -39,9 +39,9 @@ class OperatorObserver:
 
 
 class _Mode(TorchDispatchMode):
-    def __init__(self, observe: Observe) -> None:
+    def __init__(self, run_operator: RunOperator) -> None:
         super().__init__()
-        self.observe = observe
+        self.run_operator = run_operator
 
     def __torch_dispatch__(
         self,
@@ -50,4 +50,4 @@ class _Mode(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return self.observe(func, args, kwargs or {})
+        return self.run_operator(func, args, kwargs or {})

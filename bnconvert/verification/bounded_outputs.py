@@ -30,9 +30,9 @@ class BoundedValues(OperatorObserver):
         """Start with nothing noted."""
         self._places: list[StorageReference] = []
 
-    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator; note where its result lies."""
-        result = super().observe(operator, args, kwargs)
+        result = super().run_operator(operator, args, kwargs)
         if is_bounded(name_of(operator)) and isinstance(result, Tensor):
             self._places.append(StorageReference(result.untyped_storage()))
         return result

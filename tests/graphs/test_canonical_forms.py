@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bnconvert.graphs.aten import aten
-from bnconvert.graphs.canonical_forms import lower_to_operators, raise_to_layers
+from bnconvert.graphs.canonical_forms import rewrite_maps_as_operators, rewrite_products_as_linear
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Excerpts, Sketch, function, model
@@ -58,7 +58,7 @@ def raised(name: str) -> tuple[MutableGraph, Tensor, Tensor]:
     graph = MutableGraph(module)
     with torch.no_grad():
         before = module(x)
-        raise_to_layers(graph)
+        rewrite_products_as_linear(graph)
         graph.commit()
         return graph, before, module(x)
 
@@ -95,7 +95,7 @@ def lowered(change: ChannelMap) -> tuple[MutableGraph, Tensor, Tensor]:
     source = norm.args[0]
     assert isinstance(source, fx.Node)
     graph.replace_by_map(norm, source, change)
-    lower_to_operators(graph)
+    rewrite_maps_as_operators(graph)
     graph.commit()
     with torch.no_grad():
         return graph, graph.module(x), change.scale * x + change.shift

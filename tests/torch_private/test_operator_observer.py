@@ -16,9 +16,9 @@ class Names(OperatorObserver):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.seen.append(base_name(operator))
-        return super().observe(operator, args, kwargs)
+        return super().run_operator(operator, args, kwargs)
 
 
 def test_operators_are_seen_while_it_is_entered_and_their_results_stay() -> None:
@@ -39,9 +39,9 @@ def test_composite_operators_are_seen_as_what_they_consist_of() -> None:
 
 def test_what_it_calls_itself_is_not_observed() -> None:
     class Curious(Names):
-        def observe(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             torch.tanh(x)
-            return super().observe(operator, args, kwargs)
+            return super().run_operator(operator, args, kwargs)
 
     x = torch.ones(1)
     with Curious() as names:

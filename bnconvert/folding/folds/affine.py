@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import fx
 
 from bnconvert.folding.folds.fold import AffineFold, eliminated
-from bnconvert.folding.operators.affine import AffineReading, read_affine, remapped
+from bnconvert.folding.operators.affine import AffineReading, plan_new_map, read_affine
 from bnconvert.folding.operators.graph_plan import Eliminated, GraphPlan, Verdict
 from bnconvert.folding.operators.operator_rule import Propagator
 from bnconvert.graphs.aten import consumers_of
@@ -25,4 +25,4 @@ class Affine(AffineFold):
         before = read_affine(propagator.graph, reading.source)
         if not isinstance(before, AffineReading) or consumers_of(reading.source) != {node}:
             return None
-        return eliminated(node, remapped(reading.source, reading.change.after(before.change)))
+        return eliminated(node, plan_new_map(reading.source, reading.change.after(before.change)))

@@ -45,13 +45,13 @@ class SplitAffine(AffineFold):
                 continue
             last = Eliminated(node) if rest.is_identity else Remapped(node, rest)
             whole = plan.with_plan(GraphPlan((last,)))
-            if isinstance(whole, GraphPlan) and _saves(propagator, whole):
+            if isinstance(whole, GraphPlan) and _reduces_cost(propagator, whole):
                 return whole
         return None
 
 
-def _saves(propagator: Propagator, plan: GraphPlan) -> bool:
-    """Tell whether a plan removes an operator, or leaves fewer multiplications and additions.
+def _reduces_cost(propagator: Propagator, plan: GraphPlan) -> bool:
+    """Tell whether a plan removes an operator, or some multiplication or addition of a map.
 
     What only moves from one map to another could move for ever.
     """

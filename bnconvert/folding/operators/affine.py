@@ -66,7 +66,7 @@ class AffineRule(OperatorRule):
         reading = read_affine(propagator.graph, node)
         if not isinstance(reading, AffineReading):
             return reading or _COMPUTED
-        return remapped(node, output_map.after(reading.change))
+        return plan_new_map(node, output_map.after(reading.change))
 
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
@@ -75,10 +75,10 @@ class AffineRule(OperatorRule):
         reading = read_affine(propagator.graph, node)
         if not isinstance(reading, AffineReading):
             return reading or _COMPUTED
-        return remapped(node, reading.change.after(input_map))
+        return plan_new_map(node, reading.change.after(input_map))
 
 
-def remapped(node: fx.Node, change: ChannelMap) -> Verdict:
+def plan_new_map(node: fx.Node, change: ChannelMap) -> Verdict:
     """Return the plan to give an affine operator another map, or why it cannot have it."""
     if not change.is_finite:
         return Refusal("composition-overflows", "the two maps in a row overflow")
@@ -146,7 +146,7 @@ def _keeps_shape(node: fx.Node) -> bool:
 def _read_arithmetic(graph: MutableGraph, node: fx.Node) -> AffineReading | None:
     axes = len(sizes_of(node))
     if node.target is aten.neg.default:
-        return AffineReading(input_of(node), _map(axes, -1.0, 0.0))
+        return AffineReading(input_of(node), _channel_map(axes, -1.0, 0.0))
     if node.kwargs.get("rounding_mode") is not None:
         return None
     left, right = node.args[0], node.args[1]
@@ -172,7 +172,7 @@ def _read_arithmetic(graph: MutableGraph, node: fx.Node) -> AffineReading | None
         scale, shift = 1 / number, 0.0
     else:
         return None
-    change = _map(axes, scale, shift)
+    change = _channel_map(axes, scale, shift)
     return AffineReading(source, change) if change.is_finite else None
 
 
@@ -188,8 +188,9 @@ def _number(graph: MutableGraph, value: object, axes: int) -> Tensor | None:
     return tensor.double().reshape([1] * (axes - tensor.dim()) + list(tensor.shape))
 
 
-def _map(axes: int, scale: Tensor | float, shift: Tensor | float) -> ChannelMap:
-    shape = [1] * axes
+def _channel_map(rank: int, scale: Tensor | float, shift: Tensor | float) -> ChannelMap:
+    """Return the map of a value with `rank` axes."""
+    shape = [1] * rank
     tensors = [
         part if isinstance(part, Tensor) else torch.full(shape, part, dtype=torch.float64)
         for part in (scale, shift)

@@ -19,7 +19,7 @@ from bnconvert.folding.operators.operator_rule import OperatorRule
 from bnconvert.folding.operators.padding import Padding
 from bnconvert.folding.operators.pooling import Pooling
 from bnconvert.folding.operators.resizing import Resizing, Shuffling
-from bnconvert.folding.operators.slicing import Piece, Split
+from bnconvert.folding.operators.slicing import Slicing, Split
 from bnconvert.folding.operators.views import Permutation, Repetition, Reshaping
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.graphs.aten import consumers_of, describe, names_of
@@ -36,7 +36,7 @@ OPERATOR_RULES: tuple[OperatorRule, ...] = (
     Activation(),
     Pooling(),
     Concatenation(),
-    Piece(),
+    Slicing(),
     Split(),
     Reshaping(),
     Permutation(),

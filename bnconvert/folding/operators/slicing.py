@@ -1,4 +1,4 @@
-"""Slices and splits: a piece's map is the whole's, with nothing where other pieces are read."""
+"""Slices and the parts of a split: a map of one is a map of the whole, identity elsewhere."""
 
 import operator
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from bnconvert.numerics.channel_map import ChannelMap
 _SPLITS = (aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default)
 
 
-class Piece(OperatorRule):
+class Slicing(OperatorRule):
     """Slices, and the parts of a split."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.slice.Tensor, operator.getitem})
@@ -76,7 +76,7 @@ class Split(OperatorRule):
         if any(part.target is not operator.getitem for part in parts):
             return Refusal("unsupported-operator", "a list of pieces that is read as a whole")
         return combined(
-            Piece().absorb_input_map(propagator, part, source, input_map) for part in parts
+            Slicing().absorb_input_map(propagator, part, source, input_map) for part in parts
         )
 
 
@@ -115,7 +115,7 @@ def _meets(other: fx.Node, node: fx.Node, axis: int, picked: Tensor) -> bool:
     """Tell whether another consumer of the source reads a position that `node` reads."""
     if other is node:
         return False
-    if other.target not in Piece.targets:
+    if other.target not in Slicing.targets:
         return True
     found = _place(other)
     if isinstance(found, Refusal) or found[1] != axis or found[2] is None:

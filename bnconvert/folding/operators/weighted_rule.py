@@ -8,7 +8,7 @@ from torch import Tensor, fx
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.graph_plan import Verdict
 from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator
-from bnconvert.folding.operators.weights import Weights, reweighted, weights_of
+from bnconvert.folding.operators.weights import Weights, plan_new_weights, weights_of
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -29,7 +29,7 @@ class WeightedRule(OperatorRule):
         vectors = output_map.vectors(axis, count)
         if vectors is None:
             return self.other_axis(node, output_map, axis)
-        return reweighted(propagator, node, *self.with_output_map(node, found, *vectors))
+        return plan_new_weights(propagator, node, *self.with_output_map(node, found, *vectors))
 
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
@@ -46,7 +46,7 @@ class WeightedRule(OperatorRule):
         vectors = input_map.vectors(axis, count)
         if vectors is None:
             return self.other_axis(source, input_map, axis)
-        return reweighted(propagator, node, *self.with_input_map(node, found, *vectors))
+        return plan_new_weights(propagator, node, *self.with_input_map(node, found, *vectors))
 
     def obstacle(self, node: fx.Node) -> Refusal | None:
         """Return why this operator is no such layer after all, or None."""

@@ -36,10 +36,10 @@ def weights_of(graph: MutableGraph, node: fx.Node) -> Weights | Refusal:
     return weight, bias
 
 
-def reweighted(
+def plan_new_weights(
     propagator: Propagator, node: fx.Node, weight: Tensor, bias: Tensor | None
 ) -> Verdict:
-    """Return the plan to give a layer other weights, or why it may not have them.
+    """Return the plan that gives a layer a new weight and bias, or the refusal.
 
     A weight that other operators read too is copied where the copy is smaller than what the
     norm reads and writes; a bias always is.

@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.graph_plan import GraphPlan
 from bnconvert.folding.operators.propagation import MapPropagator
-from bnconvert.folding.operators.weights import example_size, reweighted, weights_of
+from bnconvert.folding.operators.weights import example_size, plan_new_weights, weights_of
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph
 from tests.excerpts import Excerpts, capture_of, model
@@ -68,18 +68,18 @@ def test_weights_that_overflow_their_dtype_are_refused() -> None:
     weight, bias = read(graph, node)
     assert bias is not None
     refusal = Refusal("weight-overflows", "the folded weight overflows torch.float16")
-    assert isinstance(reweighted(MapPropagator(graph), node, weight, bias), GraphPlan)
-    assert reweighted(MapPropagator(graph), node, weight * 1e6, bias) == refusal
-    assert reweighted(MapPropagator(graph), node, weight, bias + 1e5) == refusal
+    assert isinstance(plan_new_weights(MapPropagator(graph), node, weight, bias), GraphPlan)
+    assert plan_new_weights(MapPropagator(graph), node, weight * 1e6, bias) == refusal
+    assert plan_new_weights(MapPropagator(graph), node, weight, bias + 1e5) == refusal
 
 
 def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_moves() -> None:
     graph, (first, _) = layers(EXCERPTS["narrow"])
-    plan = reweighted(MapPropagator(graph), first, *read(graph, first))
+    plan = plan_new_weights(MapPropagator(graph), first, *read(graph, first))
     assert isinstance(plan, GraphPlan)
     assert plan.remarks == ("with a copy of its weight, which 1 (linear) reads too",)
     graph, (first, *_) = layers(EXCERPTS["wide"])
-    assert reweighted(MapPropagator(graph), first, *read(graph, first)) == Refusal(
+    assert plan_new_weights(MapPropagator(graph), first, *read(graph, first)) == Refusal(
         "weight-shared",
         "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more",
     )
