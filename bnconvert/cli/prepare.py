@@ -17,11 +17,11 @@ def command(
         Path | None, output_file("Write the prepared state_dict: .safetensors or .pt.")
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="Weight decay of every parameter except biases and norms'.")
+        float, typer.Option(help="Weight decay, except for biases and parameters of norms.")
     ] = 0.0,
     accumulate: Annotated[
         int,
-        typer.Option(help="Micro-batches per optimizer step, to which momentum is adapted."),
+        typer.Option(help="Micro-batches per optimizer step; norms' momentum is adapted."),
     ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print; write no weights, even with -o.")

@@ -31,7 +31,7 @@ from bnconvert.verification.tolerance import Tolerance
 from bnconvert.verification.verdict import Judge, Verdict
 
 _BLAME = (
-    "{:.1e} of the output, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
+    "relative error {:.1e}, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
     "without them the file is within the tolerance"
 )
 

@@ -29,8 +29,8 @@ def prove(model: nn.Module, example: Example, path: Path) -> Proof:
 def failure_sentences(report: Report) -> list[str]:
     """Describe a failure in sentences: the checks that do not hold, and where it diverges."""
     meaning = {
-        "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
-        "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
+        "norm": "relative root mean square error {c.error:.1e}, {c.allowed:.1e} allowed",
+        "peak": "largest relative error {c.error:.1e}, {c.allowed:.1e} allowed",
         "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
     }
     return [

@@ -18,8 +18,8 @@ def check(
 def test_every_failure_says_what_differs_and_by_how_much() -> None:
     checks = (check("norm"), check("peak"), check("rows"), check("norm", passed=True))
     assert failure_sentences(Report("", checks=checks)) == [
-        "given inputs, batch 2, y: root mean square error 5.0e-01 of the output, 2.5e-01 allowed",
-        "given inputs, batch 2, y: largest error 5.0e-01 of the output, 2.5e-01 allowed",
+        "given inputs, batch 2, y: relative root mean square error 5.0e-01, 2.5e-01 allowed",
+        "given inputs, batch 2, y: largest relative error 5.0e-01, 2.5e-01 allowed",
         "given inputs, batch 2, y: depends on the rest of its batch by 5.0e-01, 2.5e-01 allowed",
     ]
 
