@@ -1,4 +1,4 @@
-"""Every error that bnconvert raises, and the refusal that is none yet.
+"""Every error that bnconvert raises, and `Refusal`: the reason why something is not done.
 
 Each message reads "path: fact; remedy".
 """
@@ -14,13 +14,13 @@ _REASON_LENGTH = 160
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why something is not done: a decision as a value.
+    """The reason why something is not done; returned, not raised.
 
     Attributes:
-        code: stable, in lower case with hyphens, such as "weight-overflows"; what is decided
-            further on is decided by it.
+        code: stable, in lower case with hyphens, such as "weight-overflows"; code that depends on
+            the reason uses this, never the text.
         text: the fact, for a person.
-        remedy: what to do about it, where there is something.
+        remedy: what to do about it; "" where there is nothing.
     """
 
     code: str
@@ -46,15 +46,15 @@ class BnconvertError(Exception):
 
 
 class UnsupportedModelError(BnconvertError):
-    """The object handed in cannot be read as an eager PyTorch module."""
+    """The model is not an eager PyTorch module, or lacks what is asked for."""
 
 
 class LoadError(BnconvertError):
-    """The command line cannot make a model or inputs out of what it was given."""
+    """The model, weights or data named on the command line cannot be loaded."""
 
 
 class ConventionError(BnconvertError):
-    """Another framework's norm cannot be read: a key too many or too few, or a wrong number."""
+    """Another framework's norm cannot be converted: unknown or missing keys, or wrong numbers."""
 
 
 class StatisticsError(BnconvertError):
@@ -65,15 +65,15 @@ class StatisticsError(BnconvertError):
 
 
 class ReportError(BnconvertError):
-    """A report cannot be drawn."""
+    """A report cannot be plotted."""
 
 
 class PolicyError(BnconvertError):
-    """A policy cannot mean what it says: unknown name, bad argument, or a rule without a norm."""
+    """A policy is wrong: an unknown name, a bad argument, or a rule that matches no norm."""
 
 
 class RefusedError(BnconvertError):
-    """No alternative fits at one or more norms; nothing has been changed.
+    """A policy is refused: some norms have no legal rewrite; nothing has been changed.
 
     Attributes:
         refusals: one "path: fact; remedy" sentence per refused norm, all of them.
@@ -112,7 +112,7 @@ class VerificationError(BnconvertError):
 
     Attributes:
         report: the `Report` with every figure that was measured.
-        path: where the failing file is kept, or None where it was not ours to move.
+        path: where `export` has kept the failing file; None from `verify`, which moves no file.
     """
 
     def __init__(self, failures: Sequence[str], report: Any, path: Path | None = None) -> None:

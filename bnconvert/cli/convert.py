@@ -1,17 +1,17 @@
-"""`bnconvert convert`: the plan of a policy, and the converted weights."""
+"""`bnconvert convert`: print the plan of a policy, and write the converted weights."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
     model: Model,
-    policy: PolicyRules,
+    policy: PolicyOption,
     weights: Weights = None,
     output: Annotated[
         Path | None, output_file("Write the converted state_dict: .safetensors or .pt.")
@@ -25,7 +25,7 @@ def command(
     from bnconvert.conversion.policy import Policy
 
     rules = Policy.parse(policy)
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))

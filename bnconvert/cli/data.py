@@ -1,4 +1,4 @@
-"""--data: batches of real data from what the user named, and how a model is run on them."""
+"""--data: batches of real data from the source that the user named, and how models run on them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ def _whole(batch: Any) -> Any:
 
 @dataclass(frozen=True)
 class Data:
-    """Batches of data, and what is in one.
+    """Batches of data, with the model's inputs and the class labels in each.
 
     Attributes:
         source: the value of --data.
-        batches: an iterable of batches; once only.
-        inputs: inputs(batch), what the model takes of it: a tensor, or a tuple or mapping of them.
-        labels: labels(batch), the classes, or None where there are none.
+        batches: the batches; they can be read once.
+        inputs: inputs(batch) returns the model's inputs: a tensor, or a tuple or mapping of them.
+        labels: labels(batch) returns the class labels; None where there are none.
     """
 
     source: str
@@ -86,16 +86,16 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePre
     """Return the data that `source` names.
 
     Raises:
-        LoadError: it names none, or random numbers, or cannot be read.
+        LoadError: it names no data, or random numbers, or cannot be read.
     """
     kind, _, name = source.partition(":")
     if kind == "random":
         raise LoadError(
-            f"--data {source}: random numbers have statistics of their own, not those of your "
-            f"data; give {_FORMS}"
+            f"--data {source}: random numbers do not have the statistics of your data; "
+            f"give {_FORMS}"
         )
     if not name:
-        raise LoadError(f"--data {source}: is no source of data; give {_FORMS}")
+        raise LoadError(f"--data {source}: is not a source of data; give {_FORMS}")
     if kind == "images":
         return _images(source, Path(name), batch_size, images)
     if kind == "imagefolder":
@@ -108,6 +108,7 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePre
 
 
 def _load_loader(source: str) -> Iterable[Any]:
+    """Return the iterable of batches that the user's object is or returns."""
     from torch import Tensor, nn
 
     made = load_object(source)
@@ -128,15 +129,17 @@ def _load_loader(source: str) -> Iterable[Any]:
 
 
 def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield batches; raise errors of the user's loader as LoadError."""
     try:
         yield from batches
     except Exception as failure:
         raise LoadError(
-            f"--data {source}: {describe_failure(failure)}; mend the loader"
+            f"--data {source}: {describe_failure(failure)}; fix the loader"
         ) from failure
 
 
 def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
+    """Return the images of one folder, without labels."""
     import torch
 
     if not folder.is_dir():
@@ -151,6 +154,7 @@ def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessi
 
 
 def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
+    """Return the images of a folder per class, with labels."""
     import torch
 
     if not folder.is_dir():
@@ -173,7 +177,7 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _shuffled_batches(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
-    """Yield batches in a random order, always the same one.
+    """Yield batches of the items, shuffled in the same way at every call.
 
     Neighbouring files are alike, and batches of one class have other statistics than the data.
     """

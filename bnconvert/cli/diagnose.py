@@ -1,4 +1,4 @@
-"""`bnconvert diagnose`: a model's running statistics compared with those of data."""
+"""`bnconvert diagnose`: compare a model's running statistics with those of data."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -46,7 +46,7 @@ def command(
     plot: Plot = None,
     fail_on: FailOn = FailLevel.error,
 ) -> None:
-    """Compare MODEL's running statistics with those of training --data; report what is wrong."""
+    """Compare MODEL's running statistics with those of its training --data; report problems."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model
@@ -54,7 +54,7 @@ def command(
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis.diagnosis import diagnose
 
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
     images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)
@@ -71,7 +71,7 @@ def command(
 
 
 def _print_remedy(result: "Report", context: typer.Context) -> None:
-    """Print the command that recomputes over the same data, read in the same way."""
+    """Print the command that recomputes the statistics over the same data, where that helps."""
     from bnconvert.cli.output import command_line
     from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
 

@@ -1,4 +1,4 @@
-"""`bnconvert export`: a verified ONNX file."""
+"""`bnconvert export`: fold a model, and write a verified ONNX file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ from bnconvert.cli.options import (
     Weights,
     output_file,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,20 +31,20 @@ def command(
         typer.Option(
             "--data",
             metavar="SOURCE",
-            help="Recompute the statistics over this data first, as `recompute` does, which has "
-            "more options and says what SOURCE is.",
+            help="Recompute the statistics over this data first, as `bnconvert recompute` does; "
+            "its --help says what SOURCE may be.",
         ),
     ] = None,
     batch_size: BatchSize = 32,
     preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
-    """Fold MODEL, write it as ONNX and prove the file; a failing one is kept as *.failed.onnx."""
+    """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx."""
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.export import export
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
         more = {"calibration": batches, "preprocess": preprocess, "progress": say}
@@ -59,6 +59,7 @@ def command(
 
 
 def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Iterable[Any] | None:
+    """Return the batches to recompute the statistics over, or None without --data."""
     if data is None:
         return None
     from bnconvert.cli.data import load_data
@@ -70,7 +71,7 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
 def _again(
     model: str, output: Path, shapes: list[str], given: dict[str, Any], raw: str | None
 ) -> str:
-    """Return the commands that compare the file with the model that is in it."""
+    """Return the commands with which the user can verify the file again."""
     from bnconvert.cli.output import command_line
 
     weights, first = given["weights"], ""

@@ -1,4 +1,4 @@
-"""`bnconvert fold`: the folded graph, as a torch.export program."""
+"""`bnconvert fold`: fold a model, and write the folded graph as a torch.export program."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -21,14 +21,14 @@ def command(
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
     report: ReportPath = None,
 ) -> None:
-    """Fold MODEL's norms away; with -o, write the folded graph as a torch.export program."""
+    """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     import torch
 
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import show
     from bnconvert.folding.folding import fold
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         say(0, None, "capturing and folding")
         folded = fold(loaded, require_example(example))
@@ -41,7 +41,7 @@ def command(
 
 
 def _traced(folded: "Folded") -> "ExportedProgram":
-    """Capture the folded graph again: what it holds beside operators is no program as it is."""
+    """Export the folded graph anew, where it holds more than operators."""
     from torch.export import export
 
     captured = folded.captured

@@ -24,11 +24,11 @@ class ImagePreprocessing:
 
     Attributes:
         img_size: the side of the square that is cropped from the middle, in pixels.
-        crop_pct: which part of the resized image's shorter side the crop is.
+        crop_pct: the crop's side as a fraction of the resized image's shorter side.
         interpolation: one of `Resampling`.
         mean: subtracted from the values in [0, 1], per channel.
-        std: then divided by.
-        crop_mode: "center" keeps the proportions; "squash" makes the image a square before.
+        std: what they are then divided by.
+        crop_mode: "center" keeps the proportions; "squash" resizes the image to a square first.
     """
 
     img_size: int = 224
@@ -42,17 +42,17 @@ class ImagePreprocessing:
         """Check every value.
 
         Raises:
-            LoadError: one of them means nothing.
+            LoadError: a value is out of range or unknown.
         """
         if not 0 < self.crop_pct <= 1:
-            raise LoadError(f"crop_pct: is {self.crop_pct}; use a part of the image, up to 1")
+            raise LoadError(f"crop_pct: is {self.crop_pct}; use a fraction above 0 and up to 1")
         if self.interpolation not in tuple(Resampling):
             raise LoadError(
                 f"interpolation: there is no {self.interpolation!r}; use one of "
                 f"{', '.join(Resampling)}"
             )
         if self.crop_mode not in _CROP_MODES:
-            raise LoadError(f"crop_mode: the model wants {self.crop_mode!r} images; {_OWN}")
+            raise LoadError(f"crop_mode: the model expects {self.crop_mode!r} images; {_OWN}")
         if min(self.std) <= 0:
             raise LoadError(f"std: is {self.std}; divide by positive numbers")
 
@@ -65,7 +65,7 @@ class ImagePreprocessing:
             *given: the attributes in their order, None where nothing was given.
 
         Raises:
-            LoadError: a value means nothing, or the model wants something else than squares.
+            LoadError: a value is out of range or unknown, or the model does not take squares.
         """
         config = getattr(model, "default_cfg", None)
         own = dict(config) if isinstance(config, Mapping) else {}
@@ -74,7 +74,7 @@ class ImagePreprocessing:
         if "img_size" not in overrides and "input_size" in own:
             *_, height, width = own["input_size"]
             if height != width:
-                raise LoadError(f"img_size: the model wants {height} x {width} pixels; {_OWN}")
+                raise LoadError(f"img_size: the model expects {height} x {width} pixels; {_OWN}")
             own["img_size"] = width
         return cls(**({n: own[n] for n in names if n in own} | overrides))
 
@@ -99,6 +99,7 @@ class ImagePreprocessing:
         return ((pixels - mean) / std).contiguous()
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the width and height to resize an image to, before it is cropped."""
         short = floor(self.img_size / self.crop_pct)
         if self.crop_mode == "squash":
             return short, short
@@ -122,7 +123,7 @@ def open_image(file: Path) -> Any:
             converted = picture.convert("RGB")
     # What Pillow raises for files that are broken in the middle is not of one class.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
-        raise LoadError(f"{file}: is no readable image ({failure}); remove it") from None
+        raise LoadError(f"{file}: is not a readable image ({failure}); remove it") from None
     if mode.startswith(("I", "F")):  # Pillow cuts these off at 255
         raise LoadError(f"{file}: has more than 8 bits per channel; {_OWN}, or npz:FILE")
     return converted

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.user_code import describe_failure, load_object
-from bnconvert.errors import LoadError
+from bnconvert.errors import LoadError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +31,7 @@ def load_model(
     kind, _, name = source.partition(":")
     if not name:
         raise LoadError(
-            f"{source}: is no MODEL; write file.py:factory, package.module:factory, "
+            f"{source}: is not a MODEL; write file.py:factory, package.module:factory, "
             "timm:NAME or torchvision:NAME"
         )
     _seed()  # the same MODEL has the same weights in the next command
@@ -57,6 +57,7 @@ def require_example(example: "Inputs | None") -> "Inputs":
 
 
 def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
+    """Make a timm model by name, and an example input of its size."""
     import torch
 
     timm = _import_extra("timm", "timm")
@@ -69,6 +70,7 @@ def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
 
 
 def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
+    """Make a torchvision model by name, without downloading weights."""
     import torch
 
     models = _import_extra("torchvision.models", "torchvision")
@@ -85,6 +87,7 @@ def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
 
 
 def _import_extra(module: str, package: str) -> Any:
+    """Import an optional package; say how to install it where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as failure:
@@ -94,11 +97,12 @@ def _import_extra(module: str, package: str) -> Any:
 
 
 def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
+    """Call the user's factory; return its model, and its example inputs if it gives any."""
     from torch import nn
 
     factory = load_object(f"{where}:{name}")
     if not callable(factory):
-        raise LoadError(f"{where}:{name}: is no function; name one that returns the model")
+        raise LoadError(f"{where}:{name}: is not a function; name one that returns the model")
     try:
         made = factory()
     except Exception as failure:
@@ -115,6 +119,7 @@ def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
 
 
 def _load_weights(model: "nn.Module", path: Path) -> None:
+    """Load a file of weights into the model, strictly."""
     state = _state_dict(path)
     try:
         model.load_state_dict(state)
@@ -123,6 +128,7 @@ def _load_weights(model: "nn.Module", path: Path) -> None:
 
 
 def _state_dict(path: Path) -> dict[str, Any]:
+    """Read a state_dict from a file, without running code from it."""
     import torch
 
     if not path.is_file():
@@ -139,8 +145,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
             "save model.state_dict() instead, and name the model by its factory"
         ) from None
     except Exception as failure:  # of a broken file, torch and safetensors raise anything
-        said = type(failure).__name__, *str(failure).splitlines()[:1]
-        raise LoadError(f"{path}: cannot be read ({': '.join(said)}); save it again") from None
+        raise LoadError(f"{path}: cannot be read ({first_line(failure)}); save it again") from None
     for key in _WRAPPINGS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
@@ -150,6 +155,7 @@ def _state_dict(path: Path) -> dict[str, Any]:
 
 
 def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
+    """Remove a prefix from a key that all keys have (of DataParallel or torch.compile)."""
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             key = key.removeprefix(prefix)
@@ -157,6 +163,7 @@ def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
 
 
 def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
+    """Make example inputs from the texts of --input, by position or by name."""
     named = [_parse_input(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)
@@ -171,6 +178,7 @@ def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
 
 
 def _parse_input(text: str) -> tuple[str, Any]:
+    """Return the name (or an empty one) and the random tensor that a text of --input describes."""
     import torch
 
     parts = text.split(":")
@@ -181,7 +189,7 @@ def _parse_input(text: str) -> tuple[str, Any]:
         assert isinstance(dtype, torch.dtype)
     except (ValueError, IndexError, AttributeError, AssertionError):
         raise LoadError(
-            f"--input {text}: is no shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
+            f"--input {text}: is not a shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
         ) from None
     if dtype.is_floating_point:
         return name, torch.randn(shape, generator=_generator()).to(dtype)

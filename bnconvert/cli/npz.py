@@ -22,11 +22,11 @@ class NpzArrays:
     """The arrays of an .npz file, all of the same length.
 
     Attributes:
-        arrays: by name.
-        taken: the names of those that the model's forward has as parameters; or else of the
-            only one that is no label, which is the first argument.
-        is_named: whether the forward has parameters of these names.
-        label: the name of the one that holds the class labels, or None.
+        arrays: the arrays by name.
+        taken: the names of the model's inputs: the arrays that its forward has parameters for, or
+            else the only array that is not a label.
+        is_named: whether the inputs are passed by name, or the only one as the first argument.
+        label: the name of the array of class labels, or None.
     """
 
     arrays: Mapping[str, "Tensor"]
@@ -44,8 +44,8 @@ class NpzArrays:
         arrays = {name: _as_tensor(file, name, a, model) for name, a in _read(file).items()}
         lengths = {name: len(array) if array.dim() else 0 for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
-            said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise LoadError(f"{file}: {said or 'is empty'}; save arrays of the same length")
+            listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise LoadError(f"{file}: {listed or 'is empty'}; save arrays of the same length")
         parameters = list(inspect.signature(model.forward).parameters)
         known = tuple(name for name in parameters if name in arrays)
         labels = [name for name in _LABELS if name in arrays and name not in known]
@@ -78,12 +78,13 @@ class NpzArrays:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """Read all arrays of an .npz file."""
     import numpy as np
 
     if not file.is_file():
         raise LoadError(f"{file}: there is no such file; save one with numpy.savez")
     if not zipfile.is_zipfile(file):
-        raise LoadError(f"{file}: is no .npz file; save one with numpy.savez")
+        raise LoadError(f"{file}: is not an .npz file; save one with numpy.savez")
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -94,12 +95,15 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":
+    """Return an array as a tensor; floating ones in the dtype of the model."""
     import torch
 
     try:
         tensor = torch.from_numpy(array)
     except TypeError:
-        raise LoadError(f"{file}: {name} holds {array.dtype}, no numbers; leave it out") from None
+        raise LoadError(
+            f"{file}: {name} holds {array.dtype}, which are not numbers; leave it out"
+        ) from None
     if not tensor.is_floating_point():
         return tensor
     floating = (p.dtype for p in model.parameters() if p.is_floating_point())

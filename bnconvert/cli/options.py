@@ -8,22 +8,23 @@ import typer
 
 
 def _in_existing_folder(path: Path | None) -> Path | None:
-    """Refuse a file in a folder that does not exist, before the work and not after it."""
+    """Refuse a file in a folder that does not exist, before any work is done."""
     if path is not None and not path.parent.is_dir():
         raise typer.BadParameter(f"{path}: there is no folder {path.parent}; make it first")
     return path
 
 
 def _plot_file(path: Path | None) -> Path | None:
+    """Refuse a file whose suffix is not a format of plots."""
     if path is not None and path.suffix.lower() not in _PLOT_FORMATS:
         raise typer.BadParameter(
-            f"{path}: is no format of plots; use one of {', '.join(_PLOT_FORMATS)}"
+            f"{path}: is not a format of plots; use one of {', '.join(_PLOT_FORMATS)}"
         )
     return _in_existing_folder(path)
 
 
 def output_file(text: str) -> Any:
-    """Return the option for the file that a command writes."""
+    """Return the option --output, with its help text, for the file that a command writes."""
     return typer.Option("-o", "--output", metavar="FILE", callback=_in_existing_folder, help=text)
 
 
@@ -45,13 +46,14 @@ Weights = Annotated[
         help="A state_dict: .safetensors, or .pt that loads with weights_only=True.",
     ),
 ]
-PolicyRules = Annotated[
+PolicyOption = Annotated[
     list[str],
     typer.Option(
         "--policy",
         metavar="RULE",
-        help="policy.toml, REWRITE for every norm, or PATTERN=REWRITE; once per rule, the first "
-        "match wins: --policy 'backbone.*=Frozen()' --policy 'head.*=Group(32) | Keep()'.",
+        help="REWRITE for every norm, PATTERN=REWRITE for norms at matching paths, or a file "
+        "policy.toml. Give it once per rule; the first rule that matches a norm wins: "
+        "--policy 'backbone.*=Frozen()' --policy 'head.*=Group(32) | Keep()'.",
     ),
 ]
 Input = Annotated[
@@ -59,8 +61,8 @@ Input = Annotated[
     typer.Option(
         "--input",
         metavar="SHAPE",
-        help="An example input of random numbers, as 1,3,224,224 or x:1,3,224,224 or "
-        "ids:1,16:int64; once per input.",
+        help="Shape of an example input, which is filled with random numbers: 1,3,224,224, with a "
+        "name x:1,3,224,224, with a dtype ids:1,16:int64. Give it once per input.",
     ),
 ]
 
@@ -84,8 +86,8 @@ Preprocess = Annotated[
         "--preprocess",
         metavar="MEAN/STD",
         parser=_mean_and_std,
-        help="The ONNX file takes raw inputs, and computes (x - MEAN) / STD itself; one number "
-        "each or one per channel, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
+        help="The ONNX file takes raw inputs and computes (x - MEAN) / STD itself. MEAN and STD "
+        "are one number or one per channel: 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
     ),
 ]
 ReportPath = Annotated[
@@ -94,7 +96,7 @@ ReportPath = Annotated[
         "--report",
         metavar="FILE",
         callback=_in_existing_folder,
-        help="Also write the report here, as JSON or .html.",
+        help="Also write the report to this file: HTML if it ends in .html, else JSON.",
     ),
 ]
 DataSource = Annotated[
@@ -102,16 +104,16 @@ DataSource = Annotated[
     typer.Option(
         "--data",
         metavar="SOURCE",
-        help="Real data: images:DIR, imagefolder:DIR (a folder per class, classes in the order of "
-        "their names), npz:FILE (arrays named as the forward's parameters; y or labels are "
-        "classes), package.module:loader or file.py:loader (batches, or a function that returns "
-        "them).",
+        help="Real data: images:DIR, imagefolder:DIR (one folder per class, classes sorted by "
+        "name), npz:FILE (arrays named like the forward's parameters; class labels named y or "
+        "labels), package.module:loader or file.py:loader (an iterable of batches, or a function "
+        "that returns one).",
     ),
 ]
 BatchSize = Annotated[
     int,
     typer.Option(
-        min=1, metavar="N", help="Samples per batch, for images and npz; a loader has its own."
+        min=1, metavar="N", help="Samples per batch, for images and npz; a loader decides itself."
     ),
 ]
 Samples = Annotated[
@@ -119,7 +121,7 @@ Samples = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Stop after the batch that completes N samples. By default, all are read.",
+        help="Read batches until there are N samples. By default all are read.",
     ),
 ]
 ImgSize = Annotated[
@@ -128,8 +130,8 @@ ImgSize = Annotated[
         min=1,
         metavar="N",
         rich_help_panel=_IMAGES,
-        help="Side of the square inputs, in pixels. Defaults of this panel: a timm model's own "
-        "configuration, else 224, 0.875, bilinear and ImageNet's mean and std.",
+        help="Side of the square inputs, in pixels. The defaults of all options here are a timm "
+        "model's own configuration, else 224, 0.875, bilinear, and ImageNet's mean and std.",
     ),
 ]
 CropPct = Annotated[
@@ -137,9 +139,9 @@ CropPct = Annotated[
     typer.Option(
         min=0.01,
         max=1,
-        metavar="PART",
+        metavar="FRACTION",
         rich_help_panel=_IMAGES,
-        help="Which part of the shorter side the central crop keeps, up to 1.",
+        help="Fraction of the shorter side that the central crop keeps.",
     ),
 ]
 
@@ -166,14 +168,12 @@ Interpolation = Annotated[
 Mean = Annotated[
     tuple[float, float, float] | None,
     typer.Option(
-        metavar="R G B", rich_help_panel=_IMAGES, help="Subtracted from values in [0, 1]."
+        metavar="R G B", rich_help_panel=_IMAGES, help="Subtracted from the values in [0, 1]."
     ),
 ]
 Std = Annotated[
     tuple[float, float, float] | None,
-    typer.Option(
-        metavar="R G B", rich_help_panel=_IMAGES, help="Divisors, after the mean is subtracted."
-    ),
+    typer.Option(metavar="R G B", rich_help_panel=_IMAGES, help="Divides what is left after that."),
 ]
 Plot = Annotated[
     Path | None,
@@ -189,8 +189,8 @@ MemoryLimit = Annotated[
     typer.Option(
         min=0,
         metavar="MB",
-        help="Megabytes of activations that --method layerwise holds in memory, on the CPU; the "
-        "rest is moved to a temporary file.",
+        help="Megabytes of activations that --method layerwise keeps in memory (on the CPU); the "
+        "rest goes to a temporary file.",
     ),
 ]
 LossFunction = Annotated[
@@ -199,8 +199,8 @@ LossFunction = Annotated[
         "--loss",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function of (output, batch) that returns a number, smaller where better. By "
-        "default the cross entropy, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns a number; smaller is better. "
+        "By default the cross entropy, if the data have class labels.",
     ),
 ]
 MetricFunction = Annotated[
@@ -209,8 +209,8 @@ MetricFunction = Annotated[
         "--metric",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function of (output, batch) that returns an error, smaller where better. By "
-        "default the share of wrong classes, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns an error; smaller is better. "
+        "By default the error rate of the classes, if the data have class labels.",
     ),
 ]
 
@@ -229,8 +229,8 @@ MethodOption = Annotated[
         "--method",
         help="layerwise: each norm is measured while all upstream norms already use their final "
         "statistics, so that the batch size does not matter; aggregate: each norm normalizes by "
-        "its own batch, and all batches are pooled; ema: a moving average with the norms' "
-        "momentum, as in training.",
+        "its own batch, and the moments of all batches are pooled; ema: a moving average with the "
+        "norms' momentum, as in training.",
     ),
 ]
 

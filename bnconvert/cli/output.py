@@ -1,4 +1,4 @@
-"""What commands give: results on stdout, reports and weights into files, exit codes."""
+"""The output of commands: results on stdout, reports and weights in files, exit codes."""
 
 import contextlib
 import shlex
@@ -19,7 +19,7 @@ _RANK = ("info", "warning", "error")
 
 
 def show(report: "Report", path: Path | None, picture: Path | None = None) -> None:
-    """Print a report, and write it, as `save` does, and its picture, where there are paths."""
+    """Print a report; write it, and its plot, to the files that the user named, if any."""
     typer.echo(str(report))
     save(report, path)
     if picture is not None:
@@ -38,7 +38,7 @@ def save(report: "Report", path: Path | None) -> None:
 
 @contextlib.contextmanager
 def saved_on_failure(path: Path | None) -> Iterator[None]:
-    """Write the report of a verification that fails, too."""
+    """Write the report to `path` also where the verification inside the context fails."""
     from bnconvert.errors import VerificationError
 
     try:
@@ -49,7 +49,7 @@ def saved_on_failure(path: Path | None) -> Iterator[None]:
 
 
 def command_line(command: str, *arguments: str, **options: Any) -> str:
-    """Return a command as it is typed, without the options that are None."""
+    """Return a bnconvert command as one would type it; options that are None are left out."""
     words = ["bnconvert", command, *arguments]
     for name, value in options.items():
         if value is not None:
@@ -59,7 +59,7 @@ def command_line(command: str, *arguments: str, **options: Any) -> str:
 
 
 def exit_on(report: "Report", severity: str) -> None:
-    """Exit with 1 where a finding is at least so severe; "never" does not."""
+    """Exit with 1 if a finding has this severity or a higher one; "never" does not exit."""
     failing = _RANK[_RANK.index(severity) :] if severity in _RANK else ()
     if any(finding.severity in failing for finding in report.findings):
         raise typer.Exit(1)

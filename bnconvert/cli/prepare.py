@@ -1,31 +1,34 @@
-"""`bnconvert prepare`: the plan and the weights of a model made ready for fine-tuning."""
+"""`bnconvert prepare`: convert a model for fine-tuning; print the plan, write the weights."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, PolicyRules, ReportPath, Weights, output_file
-from bnconvert.reporting.progress import shown
+from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
     model: Model,
-    policy: PolicyRules,
+    policy: PolicyOption,
     weights: Weights = None,
     output: Annotated[
         Path | None, output_file("Write the prepared state_dict: .safetensors or .pt.")
     ] = None,
     weight_decay: Annotated[
-        float, typer.Option(help="Of every parameter except biases and those of norms.")
+        float, typer.Option(help="Weight decay of every parameter except biases and norms'.")
     ] = 0.0,
-    accumulate: Annotated[int, typer.Option(help="Micro-batches per optimizer step.")] = 1,
+    accumulate: Annotated[
+        int,
+        typer.Option(help="Micro-batches per optimizer step, to which momentum is adapted."),
+    ] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan, and write nothing.")
+        bool, typer.Option("--dry-run", help="Only print; write no weights, even with -o.")
     ] = False,
     report: ReportPath = None,
 ) -> None:
-    """Convert MODEL for fine-tuning, and print its plan and the optimizer's parameter groups."""
+    """Convert MODEL for fine-tuning; print the plan and the optimizer's parameter groups."""
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import save, write_weights
     from bnconvert.conversion.finetuning import prepare
@@ -35,7 +38,7 @@ def command(
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
         try:
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)

@@ -1,4 +1,4 @@
-"""`bnconvert recompute`: weights with precise running statistics."""
+"""`bnconvert recompute`: recompute the running statistics over data, and write the weights."""
 
 import typer
 
@@ -20,7 +20,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -40,14 +40,14 @@ def command(
     report: ReportPath = None,
     plot: Plot = None,
 ) -> None:
-    """Measure MODEL's running statistics precisely over --data, and write the weights."""
+    """Recompute MODEL's running statistics precisely over --data, and write the weights."""
     from bnconvert.cli.data import load_data
     from bnconvert.cli.images import ImagePreprocessing
     from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import show, write_weights
     from bnconvert.statistics.recomputation import recompute_statistics
 
-    with shown(first="loading the model"):
+    with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
     images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
     source = load_data(data, loaded, batch_size, images)

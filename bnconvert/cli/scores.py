@@ -1,4 +1,4 @@
-"""--loss and --metric: how good a batch's output is, by default for data with class labels."""
+"""--loss and --metric: the user's functions, or the defaults for data with class labels."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None"
     """Return the loss that the user named, or the mean cross entropy, or None without labels.
 
     Raises:
-        LoadError: there is no such function; or, from the score, that it cannot be computed.
+        LoadError: there is no such function. The loss raises it too, where it cannot be computed.
     """
     if source:
         return _named("--loss", source)
@@ -25,18 +25,18 @@ def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None"
 
 
 def metric_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
-    """Return the metric that the user named, or the share of wrong classes, or None.
+    """Return the metric that the user named, or the error rate, or None without labels.
 
     Raises:
         LoadError: as `loss_of`.
     """
     if source:
         return _named("--metric", source)
-    return labels and _checked("the share of wrong classes", error_rate(labels))
+    return labels and _checked("the error rate", error_rate(labels))
 
 
 def cross_entropy(labels: Labels) -> "ScoreFunction":
-    """Return the loss of a batch: the mean cross entropy of its logits."""
+    """Return a score function: the mean cross entropy of a batch's logits."""
 
     def score(output: Any, batch: Any) -> Any:
         from torch.nn import functional as F
@@ -48,7 +48,7 @@ def cross_entropy(labels: Labels) -> "ScoreFunction":
 
 
 def error_rate(labels: Labels) -> "ScoreFunction":
-    """Return the metric of a batch: the share of wrong classes."""
+    """Return a score function: the share of a batch that is classified wrongly."""
 
     def score(output: Any, batch: Any) -> Any:
         return (output.argmax(1) != labels(batch).to(output.device)).double().mean()
@@ -57,13 +57,18 @@ def error_rate(labels: Labels) -> "ScoreFunction":
 
 
 def _named(option: str, source: str) -> "ScoreFunction":
+    """Load the function that the user named, as a score."""
     function = load_object(source)
     if not callable(function):
-        raise LoadError(f"{option} {source}: is no function; name one of (output, batch)")
+        raise LoadError(
+            f"{option} {source}: is not a function; name one that takes (output, batch)"
+        )
     return _checked(f"{option} {source}", function)
 
 
 def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
+    """Return a score that raises a LoadError where it cannot be computed."""
+
     def checked(output: Any, batch: Any) -> float:
         try:
             return float(score(output, batch))

@@ -10,14 +10,14 @@ from typing import Any
 
 from bnconvert.errors import LoadError
 
-_LONGEST = 400  # characters of an error that is not ours
+_LONGEST = 400  # characters of an error message from the user's code
 
 
 def load_object(source: str) -> Any:
     """Return the object that `file.py:name` or `package.module:name` names.
 
     Raises:
-        LoadError: there is no such thing.
+        LoadError: there is no such object.
     """
     where, _, name = source.partition(":")
     found = getattr(_import(where), name or "-", None)
@@ -27,11 +27,12 @@ def load_object(source: str) -> Any:
 
 
 def describe_failure(failure: Exception) -> str:
-    """Return what an exception in the user's code says, as part of a sentence."""
+    """Describe an exception from the user's code, as a part of a sentence."""
     return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
 
 
 def _import(where: str) -> ModuleType:
+    """Import a module by its name, or the module in a .py file."""
     path = Path(where)
     if path.suffix == ".py":
         if not path.is_file():
@@ -43,7 +44,7 @@ def _import(where: str) -> ModuleType:
     except ImportError as failure:
         raise LoadError(f"{where}: cannot be imported ({failure}); give file.py:factory") from None
     except Exception as failure:
-        raise LoadError(f"{where}: {describe_failure(failure)}; mend the module") from failure
+        raise LoadError(f"{where}: {describe_failure(failure)}; fix the module") from failure
 
 
 def _execute(path: Path) -> ModuleType:
@@ -61,5 +62,5 @@ def _execute(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as failure:
         del sys.modules[path.stem]
-        raise LoadError(f"{path}: {describe_failure(failure)}; mend the file") from failure
+        raise LoadError(f"{path}: {describe_failure(failure)}; fix the file") from failure
     return module

@@ -1,4 +1,4 @@
-"""`bnconvert verify`: a model against an ONNX file."""
+"""`bnconvert verify`: compare a model with an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 
 
 def command(
@@ -17,12 +17,12 @@ def command(
     preprocess: Preprocess = None,
     report: ReportPath = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE, whoever wrote it; name the operator where they diverge."""
+    """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge."""
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.verify import verify
 
-    with shown(first="loading the model") as say:
+    with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         with saved_on_failure(report):
             result = verify(

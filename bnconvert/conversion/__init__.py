@@ -1,1 +1,1 @@
-"""Which rewrite each norm gets, decided before anything changes; then done, or undone."""
+"""Conversion: decide which rewrite each norm gets, then replace the norms, or put them back."""

@@ -2,14 +2,14 @@
 
 from torch import nn
 
-from bnconvert.conversion.plan import Plan, decide
+from bnconvert.conversion.plan import Plan, make_plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
-from bnconvert.modules.surgery import plain_edits, swap
+from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
 
 #: What to do with a model that cannot be copied.
@@ -17,13 +17,13 @@ _REMEDY = "use inplace=True"
 
 
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
-    """Find out what `convert` would do, and change nothing; print the result to read it.
+    """Decide what `convert` would do to each norm, and change nothing; print the plan to read it.
 
     Raises:
-        PolicyError: a rule matches no norm, or the policy is none.
+        PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    return decide(model, Policy.of(policy))
+    return make_plan(model, Policy.of(policy))
 
 
 def convert(
@@ -34,16 +34,16 @@ def convert(
     Args:
         model: an eager module, in any mode.
         policy: a rewrite for every norm, or a `Policy` of rules.
-        inplace: change `model` itself, so that an optimizer built before goes on working;
-            otherwise a deep copy is changed and returned.
+        inplace: change `model` itself, so that an existing optimizer keeps working; otherwise a
+            deep copy is changed and returned.
 
     Returns:
         The model, or its copy. A model that is itself a norm gives the new norm, which with
         `inplace=True` shares the Parameters of the old one.
 
     Raises:
-        RefusedError: a norm has no legal rewrite; lists all of them, and nothing has changed.
-        PolicyError: a rule matches no norm, or the policy is none.
+        RefusedError: a norm has no legal rewrite; it lists all such norms, and nothing has changed.
+        PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
     return convert_with_plan(model, policy, inplace=inplace)[0]
@@ -55,9 +55,9 @@ def convert_with_plan(
     """Do what `convert` does, and return the plan that it followed as well."""
     require_eager(model)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
-    chosen = decide(target, Policy.of(policy))
-    chosen.require_legal()
-    return swap(target, chosen.edits()), chosen
+    followed = make_plan(target, Policy.of(policy))
+    followed.require_legal()
+    return swap(target, followed.edits()), followed
 
 
 def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
@@ -68,8 +68,8 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
 
     Args:
         model: an eager module.
-        domain: whose statistics the norms get that hold those of several domains; None for
-            the active domain, which outside of any context is the first.
+        domain: for norms that hold the statistics of several domains: which of them to use. None
+            for the active domain, which outside of any context is the first.
         inplace: change `model` itself rather than a deep copy.
 
     Raises:
@@ -80,7 +80,7 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     if domain is not None:
         _require_domain(model, domain)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
-    return swap(target, plain_edits(target, everything=True, domain=domain))
+    return swap(target, plain_batch_norm_edits(target, everything=True, domain=domain))
 
 
 def _require_domain(model: nn.Module, domain: str) -> None:

@@ -39,9 +39,10 @@ class Prepared:
     def __str__(self) -> str:
         """Return the plan, the groups and the notes, for a person."""
         groups = [
-            f"{len(g['params'])} parameters ({sum(p.numel() for p in g['params']):,} numbers) "
-            f"with weight decay {g['weight_decay']}"
-            for g in self.parameter_groups
+            f"parameter group {number}: {len(group['params'])} parameters "
+            f"({sum(p.numel() for p in group['params']):,} numbers) "
+            f"with weight decay {group['weight_decay']}"
+            for number, group in enumerate(self.parameter_groups, 1)
         ]
         return "\n".join((str(self.plan), *groups, *self.notes))
 
@@ -63,13 +64,13 @@ def prepare(
     Args:
         model: an eager module; it is not changed.
         policy: as for `convert`.
-        weight_decay: for every parameter but those of norms and biases.
+        weight_decay: of every parameter except biases and those of norms.
         accumulate: micro-batches per optimizer step.
 
     Raises:
         FoldedTrainingError: the model, or a part of it, is folded.
         RefusedError: a norm has no legal rewrite.
-        PolicyError: a rule matches no norm, or the policy is none.
+        PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
         ValueError: `weight_decay` is negative, or `accumulate` less than 1.
     """
@@ -77,13 +78,13 @@ def prepare(
         raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
-    target, chosen = convert_with_plan(model, policy)
-    notes = tuple(_accumulate(target, accumulate))
-    return Prepared(target, _groups(target, weight_decay), chosen, notes)
+    target, followed = convert_with_plan(model, policy)
+    notes = tuple(_set_accumulated_momentum(target, accumulate))
+    return Prepared(target, _parameter_groups(target, weight_decay), followed, notes)
 
 
 def accumulated_momentum(momentum: float, steps: int) -> float:
-    """Return the momentum of which `steps` updates move as far as one update with `momentum`.
+    """Return the momentum with which `steps` updates have the effect of one with `momentum`.
 
     1 - (1 - momentum)^(1 / steps), since the old value keeps the share (1 - momentum) each time.
 
@@ -101,9 +102,9 @@ def accumulated_momentum(momentum: float, steps: int) -> float:
     return float(1 - (1 - momentum) ** (1 / steps))
 
 
-def _accumulate(model: nn.Module, steps: int) -> Iterator[str]:
-    """Set the momentum of every norm that tracks statistics, and say what was done."""
-    accumulated_momentum(0.0, steps)  # refuses what is no number of steps
+def _set_accumulated_momentum(model: nn.Module, steps: int) -> Iterator[str]:
+    """Adapt the momentum of every norm that tracks statistics; yield notes for the user."""
+    accumulated_momentum(0.0, steps)  # refuses a wrong number of steps
     if steps == 1:
         return
     cumulative = []
@@ -116,15 +117,15 @@ def _accumulate(model: nn.Module, steps: int) -> Iterator[str]:
         else:
             module.momentum = accumulated_momentum(float(module.momentum), steps)
     yield (
-        f"momentum is set for {steps} micro-batches per optimizer step; the batch that normalizes "
-        "stays the micro-batch: use Frozen(), Group() or Sync() where that is too small"
+        f"momentum was adapted to {steps} micro-batches per optimizer step; each micro-batch is "
+        "still normalized by itself: use Frozen(), Group() or Sync() where it is too small"
     )
     if cumulative:
-        yield f"{', '.join(cumulative)}: momentum=None averages all micro-batches, left as it is"
+        yield f"{', '.join(cumulative)}: momentum=None averages all micro-batches and is unchanged"
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return every trainable parameter once; one that any norm holds is not decayed."""
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Group every trainable parameter once: with weight decay, and biases and norms' without."""
     exempt: set[int] = set()
     for module in model.modules():
         is_norm = isinstance(module, _NORMS) or kind_of(module) is not None

@@ -19,11 +19,11 @@ from bnconvert.reporting.table import footnoted, table
 
 @dataclass(frozen=True, eq=False)
 class Decision:
-    """What happens to one norm.
+    """What a policy decides for one norm.
 
     Attributes:
         site: the norm.
-        rewrite: what it becomes, or None where every alternative is refused.
+        rewrite: the rewrite that it gets, or None where every alternative is refused.
         refusals: why each alternative that was tried is not taken; where there are several,
             the text names the alternative.
         caution: what the user must know about the rewrite that is taken.
@@ -73,7 +73,7 @@ class Plan:
             raise RefusedError(self.refusals)
 
     def edits(self) -> dict[str, nn.Module]:
-        """Build the modules that take the norms' places, by path, aliases included."""
+        """Build the modules that replace the norms, by path, aliases included."""
         built: dict[str, nn.Module] = {}
         for decision in self.decisions:
             if decision.rewrite is not None:
@@ -115,29 +115,30 @@ class Plan:
             for decision, remark in zip(self.decisions, remarks, strict=True)
         ]
         counts = Counter(decision.outcome for decision in self.decisions)
-        summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-        head = f"{len(rows)} norms: {summary}"
-        return "\n".join((table(columns, rows), *footnotes, head, *self._notes()))
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+        summary = f"{len(rows)} norm{'s' * (len(rows) != 1)}: {outcomes}"
+        return "\n".join((table(columns, rows), *footnotes, summary, *self._notes()))
 
     def _notes(self) -> list[str]:
+        """Return notes on norms that the plan does not reach, or whose calls are unknown."""
         notes = [
             f"{path or '(root)'}: could not be traced ({why}); "
-            "the norms inside are converted, but their calls are not counted"
-            for path, why in self.survey.closed.items()
+            "norms inside are converted, but their calls are not counted"
+            for path, why in self.survey.untraceable.items()
         ]
         notes += [
-            f"{path}: TorchScript: norms inside are not seen, and stay as they are; "
-            "put the eager module in its place"
+            f"{path}: TorchScript: norms inside are not found and not converted; "
+            "use the eager module instead"
             for path in self.survey.scripted
         ]
         for call in self.survey.functional:
             if not call.on_weight:
                 notes.append(
                     f"{call.owner or '(root)'}: calls F.batch_norm in its forward, "
-                    "which no rewrite reaches; make it a module to convert it"
+                    "which cannot be converted; use an nn.BatchNorm module there to convert it"
                 )
         if self.refusals:
-            notes.append("convert() would refuse and change nothing")
+            notes.append("convert() would raise RefusedError and change nothing")
         return notes
 
 
@@ -145,20 +146,22 @@ def _shown_calls(site: Site) -> str:
     return "?" if site.observed_calls is None else str(site.observed_calls)
 
 
-def decide(model: nn.Module, policy: Policy) -> Plan:
+def make_plan(model: nn.Module, policy: Policy) -> Plan:
     """Choose a rewrite for every norm of `model`; looks only.
 
     Raises:
         PolicyError: a rule matches no norm.
         UnsupportedModelError: `model` is wrapped, compiled or scripted.
     """
-    found = survey(model)
-    policy.require_used(found.sites)
-    hidden = hidden_references(model, [site.module for site in found.sites])
-    return Plan(policy, found, tuple(_decide(site, policy, hidden) for site in found.sites))
+    surveyed = survey(model)
+    policy.require_used(surveyed.sites)
+    hidden = hidden_references(model, [site.module for site in surveyed.sites])
+    decisions = tuple(_decide(site, policy, hidden) for site in surveyed.sites)
+    return Plan(policy, surveyed, decisions)
 
 
 def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
+    """Take the first legal alternative of the rule for a norm, or refuse it with all reasons."""
     first_paths: dict[tuple[Rewrite, ...], str] = {}
     for path in site.paths:
         first_paths.setdefault(policy.choices_for(path), path)
@@ -189,13 +192,13 @@ def _why_not_detach(site: Site, rewrite: Rewrite) -> Refusal | None:
 
 
 def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
-    """Refuse where no module may take the norm's place, whatever the rewrite."""
+    """Refuse where the norm cannot be replaced, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
     if holder := hidden.get(id(site.module)):
         return Refusal(
             "held-by-attribute",
-            f"is also held by the plain attribute {holder}, which a swap cannot reach",
+            f"is also held by the plain attribute {holder}, where it cannot be replaced",
             "use a ModuleList or ModuleDict there, or Keep()",
         )
     return None

@@ -1,4 +1,4 @@
-"""Policy: which rewrite each norm gets, by rules over paths, of which the first match wins."""
+"""Policy: rules that say which rewrite the norm at a path gets; the first match wins."""
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from bnconvert.conversion.notation import names, parse_rewrite, rules_in
+from bnconvert.conversion.notation import parse_rewrite, read_rules, rewrite_names
 from bnconvert.errors import PolicyError
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import Site
@@ -15,7 +15,7 @@ from bnconvert.norms.keep import Keep
 
 @dataclass(frozen=True)
 class PolicyRule:
-    """A pattern over paths and the alternatives for the norms that it matches.
+    """One rule of a policy: a pattern over paths, and alternatives for the norms it matches.
 
     Attributes:
         pattern: a shell-style glob over the dotted path: `*`, `?`, `[...]`; `*` spans dots.
@@ -40,12 +40,13 @@ class Policy:
         """Read the rules in the mapping's order.
 
         Raises:
-            PolicyError: a value is no rewrite.
+            PolicyError: a value is not a rewrite.
         """
         for pattern, rewrite in rules.items():
             if not isinstance(rewrite, Rewrite | Alternatives):
                 raise PolicyError(
-                    f"rule {pattern!r}: {rewrite!r} is no rewrite; use {names()}, or a | b"
+                    f"rule {pattern!r}: {rewrite!r} is not a rewrite; "
+                    f"use {rewrite_names()}, or a | b"
                 )
         self.rules = tuple(
             PolicyRule(pattern, rewrite.choices) for pattern, rewrite in rules.items()
@@ -65,7 +66,9 @@ class Policy:
         if isinstance(policy, type) and issubclass(policy, Rewrite):
             raise PolicyError(f"{policy.__name__} is a class; use {policy.__name__}()")
         if not isinstance(policy, Rewrite | Alternatives):
-            raise PolicyError(f"{policy!r} is no policy; use {names()}, or Policy({{pattern: …}})")
+            raise PolicyError(
+                f"{policy!r} is not a policy; use {rewrite_names()}, or Policy({{pattern: …}})"
+            )
         bare = cls({"*": policy})
         bare.is_bare = True
         return bare
@@ -75,16 +78,16 @@ class Policy:
         """Read rules from text: `PATTERN=REWRITE`, `REWRITE` alone, or the path of a TOML file.
 
         A rewrite is written as in Python, `Group(8) | Keep()`, and is never evaluated as code.
-        Alone it means every norm. A file's rules keep their order; see `grammar`.
+        Alone it means every norm. A file's rules keep their order; `notation` describes both.
 
         Raises:
-            PolicyError: the text is no rule, or names no known rewrite.
+            PolicyError: the text is not a rule, or names an unknown rewrite.
         """
         rules: dict[str, Rewrite | Alternatives] = {}
         bare = True
         for text in texts:
             if text.endswith(".toml"):
-                rules |= rules_in(Path(text))
+                rules |= read_rules(Path(text))
                 bare = False
                 continue
             pattern, equals, source = text.partition("=")
@@ -98,7 +101,7 @@ class Policy:
         return policy
 
     def choices_for(self, path: str) -> tuple[Rewrite, ...]:
-        """Return the alternatives of the first rule that matches `path`; without one, Keep."""
+        """Return the alternatives for the norm at `path`: the first matching rule's, or Keep."""
         for rule in self.rules:
             if rule.matches(path):
                 return rule.choices
@@ -124,10 +127,11 @@ class Policy:
 
 
 def _hint(pattern: str, paths: Sequence[str]) -> str:
+    """Return the error message for a pattern that matches no norm, with the nearest path."""
     if not paths:
         return f"rule {pattern!r}: the model has no batch norm; remove the rule"
     if any(path.startswith(f"{pattern}.") for path in paths):
-        return f"rule {pattern!r}: matches no norm, only a module around some; use '{pattern}.*'"
+        return f"rule {pattern!r}: matches no norm, but a module that holds some; use '{pattern}.*'"
     prefixes = {path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)}
     stem = pattern.rstrip(".*?")
     near = difflib.get_close_matches(stem, sorted(prefixes), n=1, cutoff=0.5)

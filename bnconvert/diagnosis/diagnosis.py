@@ -1,4 +1,4 @@
-"""`diagnose`: what is wrong with a model's norms, by what they do to data."""
+"""`diagnose`: find what is wrong with a model's norms, on data."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,21 +21,21 @@ def diagnose(
     metric: ScoreFunction | None = None,
     forward: ForwardFunction | None = None,
 ) -> Report:
-    """Evaluate the model by three kinds of statistics, and report what is wrong with it.
+    """Evaluate the model with three kinds of statistics, and report what is wrong with it.
 
-    The running statistics, the batches' own (each norm by its mini-batch), and the precise ones
-    (layer by layer): how far each norm's running statistics are from the other two, and the loss
-    and metric under each. On *training* data: where the precise statistics repair what the
-    running ones break, it is no overfitting but the statistics (Wu and Johnson, "Rethinking
-    'Batch' in BatchNorm", 2021, section 3). All modules are in eval mode; the model, its modes
-    and buffers included, is not changed. The fix of BN005, BN103, BN201 and BN202 is a line of
-    code in terms of `bnc`, `model` and `batches`.
+    They are the running statistics, the batches' own (each norm by its mini-batch), and precise
+    ones (layer by layer). The report says how far each norm's running statistics are from the
+    other two, and the loss and metric with each. Give *training* data: where the loss is bad with
+    the running statistics and good with precise ones, the model does not overfit, its statistics
+    are wrong (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3). All modules
+    are in eval mode; the model, its modes and buffers included, is not changed. The fix of BN005,
+    BN103, BN201 and BN202 is a line of code in terms of `bnc`, `model` and `batches`.
 
     Args:
         model: an eager module, in any mode.
-        batches: as for `recompute_statistics`; all are held. From 64 samples on, it is said
-            which running statistics are stale.
-        loss: loss(output, batch) for each batch, a number that is smaller where better.
+        batches: as for `recompute_statistics`; all are held. Stale running statistics are
+            reported from 64 samples on.
+        loss: loss(output, batch) returns a number for each batch; smaller is better.
         metric: metric(output, batch), likewise: an error, not an accuracy.
         forward: forward(model, batch), for batches that the model does not take directly.
 
@@ -46,10 +46,10 @@ def diagnose(
         StatisticsError: no norm to measure, or no usable data.
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
     """
-    found = survey(model)
+    surveyed = survey(model)
     evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
     evaluation.run()
-    static = [finding for family in FINDINGS for finding in family(found)]
+    static = [finding for family in FINDINGS for finding in family(surveyed)]
     findings = (*static, *measured_findings(evaluation.measurements()))
     notes = evaluation.notes if findings else (*evaluation.notes, "no findings")
     title = f"{type(model).__name__}: diagnosis over {evaluation.samples} samples"

@@ -1,4 +1,4 @@
-"""A model evaluated by running, by batch and by precise statistics, on the same batches."""
+"""Evaluate a model with running, batch and precise statistics, on the same batches."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
-from bnconvert.reporting.progress import shown
+from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import (
@@ -24,12 +24,12 @@ from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
 
-#: What normalizes: the stored averages, each batch's own moments, those of all the data.
+#: What normalizes: the stored averages, each batch's own moments, or the moments of all data.
 STATISTICS = ("running", "batch", "precise")
 
 
 class Evaluation:
-    """Runs the model in a copy with buffers of its own, three times over the same batches."""
+    """The evaluation of a copy of the model, three times over the same batches."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Evaluation:
         forward: ForwardFunction | None,
         scores: Mapping[str, ScoreFunction | None],
     ) -> None:
-        """Read the batches; `run` does the rest.
+        """Copy the model and read the batches; `run` evaluates.
 
         Raises:
             StatisticsError: there is nothing to measure, or no data.
@@ -58,11 +58,11 @@ class Evaluation:
         self.reports: dict[str, Report] = {}
 
     def run(self) -> None:
-        """Run all batches by each of the statistics, and score them; the copy ends as it began."""
-        with observing(), shown(None) as say:
+        """Run and score all batches with each kind of statistics; the copy is restored."""
+        with observing(), showing_progress(None) as say:
             replica, call = replicate(self.copy), self._scored("running")
             for index, batch in enumerate(self.batches):
-                say(index, len(self.batches), "by running statistics")
+                say(index, len(self.batches), "with running statistics")
                 call(replica, batch)
         before = self.targets.snapshot()
         own = recompute_statistics(
@@ -82,28 +82,29 @@ class Evaluation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The sentences that go with the rows."""
+        """The notes of the report."""
         notes = list(self.reports["precise"].notes)
         if self.samples < SAMPLES:
             notes.append(
-                f"{self.samples} samples: from {SAMPLES} on, it is said which running statistics "
-                "are stale"
+                f"only {self.samples} samples were read: stale running statistics are reported "
+                f"from {SAMPLES} on"
             )
         for name, by in self.scores.items():
             if is_worse(by["running"], by["batch"]) and not is_worse(by["running"], by["precise"]):
                 notes.append(
-                    f"the {name} is better by the batches' own statistics, but not by precise "
-                    "ones: training relies on its small or mixed batches; fine-tune with "
-                    "Frozen(), or with Separate() per domain"
+                    f"the {name} is better with the batches' own statistics than with the running "
+                    "ones, but with precise ones it is not: the model relies on its training "
+                    "batches being small or mixed; fine-tune with Frozen(), or with Separate() "
+                    "per domain"
                 )
         return tuple(notes)
 
     def rows(self, against: str) -> tuple[StatisticsRow, ...]:
-        """Return how far the running statistics are from the "batch" or the "precise" ones."""
+        """Return the report's rows: how far running statistics are from "batch" or "precise"."""
         return tuple(replace(row, against=against) for row in self.reports[against].statistics)
 
     def means(self) -> dict[str, dict[str, float]]:
-        """Return the mean scores by name and statistics."""
+        """Return the mean scores, by their name and then by kind of statistics."""
         return {
             name: {used: mean_of(by[used]) for used in STATISTICS}
             for name, by in self.scores.items()
@@ -114,6 +115,8 @@ class Evaluation:
         return Measurements(self.rows("precise"), self.initial, self.scores)
 
     def _scored(self, used: str) -> ForwardFunction:
+        """Return a forward function that also notes the scores, under a kind of statistics."""
+
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
             output = self.call(model, batch)
@@ -130,17 +133,17 @@ def _samples(batch: Any) -> int:
 def initial_weight(
     target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
 ) -> float:
-    """Return the weight of the initial mean 0 and variance 1 in a moving average.
+    """Return the weight that the initial mean 0 and variance 1 still have in a moving average.
 
-    That is (1 - momentum)^n after n batches, if the average is one from the start: statistics
-    that were loaded or recomputed are not. So they must come nearer to the precise ones when the
-    initial values are taken out.
+    That is (1 - momentum)^n after n batches, if it is a moving average from the start: statistics
+    that were loaded or recomputed are not. So the weight counts only where the statistics come
+    nearer to the precise ones when the initial values are subtracted.
 
     Args:
         target: holds the precise statistics.
         mean: the moving average of means.
         var: the moving average of variances.
-        counter: of its batches.
+        counter: how many batches were averaged.
     """
     if target.momentum is None or counter is None:
         return 0.0

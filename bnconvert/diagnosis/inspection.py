@@ -1,4 +1,4 @@
-"""`inspect`: a model's norms and what is wrong with them, without data."""
+"""`inspect`: list a model's norms and find what is wrong with them, without data."""
 
 from dataclasses import replace
 
@@ -15,19 +15,19 @@ from bnconvert.reporting.report import Report
 
 
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
-    """List the model's norms and findings; nothing runs, nothing changes.
+    """List the model's norms and findings; the model is neither run nor changed.
 
     Args:
         model: an eager module, in any mode.
-        example_inputs: given, the eval model is also captured and folded (on a copy), so that
-            calls are counted where a trace cannot look, and each row says whether it folds.
+        example_inputs: if given, a copy of the eval model is also captured and folded, so that
+            calls are counted where torch.fx cannot trace, and each row says whether it folds.
 
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    found = survey(model)
-    rows = tuple(_row(site) for site in found.sites)
-    findings = tuple(finding for family in FINDINGS for finding in family(found))
+    surveyed = survey(model)
+    rows = tuple(_row(site) for site in surveyed.sites)
+    findings = tuple(finding for family in FINDINGS for finding in family(surveyed))
     title = f"{type(model).__name__}: " + ("batch normalization" if rows else "no batch norm")
     report = Report(title, norms=rows, findings=findings)
     if not findings:
@@ -46,6 +46,7 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
 
 
 def _row(site: Site) -> NormRow:
+    """Return the report's row of a norm."""
     return NormRow(
         site.path,
         site.class_name,
@@ -58,22 +59,23 @@ def _row(site: Site) -> NormRow:
 
 
 def _settings(site: Site) -> str:
-    """Return the settings in which norms differ."""
+    """Describe a norm's settings in a few words: eps, momentum, what is special about it."""
     module = site.module
     settings = [f"eps={getattr(module, 'eps', '?')}"]
+    momentum = getattr(module, "momentum", None)
     if hasattr(module, "momentum"):
-        settings.append(f"momentum={module.momentum}")
+        settings.append(f"momentum={momentum if momentum is None else format(momentum, 'g')}")
     if not has_running_statistics(module):
         settings.append("no running statistics")
     elif has_default_statistics(module):
         settings.append("untrained statistics")
     if site.kind.has_fixed_statistics:
         settings.append("frozen")
-    if site.kind.tail:
-        settings.append(f"then {', '.join(_tail_classes(site))}")
+    if site.kind.children_after:
+        settings.append(f"then {', '.join(_classes_after(site))}")
     return ", ".join(settings)
 
 
-def _tail_classes(site: Site) -> list[str]:
-    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.tail)
+def _classes_after(site: Site) -> list[str]:
+    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.children_after)
     return [name for name in names if name != "Identity"] or ["nothing"]

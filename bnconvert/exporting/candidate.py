@@ -25,11 +25,11 @@ from bnconvert.verification.localization import Graphs, localize
 from bnconvert.verification.reference import SEED
 from bnconvert.verification.verification import prove
 
-#: What happens to a model on its way to a proven file.
+#: The steps of an export, as progress shows them.
 STEPS = FOLDING, WRITING, VERIFYING = "capturing and folding", "writing ONNX", "verifying"
 _UNTRAINED = (
-    "the given statistics are untrained (mean 0, variance 1), which hides folding bugs: "
-    "a copy with other statistics was exported and compared as well"
+    "the model's statistics are untrained (mean 0, variance 1), which hides folding bugs: "
+    "a copy with random statistics was exported and compared as well"
 )
 _DROPPED = "the file holds tensors only: {} other outputs are left out"
 
@@ -56,7 +56,7 @@ class Candidate:
     def written(
         cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, steps: Steps
     ) -> "Candidate":
-        """Fold a model and write it; where it must be, of a fixed batch size, or traced.
+        """Fold a model and write it as ONNX: of any batch size, else of a fixed one, else traced.
 
         Raises:
             ExportError: the file cannot be written.
@@ -89,6 +89,7 @@ class Candidate:
         raise failure
 
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
+        """Write the file for the example's batch size only, with a note that says why."""
         fixed = self.example.shapes(lambda leaf: None, self.model)
         candidate = self.written(self.model, self.example, fixed, self.path, steps)
         return candidate._with_notes(
@@ -115,12 +116,12 @@ class Candidate:
         return self._with_notes(*[_DROPPED.format(dropped)] if dropped else [], findings=(found,))
 
     def _with_notes(self, *notes: str, findings: Sequence[Finding] = ()) -> "Candidate":
-        said = self.folded.report
-        report = replace(said, notes=(*said.notes, *notes), findings=(*said.findings, *findings))
+        old = self.folded.report
+        report = replace(old, notes=(*old.notes, *notes), findings=(*old.findings, *findings))
         return replace(self, folded=replace(self.folded, report=report))
 
     def _write(self) -> None:
-        """Write the folded graph, as a program or else as a module that is traced again."""
+        """Write the folded graph: as an exported program, or else as a module that is exported."""
         captured, module = self.folded.captured, graphs_of(self.folded).folded
         shapes = captured.dynamic_shapes
         if self.dynamic_shapes is None:
@@ -134,11 +135,11 @@ class Candidate:
         onnx_file.write(module, args, kwargs, shapes, self.path)
 
     def proof(self, steps: Steps) -> Report:
-        """Compare the file with its model; where they differ, say in which operator.
+        """Compare the file with its model; where they differ, localize the operator.
 
-        The file is simplified, where the simpler one holds everything that is compared. Where
-        the statistics hide folding bugs, it is not, and a copy of the model with others is proven
-        as well.
+        The file is replaced by a simplified one where that passes the same comparison. Where the
+        statistics hide folding bugs, it is not, and a copy of the model with random ones is
+        exported and compared as well.
 
         Raises:
             ExportError: ONNX Runtime cannot run it.
@@ -148,7 +149,7 @@ class Candidate:
         steps.begin(VERIFYING)
         report = report or self._proof(steps)
         if untrained and not report.failures:
-            steps.tell("verifying a copy with other statistics: the given ones are untrained")
+            steps.tell("verifying a copy with random statistics: the model's are untrained")
             report = self._proof_with_jitter(report)
         return report
 
@@ -157,7 +158,7 @@ class Candidate:
         return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
     def _proof_of_simpler(self) -> Report | None:
-        """Put a simpler file in the place of this one; None where there is none that holds.
+        """Replace the file by a simplified one, and return its proof; None where that fails.
 
         Only where nothing but the batch size may vary, because no other size is compared.
         """
@@ -175,7 +176,7 @@ class Candidate:
         return None
 
     def _proof_with_jitter(self, proof: Report) -> Report:
-        """Return a proof with that of a copy whose statistics are not mean 0 and variance 1."""
+        """Export and compare a copy with random statistics too; return both proofs as one."""
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
         again = Candidate.written(other, self.example, self.dynamic_shapes, path, unseen)
@@ -190,7 +191,7 @@ class Candidate:
 
 
 def graphs_of(folded: Folded) -> Graphs:
-    """Return what a model was captured as, and what it was folded to.
+    """Return the graphs of a folded model: as captured, and as folded.
 
     Raises:
         CaptureError: only parts of it could be captured.

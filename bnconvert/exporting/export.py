@@ -36,12 +36,12 @@ def export(
     preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Fold the eval model, write it as ONNX, and prove that the file computes the same function.
+    """Fold the eval model, write it as ONNX, and verify that the file computes the same function.
 
-    A copy is settled (frozen norms back to plain batch norm), folded in float64 and written to
-    a temporary file, which moves to `path` only when it is verified: within the float64 tolerance
-    at several batch sizes, and every row independent of its batch. Where the statistics are
-    those of an untrained norm, which hide folding bugs, the same is proven for a copy with
+    A copy, its frozen norms turned back into plain batch norm, is folded in float64 and written
+    to a temporary file, which moves to `path` only when it is verified: within the float64
+    tolerance at several batch sizes, and every row independent of its batch. Where the statistics
+    are those of an untrained norm, which hide folding bugs, the same is proven for a copy with
     other statistics too. What torch.onnx cannot write as a graph, such as a detector, is written
     as one traced forward with its parts folded, and finding BN412 says what that means.
 
@@ -109,6 +109,7 @@ def _calibrated(
 
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
+    """Combine the reports of recomputing, folding and verifying, with figures of the file."""
     norms = folded.report.norms
     outcomes = Counter(row.outcome for row in norms)
     folds = Counter(row.fold for row in norms if row.outcome == "folded")

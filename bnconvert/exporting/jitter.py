@@ -1,4 +1,4 @@
-"""Norms whose statistics never saw data, and random ones for them, so that folding bugs show."""
+"""Random statistics for norms with untrained ones, so that folding bugs show."""
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
     With mean 0, variance 1, gamma 1 and beta 0 nearly every folding bug computes the right
     numbers.
     """
-    twin = copy_model(model)
-    for module in untrained_norms(twin):
+    copied = copy_model(model)
+    for module in untrained_norms(copied):
         state: dict[str, Tensor | None] = {**module._buffers, **module._parameters}
         with torch.no_grad():
             for name, (low, high) in _RANGES.items():
@@ -35,4 +35,4 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
                 if tensor is not None:
                     noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
                     tensor.copy_(low + (high - low) * noise)
-    return twin
+    return copied

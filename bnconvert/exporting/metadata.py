@@ -13,7 +13,7 @@ from bnconvert.reporting.report import Report
 
 
 def metadata(model: nn.Module, report: Report) -> dict[str, str]:
-    """Return what a file says of itself: versions, model, the outcome of each norm, the proof.
+    """Return a file's metadata: versions, the model, the outcome of each norm, the proof.
 
     Args:
         model: what was exported.

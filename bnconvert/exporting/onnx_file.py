@@ -1,4 +1,4 @@
-"""The ONNX file: write it from a captured graph, label it, check it, read its graph."""
+"""The ONNX file: write it from a captured graph, simplify, label and move it, read its nodes."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from bnconvert.errors import ExportError, first_line
 from bnconvert.torch_private.silence import quiet
 
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
-#: What computes shapes, or moves numbers without changing them.
+#: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 _ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
@@ -58,7 +58,7 @@ def write(
 
 
 def reason(failure: BaseException) -> str:
-    """Return the operator that the exporter does not take, where it says so, and why."""
+    """Return why an export failed, with the operator that it names, if any."""
     operator, deepest = None, failure
     while deepest.__cause__ is not None:
         deepest = deepest.__cause__
@@ -70,7 +70,7 @@ def simplified(path: Path) -> Path | None:
     """Write a file with fewer operators that compute shapes or move numbers, by onnxslim.
 
     Returns:
-        The new file, in a folder of its own. None where the weights lie beside the file, where
+        The new file, in a folder of its own. None where the weights are in a separate file, where
         there is nothing to gain, and where onnxslim fails.
     """
     import onnx
@@ -109,7 +109,7 @@ def label(path: Path, properties: Mapping[str, str]) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file to its place in one step; weights that lie beside it go first."""
+    """Move a file to its place in one step; weights in a separate file are moved first."""
     import onnx
 
     weights, beside = _weights_beside(source), _weights_beside(target)
@@ -125,7 +125,7 @@ def move(source: Path, target: Path) -> None:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the file and, where the weights lie beside it, their file."""
+    """Return the file and, where the weights are in a separate file, that one too."""
     return [file for file in (path, _weights_beside(path)) if file.exists()]
 
 
@@ -134,7 +134,7 @@ def _weights_beside(path: Path) -> Path:
 
 
 def count_operators(path: str | Path, operator: str) -> int:
-    """Return how many nodes of the graph, subgraphs and functions included, are `operator`."""
+    """Count the nodes of one operator type, subgraphs and functions included."""
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)

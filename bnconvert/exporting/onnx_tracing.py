@@ -1,7 +1,7 @@
 """Write an ONNX file by tracing one forward, where torch.export cannot capture the whole model.
 
-What Python code decides or computes from the numbers of a tensor becomes what it was for the given
-inputs; the tracer warns of such places, and they are returned. Sizes are fixed.
+What Python code decides or computes from the numbers of a tensor becomes a constant, as it was for
+the given inputs; the tracer warns of such places, and they are returned. Sizes are fixed.
 """
 
 import warnings
@@ -27,12 +27,12 @@ class OneForward(nn.Module):
     """A model as the tracer takes it: tensors in, in the order of the example, and tensors out.
 
     Attributes:
-        model: what is run.
-        others: how many outputs were no tensors, in the last forward.
+        model: the model.
+        others: how many outputs of the last forward were not tensors.
     """
 
     def __init__(self, model: nn.Module, example: Example) -> None:
-        """Keep what is no tensor among the inputs."""
+        """Keep the inputs that are not tensors."""
         super().__init__()
         self.model, self.others = model, 0
         self.training = model.training
@@ -102,6 +102,7 @@ def _finish(path: Path) -> None:
 
 
 def _fixed(warned: Iterable[warnings.WarningMessage]) -> Iterator[str]:
+    """Yield the places in Python code where the tracer warned of a constant."""
     own = str(Path(torch.__file__).parent)
     for warning in warned:
         tracers = warning.category.__name__ == "TracerWarning"

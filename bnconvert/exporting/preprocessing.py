@@ -1,4 +1,4 @@
-"""The model on raw inputs: (x - mean) / std as its first step, to be folded or exported with it."""
+"""A model that takes raw inputs: it computes (x - mean) / std itself, first of all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Preprocess = tuple[Sequence[float] | float, Sequence[float] | float]
 
 
 def with_preprocess(model: nn.Module, preprocess: Preprocess) -> nn.Module:
-    """Return a copy that normalizes its first input itself, channel by channel.
+    """Return a copy of a model that first normalizes its first input, channel by channel.
 
     Args:
         model: an eager module; it is not changed.
@@ -30,9 +30,9 @@ def with_preprocess(model: nn.Module, preprocess: Preprocess) -> nn.Module:
             f"preprocess=({mean.tolist()}, {std.tolist()}): the deviations must be finite and "
             "not zero; give (mean, std) in the units of the input"
         )
-    twin = copy_model(model)
-    twin.register_forward_pre_hook(Normalizing(mean, std), with_kwargs=True, prepend=True)
-    return twin
+    copied = copy_model(model)
+    copied.register_forward_pre_hook(Normalizing(mean, std), with_kwargs=True, prepend=True)
+    return copied
 
 
 class Normalizing:

@@ -1,4 +1,4 @@
-"""`verify`: a model compared with an ONNX file, whoever wrote it."""
+"""`verify`: compare a model with an ONNX file of any exporter."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def verify(
     preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare a model with an ONNX file, whoever wrote it, on given and generated inputs.
+    """Compare a model with an ONNX file of any exporter, on given and generated inputs.
 
     Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
     rows are compared in batches of that size. On failure the report names the first operator of

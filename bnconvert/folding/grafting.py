@@ -128,7 +128,7 @@ def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:
 
 def tail_of(norm: nn.Module, kind: Kind) -> nn.Module:
     """Return what a norm's module still does without the norm: its tail, with its hooks."""
-    children = [norm.get_submodule(name) for name in kind.tail if hasattr(norm, name)]
+    children = [norm.get_submodule(name) for name in kind.children_after if hasattr(norm, name)]
     rest = nn.Sequential(*children) if children else nn.Identity()
     share_forward_hooks(norm, rest)
     return rest.train(norm.training)

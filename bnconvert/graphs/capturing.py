@@ -14,7 +14,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
-from bnconvert.modules.surgery import settle
+from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
 
@@ -142,7 +142,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
         raise CaptureError(str(failure)) from failure
     if model.training:
         copy.eval()
-    return settle(copy)
+    return replace_by_plain_batch_norm(copy)
 
 
 def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:

@@ -11,18 +11,18 @@ import numpy as np
 from torch import Tensor, distributed as dist, fx, nn
 
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.modules.surgery import held
+from bnconvert.modules.surgery import instances_in
 from bnconvert.modules.tracking import TrackingNorm
 
-_REMEDY = "take what cannot be copied off its attributes for the while"
+_REMEDY = "remove that attribute from the model, and set it again afterwards"
 
 
 def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
-    """Return a copy with parameters and buffers of its own, in the model's modes.
+    """Return an independent copy of a model, parameters and buffers included; modes are kept.
 
     Args:
         model: any module.
-        remedy: what the error advises.
+        remedy: what the error message advises.
 
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
@@ -31,7 +31,7 @@ def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
 
 
 def copy_sharing_parameters(model: nn.Module) -> nn.Module:
-    """Return a copy with buffers of its own that shares the parameters, in the model's modes.
+    """Return a copy that shares the model's parameters, but not its buffers; modes are kept.
 
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
@@ -43,8 +43,8 @@ def replicate(model: nn.Module) -> nn.Module:
     """Return a copy in eval mode that shares every parameter, buffer and array with `model`.
 
     What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
-    counter) stays with the replica. Norms of bnconvert normalize by their running statistics in
-    it, also adaptive ones.
+    counter) stays with the replica. In it, all norms of bnconvert normalize by their running
+    statistics, adaptive ones too.
 
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
@@ -58,11 +58,12 @@ def replicate(model: nn.Module) -> nn.Module:
 
 
 def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
-    """Return a copy of a captured graph, to be rewritten, that shares the tensors."""
+    """Return a copy of a captured graph that can be rewritten; it shares the tensors."""
     return fx.GraphModule(module, copy.deepcopy(module.graph))
 
 
 def _copied(model: nn.Module, shared: Iterable[object], remedy: str = _REMEDY) -> nn.Module:
+    """Deep-copy a model, but share the given objects and its process groups."""
     memo: dict[int, Any] = {id(value): value for value in (*shared, *_process_groups(model))}
     try:
         return copy.deepcopy(model, memo)
@@ -86,4 +87,4 @@ def _arrays_of(model: nn.Module) -> Iterator[Tensor | np.ndarray[Any, Any]]:
         yield from (t for t in module._buffers.values() if t is not None)
         for name, value in vars(module).items():
             if not name.startswith("_"):
-                yield from held(value, (Tensor, np.ndarray))
+                yield from instances_in(value, (Tensor, np.ndarray))

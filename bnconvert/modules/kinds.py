@@ -1,4 +1,4 @@
-"""Which modules are batch normalization, and how each kind of them is read."""
+"""Recognize batch normalization: which modules are, of which kind, with which settings."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ from bnconvert.errors import Refusal
 from bnconvert.modules.normalization import Extras, Normalization
 from bnconvert.torch_private.compilation import is_compiled_in_place
 
-#: timm's fused layers: the normalization, then these children, in this order.
-ACTIVATION_TAIL = ("drop", "act")
+#: timm's fused layers (`BatchNormAct2d`) normalize, then call these children, in this order.
+CHILDREN_AFTER = ("drop", "act")
 _TIMM = {
     "BatchNormAct2d": "BatchNormAct2d",
     "SyncBatchNormAct": "SyncBatchNormAct",
@@ -30,25 +30,26 @@ _FROZEN_EPS = 1e-5  # of the frozen norms that write it into their forward (DETR
 
 @dataclass(frozen=True)
 class Kind:
-    """How a norm is read.
+    """What kind of batch norm a module is.
 
     Attributes:
-        plain: the batch norm class with the same eval function, which `revert` gives back.
-        tail: children that run after the normalization, in order.
+        plain_class: the batch norm class with the same eval function, which `revert` gives back.
+        children_after: names of the children that its forward calls after it has normalized, in
+            order.
         has_fixed_statistics: the running statistics are used in training too, and never change.
-        unsupported: why no rewrite may touch it, or None.
+        unsupported: why no rewrite may replace it, or None.
     """
 
-    plain: type[_BatchNorm]
-    tail: tuple[str, ...] = ()
+    plain_class: type[_BatchNorm]
+    children_after: tuple[str, ...] = ()
     has_fixed_statistics: bool = False
     unsupported: Refusal | None = None
 
 
 def kind_of(module: nn.Module) -> Kind | None:
-    """Return how `module` is read as a batch norm, or None where it is none."""
+    """Recognize `module`: return which kind of batch norm it is, or None where it is not one."""
     if isinstance(module, Normalization):
-        return Kind(module.origin, module.tail, module.has_fixed_statistics)
+        return Kind(module.origin, module.children_after, module.has_fixed_statistics)
     if isinstance(module, _BatchNorm):
         return _kind_of_batch_norm(module)
     if _looks_frozen(module):
@@ -59,7 +60,7 @@ def kind_of(module: nn.Module) -> Kind | None:
 def norms_in(
     model: nn.Module, *, remove_duplicate: bool = True
 ) -> Iterator[tuple[str, nn.Module, Kind]]:
-    """Yield path, module and kind of every norm; not those that another norm keeps inside."""
+    """Yield path, module and kind of every norm, but not of norms inside another norm."""
     inside: list[str] = []
     for path, module in model.named_modules(remove_duplicate=remove_duplicate):
         if isinstance(module, Extras):
@@ -78,7 +79,7 @@ def channels_of(module: nn.Module) -> int:
 
 
 def eps_of(module: nn.Module) -> float:
-    """Return what the norm adds to the variance."""
+    """Return eps, which the norm adds to the variance."""
     return float(getattr(module, "eps", _FROZEN_EPS))
 
 
@@ -96,15 +97,16 @@ def has_default_statistics(module: nn.Module) -> bool:
 
 
 def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
+    """Return the kind of a torch or timm batch norm, or of a subclass."""
     plain = type(module)
     refusal = _why_not_readable(module)
     if refusal is not None or plain.forward in _TORCH_FORWARDS:
         return Kind(plain, unsupported=refusal)
-    return Kind(plain, tail=_tail_of(module))
+    return Kind(plain, children_after=_children_after(module))
 
 
 def _why_not_readable(module: _BatchNorm) -> Refusal | None:
-    """Refuse batch norms of which a rewrite would drop something, or could not keep it."""
+    """Refuse batch norms that have something which a rewrite could not keep."""
     if isinstance(module, LazyModuleMixin):
         fact = "is lazy and has not seen an input"
         return Refusal("lazy", fact, "run one forward pass before converting")
@@ -127,10 +129,11 @@ def _why_not_readable(module: _BatchNorm) -> Refusal | None:
 
 
 def _kind_of_frozen(module: nn.Module) -> Kind:
+    """Return the kind of another package's frozen batch norm."""
     if _is_timm(module):
         layers = sys.modules[type(module).__module__]
         plain: type[_BatchNorm] = getattr(layers, _TIMM[type(module).__name__])
-        return Kind(plain, _tail_of(module), has_fixed_statistics=True)
+        return Kind(plain, _children_after(module), has_fixed_statistics=True)
     if _agrees_with_formula(module):
         return Kind(nn.BatchNorm2d, has_fixed_statistics=True)
     return Kind(
@@ -150,12 +153,12 @@ def _is_timm(module: nn.Module) -> bool:
     return owner.__module__.partition(".")[0] == "timm" and owner.__name__ in _TIMM
 
 
-def _tail_of(module: nn.Module) -> tuple[str, ...]:
-    return tuple(name for name in ACTIVATION_TAIL if name in module._modules)
+def _children_after(module: nn.Module) -> tuple[str, ...]:
+    return tuple(name for name in CHILDREN_AFTER if name in module._modules)
 
 
 def _looks_frozen(module: nn.Module) -> bool:
-    """Tell a FrozenBatchNorm2d by its shape: torchvision, detectron2, DETR and others copy it."""
+    """Recognize a FrozenBatchNorm2d by its name and buffers: many packages have a copy of it."""
     return (
         "FrozenBatchNorm" in type(module).__name__
         and not module._parameters
@@ -164,7 +167,7 @@ def _looks_frozen(module: nn.Module) -> bool:
 
 
 def _agrees_with_formula(module: nn.Module) -> bool:
-    """Check the reading on numbers: the same name does not promise the same formula."""
+    """Check on numbers that a frozen norm computes batch norm: its name does not prove that."""
     weight, bias, mean, var = (module._buffers[name] for name in _FROZEN_BUFFERS)
     assert weight is not None  # _looks_frozen has seen the four buffers
     if weight.is_meta or not weight.dtype.is_floating_point:

@@ -1,4 +1,4 @@
-"""The module that every rewritten norm extends: torch's state, one `normalize`, an optional tail.
+"""The base class of all norms of bnconvert: batch norm's state, and a `normalize` of its own.
 
 It keeps `weight`, `bias`, `running_mean`, `running_var` and `num_batches_tracked` at the paths
 where torch's BatchNorm has them, so that a plain checkpoint loads into it, strictly. What a norm
@@ -20,31 +20,31 @@ EXTRAS = "bnconvert"
 
 
 class Extras(nn.Module):
-    """Holds buffers, and norms of further domains; is never called."""
+    """The child of a norm that holds its state beyond batch norm's own; it is never called."""
 
 
 class Normalization(StateLoading, _NormBase):
-    """A norm that took a batch norm's place. Built by `surgery.inherit`, not by hand.
+    """A norm that replaces a batch norm. Built by `surgery.inherit`, not by its `__init__`.
 
     It extends `_NormBase`, not `_BatchNorm`: tools that reset or convert every `_BatchNorm`
     (torch's `update_bn`, `convert_sync_batchnorm`) must not touch it unasked.
 
     Attributes:
         origin: the batch norm class that `revert` gives back.
-        tail: names of children that run after the normalization, in order (timm's
-            `BatchNormAct2d` is norm, drop, act).
+        children_after: names of the children that the forward calls after it has normalized, in
+            order (timm's `BatchNormAct2d` is norm, drop, act).
     """
 
-    #: Attributes, buffers and children of the variant itself, which `revert` must remove;
-    #: each class names only those that it adds.
-    own: ClassVar[tuple[str, ...]] = ("origin", "tail", EXTRAS)
+    #: The attributes, buffers and children that this class adds to batch norm's, which `revert`
+    #: must remove; each subclass names only those that it adds itself.
+    added_names: ClassVar[tuple[str, ...]] = ("origin", "children_after", EXTRAS)
     #: Whether the running statistics are used in training mode too, and never change.
     has_fixed_statistics: ClassVar[bool] = False
     #: The names of the sets of statistics, where there are several.
     domains: tuple[str, ...] = ()
 
     origin: type[_BatchNorm]
-    tail: tuple[str, ...]
+    children_after: tuple[str, ...]
 
     @property
     def is_batch_norm_in_eval(self) -> bool:
@@ -62,20 +62,20 @@ class Normalization(StateLoading, _NormBase):
         return False
 
     def init_state(self) -> None:
-        """Create what this norm keeps beyond batch norm's state, after `inherit` has built it."""
+        """Create the state that this norm has beyond batch norm's, after `inherit` built it."""
 
     def on_attach(self, model: nn.Module) -> None:
-        """Do what must wait until the module is part of the user's `model`; `swap` calls it."""
+        """Prepare the user's `model` for this norm; `swap` calls it when it has attached it."""
 
     def on_detach(self, model: nn.Module) -> None:
-        """Undo `on_attach`, when another module takes this one's place; `swap` calls it."""
+        """Undo `on_attach`; `swap` calls it when another module has replaced this one."""
 
     def why_not_detach(self) -> Refusal | None:
-        """Refuse where something would be lost if another norm took this one's place."""
+        """Refuse where state would be lost if another norm replaced this one."""
         return None
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
-        """Return the buffers and parameters that batch norm of `domain` has instead of these.
+        """Return the buffers and parameters in which a domain's batch norm differs from this one.
 
         Args:
             domain: a set of statistics; None for the one that is in use.
@@ -86,14 +86,14 @@ class Normalization(StateLoading, _NormBase):
         return {}
 
     def normalize(self, x: Tensor) -> Tensor:
-        """Normalize `x`, shape (N, C, ...), without the tail."""
+        """Normalize `x`, shape (N, C, ...); the children that run afterwards are not called."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it normalizes")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize `x` and run the tail; refuse what the origin class would refuse."""
+        """Normalize `x` and call the children that follow; refuse what the origin class would."""
         check_dimensions(self.origin, self, x)
         x = self.normalize(x)
-        for name in self.tail:
+        for name in self.children_after:
             x = self.get_submodule(name)(x)
         return x
 
@@ -103,28 +103,30 @@ class Normalization(StateLoading, _NormBase):
         return describe(self)
 
     def extras(self) -> Extras:
-        """Return the child that holds the state beyond batch norm's own, made at first use."""
+        """Return the child that holds the state beyond batch norm's own; create it at first use."""
         if EXTRAS not in self._modules:
             self.add_module(EXTRAS, Extras().train(self.training))
         extras = self._modules[EXTRAS]
         assert isinstance(extras, Extras)
         return extras
 
-    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the extras, by name, that go with a plain batch norm's state: as they are."""
+    def extras_for_plain_checkpoint(self, checkpoint: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the extras, by name, after a plain batch norm's state is loaded: unchanged."""
         return dict(self.extras().state_dict())
 
     def missing_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the extras that a plain checkpoint, which has none, leaves in place."""
+        """Return the extras to load with a plain checkpoint, which has none."""
         inner = f"{EXTRAS}."
         if EXTRAS not in self._modules or any(name.startswith(inner) for name in state):
             return {}
-        return {inner + name: value for name, value in self.extras_for(state).items()}
+        return {
+            inner + name: value for name, value in self.extras_for_plain_checkpoint(state).items()
+        }
 
     def unused_names(self) -> Collection[str]:
-        """Return the counter of batches, where this norm has none: statistics do without it.
+        """Return names in a plain checkpoint that this norm ignores: a counter it does not have.
 
-        A norm that was frozen elsewhere has none, and a plain checkpoint has one.
+        A norm that was frozen elsewhere has no `num_batches_tracked`, and does not need it.
         """
         return () if self.num_batches_tracked is not None else ("num_batches_tracked",)
 

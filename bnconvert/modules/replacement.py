@@ -1,4 +1,4 @@
-"""A rewrite that puts one module of one class in a norm's place: all of them but Keep."""
+"""Rewrites that replace a norm by a module of one class: all of them but Keep."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +16,7 @@ Built = TypeVar("Built", bound=Normalization)
 
 
 class Replacement(Rewrite):
-    """A rewrite whose norm is an instance of one class, built from the site's own state."""
+    """A rewrite that replaces a norm by a module of one class, which takes over its state."""
 
     #: The class of the module that is built.
     norm: ClassVar[type[Normalization]]
@@ -25,8 +25,8 @@ class Replacement(Rewrite):
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the settings of the new module, by attribute."""
 
-    def is_done(self, site: Site) -> bool:
-        """Tell whether the norm already is what was asked for."""
+    def is_already_done(self, site: Site) -> bool:
+        """Tell whether the norm already is what this rewrite would make of it."""
         settings = self.attributes(site)
         return type(site.module) is self.norm and all(
             getattr(site.module, name) == value for name, value in settings.items()
@@ -34,28 +34,30 @@ class Replacement(Rewrite):
 
     def edits(self, site: Site) -> dict[str, nn.Module]:
         """Build one module for all of the norm's paths."""
-        if self.is_done(site):
+        if self.is_already_done(site):
             return {}
         return dict.fromkeys(site.paths, build(site, self.norm, self.attributes(site)))
 
 
 def build(site: Site, norm: type[Built], attributes: dict[str, Any]) -> Built:
-    """Build a norm of one class from a site's state.
+    """Build the norm that replaces a site's module, and takes over its state.
 
     Args:
         site: looked at only.
-        norm: the class.
+        norm: its class.
         attributes: its settings.
     """
     kind = site.kind
-    built = inherit(site.module, norm, origin=kind.plain, tail=kind.tail, **attributes)
+    built = inherit(
+        site.module, norm, origin=kind.plain_class, children_after=kind.children_after, **attributes
+    )
     promote_affine(built)
     built.init_state()
     return built
 
 
 def needs_running_statistics(site: Site, purpose: str, remedy: str) -> Refusal | None:
-    """Return the refusal of a norm that has no running statistics, or None.
+    """Refuse a norm without running statistics; return None where it has some.
 
     Args:
         site: looked at only.

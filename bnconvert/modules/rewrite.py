@@ -1,4 +1,4 @@
-"""The protocol of a rewrite: whether a norm may become another one, and the modules to do it."""
+"""The protocol of a rewrite: whether a norm may be replaced, and by which modules."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Rewrite(ABC):
-    """One way to normalize. Subclasses are frozen dataclasses of primitives.
+    """A kind of normalization to convert norms to. Subclasses are frozen dataclasses.
 
     The object is the choice: `Frozen(affine="trainable")` is at once the user's request and the
     code that carries it out, and its repr is its source code. `a | b` tries `a` first.
@@ -21,7 +21,7 @@ class Rewrite(ABC):
 
     #: Whether eval output stays what it was; the contract test checks the claim.
     preserves_eval: ClassVar[bool]
-    #: Whether it replaces modules at all; what cannot be replaced refuses every rewrite that does.
+    #: Whether it replaces modules at all; a norm that cannot be replaced is refused if so.
     replaces: ClassVar[bool] = True
 
     @abstractmethod
@@ -30,9 +30,9 @@ class Rewrite(ABC):
 
     @abstractmethod
     def edits(self, site: Site) -> dict[str, nn.Module]:
-        """Build, and do not attach, the modules that take the norm's place, by path.
+        """Build, and do not attach, the modules that replace the norm, by path.
 
-        No edits mean that the norm already is what was asked for.
+        It is empty where the norm already is what was asked for.
         """
 
     def caution(self, site: Site) -> str | None:
@@ -40,7 +40,7 @@ class Rewrite(ABC):
         return None
 
     def __or__(self, other: "Rewrite | Alternatives") -> "Alternatives":
-        """Return alternatives: this rewrite, and where it is refused, `other`."""
+        """Return alternatives: this rewrite or, where it is refused, `other`."""
         return Alternatives((self,)) | other
 
     @property

@@ -1,4 +1,4 @@
-"""One norm of a model, which plans, rewrites and findings work on; and a survey of all norms."""
+"""A norm of a model as plans, rewrites and findings see it, and the survey of all norms."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from bnconvert.modules.kinds import Kind, channels_of, norms_in
 
 @dataclass(frozen=True, eq=False)
 class FunctionalNorm:
-    """A call of `F.batch_norm` in a forward: no module to rewrite, but a norm to know of.
+    """A call of `F.batch_norm` in a forward: a norm, but not a module that could be replaced.
 
     Attributes:
         owner: path of the module whose forward calls it.
         node: the call in the survey's graph.
-        on_weight: it standardizes a weight (as in weight-standardized convolutions), and is
-            not a normalization of activations at all.
+        on_weight: whether it standardizes a weight (as in weight-standardized convolutions), and
+            does not normalize activations.
     """
 
     owner: str
@@ -33,10 +33,10 @@ class Site:
         path: the first path at which the module tree holds it.
         aliases: its further paths; the same module object.
         module: the user's own module object.
-        kind: how the module is read.
-        model: the root, the user's own object too.
-        calls: its calls that a trace saw, in the survey's graph.
-        has_hidden_calls: whether there may be more calls, where no trace could look, or none ran.
+        kind: what kind of batch norm it is.
+        model: the root module, the user's own object too.
+        calls: its calls in the survey's traced graph.
+        has_hidden_calls: whether there may be more calls, which were not traced.
     """
 
     path: str
@@ -70,22 +70,22 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """A model's norms as a trace saw them. Looking changes nothing: the trace runs on a copy.
+    """All norms of a model, and their calls as far as they could be traced.
 
     Attributes:
-        model: the user's model, untouched.
+        model: the user's model; the trace ran on a copy.
         graph: the traced graph, or None where the root's own forward cannot be traced.
         sites: every norm once, in the order of the module tree.
-        closed: path to reason, for each submodule into which the trace could not look; the
-            norms inside are seen, their calls are not. "" is the root.
-        scripted: paths of TorchScript modules; whether norms are inside is not seen.
+        untraceable: path to reason, for each submodule that could not be traced: the norms inside
+            are listed, but their calls are unknown. "" is the root.
+        scripted: paths of TorchScript modules; norms inside are not listed.
         functional: calls of `F.batch_norm` seen outside the norm modules.
     """
 
     model: nn.Module
     graph: fx.Graph | None
     sites: tuple[Site, ...]
-    closed: Mapping[str, str]
+    untraceable: Mapping[str, str]
     scripted: tuple[str, ...] = ()
     functional: tuple[FunctionalNorm, ...] = ()
 

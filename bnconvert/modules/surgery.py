@@ -1,4 +1,4 @@
-"""The only code that assigns to a model: `inherit` builds a successor, `swap` attaches it."""
+"""The only code that assigns to a model: build modules that replace others, and attach them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,21 +24,22 @@ _AFFINE = ("weight", "bias")
 
 
 def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) -> Successor:
-    """Build a `successor` that has everything `source` has: the one place where state is copied.
+    """Build a module of another class that takes over all state of `source`.
 
-    All of the instance's state goes over by construction, not attribute by attribute: the same
-    Parameter and buffer objects, children, eps, momentum, the training flag, custom attributes.
+    This is the one place where state is handed over: the whole instance dictionary, not attribute
+    by attribute. So the successor has the same Parameter and buffer objects, children, eps,
+    momentum, training flag and custom attributes.
     Hook dictionaries stay the same objects, so that a hook's handle still removes it. `source`
     itself is not changed, and is not to be used any more.
 
     Args:
         source: a module that `kind_of` knows.
         successor: the class to build; its `__init__` is not called.
-        **attributes: attributes of the variant itself, set last.
+        **attributes: attributes that the successor has beyond those, set last.
     """
     kind = kind_of(source)
     assert kind is not None, "inherit is for norms"
-    state = state_without(source, _own(source))
+    state = state_without(source, _added_names(source))
     if not isinstance(source, _NormBase):
         state = _batch_norm_state(source) | state
         state["_buffers"].setdefault("num_batches_tracked", None)
@@ -49,15 +50,15 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     return target
 
 
-def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module:
-    """Build the torch batch norm that a variant, or another package's frozen norm, came from.
+def plain_batch_norm(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module:
+    """Build the plain torch batch norm for a norm of bnconvert or another package's frozen norm.
 
     Args:
-        source: looked at only.
-        kind: how it is read.
+        source: the norm; looked at only.
+        kind: its kind.
         domain: whose statistics; None for those in use.
     """
-    target = inherit(source, kind.plain)
+    target = inherit(source, kind.plain_class)
     if isinstance(source, Normalization):
         for name, tensor in source.state_of(domain).items():
             owner: dict[str, Any] = target._parameters if name in _AFFINE else target._buffers
@@ -70,15 +71,15 @@ def plain(source: nn.Module, kind: Kind, domain: str | None = None) -> nn.Module
     return target
 
 
-def plain_edits(
+def plain_batch_norm_edits(
     model: nn.Module, *, everything: bool, domain: str | None = None
 ) -> dict[str, nn.Module]:
-    """Build, and do not attach, plain batch norms for our norms and for frozen ones, by path.
+    """Build plain batch norms for the norms of bnconvert and frozen ones, by path; attach none.
 
     Args:
         model: looked at only.
-        everything: also for norms that compute something else than batch norm in eval mode; else
-            those whose statistics were fixed are in eval mode, where they still are.
+        everything: also for norms that are not batch norm in eval mode (group norm); else those
+            whose statistics were fixed are in eval mode, where they still are.
         domain: whose statistics, of norms that hold several; None for those in use.
     """
     built: dict[int, nn.Module] = {}
@@ -90,25 +91,25 @@ def plain_edits(
         if everything or not isinstance(module, Normalization) or module.is_batch_norm_in_eval:
             if id(module) not in built:
                 several = isinstance(module, Normalization) and module.domains
-                built[id(module)] = plain(module, kind, domain if several else None)
+                built[id(module)] = plain_batch_norm(module, kind, domain if several else None)
                 if kind.has_fixed_statistics and not everything:
                     built[id(module)].eval()
             edits[path] = built[id(module)]
     return edits
 
 
-def settle(model: nn.Module) -> nn.Module:
+def replace_by_plain_batch_norm(model: nn.Module) -> nn.Module:
     """Replace, in place, every norm that is batch norm in eval mode by plain batch norm.
 
     For the deployment side, on its own copy: a graph capture then sees one operator. The norms
     are in eval mode afterwards, where their statistics were fixed. Norms that compute something
     else in eval (group norm) stay.
     """
-    return swap(model, plain_edits(model, everything=False))
+    return swap(model, plain_batch_norm_edits(model, everything=False))
 
 
 def promote_affine(target: nn.Module) -> None:
-    """Make Parameters of the weight and bias that a frozen norm keeps as buffers."""
+    """Turn the weight and bias that a frozen norm keeps as buffers into Parameters."""
     for name in _AFFINE:
         tensor = target._buffers.pop(name, None)
         if tensor is not None:
@@ -165,15 +166,15 @@ def _attach(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _norms(modules: Mapping[str, nn.Module]) -> list[Normalization]:
-    """Return each of our norms once, also where several paths lead to it."""
+    """Return each norm of bnconvert once, also where several paths lead to it."""
     unique = {id(module): module for module in modules.values()}
     return [module for module in unique.values() if isinstance(module, Normalization)]
 
 
 def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int, str]:
-    """Find modules that plain attributes (lists, tuples, dicts) hold beside the module tree.
+    """Find norms that plain attributes (lists, tuples, dicts) refer to, outside the module tree.
 
-    A swap cannot reach these: the object in the list would go on as the old norm, unseen.
+    `swap` cannot replace them there: the list would still hold the old norm.
 
     Returns:
         id of the module to the place that holds it, such as "features.pool.norms".
@@ -184,23 +185,23 @@ def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int,
         for name, value in vars(owner).items():
             if is_own_table(name):
                 continue
-            for module in held(value, (nn.Module,)):
+            for module in instances_in(value, (nn.Module,)):
                 if id(module) in ids:
                     found[id(module)] = f"{path}.{name}".lstrip(".")
     return found
 
 
-def held(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iterator[Any]:
-    """Yield what of `kinds` a value is, or holds in lists, tuples, sets and dictionaries."""
+def instances_in(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iterator[Any]:
+    """Yield the instances of `kinds` in a value: itself, or inside lists, tuples, sets, dicts."""
     if isinstance(value, kinds):
         yield value
     elif depth and isinstance(value, list | tuple | set | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from held(item, kinds, depth - 1)
+            yield from instances_in(item, kinds, depth - 1)
 
 
-def _own(source: nn.Module) -> set[str]:
-    return {name for owner in type(source).__mro__ for name in vars(owner).get("own", ())}
+def _added_names(source: nn.Module) -> set[str]:
+    return {name for owner in type(source).__mro__ for name in vars(owner).get("added_names", ())}
 
 
 def _batch_norm_state(frozen: nn.Module) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`survey`: trace a model by torch.fx, with norms as leaves, around what cannot be traced."""
+"""`survey`: find all norms of a model and trace their calls by torch.fx, as far as it goes."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,20 +21,20 @@ _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
 
 def survey(model: nn.Module) -> Survey:
-    """See every batch norm of `model`: where it is, how it is called, what hides it.
+    """Find every batch norm of `model`, and trace where its forward calls it.
 
     The trace runs on a deep copy that shares the parameters, because tracing leaves proxies in
-    the caches of some models. A submodule that cannot be traced stays closed, with its reason,
-    while the rest is seen; where the root itself cannot, the module tree alone is surveyed.
+    the caches of some models. A submodule that cannot be traced is one call in the graph, and
+    its reason is noted; where the root itself cannot be traced, only the module tree is read.
 
     Raises:
         UnsupportedModelError: `model` is wrapped, compiled or scripted, or no module at all.
     """
     require_eager(model)
-    graph, closed = _trace(model)
+    graph, untraceable = _trace(model)
     scripted = tuple(scripted_paths(model))
-    sites = tuple(_sites(model, graph, closed))
-    return Survey(model, graph, sites, closed, scripted, tuple(_functional_norms(graph)))
+    sites = tuple(_sites(model, graph, untraceable))
+    return Survey(model, graph, sites, untraceable, scripted, tuple(_functional_norms(graph)))
 
 
 def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
@@ -47,14 +47,14 @@ def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
 
 
 def require_eager(model: object) -> None:
-    """Raise one clear sentence unless `model` is an eager, unwrapped module.
+    """Raise unless `model` is an eager, unwrapped module.
 
     Raises:
-        UnsupportedModelError: with the way to unwrap it.
+        UnsupportedModelError: it says how to unwrap the model.
     """
     if not isinstance(model, nn.Module):
         raise UnsupportedModelError(
-            f"a {type(model).__name__} is no torch.nn.Module; give the module itself"
+            f"a {type(model).__name__} is not a torch.nn.Module; give the module itself"
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(
@@ -72,15 +72,19 @@ def require_eager(model: object) -> None:
 
 
 class NormTracer(fx.Tracer):
-    """An fx tracer for which norms are leaves and untraceable submodules stay closed."""
+    """An fx tracer for which norms are leaves, and submodules that it cannot trace are too.
+
+    Attributes:
+        untraceable: path to reason, for each submodule that could not be traced.
+    """
 
     def __init__(self) -> None:
-        """Start with nothing closed."""
+        """Create a tracer that has traced nothing yet."""
         super().__init__()
-        self.closed: dict[str, str] = {}
+        self.untraceable: dict[str, str] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Hold norms closed beside what torch.fx holds closed by itself."""
+        """Tell whether a module is one call in the graph: norms, and what torch.fx says."""
         return (
             kind_of(m) is not None
             or isinstance(m, torch.jit.ScriptModule)
@@ -94,21 +98,26 @@ class NormTracer(fx.Tracer):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        """Trace into `m`, and where that fails, close it: undo its nodes and record one call."""
+        """Trace into `m`; where that fails, remove its nodes and record one call instead."""
         last, stack = next(iter(reversed(self.graph.nodes))), self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
         except Exception as failure:
             path = self.path_of_module(m)
             self.module_stack = stack
-            for node in reversed(list(_after(last))):
+            for node in reversed(list(_nodes_after(last))):
                 self.graph.erase_node(node)
-            self.closed = {p: why for p, why in self.closed.items() if not p.startswith(f"{path}.")}
-            self.closed[path] = first_line(failure)
+            self.untraceable = {
+                inner: why
+                for inner, why in self.untraceable.items()
+                if not inner.startswith(f"{path}.")
+            }
+            self.untraceable[path] = first_line(failure)
             return self.create_proxy("call_module", path, args, kwargs)
 
 
 def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
+    """Trace a copy of the model; return the graph, and what could not be traced."""
     tracer = NormTracer()
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
@@ -117,25 +126,29 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
             graph = tracer.trace(copy_sharing_parameters(model))
     except Exception as failure:
         return None, {"": first_line(failure)}
-    return graph, tracer.closed
+    return graph, tracer.untraceable
 
 
-def _sites(model: nn.Module, graph: fx.Graph | None, closed: Mapping[str, str]) -> Iterator[Site]:
+def _sites(
+    model: nn.Module, graph: fx.Graph | None, untraceable: Mapping[str, str]
+) -> Iterator[Site]:
+    """Yield every norm with its calls in the traced graph."""
     calls: dict[object, list[fx.Node]] = defaultdict(list)
     for node in graph.nodes if graph is not None else ():
         if node.op == "call_module":
             calls[node.target].append(node)
     for site in sites_in(model):
         seen = tuple(node for path in site.paths for node in calls[path])
-        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, closed))
+        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, untraceable))
 
 
-def _is_inside(path: str, closed: Iterable[str]) -> bool:
-    """Tell whether a module lies in one of the closed ones; "" is the root, which holds all."""
-    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in closed)
+def _is_inside(path: str, outer_paths: Iterable[str]) -> bool:
+    """Tell whether a module lies inside one of others; "" is the root, which holds all."""
+    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in outer_paths)
 
 
 def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:
+    """Yield the calls of `F.batch_norm` in a traced graph."""
     for node in graph.nodes if graph is not None else ():
         if node.op == "call_function" and node.target in _FUNCTIONAL:
             stack = node.meta.get("nn_module_stack") or {"": ("", None)}
@@ -144,14 +157,15 @@ def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:
 
 
 def _comes_from_parameter(node: fx.Node) -> bool:
-    """Follow the first argument up: weight standardization normalizes a reshaped parameter."""
+    """Tell whether a call normalizes a (reshaped) parameter, as weight standardization does."""
     argument = node.args[0] if node.args else node.kwargs.get("input")
     while isinstance(argument, fx.Node) and argument.op != "get_attr" and argument.args:
         argument = argument.args[0]
     return isinstance(argument, fx.Node) and argument.op == "get_attr"
 
 
-def _after(last: fx.Node) -> Iterator[fx.Node]:
+def _nodes_after(last: fx.Node) -> Iterator[fx.Node]:
+    """Yield the nodes of a graph that come after one."""
     node = last.next
     while node.op != "root":
         yield node

@@ -1,7 +1,8 @@
-"""The norm that batch norm is: batch statistics in training, tracked; running ones in eval.
+"""Batch norm itself: training normalizes by the batch and tracks it, eval by running statistics.
 
-Every norm that trains by some batch's statistics extends it and implements `normalize_by_batch`;
-modes, switches, the update of the running statistics and batches that are not finite are here.
+Every norm that trains by some batch's statistics extends it and implements `normalize_by_batch`.
+The modes, the switches, the update of the running statistics and the treatment of batches that
+are not finite are here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ class TrackingNorm(Normalization):
             mixed precision) were kept out of the running statistics.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped")
+    added_names: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped")
 
     updates: bool = True
     statistics: Statistics = None
@@ -45,7 +46,10 @@ class TrackingNorm(Normalization):
         return self.normalize_with(x, self.weight, self.bias)
 
     def normalize_with(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalize `x` with a given weight and bias: a further domain's norm may have none."""
+        """Normalize `x` as mode and switches say, with a weight and bias that are passed in.
+
+        A further domain's norm holds none where the domains share them.
+        """
         if not self.uses_batch_statistics():
             return self.normalize_by_running(x, weight, bias)
         if not self.training:
@@ -73,7 +77,7 @@ class TrackingNorm(Normalization):
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
 
     def normalize_by_batch(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalize `x` in training; here by the whole batch, each variant in its own way."""
+        """Normalize `x` in training: here by the whole batch; subclasses override it."""
         return self.normalize_by_whole_batch(x, weight, bias)
 
     def normalize_by_whole_batch(
@@ -89,8 +93,8 @@ class TrackingNorm(Normalization):
         self.track(mean, var)
         return y
 
-    def track(self, mean: Tensor, var: Tensor, seen: Tensor | None = None) -> None:
-        """Update the running statistics in place, once, if this forward does.
+    def track(self, mean: Tensor, var: Tensor, has_values: Tensor | None = None) -> None:
+        """Update the running statistics in place by a batch's, if this forward is to.
 
         running = (1 - momentum) * running + momentum * batch; with momentum None the average of
         all batches. A batch with a NaN or an infinity is counted and changes nothing else.
@@ -98,7 +102,7 @@ class TrackingNorm(Normalization):
         Args:
             mean: the batch's mean, shape (C,).
             var: the batch's unbiased variance, shape (C,).
-            seen: False where there was no value at all, and nothing is to be tracked.
+            has_values: False where the batch was empty, and nothing is to be tracked.
         """
         if not self.is_tracking():
             return
@@ -106,9 +110,9 @@ class TrackingNorm(Normalization):
         assert self.running_var is not None
         with torch.no_grad():
             finite = torch.stack((mean, var)).isfinite().all()
-            tracked = finite if seen is None else finite & seen
+            tracked = finite if has_values is None else finite & has_values
             if self.skipped is not None:
-                self.skipped.add_(~finite if seen is None else seen & ~finite)
+                self.skipped.add_(~finite if has_values is None else has_values & ~finite)
             share: float | Tensor = self.momentum if self.momentum is not None else 0.0
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(tracked)
@@ -126,7 +130,7 @@ class TrackingNorm(Normalization):
 
     @contextmanager
     def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
-        """Restore for a while the attributes that `start_recording` returned."""
+        """Set, inside the context, the attributes that `start_recording` returned."""
         before = {name: getattr(self, name) for name in recorded}
         try:
             for name, value in recorded.items():

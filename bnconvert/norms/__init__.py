@@ -1,4 +1,4 @@
-"""The ways to normalize, one per file: paper, formula, module and rewrite."""
+"""The normalizations, one per file: paper, formula, module and rewrite; switches for a forward."""
 
 from bnconvert.modules.rewrite import Rewrite
 from bnconvert.norms.adaptive import Adaptive

@@ -4,7 +4,7 @@ With n samples in the batch, mu = (N * mu_s + n * mu_t) / (N + n), and the same 
 the batch's being biased (Schneider et al., "Improving robustness against common corruptions by
 covariate shift adaptation", 2020, section 3). N, the prior, says how many samples the source's
 statistics are worth: infinite is plain batch norm, 0 is the batch alone. Training is plain batch
-norm. The source statistics never change by it.
+norm. Adaptation never changes the source statistics.
 
 Over a stream each mixture is the next batch's prior: an exponential moving average over the test
 data, kept as `bnconvert.mean` and `bnconvert.var` until it is reset.
@@ -31,31 +31,31 @@ class AdaptiveNorm(TrackingNorm):
 
     Attributes:
         prior: how many samples the source statistics are worth.
-        over: "batch" or "stream": what is adapted to.
+        over: "batch" or "stream": whether each batch is adapted to anew, or all batches so far.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("prior", "over")
+    added_names: ClassVar[tuple[str, ...]] = ("prior", "over")
 
     prior: float
     over: Literal["batch", "stream"]
 
     @property
     def is_batch_norm_in_eval(self) -> bool:
-        """Only with an infinite prior."""
+        """Whether the prior is infinite, so that the test batch has no weight."""
         return math.isinf(self.prior)
 
     @property
     def mixes_samples_in_eval(self) -> bool:
-        """Adaptation is to the batch."""
+        """Whether the test batch has any weight."""
         return not self.is_batch_norm_in_eval
 
     @property
     def remembers_in_eval(self) -> bool:
-        """Only over a stream."""
+        """Whether it adapts to a stream of batches."""
         return self.over == "stream" and not self.is_batch_norm_in_eval
 
     def init_state(self) -> None:
-        """Create the stream's statistics: the source's."""
+        """Create the stream's statistics, equal to the source's."""
         super().init_state()
         if self.over == "stream":
             assert self.running_mean is not None
@@ -64,7 +64,7 @@ class AdaptiveNorm(TrackingNorm):
             self.extras().register_buffer("var", self.running_var.clone())
 
     def reset(self) -> None:
-        """Forget the stream: the source statistics, bit for bit."""
+        """Reset the stream's statistics to the source's, bit for bit."""
         if self.over == "stream":
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -72,13 +72,13 @@ class AdaptiveNorm(TrackingNorm):
             mean.copy_(self.running_mean)
             var.copy_(self.running_var)
 
-    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Start the stream at a plain checkpoint's statistics."""
+    def extras_for_plain_checkpoint(self, checkpoint: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return a checkpoint's running statistics as the start of the stream."""
         kept = self.extras().state_dict()
-        return {name: plain.get(f"running_{name}", kept[name]) for name in kept}
+        return {name: checkpoint.get(f"running_{name}", kept[name]) for name in kept}
 
     def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        """Normalize by the mixture, unless the running statistics are asked for by a switch."""
+        """Normalize by the mixture, or by the running statistics alone where a switch says so."""
         if self.statistics == "running" or math.isinf(self.prior) or not x.numel():
             return super().normalize_by_running(x, weight, bias)
         batch = slice_moments(x, whole(x))
@@ -96,6 +96,7 @@ class AdaptiveNorm(TrackingNorm):
         return slice_affine(x, mean.unsqueeze(0), scale.unsqueeze(0), shift, whole(x))
 
     def _prior_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance that the test batch is mixed with."""
         assert self.running_mean is not None
         assert self.running_var is not None
         if self.over == "batch":
@@ -103,7 +104,7 @@ class AdaptiveNorm(TrackingNorm):
         return self.extras().get_buffer("mean"), self.extras().get_buffer("var")
 
     def _remember(self, mean: Tensor, var: Tensor) -> None:
-        """Make a mixture the stream's statistics; one with a NaN or an infinity is skipped."""
+        """Write a mixture into the stream's statistics, unless it has a NaN or an infinity."""
         if not self.updates:
             return
         finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
@@ -114,7 +115,7 @@ class AdaptiveNorm(TrackingNorm):
                 kept.copy_(torch.where(finite, new.to(kept.dtype), kept))
 
     def extra_repr(self) -> str:
-        """Return the prior beside the hyperparameters."""
+        """Return the prior and the hyperparameters."""
         return f"prior={self.prior}, over={self.over!r}, {super().extra_repr()}"
 
 

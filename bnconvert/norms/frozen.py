@@ -21,15 +21,15 @@ from bnconvert.numerics.batch_norm import fixed_affine
 
 
 class FrozenNorm(Normalization):
-    """Batch norm with fixed running statistics, whatever `.train()` and `.eval()` say.
+    """Batch norm by running statistics that never change, in training mode too.
 
     Attributes:
         freezes_affine: whether weight and bias are frozen too.
         trainable_before: names of the parameters that required gradients before they were
-            frozen; they do again when another norm takes this one's place.
+            frozen; they do again when another norm replaces this one.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("freezes_affine", "trainable_before")
+    added_names: ClassVar[tuple[str, ...]] = ("freezes_affine", "trainable_before")
     has_fixed_statistics: ClassVar[bool] = True
 
     freezes_affine: bool
@@ -110,13 +110,13 @@ class Frozen(Replacement):
         """Return what is frozen."""
         return {"freezes_affine": self.freezes_affine}
 
-    def is_done(self, site: Site) -> bool:
-        """Tell whether the norm is frozen as asked, be it by another package."""
+    def is_already_done(self, site: Site) -> bool:
+        """Tell whether the norm is frozen already, by bnconvert or by another package."""
         elsewhere = site.kind.has_fixed_statistics and not isinstance(site.module, FrozenNorm)
-        return super().is_done(site) or (elsewhere and self.freezes_affine)
+        return super().is_already_done(site) or (elsewhere and self.freezes_affine)
 
     def caution(self, site: Site) -> str | None:
-        """Say where the statistics were never trained, or where freezing reaches further."""
+        """Warn of untrained statistics, and of parameters that other modules share."""
         if has_default_statistics(site.module):
             return "its statistics are untrained (mean 0, variance 1): recompute them first"
         if self.freezes_affine and (other := _other_owner(site)):

@@ -1,4 +1,4 @@
-"""Ghost: in training, groups of consecutive samples are normalized apart.
+"""Ghost: in training, groups of consecutive samples are normalized separately.
 
 Each ghost batch of `size` samples has its own mean and variance (Hoffer, Hubara and Soudry,
 "Train longer, generalize better", 2017, algorithm 1), so that a large batch is normalized as
@@ -31,7 +31,7 @@ class GhostNorm(TrackingNorm):
         size: samples per ghost batch.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("size",)
+    added_names: ClassVar[tuple[str, ...]] = ("size",)
 
     size: int
 
@@ -47,7 +47,7 @@ class GhostNorm(TrackingNorm):
         return y
 
     def extra_repr(self) -> str:
-        """Return the size beside the hyperparameters."""
+        """Return the size and the hyperparameters."""
         return f"size={self.size}, {super().extra_repr()}"
 
 
@@ -64,8 +64,8 @@ def _average(mean: Tensor, var: Tensor, samples: list[int], x: Tensor) -> tuple[
 def ghost_bounds(samples: int, size: int, values: int) -> Bounds:
     """Divide a batch into consecutive ghost batches.
 
-    A last group of less than half the size joins the one before, as does one that would have a
-    single value per channel; no group is refused.
+    A last group of less than half the size is merged with the one before, and so is one that
+    would have a single value per channel; no group is refused.
 
     Args:
         samples: the batch size.
@@ -82,7 +82,7 @@ def ghost_bounds(samples: int, size: int, values: int) -> Bounds:
 
 @dataclass(frozen=True)
 class Ghost(Replacement):
-    """Normalize groups of consecutive samples apart in training.
+    """Normalize groups of consecutive samples separately in training.
 
     Args:
         size: samples per group.

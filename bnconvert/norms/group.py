@@ -20,13 +20,13 @@ from bnconvert.modules.site import Site
 
 
 class GroupedNorm(Normalization):
-    """Group norm in a batch norm's place; the running statistics wait, unused, for `revert`.
+    """Group norm that replaced a batch norm; it keeps the running statistics only for `revert`.
 
     Attributes:
         groups: the number of channel groups.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("groups",)
+    added_names: ClassVar[tuple[str, ...]] = ("groups",)
 
     groups: int
 
@@ -49,7 +49,7 @@ class GroupedNorm(Normalization):
         return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        """Return the groups beside the hyperparameters."""
+        """Return the groups and the hyperparameters."""
         return f"{self.groups} groups, {self.settings()}"
 
 
@@ -87,17 +87,17 @@ class Group(Replacement):
         return Refusal("one-value-per-group", fact, remedy)
 
     def caution(self, site: Site) -> str | None:
-        """Say loudly that this is another function."""
+        """Warn that this is another function."""
         return "CHANGES THE FUNCTION: group norm is not batch norm; the model must be trained"
 
 
 def _is_legal(groups: int, site: Site) -> bool:
     """Tell whether the channels divide, and leave two values where there are no positions."""
-    may_be_flat = issubclass(site.kind.plain, nn.BatchNorm1d)
+    may_be_flat = issubclass(site.kind.plain_class, nn.BatchNorm1d)
     return site.channels % groups == 0 and not (may_be_flat and site.channels == groups)
 
 
 def _legal_choices(groups: int, site: Site) -> str:
-    """Return what to write instead: the next smaller number of groups, where one is legal."""
+    """Return the rewrites to use instead: the next smaller legal number of groups, or Keep."""
     legal = [n for n in range(1, groups) if _is_legal(n, site)]
     return f"Group({legal[-1]}) or Keep()" if legal else "Keep()"

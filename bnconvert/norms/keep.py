@@ -1,4 +1,4 @@
-"""Keep: leave the norm as it is. The last resort of a policy, and its explicit exception."""
+"""Keep: leave the norm as it is; the last alternative of a rule, or an explicit exception."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Renorm: batch norm in training, corrected towards the running statistics.
+"""Renorm: in training, batch norm corrected towards the running statistics.
 
 x_hat = (x - mu_B) / sigma_B * r + d with r = stop_gradient(clip(sigma_B / sigma, 1 / r_max, r_max))
 and d = stop_gradient(clip((mu_B - mu) / sigma, -d_max, d_max)); sigma = sqrt(var + eps) of the
@@ -36,11 +36,11 @@ class RenormNorm(TrackingNorm):
         r_max: the limit of the correction of the scale.
         d_max: the limit of the correction of the shift.
         warmup_steps: over so many training steps the limits go from (1, 0) to (r_max, d_max).
-        record: while a checkpointed forward runs, the r and d of each call so far.
-        replay: while it is recomputed, those of its calls still to come.
+        record: in a checkpointed forward, the r and d of each call so far; else None.
+        replay: in its recomputation, the r and d of each call still to come; else None.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
+    added_names: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
 
     r_max: float
     d_max: float
@@ -72,7 +72,7 @@ class RenormNorm(TrackingNorm):
         return y
 
     def _replayed(self) -> tuple[Tensor, Tensor] | None:
-        """Return the forward's r and d in its recomputation: the statistics have moved since.
+        """Return, in a recomputation, the r and d of its forward: the statistics changed since.
 
         Raises:
             RuntimeError: they are not known.
@@ -128,7 +128,7 @@ class RenormNorm(TrackingNorm):
         return steps
 
     def extra_repr(self) -> str:
-        """Return the limits beside the hyperparameters."""
+        """Return the limits and the hyperparameters."""
         limits = f"r_max={self.r_max}, d_max={self.d_max}, warmup_steps={self.warmup_steps}"
         return f"{limits}, {super().extra_repr()}"
 

@@ -1,4 +1,4 @@
-"""Separate: one set of running statistics, and if asked of affine, per domain.
+"""Separate: one set of running statistics per domain, and one weight and bias if asked for.
 
 Batches of different domains (source and target, clean and adversarial, the levels of a feature
 pyramid) have different statistics, and an average of them fits neither (Wu and Johnson, 2021,
@@ -39,7 +39,7 @@ class SeparateSyncNorm(SeparateNorm, SyncNorm):
     """Separate statistics, each over all ranks."""
 
 
-#: The class with domains, and the class of each further domain, by the rewrite in `each`.
+#: By the rewrite in `each`: the class of the norm with domains, and that of each further domain.
 EACH: dict[type[Rewrite], tuple[type[SeparateNorm], type[TrackingNorm]]] = {
     Keep: (SeparateNorm, TrackingNorm),
     Ghost: (SeparateGhostNorm, GhostNorm),
@@ -78,6 +78,7 @@ class Separate(Replacement):
             self._check_domains()
 
     def _check_domains(self) -> None:
+        """Check that the domains are different names without a dot."""
         if isinstance(self.domains, str):
             raise ValueError(
                 f"Separate: domains is the string {self.domains!r}; use a tuple of names, "
@@ -104,13 +105,13 @@ class Separate(Replacement):
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the domains' names and the settings of each."""
-        own = self.each.attributes(site) if isinstance(self.each, Replacement) else {}
+        each = self.each.attributes(site) if isinstance(self.each, Replacement) else {}
         by_call = self.domains == "calls"
         names = tuple(map(str, range(site.observed_calls or 0))) if by_call else self.domains
         settings = {"by_call": by_call, "separates_affine": self.affine == "separate"}
-        return {**own, **settings, "domains": names}
+        return {**each, **settings, "domains": names}
 
-    def is_done(self, site: Site) -> bool:
+    def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm already has these domains."""
         settings = self.attributes(site)
         return type(site.module) is EACH[type(self.each)][0] and all(
@@ -119,28 +120,29 @@ class Separate(Replacement):
 
     def edits(self, site: Site) -> dict[str, nn.Module]:
         """Build one norm with its further domains' norms inside, for all of the paths."""
-        if self.is_done(site):
+        if self.is_already_done(site):
             return {}
         outer, inner = EACH[type(self.each)]
         attributes = self.attributes(site)
         built = build(site, outer, attributes)
         domains = Extras().train(built.training)
-        own = {name: value for name, value in attributes.items() if name not in SeparateNorm.own}
+        shared = SeparateNorm.added_names
+        each = {name: value for name, value in attributes.items() if name not in shared}
         for name in attributes["domains"][1:]:
-            domains._modules[name] = self._further(build(site, inner, own))
+            domains._modules[name] = self._independent(build(site, inner, each))
         built.extras().add_module("domains", domains)
         return dict.fromkeys(site.paths, built)
 
-    def _further(self, norm: Normalization) -> Normalization:
-        """Give a further domain's norm tensors of its own."""
-        # It is called by the first one only: what others attached to the norm stays there.
+    def _independent(self, norm: Normalization) -> Normalization:
+        """Make a further domain's norm independent of the first one's tensors, hooks, children."""
+        # Only the first one calls it, and runs the hooks and children itself.
         drop_hooks(norm)
-        norm.tail = ()
+        norm.children_after = ()
         norm._modules = {name: m for name, m in norm._modules.items() if isinstance(m, Extras)}
         for name, buffer in norm._buffers.items():
             norm._buffers[name] = None if buffer is None else buffer.clone()
         for name, parameter in norm._parameters.items():
             if parameter is not None:
-                twin = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-                norm._parameters[name] = twin if self.affine == "separate" else None
+                copied = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                norm._parameters[name] = copied if self.affine == "separate" else None
         return norm

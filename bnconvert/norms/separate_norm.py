@@ -1,4 +1,4 @@
-"""The module of Separate: a norm that holds the norms of further domains, and picks one a call."""
+"""The module of Separate: a norm that holds further domains' norms, and uses one of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -18,19 +18,19 @@ from bnconvert.torch_private.recomputation import is_unguarded_recomputation, wi
 
 
 class SeparateNorm(TrackingNorm):
-    """Norms of several domains in one place; it is itself the norm of the first domain.
+    """The norm of the first of several domains, which holds the norms of the others.
 
     Attributes:
         domains: the names.
-        separates_affine: whether further domains have weight and bias of their own.
-        by_call: whether the calls of one forward are the domains.
-        active: the domain of this forward, or the blocks of a mixed batch; None for the first
-            domain. Set by `switches.domain`.
-        position: with `by_call`, how many calls this forward of the root has made; None
-            outside of one.
+        separates_affine: whether each domain has its own weight and bias.
+        by_call: whether each call in a forward is a domain: the first call, the second, ...
+        active: the domain in use, or the blocks of a mixed batch; None for the first domain.
+            Set by `switches.domain`.
+        position: with `by_call`, how many calls the root's forward has made so far; None
+            outside of that forward.
     """
 
-    own: ClassVar[tuple[str, ...]] = (
+    added_names: ClassVar[tuple[str, ...]] = (
         "domains",
         "separates_affine",
         "by_call",
@@ -45,11 +45,11 @@ class SeparateNorm(TrackingNorm):
 
     @property
     def is_batch_norm_in_eval(self) -> bool:
-        """While one domain is in use."""
+        """Whether all samples are normalized by one domain's statistics."""
         return len(self.domains) == 1 or not (self.by_call or isinstance(self.active, Blocks))
 
-    def member(self, index: int) -> TrackingNorm:
-        """Return the norm of a domain."""
+    def norm_of(self, index: int) -> TrackingNorm:
+        """Return the norm of the domain at a position in `domains`."""
         if index == 0:
             return self
         member = self.extras().get_submodule("domains")._modules[self.domains[index]]
@@ -68,11 +68,13 @@ class SeparateNorm(TrackingNorm):
         return self._normalized_by(index, with_recomputation_key(x, index))
 
     def _normalized_by(self, index: int, x: Tensor) -> Tensor:
-        member = self.member(index)
+        """Normalize `x` by the statistics of one domain."""
+        member = self.norm_of(index)
         owner = member if self.separates_affine else self
         return member.normalize_with(x, owner.weight, owner.bias)
 
     def _mixed(self, x: Tensor, blocks: Blocks) -> Tensor:
+        """Normalize a batch of samples of several domains, each by its own domain."""
         if x.shape[0] != blocks.size:
             raise ValueError(
                 f"input of shape {tuple(x.shape)} has {x.shape[0]} samples and the domain labels "
@@ -103,11 +105,11 @@ class SeparateNorm(TrackingNorm):
         y, mean, var = slice_batch_norm(x, weight, bias, self.eps, blocks.bounds)
         for row, (first, end) in enumerate(blocks.bounds):
             spread = unbiased(var[row], (end - first) * values_per_sample(x))
-            self.member(blocks.labels[row]).track(mean[row], spread)
+            self.norm_of(blocks.labels[row]).track(mean[row], spread)
         return y
 
     def _by_runs(self, x: Tensor, blocks: Blocks) -> Tensor:
-        """Normalize every run of samples as it lies; runs of one domain share their moments."""
+        """Normalize every run of samples in place; runs of one domain share their moments."""
         labels = blocks.run_labels
         weight, bias = self._affine_of(labels)
         if not self.uses_batch_statistics():
@@ -117,7 +119,7 @@ class SeparateNorm(TrackingNorm):
         )
         for label in blocks.labels:
             row = labels.index(label)
-            self.member(label).track(mean[row], unbiased(var[row], count[row]))
+            self.norm_of(label).track(mean[row], unbiased(var[row], count[row]))
         return y
 
     def _by_running_rows(
@@ -129,7 +131,7 @@ class SeparateNorm(TrackingNorm):
         bounds: Bounds,
     ) -> Tensor:
         """Normalize each slice by its domain's running statistics."""
-        members = [self.member(label) for label in labels]
+        members = [self.norm_of(label) for label in labels]
         mean = torch.stack([m.get_buffer("running_mean") for m in members])
         var = torch.stack([m.get_buffer("running_var") for m in members])
         scale = (var + self.eps).rsqrt()
@@ -138,12 +140,13 @@ class SeparateNorm(TrackingNorm):
 
     def _affine_of(self, labels: Sequence[int]) -> tuple[Tensor | None, Tensor | None]:
         """Return weight and bias of the domains, a row each."""
-        owners = [self.member(label) if self.separates_affine else self for label in labels]
+        owners = [self.norm_of(label) if self.separates_affine else self for label in labels]
         weight = None if self.weight is None else torch.stack([o.weight for o in owners])
         bias = None if self.bias is None else torch.stack([o.bias for o in owners])
         return weight, bias
 
     def _refuse_unknown_recomputation(self) -> None:
+        """Raise where a checkpointed forward is recomputed and its domain is unknown."""
         if self.active is None and len(self.domains) > 1 and is_unguarded_recomputation():
             raise RuntimeError(
                 "a checkpointed forward is recomputed and its domain is unknown; use "
@@ -153,6 +156,7 @@ class SeparateNorm(TrackingNorm):
             )
 
     def _next_call(self) -> int:
+        """Return the index of this call in the root's forward, and count it."""
         if self.position is None:
             raise RuntimeError(
                 "a norm with statistics per call was called outside of the converted model's "
@@ -199,35 +203,35 @@ class SeparateNorm(TrackingNorm):
             domain = self.active if isinstance(self.active, str) else self.domains[0]
         if domain not in self.domains:
             raise KeyError(domain)
-        member = self.member(self.domains.index(domain))
+        member = self.norm_of(self.domains.index(domain))
         tensors: dict[str, Any] = {**member._buffers}
         if self.separates_affine:
             tensors |= member._parameters
         return {k: v for k, v in tensors.items() if k != "skipped" and v is not None}
 
-    def extras_for(self, plain: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return every domain filled with a plain batch norm's state."""
+    def extras_for_plain_checkpoint(self, checkpoint: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return a checkpoint's statistics as those of every domain."""
         kept = self.extras().state_dict()
-        return {name: plain.get(name.rpartition(".")[2], kept[name]) for name in kept}
+        return {name: checkpoint.get(name.rpartition(".")[2], kept[name]) for name in kept}
 
     def extra_repr(self) -> str:
-        """Return the domains beside the hyperparameters."""
+        """Return the domains and the hyperparameters."""
         affine = "separate" if self.separates_affine else "shared"
         named = "calls" if self.by_call else "domains"
         return f"{named}={self.domains}, affine={affine!r}, {super().extra_repr()}"
 
 
 class ForwardStart:
-    """A hook before a root's forward: the calls of norms with statistics per call count from 0."""
+    """A hook before the root's forward: norms with statistics per call count calls from 0."""
 
     def __call__(self, model: nn.Module, inputs: Any) -> None:
-        """Start counting anew, whatever the forward before did."""
+        """Start counting at 0, also where the last forward raised."""
         for norm in _norms_by_call(model):
             norm.position = 0
 
 
 class ForwardEnd:
-    """A hook after a root's forward, on exceptions too: calls are not counted any more."""
+    """A hook after the root's forward, on exceptions too: calls are no longer counted."""
 
     def __call__(self, model: nn.Module, inputs: Any, output: Any) -> None:
         """Stop counting."""

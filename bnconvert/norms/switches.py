@@ -49,7 +49,7 @@ def use_statistics(model: nn.Module, statistics: Literal["running", "batch"]) ->
 
     Raises:
         UnsupportedModelError: "running", and a norm has no running statistics.
-        ValueError: it is neither.
+        ValueError: `statistics` is neither.
     """
     if statistics not in ("running", "batch"):
         raise ValueError(f'statistics is {statistics!r}; use "running" or "batch"')
@@ -71,7 +71,7 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
 
     Raises:
         UnsupportedModelError: no norm has domains, or one does not know this one.
-        ValueError: the labels are no vector of positions.
+        ValueError: the labels are not a vector of positions.
     """
     norms = _with_domains(model)
     if not norms:
@@ -89,12 +89,12 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
                     f"{path or '(root)'}: has no domain {which!r}; use one of "
                     f"{', '.join(norm.domains)}"
                 )
-    with _set([norm for _, norm in norms], "active", active):
+    with _temporarily_set([norm for _, norm in norms], "active", active):
         yield
 
 
 def reset_stream(model: nn.Module) -> None:
-    """Forget what `Adaptive(over="stream")` norms remember: the source statistics, bit for bit."""
+    """Reset what `Adaptive(over="stream")` norms remember to the source statistics."""
     for module in model.modules():
         reset = getattr(module, "reset", None)
         if isinstance(module, Normalization) and reset is not None:
@@ -103,15 +103,15 @@ def reset_stream(model: nn.Module) -> None:
 
 @contextmanager
 def _switched(model: nn.Module, name: str, value: object) -> Iterator[None]:
-    """Set a switch on every norm that tracks statistics, ours and torch's."""
+    """Set a switch on every norm that tracks statistics, bnconvert's and torch's, and undo it."""
     ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
-    with _set(ours, name, value), switched(model, **{name: value}):
+    with _temporarily_set(ours, name, value), switched(model, **{name: value}):
         yield
 
 
 @contextmanager
-def _set(norms: Sequence[Normalization], name: str, value: object) -> Iterator[None]:
-    """Set an attribute of norms, and put back what was there."""
+def _temporarily_set(norms: Sequence[Normalization], name: str, value: object) -> Iterator[None]:
+    """Set an attribute of norms inside the context, and restore it at its end."""
     before = [getattr(norm, name) for norm in norms]
     try:
         for norm in norms:
@@ -134,6 +134,7 @@ def _with_domains(model: nn.Module) -> list[tuple[str, Normalization]]:
 
 
 def _checked_blocks(labels: Tensor, domains: int) -> Blocks:
+    """Return the blocks of a mixed batch, from checked labels."""
     if labels.dim() != 1 or labels.dtype != torch.long:
         raise ValueError(
             f"domain labels have shape {tuple(labels.shape)} and {labels.dtype}; give a "
@@ -148,6 +149,7 @@ def _checked_blocks(labels: Tensor, domains: int) -> Blocks:
 
 
 def _require_running_statistics(model: nn.Module) -> None:
+    """Raise unless every norm has running statistics."""
     without = [
         path or "(root)"
         for path, module in model.named_modules()
@@ -156,5 +158,5 @@ def _require_running_statistics(model: nn.Module) -> None:
     if without:
         raise UnsupportedModelError(
             f"{', '.join(without)}: no running statistics to use; use_statistics(submodule, "
-            '"running") on the parts that have some'
+            '"running") on the submodules that have some'
         )

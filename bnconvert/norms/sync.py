@@ -32,7 +32,7 @@ class SyncNorm(TrackingNorm):
             itself does not; None for the default group.
     """
 
-    own: ClassVar[tuple[str, ...]] = ("group_name",)
+    added_names: ClassVar[tuple[str, ...]] = ("group_name",)
 
     group_name: str | None
 
@@ -48,7 +48,7 @@ class SyncNorm(TrackingNorm):
         return y
 
     def extra_repr(self) -> str:
-        """Return the group beside the hyperparameters."""
+        """Return the group and the hyperparameters."""
         return f"group={self.group_name or 'default'}, {super().extra_repr()}"
 
 
@@ -68,11 +68,11 @@ def group_of(name: str | None) -> Any:
 
 @dataclass(frozen=True)
 class Sync(Replacement):
-    """Take the batch of all ranks together in training.
+    """Normalize by the batches of all ranks together in training.
 
     Args:
-        process_group: the ranks to take, as from `torch.distributed.new_group`; None for the
-            group that a torch SyncBatchNorm already has, or else all ranks.
+        process_group: the ranks, as from `torch.distributed.new_group`; None for the group that a
+            torch SyncBatchNorm already has, or else all ranks.
     """
 
     process_group: Any = field(default=None, hash=False)

@@ -1,4 +1,4 @@
-"""How a plain torch batch norm is switched: by scratch buffers, put in its own buffers' place.
+"""The switches of plain torch batch norms: temporary buffers replace their own in a context.
 
 torch's forward has one flag for which statistics normalize and whether they are updated. A copy
 of the buffers with momentum 0 takes the update instead; the tensors that autograd saves stay of
@@ -22,14 +22,14 @@ _STATE = "_bnconvert_state"
 
 @dataclass(frozen=True, eq=False)
 class PlainState:
-    """A plain norm without any switch, and the switches that are set on it.
+    """What a plain torch batch norm was before any switch, and the switches set on it.
 
     Attributes:
-        training: its own flag.
-        momentum: its own momentum.
-        buffers: its own buffers, by name.
-        updates: whether training updates them.
-        statistics: which statistics normalize; None for those that the mode says.
+        training: its training flag before.
+        momentum: its momentum before.
+        buffers: its buffers before, by name.
+        updates: the switch: whether training updates the buffers.
+        statistics: the switch: which statistics normalize; None where the mode decides.
     """
 
     training: bool
@@ -40,14 +40,14 @@ class PlainState:
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> "PlainState":
-        """Return the state that outer contexts left on the norm, or else its own."""
+        """Return the state that an outer context has noted on the norm, or else read it."""
         outer = vars(norm).get(_STATE)
         if isinstance(outer, cls):
             return outer
         return cls(norm.training, norm.momentum, {n: norm._buffers.get(n) for n in _BUFFERS})
 
     def set_on(self, norm: _BatchNorm) -> None:
-        """Let the norm's forward do what the switches say."""
+        """Change the norm so that its forward does what the switches say."""
         vars(norm)[_STATE] = self
         uses_batch = self.training if self.statistics is None else self.statistics == "batch"
         norm.training = uses_batch
@@ -61,7 +61,7 @@ class PlainState:
 
 @contextmanager
 def switched(model: nn.Module, **switches: Any) -> Iterator[None]:
-    """Set switches on every plain batch norm of `model` that has running statistics.
+    """Set switches, inside the context, on every plain batch norm with running statistics.
 
     Args:
         model: any module.
@@ -83,7 +83,7 @@ def switched(model: nn.Module, **switches: Any) -> Iterator[None]:
 
 
 def is_switched(norm: nn.Module) -> bool:
-    """Tell whether a switch is set on a plain batch norm, whose buffers are then scratch."""
+    """Tell whether a switch is set on a plain batch norm, so that its buffers are temporary."""
     return _STATE in vars(norm)
 
 
@@ -99,6 +99,7 @@ def _restore(
     buffers: dict[str, Tensor | None],
     state: PlainState | None,
 ) -> None:
+    """Give a norm back what `_settings` returned."""
     norm.training, norm.momentum = training, momentum
     norm._buffers.update(buffers)
     if state is None:

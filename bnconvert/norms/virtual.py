@@ -1,4 +1,4 @@
-"""Virtual: extra images, forward only, enlarge the batch that normalizes.
+"""Virtual: a reference batch, forward only, enlarges the batch that normalizes.
 
 A reference batch runs through the network before each training step, without gradient; at every
 norm, the moments of the step's own samples are merged with the reference's (slide 27 of "Devils
@@ -35,19 +35,19 @@ class VirtualNorm(TrackingNorm):
     """Batch norm by the batch and a reference together in training.
 
     Attributes:
-        reference: the positional inputs of the root that make the reference batch.
+        reference: the reference batch: positional inputs of the whole model.
         per_sample: whether each sample is merged with the reference alone.
-        phase: "idle" before any reference came, "recording" while it runs, then "ready".
+        phase: "idle" before the reference ran, "recording" while it runs, then "ready".
     """
 
-    own: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
+    added_names: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
 
     reference: tuple[Tensor, ...]
     per_sample: bool
     phase: str = "idle"
 
     def init_state(self) -> None:
-        """Create the place of the reference's moments."""
+        """Create the buffers of the reference's moments."""
         super().init_state()
         like = next((t for t in (self.running_mean, self.weight) if t is not None), torch.zeros(1))
         for name in ("mean", "var"):
@@ -81,6 +81,7 @@ class VirtualNorm(TrackingNorm):
         return slice_affine(x, mean, scale, shift, bounds)
 
     def _record(self, x: Tensor) -> None:
+        """Write the reference's moments into their buffers."""
         mean, var = slice_moments(x.detach(), whole(x))
         extras = self.extras()
         extras.get_buffer("mean").copy_(mean[0])
@@ -97,6 +98,7 @@ class VirtualNorm(TrackingNorm):
         return other + share * delta, merged
 
     def _track_merged(self, x: Tensor) -> None:
+        """Update the running statistics by the merged moments of batch and reference."""
         count = x.shape[0] * values_per_sample(x)
         with torch.no_grad():
             mean, var = self._merged(*slice_moments(x, whole(x)), count)
@@ -116,14 +118,14 @@ class VirtualNorm(TrackingNorm):
         )
 
     def extra_repr(self) -> str:
-        """Return the reference's size beside the hyperparameters."""
+        """Return the reference's shape and the hyperparameters."""
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in self.reference)
         alone = ", per_sample=True" if self.per_sample else ""
         return f"reference={shapes}{alone}, {super().extra_repr()}"
 
 
 class ReferencePass:
-    """A hook before a root's forward: in training mode, the reference runs first.
+    """A hook before the root's forward that, in training mode, runs the reference first.
 
     Attributes:
         reference: the root's positional inputs.
@@ -156,6 +158,7 @@ class ReferencePass:
             self._restart_call_counts(model)
 
     def _run(self, model: nn.Module) -> None:
+        """Run the reference through the model, without gradient and without other effects."""
         forward: Callable[..., Any] = model.forward
         self._restart_call_counts(model)
         device = next((p.device for p in model.parameters()), self.reference[0].device)
@@ -168,7 +171,7 @@ class ReferencePass:
             forward(*reference)
 
     def _restart_call_counts(self, model: nn.Module) -> None:
-        """Set call counts of other norms to 0: the reference's forward is none of theirs."""
+        """Set the call counts of other norms to 0: they must not count the reference's forward."""
         for norm in model.modules():
             if isinstance(norm, SeparateNorm) and norm.by_call:
                 norm.position = 0
@@ -195,7 +198,7 @@ class Virtual(Replacement):
         given = self.reference if isinstance(self.reference, tuple) else (self.reference,)
         if not given or not all(isinstance(t, Tensor) and t.dim() and len(t) for t in given):
             raise ValueError(
-                "Virtual: reference is no batch; give a tensor of input samples, or a tuple of "
+                "Virtual: reference is not a batch; give a tensor of input samples, or a tuple of "
                 "the model's positional inputs"
             )
         object.__setattr__(self, "reference", tuple(tensor.detach() for tensor in given))
@@ -215,7 +218,7 @@ class Virtual(Replacement):
         """Return the reference."""
         return {"reference": self.reference, "per_sample": self.per_sample}
 
-    def is_done(self, site: Site) -> bool:
+    def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm already has this reference."""
         norm = site.module
         return (
@@ -226,6 +229,6 @@ class Virtual(Replacement):
         )
 
     def __repr__(self) -> str:
-        """Return the shapes: the numbers are no source code."""
+        """Return the shapes: the numbers would be too long for source code."""
         shapes = ", ".join(f"<{'x'.join(map(str, t.shape))}>" for t in self.reference)
         return f"Virtual({shapes}{', per_sample=True' if self.per_sample else ''})"

@@ -19,7 +19,7 @@ from bnconvert.numerics.slices import joined, slice_moments
 def slice_batch_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, bounds: Bounds
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return batch norm of each slice by its own moments, and mean and biased variance.
+    """Batch-normalize each slice by its own moments; return output, mean and biased variance.
 
     y = weight * (x - mean) / sqrt(var + eps) + bias; the gradient goes through the moments too,
     but those that are returned, of shape (slices, C), have none.
@@ -49,7 +49,7 @@ def batch_norm_by(
     eps: float,
     bounds: Bounds,
 ) -> Tensor:
-    """Return what `slice_batch_norm` does, where the moments are known already.
+    """Batch-normalize each slice by moments that were measured before; return the output.
 
     Args:
         x: shape (N, C, ...).
@@ -75,7 +75,7 @@ def batch_norm_by(
 def fixed_affine(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """Return eval batch norm by tensors that get no gradient; `x` is not kept for backward.
+    """Batch-normalize by fixed tensors that get no gradient; `x` is not kept for backward.
 
     Args:
         x: shape (N, C, ...).

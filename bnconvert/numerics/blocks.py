@@ -1,4 +1,4 @@
-"""A mixed batch as blocks: where the samples of each domain lie, found out once per batch."""
+"""Blocks: where in a mixed batch the samples of each domain are, found once per batch."""
 
 import zlib
 from collections.abc import Callable
@@ -26,9 +26,9 @@ class Blocks:
         order: shape (N,), the samples in gathered order; None where the labels already lie in
             blocks, and nothing has to be moved.
         inverse: shape (N,), undoes `order`.
-        runs: first and end of each run of equal labels in the batch as it lies.
+        runs: first and end of each run of equal labels in the batch itself.
         run_labels: the label of each run.
-        fingerprint: a number that differs for other labels, nearly surely.
+        fingerprint: a hash of the labels.
     """
 
     size: int
@@ -41,7 +41,7 @@ class Blocks:
     fingerprint: int
 
     def suits_runs(self, x: Tensor) -> bool:
-        """Tell whether `x` is faster normalized run by run than moved: few runs of much data."""
+        """Tell whether normalizing `x` run by run is faster than gathering it: few, large runs."""
         few = len(self.runs) <= _RUNS and x[0].numel() >= _NUMBERS
         return few and has_kernels(x)
 

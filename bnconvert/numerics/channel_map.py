@@ -1,4 +1,4 @@
-"""A scale and a shift that are broadcast against a value: what a norm is in eval mode.
+"""A scale and a shift per channel, broadcast against a value: what a norm is in eval mode.
 
 In eval, y = gamma * (x - mu) / sqrt(var + eps) + beta is y = scale * x + shift with
 scale = gamma / sqrt(var + eps) and shift = beta - mu * scale (Ioffe and Szegedy, "Batch
@@ -60,7 +60,7 @@ class ChannelMap:
 
     @property
     def steps(self) -> int:
-        """How many operations it takes: a multiplication, an addition, both or neither."""
+        """The number of operations that it takes: multiplication, addition, both or neither."""
         return self.scales + self.shifts
 
     @property
@@ -105,7 +105,7 @@ class ChannelMap:
         return ChannelMap.of(change(self.scale), change(self.shift))
 
     def lifted(self, axes: int) -> "ChannelMap":
-        """Return the same map of a value that has further axes in front."""
+        """Return the same map for a value with further leading axes."""
         missing = [1] * (axes - self.axes)
         return self.each(lambda t: t.reshape(missing + list(t.shape)))
 

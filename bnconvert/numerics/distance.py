@@ -1,4 +1,4 @@
-"""How far one tensor is from another: relative to size, in the largest or the mean error."""
+"""Relative errors between tensors: the root mean square error and the largest one."""
 
 import math
 from typing import Literal
@@ -11,15 +11,15 @@ MEASURES: tuple[Measure, ...] = ("norm", "peak")
 
 #: Units in the last place that count as no error at all.
 ULPS = 8
-#: The largest of many rounding errors is some times their root mean square.
+#: The largest of many rounding errors is about so many times their root mean square.
 PEAK = 4.0
 
 
 def relative_errors(measured: Tensor, truth: Tensor) -> dict[Measure, float]:
     """Return the errors of `measured` relative to the root mean square of `truth`, by measure.
 
-    Where that is zero, the absolute errors. Values that are not finite in either are left out;
-    `difference` tells of them. For integers and booleans: the share of entries that differ.
+    Where that is zero, they are absolute. Values that are not finite in either are left out;
+    `difference` reports them. For integers and booleans it is the share of entries that differ.
 
     Args:
         measured: any dtype.
@@ -60,7 +60,7 @@ def rounding_error(dtype: torch.dtype, measure: Measure) -> float:
 
 
 def difference(measured: Tensor, expected: Tensor) -> str:
-    """Return what differs beside the numbers, in words: shape, dtype, NaN and infinity; or ""."""
+    """Describe a difference in shape, dtype or places of NaN and infinity; "" for none."""
     if measured.shape != expected.shape:
         return f"shape {tuple(measured.shape)} for {tuple(expected.shape)}"
     if measured.dtype != expected.dtype:
@@ -77,7 +77,7 @@ def difference(measured: Tensor, expected: Tensor) -> str:
 
 
 def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) -> float:
-    """Return the relative error that rounding may cause in values of a function of range 1.
+    """Return the relative error of rounding for a function bounded by 1, such as sigmoid.
 
     That is one unit in the last place of 1, relative to the root mean square of `truth`.
     """
@@ -92,7 +92,7 @@ def rounding_errors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict
     Args:
         truth: the value.
         dtype: what it is rounded to.
-        bounded: it is that of a function of range 1.
+        bounded: whether a function bounded by 1, such as sigmoid, computed it.
     """
     return {
         measure: rounding_error(dtype, measure)

@@ -18,7 +18,7 @@ _ROWS = 2048
 
 
 def statistics_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype in which the moments of `x` are kept: float64, or else float32."""
+    """Return the dtype of the moments of `x`: float64 for float64, else float32."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
@@ -28,7 +28,7 @@ def values_per_sample(x: Tensor) -> int:
 
 
 def has_kernels(x: Tensor) -> bool:
-    """Tell whether these kernels are for `x`; a compiler fuses elementary operations instead."""
+    """Tell whether these kernels apply to `x`: on the CPU, and not under a compiler."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
@@ -79,9 +79,10 @@ def transform(
 def batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, bounds: Bounds
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return batch norm of each slice by its own moments; and mean, biased variance and invstd.
+    """Batch-normalize each slice by its own moments, in one call while it is in the cache.
 
-    Measuring and normalizing in one call reads each slice while it is in the cache.
+    Returns:
+        The output, and mean, biased variance and 1 / sqrt(var + eps) of each slice, (slices, C).
     """
     if not all(_adds_in_double(x[first:end]) for first, end in bounds):
         mean, var = measure(x, bounds)
@@ -173,6 +174,7 @@ def sums_backward(
 
 
 def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of one slice, added up exactly enough."""
     if not x.numel():
         nothing = x.new_zeros(x.shape[1], dtype=statistics_dtype(x))
         return nothing, nothing
@@ -197,7 +199,7 @@ def _measure_one(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _updated(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance, also of half precision in float32."""
+    """Return mean and biased variance; those of half precision are in float32."""
     scratch = x.new_zeros(2, x.shape[1], dtype=statistics_dtype(x))
     mean, var = torch.batch_norm_update_stats(x, scratch[0], scratch[1], 1.0)
     return mean, var

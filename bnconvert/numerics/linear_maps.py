@@ -103,7 +103,7 @@ def dense_weight(weight: Tensor, groups: int, fewer: int) -> Tensor:
 
 
 def composed(first: Tensor, second: Tensor) -> Tensor:
-    """Return the weight of two convolutions in a row, one of which has a kernel of one pixel.
+    """Return the weight of one convolution that does two in a row, one of them of one pixel.
 
     Args:
         first: shape (middle, in, *kernel).

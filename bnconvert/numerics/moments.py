@@ -64,13 +64,13 @@ class Moments:
         """
         return self._variance(1)
 
-    def _variance(self, lost: int) -> Tensor:
-        if self.count <= lost:
+    def _variance(self, correction: int) -> Tensor:
+        if self.count <= correction:
             raise ValueError(
                 f"the variance of {self.count} values per channel is undefined; "
-                f"give at least {lost + 1}"
+                f"give at least {correction + 1}"
             )
-        return self.M2 / (self.count - lost)
+        return self.M2 / (self.count - correction)
 
 
 def moments(x: Tensor, channel_axis: int = 1) -> Moments:

@@ -1,4 +1,4 @@
-"""The random state, given back as it was found: whoever looks at a model draws no number of it."""
+"""Guard torch's random state: looking at a model must not change it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ _uses_cuda: Callable[[], bool] = torch.cuda.is_initialized
 
 @contextmanager
 def preserved_random_state() -> Iterator[None]:
-    """Give torch's generators of the CPU and of every CUDA device in use their state back.
+    """Restore, at the end of the context, torch's generators of the CPU and of CUDA devices in use.
 
     A device that no one has used yet is left uninitialized.
     """

@@ -1,4 +1,4 @@
-"""Batch norm of slices that share their moments: with other processes, or with each other."""
+"""Batch norm of slices that share their moments with other processes or with each other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ def reduced_batch_norm(
     bounds: Bounds,
     reduce: Reduce,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return batch norm by shared moments; and their count, mean and biased variance.
+    """Batch-normalize by shared moments; return output, count, mean and biased variance.
 
     2C + 1 float64 numbers of each slice are reduced forward (count, sum of x and of x^2 per
     channel, whose cancellation in float64 is out of a float32 input's sight) and 2C backward.
@@ -72,10 +72,10 @@ class _ReducedBatchNorm(Function):
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, count, mean, var = ctx.saved_tensors
         eps, bounds, reduce = ctx.settings
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+        if torch.is_grad_enabled():  # for a gradient of this gradient
             y = _composed(x, weight, bias, *ctx.settings)[0]
-            wanted = [t for t in (x, weight, bias) if t.requires_grad]
-            found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True))
+            inputs = [t for t in (x, weight, bias) if t.requires_grad]
+            found = iter(torch.autograd.grad(y, inputs, gradient, create_graph=True))
             three = (next(found) if t.requires_grad else None for t in (x, weight, bias))
             return *three, None, None, None
         invstd = (var + eps).rsqrt()

@@ -1,4 +1,4 @@
-"""Differentiable moments and affine map of consecutive slices of a batch.
+"""Differentiable moments of consecutive slices of a batch, and a scale and shift for each slice.
 
 A slice is a ghost batch, a rank's share, a domain's block or the whole batch. The functions are
 pieces from which norms are built: statistics first, any arithmetic on the few numbers per
@@ -24,7 +24,7 @@ def whole(x: Tensor) -> Bounds:
 
 
 def slice_moments(x: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each slice, shape (slices, C), at least float32.
+    """Measure mean and biased variance of each slice of a batch; each has shape (slices, C).
 
     Args:
         x: shape (N, C, ...).
@@ -100,7 +100,7 @@ class _Affine(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, center, scale = ctx.saved_tensors
         dx = slice_affine(gradient, torch.zeros_like(center), scale, None, ctx.bounds)
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+        if torch.is_grad_enabled():  # for a gradient of this gradient
             centered = slice_affine(x, center, torch.ones_like(center), None, ctx.bounds)
             dscale, dshift = (_sums(g, ctx.bounds) for g in (gradient * centered, gradient))
         else:
@@ -113,6 +113,7 @@ _transform: Callable[..., Any] = _Affine.apply
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each channel, differentiably."""
     if not x.numel():
         nothing = x.new_zeros(x.shape[1])
         return nothing, nothing
@@ -137,5 +138,5 @@ def _row(values: Tensor, row: int, x: Tensor) -> Tensor:
 
 
 def joined(parts: list[Tensor]) -> Tensor:
-    """Return the slices as one batch."""
+    """Concatenate slices to one batch."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,4 +1,4 @@
-"""A plot of a report: how far each norm's running statistics are off, and the scores."""
+"""Plot a report: how far each norm's running statistics are off, and the scores."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ _SMALL = 7  # points
 
 
 def draw(report: Contents, path: Path) -> None:
-    """Draw `report` into the file `path`.
+    """Plot `report` into the file `path`.
 
     Raises:
-        ReportError: there is nothing to draw, no such format, or matplotlib is not installed.
+        ReportError: there is nothing to plot, no such format, or matplotlib is not installed.
     """
     if not report.statistics:
-        raise ReportError(f"{report.title}: no statistics to draw; recompute or diagnose first")
+        raise ReportError(f"{report.title}: no statistics to plot; recompute or diagnose first")
     try:
         figures: Any = importlib.import_module("matplotlib.figure")
     except ImportError as failure:
@@ -38,7 +38,7 @@ def draw(report: Contents, path: Path) -> None:
     figure = figures.Figure(figsize=(width, 0.5 + sum(heights)), layout="constrained")
     formats = figure.canvas.get_supported_filetypes()
     if path.suffix.lower().lstrip(".") not in formats:
-        raise ReportError(f"{path}: is no format of pictures; use .png, .svg or .pdf")
+        raise ReportError(f"{path}: is not a format of plots; use .png, .svg or .pdf")
     figure.suptitle(report.title)
     below = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = below[0].subplots(1, len(against), squeeze=False, sharex=True, sharey=True)[0]
@@ -85,6 +85,7 @@ def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> No
 
 
 def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
+    """Draw a score under each kind of statistics as bars."""
     sizes = [value if isfinite(value) else 0.0 for value in values.values()]
     colours = [_COLOURS.get(kind, _MEAN) for kind in values]
     bars = axis.bar(list(values), sizes, 0.6, color=colours)
@@ -92,4 +93,4 @@ def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
     axis.bar_label(bars, labels=labels, padding=2)
     axis.margins(y=0.18)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set(ylabel=name, xlabel="by these statistics")
+    axis.set(ylabel=name, xlabel="with these statistics")

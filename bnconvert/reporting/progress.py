@@ -1,43 +1,47 @@
-"""How far a longer work is: told to whoever asked, or shown as a bar on a terminal."""
+"""Progress of long work: reported to the caller's function, or as a bar on a terminal."""
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: Called with how much is done, of how much (None where that is unknown), and what it is.
+#: progress(done, total, what): total is None where it is unknown; what is being done, in words.
 Progress = Callable[[int, int | None, str], None]
 
 
 def silent(done: int, total: int | None, what: str) -> None:
-    """Say nothing."""
+    """Report nothing."""
 
 
 class Steps:
-    """The steps of a longer work, of which a `Progress` is told as they begin."""
+    """The steps of long work, which are reported to a `Progress` as they begin."""
 
     def __init__(self, progress: Progress | None, *titles: str) -> None:
-        """Take the steps in their order; without a `progress`, nobody is told."""
+        """Take the steps in their order; without a `progress`, nothing is reported."""
         self._progress = progress or silent
         self._titles = titles
         self._done = 0
 
     def begin(self, title: str) -> None:
-        """Tell that a step begins, and so that those before it are done."""
+        """Report that a step begins; those before it are done."""
         self._done = self._titles.index(title)
         self.tell(title)
 
     def tell(self, what: str) -> None:
-        """Tell what is going on inside the step that has begun."""
+        """Report what is being done in the current step."""
         self._progress(self._done, len(self._titles), what)
 
 
 @contextmanager
-def shown(progress: Progress | None = None, *, first: str = "starting") -> Iterator[Progress]:
-    """Give `progress` itself, or else a bar on stderr, or on a pipe nothing.
+def showing_progress(
+    progress: Progress | None = None, *, first: str = "starting"
+) -> Iterator[Progress]:
+    """Yield the function to report progress to: `progress`, or else one that draws a bar.
+
+    The bar is on stderr; where that is not a terminal, nothing is drawn.
 
     Args:
-        progress: whom the caller wants to be told.
-        first: what the bar says until it is told more.
+        progress: the caller's function, or None.
+        first: the text of the bar until something is reported.
     """
     if progress is not None:
         yield progress

@@ -14,7 +14,7 @@ class Finding:
     Attributes:
         id: stable name, such as "BN009".
         severity: "error", "warning" or "info".
-        paths: the norms or modules it is about.
+        paths: the paths of the norms or modules that it concerns.
         message: the fact.
         fix: the remedy: what to do, or a line of code that does it.
     """
@@ -34,14 +34,13 @@ class NormRow:
         path: where the module tree holds it.
         class_name: its class.
         channels: how many channels it normalizes.
-        calls: how often one forward calls it; None where it cannot be
-            traced.
-        outcome: what was done or found: "folded", "standing" or "uncalled" by a fold, the rewrite
-            by a plan, "training" or "eval" (its mode) by an inspection.
-        reason: into what it was folded, why it stands, or its settings.
+        calls: how often one forward calls it; None where it cannot be traced.
+        outcome: "folded", "standing" or "uncalled" from a fold, the rewrite from a plan, its mode
+            ("training" or "eval") from an inspection.
+        reason: where it was folded into, why it is standing, or its settings.
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
-        codes: why it stands, for programs: the codes of the refusals.
+        codes: why it is standing, for programs: the codes of the refusals.
     """
 
     path: str
@@ -67,7 +66,7 @@ class Check:
         error: the measured error.
         allowed: the tolerance: the largest error that it may have.
         passed: whether it holds.
-        detail: what else went wrong, such as a shape or a NaN.
+        detail: what else is wrong, such as a shape or a NaN; "" for nothing.
         optimized: whether ONNX Runtime ran the file with its graph optimizations.
     """
 
@@ -83,9 +82,10 @@ class Check:
 
 @dataclass(frozen=True)
 class StatisticsRow:
-    """How far a norm's running statistics were from measured ones; distances in their sigma.
+    """How far a norm's running statistics were from measured ones.
 
-    sigma is sqrt(var + eps) of the measured ones; distances are root mean squares over channels.
+    Distances are root mean squares over the channels, in units of sigma, which is sqrt(var + eps)
+    of the measured statistics.
 
     Attributes:
         path: the norm, with the domain or call in brackets if it holds several sets.
@@ -99,7 +99,7 @@ class StatisticsRow:
         enough_samples: how many samples give a standard error of 0.03.
         against: what the running statistics are compared with: the method that measured
             ("layerwise", "aggregate" or "ema"), or in a diagnosis "batch" or "precise".
-        remark: what else to know.
+        remark: what else the reader should know.
     """
 
     path: str
@@ -116,7 +116,7 @@ class StatisticsRow:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that a report says.
+    """The contents of a report.
 
     Attributes:
         title: one line.

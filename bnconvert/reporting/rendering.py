@@ -1,4 +1,4 @@
-"""A report rendered as text for a terminal and as HTML for a browser."""
+"""Render a report as text for a terminal and as HTML for a browser."""
 
 import html
 from collections import Counter
@@ -86,7 +86,8 @@ def html_of(report: Contents) -> str:
 def summary(rows: Sequence[NormRow]) -> str:
     """Return how many norms had which outcome."""
     counts = Counter(row.outcome for row in rows)
-    return f"{len(rows)} norms: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    outcomes = ", ".join(f"{n} {outcome}" for outcome, n in counts.items())
+    return f"{len(rows)} norm{'s' * (len(rows) != 1)}: {outcomes}"
 
 
 def _norm_rows(rows: Sequence[NormRow]) -> _Rows:
@@ -122,7 +123,7 @@ def _statistics_rows(rows: Sequence[StatisticsRow]) -> _Rows:
 
 
 def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:
-    """Return the table, and what its columns mean; what all rows share is stated below it."""
+    """Return the table and what its columns mean; a column that is equal in all rows is a note."""
     against = {row.against for row in rows}
     common = f"against {against.pop()} statistics; " if len(against) == 1 else ""
     hidden = {"class"} | ({"against"} if common else set())
@@ -135,7 +136,7 @@ def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:
 def _scores(scores: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...], _Rows]:
     kinds = tuple(next(iter(scores.values())))
     rows = [(name, *(_score(by_kind[k]) for k in kinds)) for name, by_kind in scores.items()]
-    return ("by these statistics", *kinds), rows
+    return ("with these statistics", *kinds), rows
 
 
 def _score(value: float) -> str:

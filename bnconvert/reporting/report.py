@@ -1,4 +1,4 @@
-"""`Report`: what a command found, did and measured, to be printed, saved and plotted."""
+"""`Report`: the result of a command, to be printed, saved and plotted."""
 
 import json
 from collections import Counter
@@ -46,13 +46,13 @@ class Report(Contents):
         Path(path).write_text(html_of(self), encoding="utf-8")
 
     def plot(self, path: str | Path) -> None:
-        """Draw the running statistics' distances, and the scores if there are any, as a picture.
+        """Plot how far the running statistics are off, and the scores if there are any.
 
         Args:
             path: the file; its suffix is the format (.png, .svg, .pdf).
 
         Raises:
-            ReportError: there is nothing to draw, or matplotlib is not installed.
+            ReportError: there is nothing to plot, or matplotlib is not installed.
         """
         from bnconvert.reporting.plot import draw
 

@@ -28,7 +28,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def footnoted(remarks: Sequence[str], often: int = 3) -> tuple[list[str], list[str]]:
-    """Replace remarks that come `often` or more by a number; return the remarks and the notes."""
+    """Replace frequent remarks by numbers; return all remarks, and the numbered footnotes."""
     counts = Counter(remark for remark in remarks if remark)
     numbers = {
         remark: f"({n})"

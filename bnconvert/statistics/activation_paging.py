@@ -1,10 +1,10 @@
-"""A limit on the memory that paused forwards hold: what exceeds it is moved to a file.
+"""A limit on the memory of paused forwards: activations that exceed it are moved to a file.
 
-It is brought back before it is used.
+They are brought back before they are used.
 
 The tensors that paused forwards hold cannot be found from outside, but each was made by an
 operator, and operators can be observed. A tensor's storage is emptied in place and filled again
-in place, so that whoever refers to it need not know.
+in place, so that all references to it stay valid.
 """
 
 import weakref
@@ -27,7 +27,7 @@ _SMALL = 4096  # bytes; smaller tensors are not worth a file access
 
 
 class Memory:
-    """Memory without a limit: nothing is moved."""
+    """The memory of paused forwards, without a limit: nothing is moved to a file."""
 
     def __enter__(self) -> "Memory":
         """Begin."""
@@ -36,8 +36,8 @@ class Memory:
     def __exit__(self, *error: Any) -> None:
         """End."""
 
-    def own(self, batch: Batch) -> Batch:
-        """Return a batch whose tensors may be kept, and moved to a file."""
+    def adopt(self, batch: Batch) -> Batch:
+        """Return the batch in a form whose tensors may be moved to a file: here as it is."""
         return batch
 
     def running(self, owner: int) -> AbstractContextManager[None]:
@@ -69,11 +69,13 @@ class _Page:
 
 
 class LimitedMemory(Memory):
-    """Memory up to a limit; what exceeds it, of the forwards that resume last, is in a file.
+    """The memory of paused forwards, up to a limit; the rest is in a file.
+
+    The forwards that will resume last are moved first.
 
     Attributes:
         limit: bytes of live activations. More are held only where one batch alone has more.
-        peak: the most that were held.
+        peak: the most bytes that were held.
     """
 
     def __init__(self, limit: int) -> None:
@@ -105,19 +107,19 @@ class LimitedMemory(Memory):
             self._pages.clear()
             self._file.close()
 
-    def own(self, batch: Batch) -> Batch:
-        """Return a copy of the batch: the user's own tensors must not be emptied."""
+    def adopt(self, batch: Batch) -> Batch:
+        """Return a copy of the batch: the user's own tensors must not be moved."""
         with self.running(batch.index):
             value = pytree.tree_map_only(Tensor, torch.clone, batch.value)
         return replace(batch, value=value)
 
     @contextmanager
     def running(self, owner: int) -> Iterator[None]:
-        """Have all that the forward of batch `owner` holds in memory while it runs on."""
+        """Keep all activations of batch `owner` in memory while its forward runs on."""
         self._owner = owner
-        own = [page for page in self._pages.values() if page.owner == owner and page.is_empty]
-        self.make_room(sum(page.size for page in own))
-        for page in own:
+        moved = [page for page in self._pages.values() if page.owner == owner and page.is_empty]
+        self.make_room(sum(page.size for page in moved))
+        for page in moved:
             self._fill(page)
         try:
             yield
@@ -130,8 +132,8 @@ class LimitedMemory(Memory):
     def summary(self) -> str:
         """Return how much was held at most, and how much was moved."""
         written = self._file.written / 1e6
-        said = f"live activations: at most {self.peak / 1e6:.0f} MB of {self.limit / 1e6:.0f} MB"
-        return f"{said} allowed; {written:.0f} MB went through a file"
+        peak = f"live activations: at most {self.peak / 1e6:.0f} MB of {self.limit / 1e6:.0f} MB"
+        return f"{peak} allowed; {written:.0f} MB were moved to a file and back"
 
     def register(self, storage: torch.UntypedStorage) -> None:
         """Count a storage that an operator made."""
@@ -153,7 +155,7 @@ class LimitedMemory(Memory):
         """Move storages to the file: first those of the batch that ran last, which resumes last.
 
         Args:
-            coming: how many more bytes will be held soon, beside one more output.
+            coming: how many more bytes will be held soon, not counting one more output.
         """
         allowed = self.limit - coming - self._largest
         if self._resident <= allowed:
@@ -165,6 +167,7 @@ class LimitedMemory(Memory):
             self._empty(page)
 
     def _empty(self, page: _Page) -> None:
+        """Move a page to the file."""
         storage = page.storage()
         if storage is None or not storage.resizable():  # numpy may look at it by now
             return
@@ -175,6 +178,7 @@ class LimitedMemory(Memory):
         self._count(-page.size)
 
     def _fill(self, page: _Page) -> None:
+        """Bring a page back from the file."""
         storage = page.storage()
         if storage is None or not page.is_empty:
             return
@@ -185,11 +189,14 @@ class LimitedMemory(Memory):
         self._count(page.size)
 
     def _release(self, page: _Page) -> None:
+        """Free a page's space in the file, whose copy is outdated."""
         if page.offset is not None:
             self._file.release(page.size, page.offset)
             page.offset = None
 
     def _forget(self, key: int) -> Callable[[object], None]:
+        """Return the callback that forgets a page when its storage is freed."""
+
         def forget(_: object) -> None:
             page = self._pages.pop(key, None)
             if page is not None:
@@ -199,6 +206,7 @@ class LimitedMemory(Memory):
         return forget
 
     def _count(self, size: int) -> None:
+        """Count bytes that were added to memory, or removed."""
         self._resident += size
         self._largest = max(self._largest, size)
         self.peak = max(self.peak, self._resident)
@@ -216,7 +224,7 @@ class _StorageObserver(OperatorObserver):
         for storage in inputs.values():
             self.memory.ensure_resident(storage, changes=changes)
         result = super().run_operator(operator, args, kwargs)
-        # Only what is new: a view of a parameter is not the forward's own.
+        # Only new storages: a view of a parameter was not made by the forward.
         for key, storage in _storages(result).items():
             if key not in inputs:
                 self.memory.register(storage)

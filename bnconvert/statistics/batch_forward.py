@@ -12,7 +12,7 @@ from bnconvert.statistics.lockstep import PausableForward
 from bnconvert.statistics.targets import StatisticsTarget
 
 #: What a target is at the moment when a batch reaches it:
-#: "final": its statistics are known from an earlier pass.
+#: "final": its statistics are known, from an earlier pass.
 #: "measured": it is being measured; the batch waits until all batches have come.
 #: "finished": it was measured in this pass, without this batch, which came too late.
 #: "collected": it cannot be final before this pass ends: the batch is normalized by its own
@@ -22,13 +22,13 @@ Role = Literal["final", "measured", "finished", "collected", "deferred"]
 
 
 class BatchForward:
-    """A batch in a forward pass that can pause.
+    """The forward pass of one batch, which pauses at targets that are being measured.
 
     Attributes:
-        batch: which one.
+        batch: the batch.
         reached: the indices of the targets that it has reached, in order.
-        waiting: the target where it waits, with what it brought; or None.
-        collected: what it brought to targets that are measured at the end of the pass.
+        waiting: the target where it waits, and the estimate of its values there; or None.
+        collected: targets that are measured at the end of the pass, and its estimates there.
         failure: why the batch cannot be used, or None.
         is_late: whether it came to a target that was finished without it; from there on it only
             shows which targets it reaches.
@@ -77,35 +77,36 @@ class BatchForward:
         self._forward.cancel()
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
+        """Handle the arrival at a target, as its role says; it may pause the forward."""
         self.reached.append(target.index)
         role = self._role_of(target)
         self.is_late |= role == "finished"
         if self.is_late or role == "final":
             return
-        found = measure(x, self.batch.seen)
-        if reason := why_unusable(found, by_itself=role != "measured"):
+        estimate = measure(x, self.batch.seen)
+        if reason := why_unusable(estimate, by_itself=role != "measured"):
             self.failure = f"{reason} at {target.path}"
-            self._forward.pause()  # for good: whoever drives cancels it
+            self._forward.pause()  # it is not resumed: the driver cancels it
         if role == "measured":
-            self.waiting = target, found
+            self.waiting = target, estimate
             self._forward.pause()
             self.waiting = None
-        elif found.batches:
-            target.set_values(found.moments.mean, found.moments.biased_variance())
+        elif estimate.batches:
+            target.set_values(estimate.moments.mean, estimate.moments.biased_variance())
             if role == "collected":
-                self.collected.append((target, found))
+                self.collected.append((target, estimate))
 
 
-def why_unusable(found: Estimate, *, by_itself: bool) -> str | None:
+def why_unusable(estimate: Estimate, *, by_itself: bool) -> str | None:
     """Return why a batch must not count, or None.
 
     Args:
-        found: what it brought to a target.
-        by_itself: whether its own moments normalize it there, which those of one value per
-            channel cannot.
+        estimate: of its values at a target.
+        by_itself: whether its own moments normalize it there, which is impossible with one value
+            per channel.
     """
-    if not found.is_finite:
+    if not estimate.is_finite:
         return "a NaN, an infinity or an overflow"
-    if by_itself and found.has_single_values:
+    if by_itself and estimate.has_single_values:
         return "one value per channel"
     return None

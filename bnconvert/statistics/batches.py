@@ -1,4 +1,4 @@
-"""Batches: how they are read from what the user gives, and how a model is run on one."""
+"""Read the user's batches, and run a model on one."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,9 +12,9 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import StatisticsError
 from bnconvert.torch_private.tensor_versions import version_of
 
-#: Runs a model on a batch: forward(model, batch); a user's, for batches that are no inputs.
+#: forward(model, batch) runs a model on a batch; the user's, where the model does not take it.
 ForwardFunction = Callable[[nn.Module, Any], Any]
-#: How good the output for a batch is: score(output, batch), a number that is smaller where better.
+#: score(output, batch) returns a number, the smaller the better: a loss or an error.
 ScoreFunction = Callable[[Any, Any], Any]
 
 
@@ -33,7 +33,7 @@ class Batch:
     seen: int
 
     def versions(self) -> list[int | None]:
-        """Return how often each tensor was changed in place, as torch counts it."""
+        """Return torch's version counter of each tensor, which counts in-place changes."""
         return [version_of(tensor) for tensor in tensors_of(self.value)]
 
 
@@ -41,7 +41,7 @@ def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Ba
     """Yield whole batches until `max_samples` samples were read; empty ones are left out.
 
     Raises:
-        StatisticsError: `batches` is no iterable of batches.
+        StatisticsError: `batches` is not an iterable of batches.
     """
     wrong = isinstance(batches, Tensor | nn.Module | str | Mapping)
     if wrong or not isinstance(batches, Iterable):
@@ -63,13 +63,13 @@ def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Ba
 
 
 def tensors_of(value: Any) -> list[Tensor]:
-    """Return the tensors of a batch, nested ones included, that have a first axis."""
+    """Return all tensors in a batch, nested ones too, except those without axes."""
     leaves = pytree.tree_leaves(dict(value) if isinstance(value, Mapping) else value)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()]
 
 
 def default_forward(device: torch.device) -> ForwardFunction:
-    """Return the forward for batches that are tensors, tuples, lists or mappings.
+    """Return the forward function for batches that are tensors, tuples, lists or mappings.
 
     Args:
         device: where tensors are moved to.

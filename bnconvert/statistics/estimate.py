@@ -1,4 +1,4 @@
-"""An estimate of a norm's statistics: moments of all values, and of single images' means."""
+"""An estimate of a norm's statistics from batches: moments, and how certain they are."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -10,7 +10,7 @@ from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.moments import Moments, moments
 from bnconvert.numerics.slices import slice_moments, whole
 
-#: From so many samples it is estimated how much of the variance lies between images.
+#: How many samples are used to estimate which share of the variance lies between images.
 _IMAGES = 32
 #: A standard error of the mean, in standard deviations, that is small enough.
 ENOUGH = 0.03
@@ -58,10 +58,10 @@ class Estimate:
         return self.moments.unbiased_variance()
 
     def image_share(self) -> float | None:
-        """Return rho, which share of the variance the means of single images have.
+        """Return rho, the share of the variance that lies between images.
 
         The values of one image are correlated, so that N images tell as much about the mean as
-        N / rho independent values. The median over the channels; None where that is unknown.
+        N / rho independent values. It is the median over the channels; None where unknown.
         """
         if self.images.count < 2:
             return None
@@ -81,7 +81,7 @@ class Estimate:
 
 
 def measure(x: Tensor, seen: int) -> Estimate:
-    """Return the statistics of values that are about to be normalized.
+    """Estimate statistics from the values of one batch that are about to be normalized.
 
     Args:
         x: shape (N, C, ...), any floating dtype.

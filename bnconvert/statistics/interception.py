@@ -1,7 +1,7 @@
-"""Intercepts every normalization by running statistics that are measured, whoever calls it.
+"""Intercept every normalization by the running statistics that are measured.
 
 Batch norm's modules, their subclasses with a forward of their own, fused layers and functional
-calls all end in `F.batch_norm`, and which statistics they use is the identity of the buffer.
+calls all end in `F.batch_norm`, and the identity of the buffer tells whose statistics they use.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,17 +23,17 @@ _POSITIONS = {F.batch_norm: 1, torch.batch_norm: 3}
 
 
 class Interception(TorchFunctionMode):
-    """A context in which `arrive` is called before each normalization by a target's statistics."""
+    """A context in which `on_arrival` is called before each normalization by a target."""
 
-    def __init__(self, by_mean: Mapping[int, StatisticsTarget], arrive: OnArrival) -> None:
+    def __init__(self, by_mean: Mapping[int, StatisticsTarget], on_arrival: OnArrival) -> None:
         """Prepare the context.
 
         Args:
             by_mean: the targets, by the id of their buffer of means.
-            arrive: may change the target's statistics, and may pause the forward.
+            on_arrival: may change the target's statistics, and may pause the forward.
         """
         super().__init__()
-        self.by_mean, self.arrive = by_mean, arrive
+        self.by_mean, self.on_arrival = by_mean, on_arrival
 
     def __torch_function__(
         self,
@@ -42,12 +42,12 @@ class Interception(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Call `func`, after `arrive` where it normalizes by a target's statistics."""
+        """Call `func`, and `on_arrival` before it where it normalizes by a target's statistics."""
         named = kwargs or {}
         if func in _CALLS:
             position = _POSITIONS[func]
             mean = args[position] if len(args) > position else named.get("running_mean")
             target = self.by_mean.get(id(mean))
             if target is not None:
-                self.arrive(target, args[0] if args else named["input"])
+                self.on_arrival(target, args[0] if args else named["input"])
         return func(*args, **named)

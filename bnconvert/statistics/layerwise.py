@@ -6,11 +6,11 @@ arrived, its moments over all of them are merged and written, and the batches go
 that of one forward pass over the data (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021,
 section 3.2, for the statistics).
 
-Where batches wait at different norms, that norm is finished first to which none of the others is
-known to lead (`ReachOrder`). A batch that reaches a norm only after it was finished shows an order
-that was not known, and the pass is repeated knowing it. A norm that a forward calls several times
-comes before itself and has no place in any order: it is measured over its calls, each normalized
-by its own mini-batch, and the norms downstream of it are measured in one more pass.
+Where batches wait at different norms, a norm that is not known to come after any of the others is
+finished first (`ReachOrder`). A batch that reaches a norm only after it was finished shows an
+order that was not known, and the pass is repeated knowing it. A norm that a forward calls several
+times comes before itself and has no place in any order: it is measured over its calls, each
+normalized by its own mini-batch, and the norms downstream of it are measured in one more pass.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ class _RankState:
     Attributes:
         batches: how many usable batches it has.
         must_repeat: whether one of them needs the pass to be repeated.
-        waiting: by target index, what its waiting batches brought.
+        waiting: by target index, the estimates of its waiting batches.
     """
 
     batches: int
@@ -44,10 +44,10 @@ class _RankState:
 
 
 class LayerwiseMeasurement:
-    """Measures all targets of a task layer by layer; `run` it once."""
+    """The measurement of all targets of a task, layer by layer; `run` it once."""
 
     def __init__(self, task: Task, memory: Memory) -> None:
-        """Prepare to do `task` within `memory`."""
+        """Prepare to measure, with activations in `memory`."""
         self.task, self.memory = task, memory
         self.by_mean = task.by_mean
         self.order = ReachOrder()
@@ -77,12 +77,13 @@ class LayerwiseMeasurement:
     def _keeping(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """Yield the batches, and keep them for another pass."""
         for batch in batches:
-            own = self.memory.own(batch)
-            self.kept.append((own, own.versions()))
+            kept = self.memory.adopt(batch)
+            self.kept.append((kept, kept.versions()))
             self.task.progress(len(self.kept), None, "reading batches")
-            yield own
+            yield kept
 
     def _kept_batches(self) -> Iterable[Batch]:
+        """Yield the batches of an earlier pass that are usable, unless a forward changed them."""
         for batch, versions in self.kept:
             if batch.index in self.skipped:
                 continue
@@ -109,18 +110,18 @@ class LayerwiseMeasurement:
         finally:
             for forward in forwards:
                 forward.cancel()
-        own = _merged(pair for forward in forwards for pair in forward.collected)
-        for found in self.task.ranks.gather(own):
-            merge_into(self.finished, found)
+        local = _merged(pair for forward in forwards for pair in forward.collected)
+        for estimates in self.task.ranks.gather(local):
+            merge_into(self.finished, estimates)
         for index in self.collected & self.finished.keys():
             self.task.finish(self.task.targets[index], self.finished[index])
         self.results |= self.finished
         return not self.deferred or not self.finished
 
     def _learn_order(self, forwards: Sequence[BatchForward]) -> None:
-        """Take note, on all ranks, of the order in which late batches reached the targets."""
-        own = [forward.reached for forward in forwards if forward.is_late], len(self.skipped)
-        shares = self.task.ranks.gather(own)
+        """Note, on all ranks, the order in which late batches reached the targets."""
+        local = [forward.reached for forward in forwards if forward.is_late], len(self.skipped)
+        shares = self.task.ranks.gather(local)
         new = [self.order.learn(sequences) for sequences, _ in shares]
         assert any(new) or any(skipped for _, skipped in shares), "a pass is repeated for a reason"
 
@@ -150,6 +151,7 @@ class LayerwiseMeasurement:
                     self._advance(forward)
 
     def _forward(self, batch: Batch) -> BatchForward:
+        """Create the forward of a batch, on a replica of the model."""
         replica = replicate(self.task.model)
 
         def run() -> Any:
@@ -158,6 +160,7 @@ class LayerwiseMeasurement:
         return BatchForward(batch, run, self.by_mean, self._role_of)
 
     def _advance(self, forward: BatchForward) -> None:
+        """Resume a forward within the memory limit; cancel it where its batch is unusable."""
         with self.memory.running(forward.batch.index):
             forward.resume()
         if forward.failure is not None:
@@ -165,6 +168,7 @@ class LayerwiseMeasurement:
             forward.cancel()
 
     def _role_of(self, target: StatisticsTarget) -> Role:
+        """Return the role of a target in this pass."""
         index = target.index
         if index in self.results:
             return "final"
@@ -175,7 +179,7 @@ class LayerwiseMeasurement:
         return "collected" if index in self.collected else "measured"
 
     def _downstream_of(self, blocking: frozenset[int]) -> frozenset[int]:
-        """Return the open targets that some forward reaches only after `blocking` ones."""
+        """Return the targets without a result yet that lie downstream of `blocking` ones."""
         unknown = (t.index for t in self.task.targets if t.index not in self.results)
         before = self.order.precedes
         return frozenset(
@@ -186,6 +190,7 @@ class LayerwiseMeasurement:
 
 
 def _merged(pairs: Iterable[tuple[StatisticsTarget, Estimate] | None]) -> dict[int, Estimate]:
+    """Merge estimates by target index; None is left out."""
     total: dict[int, Estimate] = {}
     for pair in pairs:
         if pair is not None:

@@ -16,8 +16,8 @@ from bnconvert.statistics.thread_state import ThreadState
 class PausableForward:
     """A forward pass that can pause.
 
-    Whoever creates it is its driver: `resume` runs it until it pauses or ends, and raises what
-    it raises.
+    The code that creates it is its driver: `resume` runs it until it pauses or ends, and raises
+    what it raises.
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
@@ -39,7 +39,7 @@ class PausableForward:
         self._greenlet.switch()
 
     def pause(self) -> None:
-        """Return control to the driver, in the grad mode and autocast that it created this in."""
+        """Return control to the driver, in the grad mode and autocast in which it was created."""
         driver = self._greenlet.parent
         assert driver is not None
         with self._outside.restored():

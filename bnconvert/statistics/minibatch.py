@@ -1,4 +1,4 @@
-"""One pass in which each norm normalizes by its own mini-batch, as in training.
+"""Mini-batches: measure in one pass in which each norm normalizes by its batch, as in training.
 
 Aggregate: the population moments of all batches together, pooled exactly, whatever the batches'
 sizes (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.2). EMA: the average
@@ -26,14 +26,14 @@ Average = Literal["aggregate", "ema"]
 
 
 class MiniBatchMeasurement:
-    """Measures all targets of a task by mini-batches; `run` it once."""
+    """The measurement of all targets of a task by mini-batches; `run` it once."""
 
     def __init__(self, task: Task, average: Average) -> None:
-        """Prepare to do `task`.
+        """Prepare to measure.
 
         Args:
             task: what to measure.
-            average: how the batches are averaged: all alike, or moving as in training.
+            average: "aggregate" for all batches alike, "ema" for a moving average.
         """
         self.task = task
         self.average = average
@@ -41,7 +41,7 @@ class MiniBatchMeasurement:
         self.before = {t.index: (t.mean.clone(), t.var.clone()) for t in self.task.targets}
         self.moving: dict[int, tuple[Tensor, Tensor]] = {}
         self.updates: dict[int, int] = {}
-        self.found: list[tuple[StatisticsTarget, Estimate]] = []
+        self.estimates: list[tuple[StatisticsTarget, Estimate]] = []
         self.failure: str | None = None
         self.seen = 0
 
@@ -55,15 +55,15 @@ class MiniBatchMeasurement:
         results: dict[int, Estimate] = {}
         skipped: dict[int, str] = {}
         for batch in batches:
-            self.found, self.failure, self.seen = [], None, batch.seen
+            self.estimates, self.failure, self.seen = [], None, batch.seen
             with Interception(self.by_mean, self._arrive):
                 self.task.call(replica, batch.value)
             if self.failure is not None:
                 skipped[batch.index] = self.failure
                 continue
-            for target, found in self.found:
-                merge_into(results, {target.index: found})
-                self._update_average(target, found)
+            for target, estimate in self.estimates:
+                merge_into(results, {target.index: estimate})
+                self._update_average(target, estimate)
             self.task.progress(batch.index + 1, None, self.average)
         shares, results = self.task.ranks.gather(results), {}
         for share in shares:
@@ -77,14 +77,16 @@ class MiniBatchMeasurement:
         return TaskResult(results, skipped=skipped)
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
-        found = measure(x, self.seen)
-        self.failure = self.failure or _at(why_unusable(found, by_itself=True), target)
-        if self.failure is None and found.batches:
-            self.found.append((target, found))
-            target.set_values(found.moments.mean, found.moments.biased_variance())
+        """Estimate the statistics of a batch at a target, and let it normalize by these."""
+        estimate = measure(x, self.seen)
+        reason = why_unusable(estimate, by_itself=True)
+        self.failure = self.failure or (reason and f"{reason} at {target.path}")
+        if self.failure is None and estimate.batches:
+            self.estimates.append((target, estimate))
+            target.set_values(estimate.moments.mean, estimate.moments.biased_variance())
 
-    def _update_average(self, target: StatisticsTarget, found: Estimate) -> None:
-        """Let the moving average take one step, as training does."""
+    def _update_average(self, target: StatisticsTarget, estimate: Estimate) -> None:
+        """Update the moving average by one batch, as training does."""
         if self.average != "ema":
             return
         old = self.moving.get(target.index) or tuple(b.double() for b in self.before[target.index])
@@ -92,21 +94,18 @@ class MiniBatchMeasurement:
         share = 1 / count if target.momentum is None else target.momentum
         if not all(bool(torch.isfinite(tensor).all()) for tensor in old):
             share = 1.0
-        new = found.moments.mean.to(old[0]), found.variance(self.task.variance).to(old[1])
+        new = estimate.moments.mean.to(old[0]), estimate.variance(self.task.variance).to(old[1])
         if share == 1.0:  # 0 * NaN would stay NaN
             self.moving[target.index] = new
         else:
             mean, var = (torch.lerp(o, n, share) for o, n in zip(old, new, strict=True))
             self.moving[target.index] = mean, var
 
-    def _finish(self, target: StatisticsTarget, found: Estimate) -> None:
+    def _finish(self, target: StatisticsTarget, estimate: Estimate) -> None:
+        """Write a target's final statistics, by the average that was asked for."""
         if self.average == "aggregate":
-            self.task.finish(target, found)
+            self.task.finish(target, estimate)
             return
         target.set_final(*self.moving[target.index])
         if target.counter is not None:
             target.counter.add_(self.updates[target.index])
-
-
-def _at(reason: str | None, target: StatisticsTarget) -> str | None:
-    return reason and f"{reason} at {target.path}"

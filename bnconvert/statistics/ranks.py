@@ -13,8 +13,8 @@ Value = TypeVar("Value")
 class Ranks:
     """The processes of a group; or this one alone.
 
-    Every rank must call `gather` equally often. A rank that fails says so in its next turn, so
-    that the others raise instead of waiting for it.
+    Every rank must call `gather` equally often. A rank that fails announces it instead, so that
+    the others raise and do not wait for it.
     """
 
     def __init__(self, group: Any) -> None:
@@ -27,7 +27,7 @@ class Ranks:
         """Return the value of every rank, in the order of the ranks.
 
         Raises:
-            StatisticsError: another rank has failed, or is gone.
+            StatisticsError: another rank has failed, or was lost.
         """
         if self._group is None:
             return [value]
@@ -35,8 +35,8 @@ class Ranks:
         failures = {rank: failure for rank, (failure, _) in enumerate(replies) if failure}
         if failures:
             self._is_lost = True
-            said = "; ".join(f"rank {rank} failed: {why}" for rank, why in failures.items())
-            raise StatisticsError(f"{said}; mend that and run all ranks again")
+            reasons = "; ".join(f"rank {rank} failed: {why}" for rank, why in failures.items())
+            raise StatisticsError(f"{reasons}; fix that and run all ranks again")
         return [value for _, value in replies]
 
     def announce(self, failure: BaseException) -> None:
@@ -46,6 +46,7 @@ class Ranks:
                 self._exchange((f"{type(failure).__name__}: {failure}", None))
 
     def _exchange(self, message: tuple[str | None, Any]) -> list[tuple[str | None, Any]]:
+        """Return the messages of all ranks, this one's included."""
         replies: list[Any] = [None] * dist.get_world_size(self._group)
         try:
             dist.all_gather_object(replies, message, group=self._group)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 
 class ReachOrder:
-    """Which target any batch has reached before which; learned, never assumed.
+    """The order in which batches reach targets; observed, never assumed.
 
     Targets are indices. Two of which each was reached before the other, or one that a forward
     reaches twice, are *inseparable*: the statistics of neither can be final before the other is
@@ -13,11 +13,11 @@ class ReachOrder:
     """
 
     def __init__(self) -> None:
-        """Know nothing."""
+        """Start without any observation."""
         self._successors: dict[int, set[int]] = {}
 
     def learn(self, sequences: Iterable[Sequence[int]]) -> bool:
-        """Take note of what forwards reached, in order; tell whether any of it was new."""
+        """Note in which order forwards reached targets; tell whether any of it was new."""
         new = False
         for sequence in sequences:
             for first, second in itertools.pairwise(sequence):
@@ -35,15 +35,16 @@ class ReachOrder:
         return frozenset(target for target in self._successors if self.precedes(target, target))
 
     def next_to_finish(self, waiting: Iterable[int]) -> int:
-        """Return the target to which none of the others that wait can still lead.
+        """Return the target to finish first: no other waiting target is known to precede it.
 
-        Among several, the first in the order of the module tree, in which modules mostly run.
+        Of several such, it is the first in the module tree, in whose order modules mostly run.
         """
         targets = sorted(waiting)
         free = [t for t in targets if not any(self.precedes(o, t) for o in targets if o != t)]
         return (free or targets)[0]
 
     def _reachable(self, start: int) -> set[int]:
+        """Return all targets that were reached after `start`, directly or through others."""
         found: set[int] = set()
         frontier = set(self._successors.get(start, ()))
         while frontier:

@@ -1,4 +1,4 @@
-"""`recompute_statistics`: precise running statistics, over batches of data."""
+"""`recompute_statistics`: replace running statistics by precise ones, measured over data."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +12,7 @@ from torch import distributed as dist, nn
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.survey import require_eager
 from bnconvert.norms.switches import domain as chosen_domain
-from bnconvert.reporting.progress import Progress, shown
+from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import ForwardFunction, default_forward, read_batches
@@ -34,10 +34,10 @@ _SEPARATE = 'Separate(domains="calls")'
 
 @dataclass(frozen=True, eq=False)
 class Recomputation:
-    """Recomputed statistics; they are in the model already.
+    """The result of recomputing statistics; the model has them already.
 
     Attributes:
-        report: how far each norm's statistics moved, how sure they are, and what was left.
+        report: how far each norm's statistics moved, how certain they are, and what was left alone.
     """
 
     report: Report
@@ -67,12 +67,13 @@ def recompute_statistics(
 ) -> Recomputation:
     """Replace running statistics, in place, by precise ones over `batches`.
 
-    The true average instead of a moving one that was kept while the model moved (Wu and Johnson,
-    "Rethinking 'Batch' in BatchNorm", 2021, section 3). Measured are the norms that track
-    statistics: not frozen ones, and in a model in training mode not those in eval mode. All
-    modules run as in eval mode (dropout off), in replicas: modes, hooks, parameters, momentum,
-    the random state and all other buffers stay as they are, and on any error, Ctrl-C included,
-    the statistics too. A batch with a NaN or an infinity counts nowhere and is reported.
+    They are the true average over the data; running statistics are a moving average, kept while
+    the weights still changed (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3).
+    All norms that track statistics are measured, but not frozen ones, nor those in eval mode in a
+    model in training mode. All modules run as in eval mode (dropout off), in replicas: modes,
+    hooks, parameters, momentum, the random state and all other buffers stay as they are, and on
+    any error, Ctrl-C included, the statistics too. A batch with a NaN or an infinity is left out
+    and reported.
 
     Args:
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
@@ -87,18 +88,18 @@ def recompute_statistics(
             training; or "unbiased", which torch keeps in `running_var`.
         forward: forward(model, batch), for batches that the model does not take directly. It must
             call the model that it is given, which is a replica.
-        max_samples: stop after the batch with which so many samples are reached.
-        domain: of norms that were converted with `Separate`: whose statistics to replace; other
-            norms are left. Without it, those of the domain in use.
+        max_samples: read batches until there are so many samples.
+        domain: for norms that were converted with `Separate`: the domain whose statistics to
+            replace; other norms are left alone. None for the domain in use.
         memory_limit: bytes of activations to hold, for "layerwise" on the CPU; what exceeds it is
             moved to a temporary file. One batch's own are always held.
         process_group: the ranks that measure together, each on its own share of the data, of any
             size; all get the same statistics. None for this process alone.
-        progress: called with how much is done, of how much (or None), and what it is. By default
-            a bar on stderr, where that is a terminal.
+        progress: called as progress(done, total or None, what). By default a bar on stderr, where
+            that is a terminal.
 
     Returns:
-        The report, and a way to undo.
+        The report, and `undo()`.
 
     Raises:
         StatisticsError: no norm to measure, no usable data, one value per channel in every
@@ -108,7 +109,7 @@ def recompute_statistics(
     """
     require_eager(model)
     ranks = _ranks(method, variance, process_group)
-    with _domain(model, domain), shown(progress) as say:
+    with _domain(model, domain), showing_progress(progress) as say:
         targets = find_targets(model, domain)
         before = targets.snapshot()
         try:
@@ -134,7 +135,7 @@ def recompute_statistics(
 
 
 def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
-    """Return the memory of paused forwards, limited where asked; only layerwise has any."""
+    """Return the memory of paused forwards; only "layerwise" pauses any, and can limit it."""
     if limit is None or method != "layerwise":
         return Memory()
     if device.type != "cpu":
@@ -146,13 +147,15 @@ def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
 
 
 def _run_notes(memory: Memory, group: Any) -> list[str]:
-    notes = [said] if (said := memory.summary()) else []
+    """Return notes on the memory that was used, and on ranks that were not asked."""
+    notes = [summary] if (summary := memory.summary()) else []
     if group is None and dist.is_available() and dist.is_initialized():
         notes.append("measured on this rank alone; give process_group= to measure on all")
     return notes
 
 
 def _ranks(method: str, variance: str, group: Any) -> Ranks:
+    """Check the arguments, and join the group of ranks."""
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}; use one of {', '.join(_METHODS)}")
     if variance not in _VARIANCES:
@@ -170,6 +173,7 @@ def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
 
 
 def _restore(before: SavedStatistics) -> None:
+    """Write saved statistics back into the buffers."""
     with torch.no_grad():
         for target, values in before.items():
             for buffer, value in zip(target.buffers, values, strict=True):
@@ -177,7 +181,7 @@ def _restore(before: SavedStatistics) -> None:
 
 
 def _notes(targets: Targets, result: TaskResult, method: str) -> list[str]:
-    """Return the sentences that go with the rows: what was left alone, skipped or repeated."""
+    """Return the notes of the report: what was left alone, skipped or repeated."""
     unreached = [s.path for s in targets.measured if not _reached(result, s.index)]
     notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
     notes += [f"{path}: left alone: no batch reached it" for path in unreached]
@@ -215,9 +219,12 @@ def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
 
 
 def _momentum_note(momentum: float, had: int) -> str:
+    """Return the note for one momentum, of which `had` updates were made."""
     if momentum == 0:
-        return "momentum 0: nothing moves; set another momentum, or use another method"
+        return "momentum 0: nothing changes; set another momentum, or use another method"
     needed = ceil(log(_WASHED_OUT) / log(1 - momentum))
     left = (1 - momentum) ** had
-    said = f"momentum {momentum:g} needs {needed} updates until the old values weigh under 1 %"
-    return f"{said}; {had} were made, and they weigh {left:.1%}"
+    return (
+        f"momentum {momentum:g} needs {needed} updates until the weight of the old values is below "
+        f"1%; after the {had} that were made it is {left:.1%}"
+    )

@@ -13,35 +13,36 @@ from bnconvert.statistics.targets import SavedStatistics, StatisticsTarget
 def statistics_rows(
     targets: Iterable[StatisticsTarget],
     before: SavedStatistics,
-    found: Mapping[int, Estimate],
+    estimates: Mapping[int, Estimate],
     inseparable: Collection[int],
     against: str,
 ) -> tuple[StatisticsRow, ...]:
-    """Return one row per target that was measured.
+    """Return a report's rows, one per target that was measured.
 
     Args:
         targets: with the new statistics in their buffers.
         before: the old statistics.
-        found: what was measured, by target index.
+        estimates: what was measured, by target index.
         inseparable: the indices of targets that were measured over their calls.
-        against: what the new statistics are, such as "layerwise".
+        against: the name of the new statistics, such as "layerwise".
     """
     return tuple(
         _row(
             target,
             before[target],
-            found[target.index],
+            estimates[target.index],
             "over its calls, by mini-batches" if target.index in inseparable else "",
             against,
         )
         for target in targets
-        if target.index in found
+        if target.index in estimates
     )
 
 
 def _row(
-    target: StatisticsTarget, before: list[Tensor], found: Estimate, remark: str, against: str
+    target: StatisticsTarget, before: list[Tensor], estimate: Estimate, remark: str, against: str
 ) -> StatisticsRow:
+    """Return the row of a target, from its statistics before and after."""
     mean, var = target.mean.double(), target.var.double()
     sigma = (var + target.eps).sqrt()
     old_sigma = (before[1].double() + target.eps).sqrt()
@@ -50,17 +51,17 @@ def _row(
         path=target.path,
         class_name=target.class_name,
         channels=len(mean),
-        samples=found.samples,
-        mean_distance=_size(mean_off),
-        deviation_distance=_size(old_sigma / sigma - 1),
-        standard_error=found.standard_error(),
-        enough_samples=found.enough_samples(),
+        samples=estimate.samples,
+        mean_distance=_root_mean_square(mean_off),
+        deviation_distance=_root_mean_square(old_sigma / sigma - 1),
+        standard_error=estimate.standard_error(),
+        enough_samples=estimate.enough_samples(),
         against=against,
         remark=remark,
     )
 
 
-def _size(values: Tensor) -> float | None:
+def _root_mean_square(values: Tensor) -> float | None:
     """Return the root mean square; None where a value is not finite."""
     size = values.square().mean().sqrt()
     return float(size) if torch.isfinite(size) else None

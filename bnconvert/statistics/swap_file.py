@@ -10,7 +10,7 @@ import torch
 
 
 class SwapFile:
-    """The file; it has no name, and the system deletes it when the process ends.
+    """A temporary file without a name, which the system deletes when the process ends.
 
     Attributes:
         written: how many bytes were written into it, in all.
@@ -42,13 +42,14 @@ class SwapFile:
         self._free.setdefault(size, []).append(offset)
 
     def close(self) -> None:
-        """Close it; its bytes are gone."""
+        """Close the file, which deletes it."""
         self._file.close()
 
     def _move(
         self, move: Callable[[int, Any, int], int], storage: torch.UntypedStorage, offset: int
     ) -> None:
-        # Not by way of a tensor: making one would be an operator, and those are observed.
+        """Read or write all bytes of a storage at an offset of the file."""
+        # Not through a tensor: making one would be an operator, and those are observed.
         size = storage.nbytes()
         buffer = memoryview((ctypes.c_ubyte * size).from_address(storage.data_ptr())).cast("B")
         while buffer:  # the system may move fewer bytes at once

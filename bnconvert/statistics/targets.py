@@ -1,4 +1,4 @@
-"""The sets of running statistics that a measurement fills, and why others are left alone."""
+"""Targets: the sets of running statistics that are measured, and why others are left alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class StatisticsTarget:
         return [b for b in (self.mean, self.var, self.counter) if b is not None]
 
     def set_values(self, mean: Tensor, var: Tensor) -> None:
-        """Write statistics into the buffers, in place, without a check."""
+        """Write statistics into the buffers, in place; they may be provisional or not finite."""
         self.mean.copy_(mean)
         self.var.copy_(var)
 
@@ -121,12 +121,13 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
         if reason is not None:
             excluded[path] = reason
             continue
-        for own_path, holder in _holders(path, norm):
-            measured.append(_target(len(measured), own_path, type(norm).__name__, holder))
+        for target_path, holder in _holders(path, norm):
+            measured.append(_target(len(measured), target_path, type(norm).__name__, holder))
     return Targets(tuple(measured), excluded)
 
 
 def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:
+    """Make a target from the module that holds one set of running statistics."""
     mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
     counter = holder._buffers.get("num_batches_tracked")
     momentum = getattr(holder, "momentum", None)
@@ -139,15 +140,16 @@ def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield path, norm
     elif norm.by_call:
         for index, name in enumerate(norm.domains):
-            yield f"{path}[call {name}]", norm.member(index)
+            yield f"{path}[call {name}]", norm.norm_of(index)
     else:
         active = norm.active if isinstance(norm.active, str) else norm.domains[0]
-        yield f"{path}[{active}]", norm.member(norm.domains.index(active))
+        yield f"{path}[{active}]", norm.norm_of(norm.domains.index(active))
 
 
 def _why_excluded(
     norm: nn.Module, kind: Kind, in_training_model: bool, domain: str | None
 ) -> str | None:
+    """Return why a norm's statistics are not measured, or None."""
     if kind.has_fixed_statistics:
         return "its statistics are frozen"
     if not has_running_statistics(norm):
@@ -167,6 +169,7 @@ def _why_excluded(
 
 
 def _refuse_switches(path: str, norm: nn.Module) -> None:
+    """Raise where a switch of this norm is in force."""
     ours = isinstance(norm, TrackingNorm)
     if is_switched(norm) or (ours and (not norm.updates or norm.statistics is not None)):
         raise StatisticsError(

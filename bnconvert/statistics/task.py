@@ -38,30 +38,30 @@ class Task:
         """The targets, by the id of their buffer of means."""
         return {id(target.mean): target for target in self.targets}
 
-    def finish(self, target: StatisticsTarget, found: Estimate) -> None:
-        """Write a target's final statistics into its buffers.
+    def finish(self, target: StatisticsTarget, estimate: Estimate) -> None:
+        """Write the estimate into a target's buffers, as its final statistics.
 
         Raises:
             StatisticsError: every batch had one value per channel.
         """
-        if not found.moments.count:
+        if not estimate.moments.count:
             return
-        if found.has_single_values:
+        if estimate.has_single_values:
             raise StatisticsError(
                 f"{target.path}: every batch has one value per channel, which tells nothing of the "
                 "variance that batch norm trains with; give batches of at least two samples"
             )
-        target.set_final(found.moments.mean, found.variance(self.variance))
+        target.set_final(estimate.moments.mean, estimate.variance(self.variance))
         if target.counter is not None:
-            target.counter.fill_(found.batches)
+            target.counter.fill_(estimate.batches)
 
 
 @dataclass(frozen=True, eq=False)
 class TaskResult:
-    """What a method of measuring found.
+    """The result of measuring a task.
 
     Attributes:
-        results: by target index, what was measured.
+        results: by target index, the estimate of its statistics.
         inseparable: the indices of targets that a forward reaches several times, which were
             measured over their calls.
         skipped: by batch index, why a batch did not count.
@@ -76,13 +76,13 @@ class TaskResult:
 
 def merge_into(total: dict[int, Estimate], more: Mapping[int, Estimate]) -> None:
     """Merge further estimates, by target index, into a total, in place."""
-    for index, found in more.items():
-        total[index] = total[index].merge(found) if index in total else found
+    for index, estimate in more.items():
+        total[index] = total[index].merge(estimate) if index in total else estimate
 
 
 def why_no_data(skipped: Mapping[int, str]) -> str:
-    """Return the sentence that says why no batch can be used."""
+    """Return the error message of a measurement without any usable batch."""
     if not skipped:
         return "batches gave no data; give at least one batch with samples"
     reasons = "; ".join(f"batch {index}: {why}" for index, why in list(skipped.items())[:3])
-    return f"none of the {len(skipped)} batches can be used ({reasons}); mend the data"
+    return f"none of the {len(skipped)} batches can be used ({reasons}); fix the data"

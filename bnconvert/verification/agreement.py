@@ -1,4 +1,4 @@
-"""How far answers agree that are reported, not judged: the best classes, and directions."""
+"""Figures of agreement for the report, which decide nothing: best classes, cosine similarity."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,17 +8,17 @@ from torch import Tensor
 from bnconvert.verification.cases import Case
 from bnconvert.verification.tolerance import Answers
 
-_MANY = 10  # so many classes, and the best five mean something
+_MANY = 10  # from so many classes on, top-5 agreement means something
 Outputs = list[Tensor] | str
 
 
 def agreement(
     names: Sequence[str], answers: Mapping[Case, Answers], outputs: Mapping[Case, Outputs]
 ) -> dict[str, str]:
-    """Return the facts about every floating-point output, its shapes being the model's.
+    """Return facts on how far every floating-point output agrees with the float64 model's.
 
-    The cosine similarity is the worst over all inputs. Of (N, classes), the share of rows whose
-    best class, and whose best five of ten or more in any order, are those of the float64 model.
+    The cosine similarity is the worst over all inputs. For outputs of shape (N, classes) it is also
+    the share of rows with the same best class, and of ten or more classes with the same best five.
     """
     facts: dict[str, str] = {}
     cosines: dict[int, float] = {}
@@ -27,11 +27,11 @@ def agreement(
         measured = outputs[case]
         if isinstance(measured, str) or len(measured) != len(known.true):
             continue
-        for index, (mine, true) in enumerate(zip(measured, known.true, strict=True)):
-            if mine.shape == true.shape and true.dtype.is_floating_point and true.numel():
-                cosines[index] = min(cosine(mine, true), cosines.get(index, 1.0))
+        for index, (output, true) in enumerate(zip(measured, known.true, strict=True)):
+            if output.shape == true.shape and true.dtype.is_floating_point and true.numel():
+                cosines[index] = min(cosine(output, true), cosines.get(index, 1.0))
                 if true.dim() == 2 and true.shape[1] > 1:
-                    verdicts = zip(_rows(case, len(true)), _same_best(mine, true), strict=True)
+                    verdicts = zip(_rows(case, len(true)), _same_best(output, true), strict=True)
                     best.setdefault(index, {}).update(verdicts)
     for index, name in enumerate(names):
         of = f" of {name}" if len(names) > 1 else ""
@@ -44,21 +44,21 @@ def agreement(
     return facts
 
 
-def cosine(mine: Tensor, true: Tensor) -> float:
+def cosine(output: Tensor, true: Tensor) -> float:
     """Return the cosine of the angle between two tensors, in float64; two zeros agree."""
-    x, y = mine.double().flatten(), true.double().flatten()
+    x, y = output.double().flatten(), true.double().flatten()
     sizes = float(x.norm() * y.norm())
     if sizes == 0:
         return float(torch.equal(x, y))
     return float(x @ y) / sizes
 
 
-def _same_best(mine: Tensor, true: Tensor) -> list[tuple[bool, bool | None]]:
-    """Tell of each row whether the best class is the same, and whether the best five are."""
-    ones = (mine.argmax(1) == true.argmax(1)).tolist()
+def _same_best(output: Tensor, true: Tensor) -> list[tuple[bool, bool | None]]:
+    """Tell for each row whether the best class is the same, and whether the best five are."""
+    ones = (output.argmax(1) == true.argmax(1)).tolist()
     if true.shape[1] < _MANY:
         return [(one, None) for one in ones]
-    fives = [t.topk(5, 1).indices.sort(1).values for t in (mine, true)]
+    fives = [t.topk(5, 1).indices.sort(1).values for t in (output, true)]
     return list(zip(ones, (fives[0] == fives[1]).all(1).tolist(), strict=True))
 
 

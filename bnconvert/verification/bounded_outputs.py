@@ -1,4 +1,4 @@
-"""Which outputs are values of a bounded function: their rounding is relative to its range.
+"""Find outputs of bounded functions such as sigmoid, whose rounding is relative to their range.
 
 Kernels approximate sigmoid, tanh and softmax with an error of about one unit in the last place of
 1, not of the value. ONNX Runtime's sigmoid of -7 is 1e-5 off, relative to the value.
@@ -19,15 +19,15 @@ BOUNDED = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf"})
 
 
 def is_bounded(operator: str) -> bool:
-    """Tell whether an ATen operator, by its name, is such a function."""
+    """Tell by its name whether an ATen operator is a bounded function."""
     return operator.rpartition("::")[2].strip("_") in BOUNDED
 
 
 class BoundedValues(OperatorObserver):
-    """A mode that notes, while it is entered, where the values of bounded functions lie."""
+    """A context that notes which tensors are computed by bounded functions."""
 
     def __init__(self) -> None:
-        """Nothing is noted yet."""
+        """Start with nothing noted."""
         self._places: list[StorageReference] = []
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -38,7 +38,7 @@ class BoundedValues(OperatorObserver):
         return result
 
     def among(self, outputs: Sequence[Tensor]) -> frozenset[int]:
-        """Return which of the outputs are values of a bounded function, or views of such."""
+        """Return the indices of the outputs that bounded functions computed, or views of them."""
         noted = {place.identity for place in self._places if place.is_alive()}
         return frozenset(
             index

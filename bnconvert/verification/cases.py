@@ -9,7 +9,7 @@ from torch import Tensor
 from bnconvert.graphs.example import Example
 
 Rows = tuple[int, ...]
-_GENERATED = 2  # rows beside the given ones
+_GENERATED = 2  # rows in addition to the given ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,10 +17,10 @@ class Case:
     """One input to compare on.
 
     Attributes:
-        name: for the report: where its rows come from, and how many they are.
+        name: for the report: where its rows come from, and how many there are.
         example: the input.
-        rows: which rows of the pool it is; empty where the model takes no batch.
-        given: it holds nothing but the user's own numbers.
+        rows: which rows of the pool it consists of; empty where the model takes no batch.
+        given: whether all its numbers are the user's.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """All rows that are compared on, as one batch: the given ones, then generated ones.
+    """All rows to compare on, in one batch: the given ones, then generated ones.
 
     Attributes:
         example: the batch.
-        cases: which of its rows are compared on together; the given inputs come first.
+        cases: the batches of some of its rows to compare on; the given inputs come first.
     """
 
     example: Example
@@ -43,7 +43,7 @@ class Pool:
 
     @classmethod
     def of(cls, example: Example, size: int | None, generator: torch.Generator) -> "Pool":
-        """Lay out the comparisons.
+        """Generate further rows, and divide all rows into cases.
 
         Args:
             example: the given inputs.
@@ -68,7 +68,7 @@ class Pool:
 
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
-    """Give batch sizes 1, 2, that of the given inputs, and a larger one."""
+    """Yield cases of batch sizes 1, 2, that of the given inputs, and a larger one."""
     size = wide.batch or 0
     given = tuple(range(own))
     yield Case(f"given inputs, batch {own}", wide.rows(given), given, True)
@@ -80,10 +80,12 @@ def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
 
 
 def _of_one_size(wide: Example, own: int, size: int) -> Iterator[Case]:
-    """Give batches of one size: the given rows, the last filled up, and a generated one."""
+    """Yield cases of one batch size: the given rows, filled up with generated ones, and others."""
     for first in range(0, wide.batch or 0, size):
         rows = tuple(range(first, first + size))
-        origin = "given" if rows[-1] < own else "generated" if first >= own else "filled up"
+        origin = (
+            "given" if rows[-1] < own else "generated" if first >= own else "given and generated"
+        )
         if own == size:
             name = "given inputs" if first == 0 else "generated"
         else:
@@ -106,6 +108,6 @@ def _filled(example: Example, size: int, generator: torch.Generator) -> Example:
 
 
 def _free(example: Example, least: int, step: int) -> int:
-    """Return a number of rows that no other tensor's first axis has by chance."""
+    """Return a batch size that is not by chance the first axis of a tensor without a batch."""
     others = {t.shape[0] for t in example.tensors() if t.dim() and not example.is_batched(t)}
     return next(n for n in range(least, least + step * (len(others) + 1), step) if n not in others)

@@ -1,7 +1,7 @@
-"""The comparison of a model with a file: within the float64 tolerance, each row by itself.
+"""Compare a model with a file: within the float64 tolerance, and each row by itself.
 
-A fixed tolerance is wrong both ways: it flags correct files of ill-conditioned networks and
-passes wrong ones of well-conditioned networks. The judge is the model itself in float64:
+A fixed tolerance is wrong in both directions: it flags correct files of ill-conditioned networks
+and passes wrong ones of well-conditioned networks. The reference is the model itself in float64:
 
     err(ONNX Runtime vs float64) <= FACTOR * err(torch, its own dtype, vs float64) + tiny
 
@@ -31,8 +31,8 @@ from bnconvert.verification.tolerance import Tolerance
 from bnconvert.verification.verdict import Judge, Verdict
 
 _BLAME = (
-    "{:.1e} of the output, {:.1e} allowed, by ONNX Runtime's own graph optimizations: without "
-    "them the file is within the tolerance"
+    "{:.1e} of the output, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
+    "without them the file is within the tolerance"
 )
 
 
@@ -59,7 +59,7 @@ def mixing_norms(model: nn.Module) -> list[str]:
 
 
 class Comparison:
-    """A model and a file on the same inputs: every output of both is computed once and kept."""
+    """The outputs of a model and a file on the same inputs; each is computed once and kept."""
 
     def __init__(self, model: nn.Module, example: Example, path: Path) -> None:
         """Run the model and the file on every case.
@@ -82,17 +82,17 @@ class Comparison:
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
 
     def proof(self) -> Proof:
-        """Judge what was computed."""
+        """Judge the outputs that were computed."""
         perturbed = cache(lambda case: self._reference.perturbed_outputs(case.example))
         names, casts = self._file.output_names, self._feed.casts
         judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
         optimized = judge.judge(self._outputs)
-        plain, notes = self._run_plain()
-        unoptimized = judge.judge(plain, optimized=False)
-        blamed = {case for case in plain if not unoptimized.fails(case)}
+        outputs, notes = self._run_unoptimized()
+        unoptimized = judge.judge(outputs, optimized=False)
+        blamed = {case for case in outputs if not unoptimized.fails(case)}
         checks = [
             *(
-                _blamed(check) if case in blamed else check
+                _blaming_optimizations(check) if case in blamed else check
                 for case, those in optimized.checks.items()
                 for check in those
             ),
@@ -111,14 +111,14 @@ class Comparison:
         )
         return Proof(report, self._divergent_input(optimized, unoptimized))
 
-    def _run_plain(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
-        """Run the file as it stands on the given inputs; or say in a note why that fails."""
+    def _run_unoptimized(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
+        """Run the file without optimizations on the given inputs; or note why that fails."""
         try:
-            plain = OnnxRunner(self._path, as_it_stands=True)
+            file = OnnxRunner(self._path, unoptimized=True)
         except ExportError as failure:
             return {}, (f"not run without graph optimizations: {failure}",)
         given = (case for case in self._answers if case.given)
-        return {case: self._run(plain, case.example) for case in given}, ()
+        return {case: self._run(file, case.example) for case in given}, ()
 
     def _divergent_input(self, optimized: Verdict, unoptimized: Verdict) -> Example | None:
         """Return the smallest input that fails, unless ONNX Runtime's optimizations are why."""
@@ -141,24 +141,24 @@ class Comparison:
     def _row_checks(self) -> Iterator[Check]:
         """Compare the first and last row of a batch with the same rows in another batch.
 
-        With a dynamic batch size the row is run alone; else the other rows are replaced. A norm
-        that uses the batch's own statistics fails, however well the file agrees with the model.
+        With a dynamic batch size the row is run alone; else the other rows are replaced. A file
+        that normalizes by the batch's own statistics fails, even where it agrees with the model.
         """
         case = max(reversed(self._answers), key=lambda case: len(case.rows))
         together, size = self._outputs[case], len(case.rows)
         if self._mixing or isinstance(together, str) or size < 2:
-            return  # what a row check measures is what mixing norms are for
+            return  # mixing norms are meant to fail a row check
         if self._size is not None and not self._reference.accepts(case.example.rows([0])):
             return
         for row in (0, size - 1):
-            place, apart = self._in_other_batch(case, row)
-            if isinstance(apart, str):
+            place, elsewhere = self._in_other_batch(case, row)
+            if isinstance(elsewhere, str):
                 continue
-            for index, (whole, single) in enumerate(zip(together, apart, strict=True)):
+            for index, (whole, single) in enumerate(zip(together, elsewhere, strict=True)):
                 if (
                     whole.dim() == 0
                     or len(whole) != size
-                    or (index, "peak") not in self._tolerance.own
+                    or (index, "peak") not in self._tolerance.model_error
                 ):
                     continue  # no row of this output belongs to a row of the input
                 error = relative_error(single[place], whole[row], "peak")
@@ -176,20 +176,22 @@ class Comparison:
         return 0, known or self._run(self._file, case.example.rows([row]))
 
     def _notes(self, discontinuous: Collection[str], rows: Collection[Check]) -> Iterator[str]:
+        """Yield the notes: what the figures do not prove, and why."""
         if discontinuous:
             yield (
-                f"the model's own {', '.join(sorted(discontinuous))} is discontinuous in places "
-                "where rounding errors move its inputs, as the place of a maximum is: there the "
-                "file may take any value that the model itself takes"
+                f"the model's own output {', '.join(sorted(discontinuous))} is discontinuous, as "
+                "the position of a maximum is: where rounding errors of the input change it, the "
+                "file may give any value that the model itself gives"
             )
         if self._mixing:
             yield (
-                "batch-composition invariance is deliberately off: norms that adapt to the test "
-                f"batch ({', '.join(self._mixing)}), and the file computes the mixture; for a "
-                "fixed function recompute the statistics on target data and revert the model"
+                "rows are not compared in other batches: the output of a row depends on its batch "
+                f"on purpose, because norms adapt to it ({', '.join(self._mixing)}), in the file "
+                "too; for a fixed function recompute the statistics on target data and revert the "
+                "model"
             )
         elif not rows:
-            yield "no row was compared in another batch: there is only one, or none comes out"
+            yield ("no row was compared in another batch: there is only one, or no output has rows")
         if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
             yield (
                 "the model draws random numbers in eval mode, so that agreement proves little; "
@@ -207,7 +209,8 @@ def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(SEED)
 
 
-def _blamed(check: Check) -> Check:
+def _blaming_optimizations(check: Check) -> Check:
+    """Return a check, which says if it failed that only the optimized file fails."""
     if check.passed:
         return check
     return replace(check, detail=check.detail or _BLAME.format(check.error, check.allowed))

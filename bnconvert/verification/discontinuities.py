@@ -1,7 +1,7 @@
-"""Outputs that are discontinuous: where two numbers nearly tie, rounding decides which is larger.
+"""Discontinuous outputs: where two numbers nearly tie, rounding decides which is larger.
 
-The place of a maximum is such an output, and so is what is read at that place. Beside a tie a file
-may give what the model gives on either side, but nothing else.
+The position of a maximum is such an output, and so is a value that is read at it. Near a tie, a
+file may give what the model gives on either side, but nothing else.
 """
 
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 
-def nearest_own_output(
+def nearest_model_output(
     output: Tensor, truth: Tensor, perturbed: Iterable[Tensor], within: float
 ) -> Tensor:
-    """Return the truth; in discontinuous entries, that of the model's values which is nearest.
+    """Return the truth, but in discontinuous entries the model's value nearest to the file's.
 
     Args:
-        output: a file's.
-        truth: the model's, of the same shape.
-        perturbed: the model's on perturbed inputs; those of other shapes are left out.
-        within: relative to the root mean square of the truth; an entry that a perturbation moves
-            by more is discontinuous. Integers are where they change at all.
+        output: the file's output.
+        truth: the model's output, of the same shape.
+        perturbed: the model's outputs on perturbed inputs; those of other shapes are left out.
+        within: how far a perturbation may change a continuous entry, relative to the root mean
+            square of the truth. An integer is discontinuous where it changes at all.
     """
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
@@ -38,7 +38,7 @@ def nearest_own_output(
 
 
 def _gap(first: Tensor, second: Tensor) -> Tensor:
-    """Return the distance of each entry; what is no number on one side alone is infinitely far."""
+    """Return the distance of each entry; it is infinite where only one of both is NaN."""
     first, second = first.double(), second.double()
     gap = (first - second).abs()
     same = (first == second) | (first.isnan() & second.isnan())

@@ -1,4 +1,4 @@
-"""Which operators of an ONNX file are right, and which is the first that is not."""
+"""Decide which operators of an ONNX file are right, and which is the first that is not."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from bnconvert.verification.operator_mapping import is_primitive, may_compute
 from bnconvert.verification.value_matching import Expected, ValueMatches
 
 _COPIES = ("Identity", "Dropout", "Cast")
-_LIKE = 0.5  # a wrong value is still nearer than this to the one that it should be
+_LIKE = 0.5  # the relative error up to which a value is a wrong version of another
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +18,7 @@ class Divergence:
     """Where a file diverges from its model.
 
     Attributes:
-        operators: the culprit; several where they cannot be told apart.
+        operators: the operator where it diverges; several where it may be any of them.
         expected: what the last of them should have computed, or None where that is not known.
         others: how many operators diverge independently of it.
     """
@@ -36,7 +36,7 @@ class DivergenceSearch:
 
         Args:
             graph: the file's graph and values.
-            matches: where the values of captured graphs were found in it.
+            matches: which of its values are those of the captured graphs.
         """
         self._graph = graph
         self._consumers = graph.consumers()
@@ -52,7 +52,7 @@ class DivergenceSearch:
         """Return the first operator that is wrong though its inputs are right, or None."""
         starts = self._starts()
         pairs = [(o, e) for o in starts for e in self._first_missing if self._are_related(o, e)]
-        sure = [(o, e) for o, e in (*pairs, *self._near_misses()) if self._read_alike(o, e)]
+        sure = [(o, e) for o, e in (*pairs, *self._near_misses()) if self._read_same_values(o, e)]
         alike = [(o, e) for o, e in pairs if self._error(o, e) < math.inf]
         if sure or alike:
             return self._earliest(sure or alike)
@@ -66,8 +66,8 @@ class DivergenceSearch:
     def _starts(self) -> list[Operator]:
         """Return the operators that are wrong though all that they read is right.
 
-        One that passes the model's own numbers on, though nothing downstream is right, does so by
-        mistake only if the model has something else to compute there.
+        An operator that outputs a value of the model, while nothing downstream is right, is wrong
+        only if the model computes something else from the same inputs.
         """
         while True:
             wrong = [o for o in self._graph.operators if o not in self._right]
@@ -77,7 +77,8 @@ class DivergenceSearch:
                 for o in starts
                 if self._held.issuperset(o.outputs)
                 and not any(
-                    self._are_related(o, e) and self._read_alike(o, e) for e in self._first_missing
+                    self._are_related(o, e) and self._read_same_values(o, e)
+                    for e in self._first_missing
                 )
             ]
             if not excused:
@@ -85,21 +86,23 @@ class DivergenceSearch:
             self._right.update(excused)
 
     def _near_misses(self) -> Iterator[tuple[Operator, Expected]]:
-        """Yield operators that are slightly wrong, even where rounding hides it downstream."""
+        """Yield operators that are slightly wrong, also where rounding hides it downstream."""
         for expected, name in self._near:
             producer = self._producer[name]
             if self._has_right_inputs(producer) and self._are_related(producer, expected):
                 yield producer, expected
 
     def _earliest(self, pairs: Sequence[tuple[Operator, Expected]]) -> Divergence:
+        """Return the divergence at the first of several operators in the file."""
+
         def order(pair: tuple[Operator, Expected]) -> tuple[int, bool, float]:
-            return pair[0].place, not self._have_one_name(*pair), self._error(*pair)
+            return pair[0].place, not self._have_same_name(*pair), self._error(*pair)
 
         culprit, expected = min(pairs, key=order)
         return Divergence([culprit], expected, len({o for o, _ in pairs}) - 1)
 
     def _region(self, starts: Sequence[Operator]) -> Divergence | None:
-        """Return the operators up to the first that is known to be wrong, of several."""
+        """Return the operators from the first start to the first that is known to be wrong."""
         for operator in [starts[0], *self._downstream(starts[0])]:
             like = [
                 (self._error(operator, e), e)
@@ -117,7 +120,7 @@ class DivergenceSearch:
         return None
 
     def _right_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
-        """Return the operators whose values the model has, or whose errors nothing inherits."""
+        """Return the operators whose values are the model's, or lead to right values only."""
         anchored = set[str]()
         for match in matches:
             for names in match.held.values():
@@ -144,7 +147,7 @@ class DivergenceSearch:
         return right
 
     def _anchors(self, names: Sequence[str]) -> list[str]:
-        """Return which of the values that hold the same numbers must be what it seems.
+        """Return, of the file's values with the same numbers, the one that certainly is right.
 
         Where there are several, it is the one from which all others are computed. Another may
         hold these numbers by mistake: a transposition that does nothing, the wrong slice.
@@ -181,14 +184,14 @@ class DivergenceSearch:
         return math.inf if value is None else relative_error(value, expected.exact, "norm")
 
     def _are_related(self, operator: Operator, expected: Expected) -> bool:
-        """Tell whether an operator should compute a value: by its kind, name, or what it reads."""
+        """Tell by kind, name and inputs whether an operator is meant to compute a value."""
         return (
             may_compute(operator.kind, expected.node)
-            or self._have_one_name(operator, expected)
-            or (self._read_alike(operator, expected) and is_primitive(expected.node))
+            or self._have_same_name(operator, expected)
+            or (self._read_same_values(operator, expected) and is_primitive(expected.node))
         )
 
-    def _read_alike(self, operator: Operator, expected: Expected) -> bool:
+    def _read_same_values(self, operator: Operator, expected: Expected) -> bool:
         """Tell whether both compute something of the same values."""
         sources: list[set[str]] = []
         for node in expected.node.all_input_nodes:
@@ -200,5 +203,5 @@ class DivergenceSearch:
             any(name in source for source in sources) for name in operator.inputs
         )
 
-    def _have_one_name(self, operator: Operator, expected: Expected) -> bool:
+    def _have_same_name(self, operator: Operator, expected: Expected) -> bool:
         return expected.node.name in operator.outputs

@@ -1,4 +1,4 @@
-"""A run of a captured graph, operator by operator, in float64 and in its own dtype at once."""
+"""Run a captured graph operator by operator, in float64 and in its own dtype at once."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,12 +11,12 @@ from bnconvert.graphs.example import Example
 
 
 class DualPrecisionRun:
-    """A captured graph, computed operator by operator.
+    """A run of a captured graph, operator by operator.
 
     Attributes:
-        values: what is still needed, in float64 and in its own dtype.
-        varying: the operators whose values depend on the inputs' numbers, in order; true of those
-            that are floating-point.
+        values: the values that are still needed, each in float64 and in its own dtype.
+        varying: the operators whose values depend on the inputs' numbers, in order, and whether
+            they are floating-point.
     """
 
     def __init__(self, module: fx.GraphModule, example: Example) -> None:
@@ -53,17 +53,19 @@ class DualPrecisionRun:
                     self.values.pop(read, None)
 
     def replace(self, node: fx.Node, value: Tensor) -> None:
-        """Go on from another value of a node."""
+        """Set another value for a node, from which its consumers are computed."""
         native = self.values[node][1]
         self.values[node] = wide(value), value.to(native.dtype)
 
     def _pair(self, node: fx.Node) -> tuple[Any, Any]:
+        """Return a node's value in float64 and in its own dtype."""
         if node.op == "call_function":
             return self._called(node)
         value = next(self._inputs) if node.op == "placeholder" else _attribute(self._module, node)
         return pytree.tree_map_only(Tensor, wide, value), value
 
     def _called(self, node: fx.Node) -> tuple[Any, Any]:
+        """Compute an operator in float64 and in its own dtype."""
         function: Callable[..., Any] = node.target  # type: ignore[assignment]  # of this op
 
         def arguments(which: int) -> tuple[Any, Any]:
@@ -77,7 +79,7 @@ class DualPrecisionRun:
         args, kwargs = pytree.tree_map_only(torch.dtype, _wide_dtype, arguments(0))
         try:
             exact = function(*args, **kwargs)
-        except Exception:  # an operator without float64: its own precision must do
+        except Exception:  # the operator has no float64 kernel
             exact = native
         return pytree.tree_map_only(Tensor, wide, exact), native
 

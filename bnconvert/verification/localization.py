@@ -1,8 +1,9 @@
 """Localize where an ONNX file diverges from its model: the first operator whose value is wrong.
 
 Every value of the file is compared with those of the captured model and of the folded graph. An
-operator is right if its value is one of them, or if everything computed from it is right: what
-folding moves is absorbed downstream. The culprit has right inputs, and nothing right downstream.
+operator is right if its value is one of them, or if everything computed from it is right: a map
+that folding moved is absorbed downstream. The file diverges at an operator with right inputs and
+nothing right downstream.
 """
 
 import tempfile
@@ -26,13 +27,14 @@ from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.operator_mapping import operator_name
 from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
 
-_FIX = "look at the operator's weights, attributes and inputs; whatever edited the file broke it"
+_FIX = "check the operator's weights, attributes and inputs, and the tool that wrote them"
 _FIX_FOLD = (
-    "a fold is wrong: please report it with the model; torch.onnx.export(model) is a way out"
+    "a fold of bnconvert is wrong: please report it with the model; until then use "
+    "torch.onnx.export(model)"
 )
 _ROUNDING = (
-    "no single operator of the file diverges from the model by more than rounding: its errors add "
-    "up, or its outputs are in another order"
+    "no single operator of the file diverges from the model by more than rounding: many small "
+    "errors add up, or the outputs are in another order"
 )
 
 
@@ -56,7 +58,7 @@ GraphSource = Callable[[Example], Graphs]
 def localize(
     proof: Proof, model: nn.Module, path: Path, graphs: GraphSource, say: Callable[[str], None]
 ) -> Report:
-    """Return the report of a proof; where the file differs, with the operator where it diverges.
+    """Return a proof's report; if the file differs, add the operator where it diverges.
 
     Args:
         proof: of the file.
@@ -81,22 +83,23 @@ def find_divergence(
 
     Args:
         model: an eager module.
-        example: one small input on which they differ.
+        example: a small input on which they differ.
         path: the file.
         graphs: of the model; called once.
 
     Returns:
-        The finding, or a sentence that says why there is none. It never raises.
+        The finding, or a sentence that says why there is none; it does not raise.
     """
     try:
         with tempfile.TemporaryDirectory() as scratch, preserved_random_state():
             graph = graph_of(path, named_tensors(model, example), Path(scratch))
-            return _found(example, graph, graphs(example))
+            return _find(example, graph, graphs(example))
     except Exception as failure:
         return f"where the file diverges from the model could not be found ({first_line(failure)})"
 
 
-def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
+def _find(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
+    """Search the divergence among the values of the folded, then of the captured graph."""
     values = FileValues(graph.values)
     truth = match_values(graphs.captured, example, values)
     matches, fix = [match_values(graphs.folded, example, values), truth], _FIX
@@ -110,35 +113,36 @@ def _found(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
 def _finding(
     divergence: Divergence, graph: OnnxGraph, matches: Sequence[ValueMatches], fix: str
 ) -> Finding:
+    """Describe a divergence as a finding."""
     first, last = divergence.operators[0], divergence.operators[-1]
-    fed = [match.errors.get(name, 0.0) for match in matches for name in first.inputs]
+    input_errors = [match.errors.get(name, 0.0) for match in matches for name in first.inputs]
     if len(divergence.operators) == 1:
-        who = f"{last} is the first operator that diverges from the model"
+        culprit = f"{last} is the first operator that diverges from the model"
     else:
-        names = ", ".join(map(str, divergence.operators))
-        who = f"the file diverges from the model in one of {names}, which cannot be told apart"
+        candidates = ", ".join(map(str, divergence.operators))
+        culprit = f"the file diverges from the model at one of {candidates}; which one is uncertain"
     paths: tuple[str, ...] = ()
-    should = "what it should compute is not in the model"
+    meaning = "what it should compute could not be determined"
     if divergence.expected is not None:
         path = called_in(divergence.expected.node)
         paths = (path,)
-        should = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
-    constants = [name for o in divergence.operators for name in o.constants]
-    made = f"; {', '.join(constants)} made constants for it" if constants else ""
+        meaning = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
+    names = [name for o in divergence.operators for name in o.constants]
+    constants = f"; its constants are computed by {', '.join(names)}" if names else ""
     count = divergence.others
     more = f"; {count} further operators diverge independently" if count else ""
     return Finding(
         DIVERGENCE,
         "error",
         paths,
-        f"{who}: {_wrong(divergence, last, graph)}, and the values that it reads are at most "
-        f"{max(fed, default=0.0):.1e} off; {should}{made}{more}",
+        f"{culprit}: {_wrong(divergence, last, graph)}, while its inputs are off by at most "
+        f"{max(input_errors, default=0.0):.1e}; {meaning}{constants}{more}",
         fix,
     )
 
 
 def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:
-    """Return what is wrong with the value of an operator, in words."""
+    """Describe what is wrong with the value of an operator."""
     if operator in graph.broken:
         return graph.broken[operator]
     name = operator.outputs[0]
@@ -146,10 +150,10 @@ def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:
     if value is None:
         return f"its value {name} cannot be computed"
     if divergence.expected is None:
-        return f"its value {name}, of shape {tuple(value.shape)}, is none of the model's"
+        return f"its value {name}, of shape {tuple(value.shape)}, is not a value of the model"
     exact, allowed = divergence.expected.exact, divergence.expected.allowed
-    if said := difference(value, exact.to(value.dtype)):
-        return f"its value {name} has {said}"
+    if mismatch := difference(value, exact.to(value.dtype)):
+        return f"its value {name} has {mismatch}"
     errors = [(e, allowed[measure]) for measure, e in relative_errors(value, exact).items()]
     error, most = next(((error, most) for error, most in errors if error > most), errors[0])
-    return f"its value {name} is {error:.1e} off, {most:.1e} allowed"
+    return f"its value {name} is off by {error:.1e}, {most:.1e} allowed"

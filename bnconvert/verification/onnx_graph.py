@@ -1,4 +1,4 @@
-"""The graph inside an ONNX file: its operators, what they read, and every value they compute."""
+"""The graph of an ONNX file: its operators, their inputs, and every value they compute."""
 
 import re
 import tempfile
@@ -14,24 +14,24 @@ from bnconvert.errors import ExportError
 from bnconvert.graphs.example import NamedTensor
 from bnconvert.verification.onnx_runner import OnnxRunner
 
-CHUNK = 2**28  # bytes of values that one run gives
-IN_MEMORY = 2**31  # bytes of values beyond which they lie in temporary files
+CHUNK = 2**28  # bytes of values that are computed in one run
+IN_MEMORY = 2**31  # bytes of values beyond which more are kept in temporary files
 _ATTEMPTS = 8  # how many operators that cannot run are left out, one after the other
-_SHAPES = ("Shape", "Size")  # what they give depends on no number of their input
+_SHAPES = ("Shape", "Size")  # their outputs do not depend on the numbers of their input
 _FAILED = re.compile(r"Name:'(\d+)'")
 
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """One node.
+    """A node of an ONNX graph.
 
     Attributes:
-        place: where it stands in the file, from 0.
+        place: its index in the file.
         name: its name; may be empty.
         kind: the operator type, such as "Conv".
-        inputs: the values that it reads and that depend on the file's inputs.
-        outputs: the values that it makes.
-        constants: the operators that compute other values for it, from weights and shapes alone.
+        inputs: the names of those values it reads that depend on the file's inputs.
+        outputs: the names of the values that it computes.
+        constants: titles of the operators that compute its other inputs, from weights and shapes.
     """
 
     place: int
@@ -42,7 +42,7 @@ class Operator:
     constants: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return its name and kind, or how else to find it."""
+        """Return its name and kind; without a name, its kind and what it outputs."""
         return _title(self.name, self.kind, self.outputs)
 
 
@@ -72,9 +72,9 @@ class OnnxGraph:
 
 
 def graph_of(path: Path, tensors: Sequence[NamedTensor], folder: Path) -> OnnxGraph:
-    """Read a file's graph and compute every value of it, in one session, as the file stands.
+    """Read a file's graph and compute every value of it, without ONNX Runtime's optimizations.
 
-    An operator that cannot run costs a further session, without it and all that needs it.
+    Where an operator cannot run, the file is run again without it and everything downstream.
 
     Args:
         path: the file.
@@ -87,7 +87,7 @@ def graph_of(path: Path, tensors: Sequence[NamedTensor], folder: Path) -> OnnxGr
     broken: dict[int, str] = {}
     for _ in range(_ATTEMPTS):
         operators, outputs, content = _with_all_outputs(path, broken)
-        runner = OnnxRunner(path, as_it_stands=True, content=content)
+        runner = OnnxRunner(path, unoptimized=True, content=content)
         values = _values(runner, tensors, folder)
         if not isinstance(values, str):
             reasons = {o: broken[o.place] for o in operators if o.place in broken}
@@ -117,6 +117,7 @@ def _values(
 
 
 def _chunks(sizes: Mapping[str, int], most: int) -> Iterator[list[str]]:
+    """Divide names into groups whose sizes add up to `most` at the most."""
     chunk: list[str] = []
     total = 0
     for name, size in sizes.items():
@@ -171,9 +172,10 @@ def _with_all_outputs(
 
 
 def _dependent(graph: Any) -> Iterator[Operator]:
+    """Yield the operators whose values depend on the graph's inputs."""
     weights = {tensor.name for tensor in graph.initializer}
     depending = {value.name for value in graph.input} - weights
-    computed: dict[str, str] = {}  # who makes the other values
+    computed: dict[str, str] = {}  # the operators that compute the other values
     for place, node in enumerate(graph.node):
         reads = list(dict.fromkeys(_reads(node)))
         inputs = tuple(name for name in reads if name in depending)
@@ -187,11 +189,11 @@ def _dependent(graph: Any) -> Iterator[Operator]:
 
 
 def _title(name: str, kind: str, outputs: Sequence[str]) -> str:
-    return f"{name} ({kind})" if name else f"the {kind} that makes {', '.join(outputs[:1])}"
+    return f"{name} ({kind})" if name else f"the {kind} that computes {', '.join(outputs[:1])}"
 
 
 def _reads(node: Any) -> Iterator[str]:
-    """Yield what a node reads, in its branches and loop bodies too."""
+    """Yield the values that a node reads, also inside its branches and loop bodies."""
     yield from node.input[:1] if node.op_type == "CastLike" else node.input  # the rest is a dtype
     for attribute in node.attribute:
         for inner in attribute.g.node if attribute.HasField("g") else ():

@@ -1,4 +1,4 @@
-"""An ONNX file in ONNX Runtime on the CPU: fed with tensors by name or order, read as tensors."""
+"""Run an ONNX file in ONNX Runtime on the CPU: tensors in, by name or order, and tensors out."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _DTYPES = {
     "tensor(uint8)": torch.uint8,
     "tensor(bool)": torch.bool,
 }
-#: What ONNX Runtime says when it cannot load a file, and what to do then.
+#: Words in ONNX Runtime's message when it cannot load a file, and what to do then.
 _NEXT_STEPS = (
     (
         "IR version",
@@ -39,9 +39,9 @@ _NEXT_STEPS = (
     ("Could not find an implementation", "export model.float() where it lacks a kernel"),
     ("is not a registered function/op", "the operator is custom: export without it"),
     ("No Op registered", "no opset of the file has the operator: export with a newer opset"),
-    ("External data path", "put the file's weights (*.data) back beside it"),
+    ("External data path", "put the file's weights (*.data) into the same folder"),
     ("ShapeInferenceError", "the operator that is named gets a wrong shape: export again"),
-    ("parsing failed", "it is no ONNX file, or a damaged one: export again"),
+    ("parsing failed", "it is not an ONNX file, or a damaged one: export again"),
 )
 _INSIDE = "Non-zero status code returned while running"  # a kernel fails, on inputs that fit
 _WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -56,7 +56,7 @@ class Feed:
     Attributes:
         tensors: by the names of the inputs.
         notes: what had to be done to fit them to the file, in words.
-        casts: one had to be cast: the file is in another precision than the model.
+        casts: whether one had to be cast: the file is in another precision than the model.
     """
 
     tensors: dict[str, Tensor]
@@ -72,20 +72,20 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, path: Path, *, as_it_stands: bool = False, content: bytes | None = None
+        self, path: Path, *, unoptimized: bool = False, content: bytes | None = None
     ) -> None:
         """Load the file.
 
         Args:
-            path: the file; weights may lie beside it.
-            as_it_stands: run every operator of the file, without graph optimizations.
+            path: the file; weights may be in another file in the same folder.
+            unoptimized: run every operator as it is in the file, without graph optimizations.
             content: read this instead of what is in the file.
 
         Raises:
-            ExportError: ONNX Runtime cannot load it, for example for want of a kernel.
+            ExportError: ONNX Runtime cannot load it, for example because it has no kernel.
         """
         self.name = path.name
-        self._session = _session(path, content, as_it_stands)
+        self._session = _session(path, content, unoptimized)
 
     @property
     def input_names(self) -> list[str]:
@@ -115,7 +115,7 @@ class OnnxRunner:
         """Give each of the file's inputs its tensor: by name, and the rest in order.
 
         Raises:
-            ExportError: there are too few or too many, or one is of another kind of number.
+            ExportError: there are too few or too many, or one is an integer instead of a float.
         """
         names = self.input_names
         by_name = {name: tensor for name, tensor in tensors if name in names}
@@ -151,15 +151,16 @@ class OnnxRunner:
             outputs = self._session.run(names, arrays)
         except Exception as failure:
             if _INSIDE in str(failure):
-                return f"ONNX Runtime cannot run it: {_said(failure)}"
+                return f"ONNX Runtime cannot run it: {_message_of(failure)}"
             shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in inputs.items())
             raise ExportError(
-                f"{self.name}: does not take inputs of shape {shapes} ({_said(failure)}); "
+                f"{self.name}: does not take inputs of shape {shapes} ({_message_of(failure)}); "
                 "give inputs of the shapes that it was exported for"
             ) from failure
         return [torch.from_numpy(np.asarray(output)) for output in outputs]
 
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor in the dtype of the file's input; refuse integers for floats."""
         (kind,) = (value.type for value in self._session.get_inputs() if value.name == name)
         dtype = _DTYPES.get(kind, tensor.dtype)
         if dtype is tensor.dtype:
@@ -172,12 +173,13 @@ class OnnxRunner:
         return tensor.to(dtype)
 
 
-def _session(path: Path, content: bytes | None, as_it_stands: bool) -> Any:
+def _session(path: Path, content: bytes | None, unoptimized: bool) -> Any:
+    """Load a file into ONNX Runtime, with hints where that fails."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is in the exception
-    if as_it_stands:
+    if unoptimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
     try:
@@ -187,12 +189,12 @@ def _session(path: Path, content: bytes | None, as_it_stands: bool) -> Any:
     except Exception as failure:
         steps = (step for words, step in _NEXT_STEPS if words in str(failure))
         raise ExportError(
-            f"{path.name}: ONNX Runtime cannot load it ({_said(failure)}); "
+            f"{path.name}: ONNX Runtime cannot load it ({_message_of(failure)}); "
             f"{next(steps, 'export it again, or upgrade onnxruntime')}"
         ) from failure
 
 
-def _said(failure: Exception) -> str:
-    """Return the sentence in ONNX Runtime's message, without its code and its C++ signatures."""
+def _message_of(failure: Exception) -> str:
+    """Return ONNX Runtime's message without its error code and C++ signatures."""
     sentence = _SIGNATURE.sub("", _CODE.sub("", str(failure)))
     return first_line(type(failure)(sentence))

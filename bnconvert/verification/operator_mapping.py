@@ -1,4 +1,4 @@
-"""Which operators of ONNX may compute what an ATen operator does, alone or as its main part."""
+"""The operators of ONNX to which each ATen operator may be exported."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ _OPERATORS: dict[str, tuple[str, ...]] = {
     "upsample": ("Resize",),
     "view": ("Reshape", "Flatten"),
 }
-#: These become one operator of ONNX, whatever it is called.
+#: Each of these is exported as a single operator of ONNX, whatever its name.
 _PRIMITIVE = ("abs", "add", "div", "exp", "log", "mul", "neg", "relu", "sigmoid", "sqrt", "sub",
               "tanh")  # fmt: skip
 
@@ -73,14 +73,14 @@ def may_compute(kind: str, node: fx.Node) -> bool:
 
 
 def is_primitive(node: fx.Node) -> bool:
-    """Tell whether `node` becomes a single operator, which reads what it reads."""
+    """Tell whether `node` is exported as a single operator with the same inputs."""
     return operator_name(node) in _PRIMITIVE
 
 
 def operator_name(node: fx.Node) -> str:
-    """Return the ATen operator's name, without overload and underscores before it.
+    """Return the name of a node's ATen operator, without overload and leading underscores.
 
-    One of several results has the name of the operator that makes them all.
+    For one of several results it is the name of the operator that computes them.
     """
     target: Any = node.target
     name = str(getattr(target, "__name__", target)).partition(".")[0].lstrip("_")

@@ -1,4 +1,4 @@
-"""The reference: what a model computes in float64, and in its own dtype."""
+"""The reference: a model's outputs in float64 and in its own dtype."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ PERTURBATIONS = 16
 
 
 class Reference:
-    """A model in its own dtype and in float64, which answers the inputs to compare on.
+    """A model in its own dtype and in float64, which computes the outputs to compare with.
 
     Attributes:
         model: a copy, in eval mode, in its own dtype.
@@ -32,7 +32,8 @@ class Reference:
 
         Args:
             model: looked at only.
-            count: of the file's outputs; they may hold the numbers beside the model's tensors.
+            count: how many outputs the file has; where it is the number of the model's tensors and
+                plain numbers together, the numbers are compared too.
 
         Raises:
             UnsupportedModelError: an attribute of the model cannot be copied.
@@ -45,7 +46,7 @@ class Reference:
         self.notes: list[str] = []
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
-        """Answer every case, case by case; the notes name those that the model does not take.
+        """Compute the answers case by case; the notes name cases on which the model fails.
 
         Raises:
             ExportError: the model does not run on the given inputs.
@@ -64,10 +65,10 @@ class Reference:
         return found
 
     def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
-        """Answer every case from one forward over the whole pool, or return None.
+        """Compute the answers of all cases in one forward over the whole pool, or return None.
 
-        That is honest only where no row depends on the others: the smallest case, alone and with
-        its inputs perturbed by one unit in the last place, must come out as it did in the pool.
+        That is right only where no row depends on the others: the smallest case alone, with its
+        inputs perturbed by one unit in the last place, must have the same outputs as in the pool.
         """
         try:
             exact = self._exact(pool.example)
@@ -76,7 +77,7 @@ class Reference:
             perturbed = self._run(self.model, first.example.perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
-        if exact is None or not _alike(exact[0], native):
+        if exact is None or not _have_same_shapes(exact[0], native):
             return None
         whole = Answers(exact[0], native, bounded=exact[1])
         found: dict[Case, Answers] = {}
@@ -98,22 +99,22 @@ class Reference:
         if exact is None:
             return Answers(native, native, perturbed)
         true, bounded = exact
-        if not _alike(true, native):
+        if not _have_same_shapes(true, native):
             self._note("in float64 the model gives outputs of other shapes: its own are the truth")
             return Answers(native, native, perturbed, bounded)
         return Answers(true, native, perturbed, bounded)
 
     def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
-        """Answer an input some times, perturbed at random by as much as a file is allowed.
+        """Return outputs on several random perturbations of an input, as large as a file may err.
 
-        The answers are the same at every call, whatever was asked before.
+        They are the same at every call.
         """
         generator = torch.Generator().manual_seed(SEED)
         examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
         try:
             return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
-            return []  # it checks its inputs
+            return []  # the model checks its inputs
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -154,12 +155,13 @@ class Reference:
 
 
 def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:
-    """Run the model on a copy of the example; return its tensors in order, on the CPU.
+    """Run the model on a copy of the example; return its output tensors in order, on the CPU.
 
     Args:
         model: in eval mode.
         example: the inputs.
-        count: where there are so many only with the numbers, these are tensors too.
+        count: how many outputs are expected; where the model returns as many only together with
+            plain numbers (int, float), these are returned as tensors too.
     """
     with torch.no_grad():
         result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
@@ -168,6 +170,6 @@ def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> 
     return [torch.as_tensor(leaf).cpu() for leaf in (leaves if len(leaves) == count else tensors)]
 
 
-def _alike(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+def _have_same_shapes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     """Tell whether outputs have the same shapes."""
     return [value.shape for value in first] == [value.shape for value in second]

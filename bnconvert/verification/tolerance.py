@@ -1,4 +1,4 @@
-"""How far from the model in float64 a file may be: some times the model's own rounding error."""
+"""The tolerance: a file may differ from float64 by a multiple of the model's own rounding error."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Answers(NamedTuple):
     """A model's outputs on one input.
 
     Attributes:
-        true: in float64.
-        native: in the model's own dtype.
-        perturbed: the same, on inputs perturbed by one unit in the last place, or None.
+        true: the outputs in float64.
+        native: the outputs in the model's own dtype.
+        perturbed: `native` on inputs perturbed by one unit in the last place, or None.
         bounded: which outputs are values of a bounded function.
     """
 
@@ -47,17 +47,17 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far each output may be from the truth: some times the model's own rounding error.
+    """How far each output may be from the truth: a multiple of the model's own rounding error.
 
     That error is a random draw, ten times larger for one input than for the next, so the
     largest over all inputs counts.
 
     Attributes:
-        own: the model's own largest error, by output and measure.
-        rounding: what rounding alone may do in the output's dtype, by output and measure.
+        model_error: the model's own largest error, by output and measure.
+        rounding: the error that rounding to the output's dtype may cause, by output and measure.
     """
 
-    own: Mapping[tuple[int, Measure], float]
+    model_error: Mapping[tuple[int, Measure], float]
     rounding: Mapping[tuple[int, Measure], float]
 
     @classmethod
@@ -79,7 +79,7 @@ class Tolerance:
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""
-        return FACTOR * self.own[index, measure] + self.rounding[index, measure]
+        return FACTOR * self.model_error[index, measure] + self.rounding[index, measure]
 
     def allows(self, index: int, errors: Mapping[Measure, float]) -> bool:
         """Tell whether an output may have these relative errors."""
@@ -96,6 +96,7 @@ class Tolerance:
     @property
     def noise(self) -> float | None:
         """The model's own error where it is so large that agreement proves little."""
-        floating = [e for (i, m), e in self.own.items() if m == "norm" and self.rounding[i, m]]
+        errors = self.model_error.items()
+        floating = [e for (i, m), e in errors if m == "norm" and self.rounding[i, m]]
         worst = max(floating, default=0.0)
         return worst if worst > ILL_CONDITIONED else None

@@ -1,9 +1,9 @@
 """Match the values of an ONNX file with those of a captured graph, by their numbers alone.
 
 The graph is computed operator by operator, in float64 and in its own dtype. Wherever a value of
-the file is the same within rounding, both go on from the file's own numbers. So every error is
-local: what an operator adds to it, however much the network amplifies what came before. Names
-are not needed, and prove nothing: a folded file keeps names whose meaning has changed.
+the file is the same within rounding, both continue from the file's own numbers. So every error is
+local: it is what one operator adds, and not what the network amplifies. Names are not needed and
+prove nothing: a folded file keeps names whose meaning has changed.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from bnconvert.verification.bounded_outputs import is_bounded
 from bnconvert.verification.dual_precision import DualPrecisionRun
 from bnconvert.verification.operator_mapping import operator_name
 
-#: How many times its own rounding error in one operator a value may be off, and how many times
-#: what rounding alone may do to an output: kernels of other shapes round at other places.
+#: A value may be off by so many times one operator's own rounding error, plus so many times what
+#: rounding to the dtype may cause: kernels of other shapes round at other places.
 LOCAL, ROUNDING = 8.0, 4.0
-#: A value that is no farther off is a wrong version of the expected one.
+#: Up to this relative error, a value is a wrong version of the expected one.
 _ALIKE = 0.1
 _SAMPLE = 128  # numbers of a value that are compared before all are
 _WITH_BIAS = frozenset(
@@ -40,10 +40,10 @@ _WITH_BIAS = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """A value of the graph.
+    """A value of the captured graph, which a file is expected to compute.
 
     Attributes:
-        node: what computes it.
+        node: the node that computes it.
         exact: the value, in float64 where it is floating-point.
         allowed: how far from it another value may be, relative to its size.
     """
@@ -54,14 +54,14 @@ class Expected:
 
     @classmethod
     def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
-        """Measure what rounding does to the value in its own dtype."""
+        """Derive the allowed error from the value's rounding error in its own dtype."""
         errors = relative_errors(native, exact)
         rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
         allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
         return cls(node, exact, allowed)
 
     def error_of(self, value: Tensor) -> float | None:
-        """Return the relative error of a value that is the same up to rounding; None of others."""
+        """Return the relative error of a value that is the same up to rounding, else None."""
         if value.shape != self.exact.shape:
             return None
         if not self.exact.is_floating_point() or not value.is_floating_point():
@@ -93,7 +93,7 @@ class FileValues:
         }
 
     def holders(self, expected: Expected) -> dict[str, float]:
-        """Return the values that are the expected one up to rounding: names, and their errors."""
+        """Return the names of the values equal to the expected one up to rounding; their errors."""
         names = self._names.get(expected.exact.shape, [])
         if not names:
             return {}
@@ -106,7 +106,7 @@ class FileValues:
         return {name: error for name, error in found if error is not None}
 
     def nearest(self, expected: Expected) -> str | None:
-        """Return the value that is most like the expected one, if any is."""
+        """Return the name of the value most similar to the expected one, if any is similar."""
         names = self._names.get(expected.exact.shape, [])
         if not names or not expected.exact.is_floating_point():
             return None
@@ -121,12 +121,12 @@ class ValueMatches:
     """Which values of a captured graph are among the values of a file.
 
     Attributes:
-        held: by operator of the graph, the values of the file that hold its value.
-        errors: by value of the file, how far it is from the exact one.
-        missing: values that the file does not hold, and that are not absorbed downstream either:
-            some of what is computed from them is missing too.
-        without_bias: the same before their bias is added, which the file may do elsewhere.
-        near: values that the file does not hold, and the one of its values that is like it.
+        held: by operator of the graph, the names of the file's values that equal its value.
+        errors: by value of the file, its relative error.
+        missing: values that the file does not hold, while some value computed from them is
+            missing too (else they are absorbed downstream).
+        without_bias: the missing values before their bias is added, which the file may do later.
+        near: values that the file does not hold, each with the most similar value of the file.
     """
 
     held: dict[fx.Node, list[str]] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class ValueMatches:
     near: list[tuple[Expected, str]] = field(default_factory=list)
 
     def first_missing(self) -> list[Expected]:
-        """Return the missing values that are computed from none that is missing."""
+        """Return the missing values whose inputs are not missing."""
         first = [
             node
             for node in self.missing
@@ -146,7 +146,7 @@ class ValueMatches:
         return [part[node] for node in first for part in parts if node in part]
 
     def note_holders(self, expected: Expected, holders: Mapping[str, float]) -> None:
-        """Keep which values of the file hold a value, and how well."""
+        """Note which values of the file equal an expected value, and their errors."""
         self.held.setdefault(expected.node, []).extend(holders)
         for name, error in holders.items():
             self.errors[name] = min(error, self.errors.get(name, error))
@@ -184,7 +184,7 @@ def match_values(module: fx.GraphModule, example: Example, values: FileValues) -
 
 
 def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
-    """Take those from the missing values of which everything computed from them was found."""
+    """Remove the missing values from which only values were computed that the file holds."""
     right: set[fx.Node] = set()
     for node in reversed(run.varying):
         consumers = [user for user in node.users if user in run.varying or user.op == "output"]
@@ -197,7 +197,7 @@ def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
 
 
 def _without_bias(run: DualPrecisionRun, expected: Expected, native: Tensor) -> Expected | None:
-    """Return the value that a product has before its bias is added, if it has one."""
+    """Return a convolution's or linear layer's value before its bias is added, if it has one."""
     node = expected.node
     place = 0 if node.target is aten.addmm.default else 2
     bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None

@@ -1,8 +1,8 @@
 """The verdict on one run of a file: whether every output is within the float64 tolerance.
 
-An output that is farther off may still be right where the model itself is discontinuous, as the
-place of a maximum is. That is asked only of runs in which something fails, and it excuses a run as
-a whole or not at all: so the verdict does not depend on the order of outputs or cases.
+An output with a larger error may still be right where the model itself is discontinuous, as the
+position of a maximum is. That is checked only for runs in which something fails, and it excuses a
+run as a whole or not at all: so the verdict does not depend on the order of outputs or cases.
 """
 
 import math
@@ -15,7 +15,7 @@ from bnconvert.numerics.distance import Measure, difference, relative_errors
 from bnconvert.reporting.records import Check
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.discontinuities import nearest_own_output
+from bnconvert.verification.discontinuities import nearest_model_output
 from bnconvert.verification.tolerance import Answers, Tolerance
 
 
@@ -25,27 +25,27 @@ class Verdict:
 
     Attributes:
         checks: by case, in the order of the outputs.
-        excused: the names of outputs that are right only beside the model's own discontinuities.
+        excused: the names of outputs that are right only because the model is discontinuous there.
     """
 
     checks: Mapping[Case, tuple[Check, ...]]
     excused: frozenset[str]
 
     def fails(self, case: Case) -> bool:
-        """Tell whether a check of this case does not hold."""
+        """Tell whether a check of this case fails."""
         return any(not check.passed for check in self.checks.get(case, ()))
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """The model's answers, with which runs of a file are compared.
+    """Compares runs of a file with the model's answers.
 
     Attributes:
-        names: of the file's outputs.
-        answers: the model's.
+        names: the names of the file's outputs.
+        answers: the model's answers, by case.
         tolerance: how far from them a file may be.
-        perturbed: gives the model's own outputs on perturbed inputs of a case; always the same.
-        casts: the whole file is in another precision than the model.
+        perturbed: returns the model's own outputs on perturbed inputs of a case.
+        casts: whether the whole file is in another precision than the model.
     """
 
     names: Sequence[str]
@@ -86,21 +86,25 @@ class Judge:
         return ""
 
     def _compared(self, case: Case, outputs: Outputs) -> list["_Output"]:
+        """Measure the error of each of a run's outputs."""
         assert not isinstance(outputs, str)
         found: list[_Output] = []
-        for index, mine in enumerate(outputs):
+        for index, value in enumerate(outputs):
             expected = self.answers[case].native[index]
-            if self.casts and mine.is_floating_point() and expected.is_floating_point():
-                mine = mine.to(expected.dtype)
-            errors = relative_errors(mine, self.answers[case].true[index])
-            found.append(_Output(case, index, mine, difference(mine, expected), errors))
+            if self.casts and value.is_floating_point() and expected.is_floating_point():
+                value = value.to(expected.dtype)
+            errors = relative_errors(value, self.answers[case].true[index])
+            found.append(_Output(case, index, value, difference(value, expected), errors))
         return found
 
     def _holds(self, output: "_Output") -> bool:
         return not output.detail and self.tolerance.allows(output.index, output.errors)
 
     def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
-        """Return the errors that are left beside the model's discontinuities, if all are small."""
+        """Return the errors of failing outputs without their discontinuous entries.
+
+        Nothing is returned unless all of them are then within the tolerance.
+        """
         found: dict[_Output, dict[Measure, float]] = {}
         for output in failing:
             if output.detail:
@@ -108,8 +112,8 @@ class Judge:
             index, truth = output.index, self.answers[output.case].true[output.index]
             perturbed = (outputs[index] for outputs in self.perturbed(output.case))
             least = self.tolerance.allowed(index, "peak")
-            truth = nearest_own_output(output.mine, truth, perturbed, least)
-            found[output] = relative_errors(output.mine, truth)
+            truth = nearest_model_output(output.value, truth, perturbed, least)
+            found[output] = relative_errors(output.value, truth)
             if not self.tolerance.allows(index, found[output]):
                 return {}  # no discontinuity explains it, so the run is wrong anyhow
         return found
@@ -117,6 +121,7 @@ class Judge:
     def _checks(
         self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
     ) -> Iterator[Check]:
+        """Yield one check per measure of an output, with the excused errors if there are any."""
         for measure, error in (excused or output.errors).items():
             allowed = self.tolerance.allowed(output.index, measure)
             passed = not output.detail and error <= allowed
@@ -130,6 +135,6 @@ class _Output:
 
     case: Case
     index: int
-    mine: Tensor
+    value: Tensor
     detail: str
     errors: Mapping[Measure, float]

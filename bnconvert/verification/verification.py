@@ -1,4 +1,4 @@
-"""`prove`: every comparison of a model with an ONNX file, and what a failure means in words."""
+"""`prove`: compare a model with an ONNX file in every way, and describe a failure in words."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bnconvert.verification.finding_ids import DIVERGENCE
 
 
 def prove(model: nn.Module, example: Example, path: Path) -> Proof:
-    """Run every comparison of a model with an ONNX file; report the figures, good or bad.
+    """Compare a model with an ONNX file in every way; return the figures, good or bad.
 
     Args:
         model: an eager module; compared in eval mode.
@@ -20,14 +20,14 @@ def prove(model: nn.Module, example: Example, path: Path) -> Proof:
         path: the file.
 
     Raises:
-        ExportError: ONNX Runtime cannot load the file, or the inputs fit it or the model not.
+        ExportError: ONNX Runtime cannot load the file, or the inputs do not fit file or model.
     """
     with preserved_random_state():  # a forward may draw numbers
         return Comparison(model, example, path).proof()
 
 
 def failure_sentences(report: Report) -> list[str]:
-    """Return what a report says of a failure: the checks that do not hold, and the findings."""
+    """Describe a failure in sentences: the checks that do not hold, and where it diverges."""
     meaning = {
         "norm": "root mean square error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
         "peak": "largest error {c.error:.1e} of the output, {c.allowed:.1e} allowed",
@@ -38,5 +38,5 @@ def failure_sentences(report: Report) -> list[str]:
             f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
             for c in report.failures
         ),
-        *(f"{f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
+        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
     ]

@@ -43,7 +43,7 @@ def test_convert_prints_the_plan_and_writes_weights_that_load(run: Run, factory:
     arguments = ["convert", f"{factory}:plain", "--policy", rule, "-o", "c.safetensors"]
     result = run(*arguments, "--report", "plan.json")
     assert result.code == 0
-    assert "1 norms: 1 Frozen(affine='trainable')" in result.out
+    assert "1 norm: 1 Frozen(affine='trainable')" in result.out
     converted = bnc.convert(Net(), bnc.Frozen(affine="trainable"))
     converted.load_state_dict(load_file("c.safetensors"))
     assert torch.equal(
@@ -65,8 +65,8 @@ def test_prepare_reads_a_policy_file_and_writes_weights_that_load(run: Run, fact
     arguments = ["prepare", f"{factory}:plain", "--policy", "policy.toml", "--weight-decay", "0.1"]
     result = run(*arguments, "-o", "prepared.safetensors", "--report", "plan.json")
     assert result.code == 0
-    assert "1 norms: 1 Frozen(affine='frozen')" in result.out
-    assert "2 parameters (248 numbers) with weight decay 0.1" in result.out
+    assert "1 norm: 1 Frozen(affine='frozen')" in result.out
+    assert "parameter group 1: 2 parameters (248 numbers) with weight decay 0.1" in result.out
     assert "wrote prepared.safetensors" in result.out
     policy = bnc.Policy.parse(["policy.toml"])
     prepared = bnc.prepare(Net(), policy).model
@@ -81,7 +81,7 @@ def test_prepare_without_writing_shows_the_plan_and_the_momentum(run: Run, facto
     arguments = ["prepare", f"{factory}:plain", "--policy", "Ghost(2)", "--accumulate", "4"]
     result = run(*arguments, "--dry-run", "-o", "never.safetensors")
     assert result.code == 0
-    assert "momentum is set for 4 micro-batches per optimizer step" in result.out
+    assert "momentum was adapted to 4 micro-batches per optimizer step" in result.out
     assert not Path("never.safetensors").exists()
 
 
@@ -223,7 +223,7 @@ def test_the_command_runs_as_a_module(factory: str) -> None:
     command = [sys.executable, "-m", "bnconvert", "inspect", "nothing"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (4, "")
-    assert done.stderr.startswith("error: nothing: is no MODEL; write file.py:factory")
+    assert done.stderr.startswith("error: nothing: is not a MODEL; write file.py:factory")
 
 
 def test_a_file_takes_raw_inputs_and_is_compared_on_them(run: Run, factory: str) -> None:

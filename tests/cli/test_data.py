@@ -162,9 +162,9 @@ def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path)
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("random", "random numbers have statistics of their own, not those of your data; give"),
-        ("random:1,3,8,8", "random numbers have statistics of their own"),
-        ("images", "--data images: is no source of data; give images:DIR, imagefolder:DIR"),
+        ("random", "random numbers do not have the statistics of your data; give"),
+        ("random:1,3,8,8", "random numbers do not have the statistics"),
+        ("images", "--data images: is not a source of data; give images:DIR, imagefolder:DIR"),
         ("images:none", "none: there is no such folder; give one with images"),
         ("images:classes", "classes: holds no image; .* give imagefolder:classes"),
         ("imagefolder:none", "none: there is no such folder; give one with a folder per class"),
@@ -197,7 +197,7 @@ def test_a_loader_that_breaks_in_the_middle_changes_nothing(folder: Path) -> Non
     model = trained(Net())
     before = model.get_buffer("norm.running_mean").clone()
     data = load("loaders.py:breaking")
-    with pytest.raises(LoadError, match="raised OSError: the disk is gone; mend the loader"):
+    with pytest.raises(LoadError, match="raised OSError: the disk is gone; fix the loader"):
         bnc.recompute_statistics(model, data.batches, forward=data.run)
     assert torch.equal(model.get_buffer("norm.running_mean"), before)
 
@@ -206,5 +206,5 @@ def test_data_are_read_when_they_are_needed_and_not_before(folder: Path) -> None
     pictures(folder / "a", range(3))
     (folder / "a" / "broken.png").write_text("no image")
     batches: Iterator[Tensor] = iter(load("images:a", batch_size=1).batches)
-    with pytest.raises(LoadError, match=r"broken.png: is no readable image"):
+    with pytest.raises(LoadError, match=r"broken.png: is not a readable image"):
         list(batches)

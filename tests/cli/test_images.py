@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_refused_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(whole.read_bytes()[:500])
     (tmp_path / "text.png").write_text("no image")
     for name in ("half.png", "text.png", "missing.png"):
-        with pytest.raises(LoadError, match=rf"{name}: is no readable image \(.*\); remove it"):
+        with pytest.raises(LoadError, match=rf"{name}: is not a readable image \(.*\); remove it"):
             open_image(tmp_path / name)
 
 
@@ -85,9 +85,9 @@ def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> Non
     ("wrong", "message"),
     [
         ({"interpolation": "cubic"}, "there is no 'cubic'; use one of nearest, bilinear, bicubic"),
-        ({"crop_pct": 1.2}, "crop_pct: is 1.2; use a part of the image, up to 1"),
+        ({"crop_pct": 1.2}, "crop_pct: is 1.2; use a fraction above 0 and up to 1"),
         ({"std": (1.0, 0.0, 1.0)}, "std: is .*; divide by positive numbers"),
-        ({"crop_mode": "border"}, "the model wants 'border' images; give a loader of your own"),
+        ({"crop_mode": "border"}, "the model expects 'border' images; give a loader of your own"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
@@ -119,7 +119,7 @@ def test_a_model_says_how_its_images_are_read_and_the_user_has_the_last_word() -
 def test_a_model_that_wants_oblongs_is_refused_unless_a_size_is_given() -> None:
     model: Any = nn.Identity()  # it gets an attribute that its class does not declare
     model.default_cfg = {"input_size": (3, 256, 128)}
-    with pytest.raises(LoadError, match="img_size: the model wants 256 x 128 pixels"):
+    with pytest.raises(LoadError, match="img_size: the model expects 256 x 128 pixels"):
         ImagePreprocessing.of(model)
     assert ImagePreprocessing.of(model, 64).img_size == 64
 

@@ -40,7 +40,7 @@ def test_a_factory_is_found_by_file_or_by_module() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("models", "models: is no MODEL; write file.py:factory"),
+        ("models", "models: is not a MODEL; write file.py:factory"),
         ("nothing.py:f", "there is no such file"),
         ("nothing.here:f", "cannot be imported"),
         ("models.py:missing", "has no function missing; name one as file.py:function"),
@@ -129,7 +129,7 @@ def test_inputs_are_read_by_shape_name_and_dtype() -> None:
 
 @pytest.mark.parametrize("text", ["1,three", "x:", "", "1,2:float33", "1;2"])
 def test_a_shape_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(LoadError, match="is no shape; write 1,3,224,224"):
+    with pytest.raises(LoadError, match="is not a shape; write 1,3,224,224"):
         load_model("models.py:plain", None, [text])
 
 

@@ -81,7 +81,7 @@ def test_floating_numbers_get_the_models_dtype_and_integers_keep_theirs(file: Pa
         ({}, "a.npz: is empty; save arrays"),
         ({"image": IMAGES, "y": LABELS[:3]}, "image has 5, y has 3; save arrays of the same"),
         ({"a": IMAGES, "b": IMAGES}, "holds a, b, and the model's forward takes image, mask; name"),
-        ({"image": np.array(["a", "b"])}, "image holds <U1, no numbers; leave it out"),
+        ({"image": np.array(["a", "b"])}, "image holds <U1, which are not numbers; leave it out"),
         ({"image": np.array([None])}, "cannot be read .* save numbers with numpy.savez"),
     ],
 )
@@ -98,5 +98,5 @@ def test_what_is_no_archive_is_refused(file: Path) -> None:
         NpzArrays.of(file, Two())
     with file.open("wb") as stream:
         np.save(stream, IMAGES)
-    with pytest.raises(LoadError, match=r"a.npz: is no .npz file; save one with numpy.savez"):
+    with pytest.raises(LoadError, match=r"a.npz: is not an .npz file; save one with numpy.savez"):
         NpzArrays.of(file, Two())

@@ -87,7 +87,7 @@ def test_the_picture_is_drawn(run: Run, factory: str, images: torch.Tensor) -> N
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--data", "random:2,3,8,8"], 4, "random numbers have statistics of their own"),
+        (["--data", "random:2,3,8,8"], 4, "random numbers do not have the statistics"),
         (["--data", "npz:none.npz"], 4, "error: none.npz: there is no such file"),
         (["--data", "npz:images.npz", "--method", "median"], 2, "median"),
         (["--data", "npz:images.npz", "--interpolation", "cubic"], 2, "bilinear"),

@@ -53,7 +53,9 @@ def test_a_named_function_takes_the_default_ones_place(functions: str) -> None:
 
 
 def test_what_is_no_score_is_refused(functions: str) -> None:
-    with pytest.raises(LoadError, match=r"--loss .*:no_function: is no function; name one of"):
+    with pytest.raises(
+        LoadError, match=r"--loss .*:no_function: is not a function; name one that takes"
+    ):
         loss_of(f"{functions}:no_function", None)
     with pytest.raises(LoadError, match="has no function missing"):
         metric_of(f"{functions}:missing", None)

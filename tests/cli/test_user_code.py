@@ -35,10 +35,10 @@ def test_a_file_of_the_same_name_elsewhere_is_another() -> None:
     [
         (
             "wrong_code.py:f",
-            "wrong_code.py: raised ZeroDivisionError: .*; mend the file",
+            "wrong_code.py: raised ZeroDivisionError: .*; fix the file",
         ),
-        ("no_code.py:f", "no_code.py: raised SyntaxError: .*; mend the file"),
-        ("wrong_code:f", "wrong_code: raised ZeroDivisionError: .*; mend the module"),
+        ("no_code.py:f", "no_code.py: raised SyntaxError: .*; fix the file"),
+        ("wrong_code:f", "wrong_code: raised ZeroDivisionError: .*; fix the module"),
         ("missing_code:f", "cannot be imported .*; give file.py:factory"),
         ("own_code.py:", "has no function"),
         ("own_code.py:other", "own_code.py: has no function other; name one as file.py:function"),

@@ -113,7 +113,7 @@ def test_a_wrapped_model_gets_one_clear_sentence(verb: str, tmp_path: Path) -> N
             "DataParallel; give model.module": DataParallel(model),
             "wrapped by torch.compile; give model._orig_mod": torch.compile(model),
             "TorchScript, whose modules cannot be replaced": torch.jit.trace(model, IMAGE),
-            "a dict is no torch.nn.Module": dict(model.state_dict()),
+            "a dict is not a torch.nn.Module": dict(model.state_dict()),
         }
     finally:
         dist.destroy_process_group()
@@ -129,7 +129,7 @@ def test_a_scripted_part_is_reported_and_the_rest_converted() -> None:
     model = nn.Sequential(torch.jit.script(Net().eval()), nn.BatchNorm2d(4)).eval()
     planned = bnc.plan(model, bnc.Frozen())
     assert [d.site.path for d in planned.decisions] == ["1"]
-    assert "0: TorchScript: norms inside are not seen, and stay as they are" in str(planned)
+    assert "0: TorchScript: norms inside are not found and not converted" in str(planned)
     assert "norms inside are converted" not in str(planned)
     (finding,) = [f for f in bnc.inspect(model).findings if f.id == "BN020"]
     assert (finding.severity, finding.paths) == ("warning", ("0",))

@@ -119,14 +119,14 @@ def test_the_running_statistics_move_per_step_as_without_accumulation() -> None:
         norm(x)
     torch.testing.assert_close(norm.running_mean, plain.running_mean)
     torch.testing.assert_close(norm.running_var, plain.running_var)
-    assert any("the batch that normalizes stays the micro-batch" in n for n in prepared.notes)
+    assert any("each micro-batch is still normalized by itself" in n for n in prepared.notes)
 
 
 def test_accumulation_leaves_frozen_and_cumulative_norms_and_says_so() -> None:
     model, _ = build("cumulative_momentum")
     prepared = bnc.prepare(model, bnc.Ghost(2), accumulate=2)
     assert submodule(prepared.model, "norm", GhostNorm).momentum is None
-    assert "norm: momentum=None averages all micro-batches, left as it is" in prepared.notes
+    assert "norm: momentum=None averages all micro-batches and is unchanged" in prepared.notes
     frozen = bnc.prepare(trained(Net()), bnc.Frozen(), accumulate=2)
     assert submodule(frozen.model, "norm", FrozenNorm).momentum == 0.1
     domains = bnc.prepare(trained(Net()), bnc.Separate(), accumulate=2)
@@ -155,6 +155,6 @@ def test_wrong_arguments_are_refused() -> None:
 def test_it_prints_the_plan_the_groups_and_the_notes() -> None:
     text = str(bnc.prepare(trained(Net()), bnc.Ghost(4), weight_decay=0.1, accumulate=2))
     assert "Ghost(size=4)" in text
-    assert "2 parameters (248 numbers) with weight decay 0.1" in text
-    assert "3 parameters (20 numbers) with weight decay 0.0" in text
-    assert "momentum is set for 2 micro-batches" in text
+    assert "parameter group 1: 2 parameters (248 numbers) with weight decay 0.1" in text
+    assert "parameter group 2: 3 parameters (20 numbers) with weight decay 0.0" in text
+    assert "momentum was adapted to 2 micro-batches" in text

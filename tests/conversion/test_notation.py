@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import bnconvert as bnc
-from bnconvert.conversion.notation import names, parse_rewrite, rules_in
+from bnconvert.conversion.notation import parse_rewrite, read_rules, rewrite_names
 from bnconvert.norms import NORMS
 from bnconvert.norms.virtual import Virtual
 
@@ -29,20 +29,20 @@ def test_the_repr_of_a_rewrite_is_read_back(rewrite: bnc.Keep) -> None:
 
 def test_every_rewrite_that_can_be_written_is_tried_here() -> None:
     assert {type(rewrite) for rewrite in WRITTEN} == set(NORMS) - {Virtual}
-    assert "Sync(), Ghost()" in names()
+    assert "Sync(), Ghost()" in rewrite_names()
 
 
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("Group(", "is no rewrite; write it as Keep"),
-        ("Grup(4)", r"Grup is no known rewrite; did you mean Group\(\)?"),
-        ("Group", "is no rewrite; write it as"),
+        ("Group(", "is not a rewrite; write it as Keep"),
+        ("Grup(4)", r"Grup is not a rewrite that bnconvert knows; did you mean Group\(\)?"),
+        ("Group", "is not a rewrite; write it as"),
         ("Group(0)", "groups is 0; use a positive number"),
         ("Group(size=3)", "unexpected keyword argument 'size'"),
-        ("Ghost(open('x'))", r"open\('x'\) is no literal"),
+        ("Ghost(open('x'))", r"open\('x'\) is not a literal"),
         ("Separate(each=Group(4))", "each is Group"),
-        ("Virtual('x')", "reference is no batch; give a tensor"),
+        ("Virtual('x')", "reference is not a batch; give a tensor"),
     ],
 )
 def test_what_cannot_be_read_is_a_sentence(source: str, said: str) -> None:
@@ -60,7 +60,7 @@ TOML = """
 def test_a_toml_file_is_read_in_its_order(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(TOML)
-    assert list(rules_in(path).items()) == [
+    assert list(read_rules(path).items()) == [
         ("backbone.*", bnc.Frozen(affine="trainable")),
         ("head.*", bnc.Group(32) | bnc.Keep()),
         ("*", bnc.Separate(("clean", "noisy"), each=bnc.Ghost(4))),
@@ -74,11 +74,14 @@ def test_a_toml_file_is_read_in_its_order(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("", 'has no rule; write one as "head'),
-        ("x = = 3", "is no TOML"),
-        ('"*" = "frozen"', r"policy\.toml: '\*': is no rewrite; write {norm"),
+        ("x = = 3", "is not TOML"),
+        ('"*" = "frozen"', r"policy\.toml: '\*': is not a rewrite; write {norm"),
         ('head.norm = {norm = "keep"}', "put patterns in quotes"),
         ('"*" = []', "or a list of such tables"),
-        ('"*" = {norm = "frosen"}', r"Frosen is no known rewrite; did you mean Frozen\(\)"),
+        (
+            '"*" = {norm = "frosen"}',
+            r"Frosen is not a rewrite that bnconvert knows; did you mean Frozen\(\)",
+        ),
         ('"*" = {norm = "ghost", size = 0}', "size is 0; use a positive number of samples"),
         ('"*" = {norm = "ghost", groups = 2}', "unexpected keyword argument 'groups'"),
     ],
@@ -87,7 +90,7 @@ def test_what_a_file_says_wrongly_is_a_sentence(tmp_path: Path, text: str, said:
     path = tmp_path / "policy.toml"
     path.write_text(text)
     with pytest.raises(bnc.PolicyError, match=said):
-        rules_in(path)
+        read_rules(path)
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

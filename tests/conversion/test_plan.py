@@ -40,7 +40,7 @@ def test_a_refused_plan_is_printed_too_with_the_tried_alternatives() -> None:
     assert "REFUSED" in text
     assert "Group(groups=4): 6 channels do not divide into 4 groups" in text
     assert "Group(groups=5): 6 channels do not divide into 5 groups" in text
-    assert "convert() would refuse and change nothing" in text
+    assert "convert() would raise RefusedError and change nothing" in text
 
 
 def test_a_plan_names_the_alternatives_that_were_refused_before_one_was_taken() -> None:
@@ -92,7 +92,7 @@ def test_one_module_at_two_paths_may_not_get_two_rules() -> None:
 def test_a_norm_in_a_plain_list_is_refused_with_its_holder() -> None:
     model, _ = build("held_in_list")
     (refusal,) = bnc.plan(model, bnc.Frozen()).refusals
-    assert refusal.startswith("norm: is also held by the plain attribute norms, which a swap")
+    assert refusal.startswith("norm: is also held by the plain attribute norms, where it cannot")
     assert bnc.plan(model, bnc.Keep()).refusals == ()
 
 

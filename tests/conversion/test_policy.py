@@ -37,7 +37,7 @@ def test_a_bare_rewrite_means_every_norm() -> None:
     ("pattern", "hint"),
     [
         ("bakcbone.*", "rule 'bakcbone.*': matches none of 3 norms; did you mean 'backbone'?"),
-        ("backbone", "matches no norm, only a module around some; use 'backbone.*'"),
+        ("backbone", "matches no norm, but a module that holds some; use 'backbone.*'"),
         ("zzzz", "rule 'zzzz': matches none of 3 norms; write paths like 'backbone.0'"),
     ],
 )
@@ -69,9 +69,9 @@ def test_a_rule_may_name_any_alias() -> None:
 def test_what_is_no_rewrite_is_refused_in_words() -> None:
     with pytest.raises(bnc.PolicyError, match="Frozen is a class; use Frozen"):
         bnc.convert(model(), bnc.Frozen)  # type: ignore[arg-type]
-    with pytest.raises(bnc.PolicyError, match=r"'frozen' is no policy; use Keep\(\), Frozen"):
+    with pytest.raises(bnc.PolicyError, match=r"'frozen' is not a policy; use Keep\(\), Frozen"):
         bnc.convert(model(), "frozen")  # type: ignore[arg-type]
-    with pytest.raises(bnc.PolicyError, match="rule 'head': 3 is no rewrite"):
+    with pytest.raises(bnc.PolicyError, match="rule 'head': 3 is not a rewrite"):
         bnc.Policy({"head": 3})  # type: ignore[dict-item]
 
 
@@ -98,14 +98,14 @@ def test_a_rewrite_alone_is_parsed_for_every_norm() -> None:
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("Gruop(3)", r"Gruop is no known rewrite; did you mean Group\(\)\?"),
-        ("Nonsense()", r"Nonsense is no known rewrite; use Keep\(\)"),
-        ("Group(", "is no rewrite; write it as"),
-        ("Group", "is no rewrite; write it as"),
+        ("Gruop(3)", r"Gruop is not a rewrite that bnconvert knows; did you mean Group\(\)\?"),
+        ("Nonsense()", r"Nonsense is not a rewrite that bnconvert knows; use Keep\(\)"),
+        ("Group(", "is not a rewrite; write it as"),
+        ("Group", "is not a rewrite; write it as"),
         ("Group(banana=3)", "banana"),
         ("Group(0)", "groups is 0"),
         ("Group(__import__('os').getpid())", "Group"),
-        ("__import__('os')", "is no known rewrite"),
+        ("__import__('os')", "is not a rewrite that bnconvert knows"),
     ],
 )
 def test_text_that_is_no_rewrite_is_refused_and_never_run(text: str, hint: str) -> None:

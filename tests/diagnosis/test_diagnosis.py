@@ -45,7 +45,7 @@ def test_initial_values_in_the_average_are_found_and_one_line_mends_them() -> No
     model, batches = trained_by_steps(0.1, 6)
     report = bnc.diagnose(model, batches)
     assert ids(report) >= {"BN103", "BN201"}
-    assert "still weigh 53% in the average" in str(report)
+    assert "are still 53% of the average" in str(report)
     assert mended(model, batches, report, "BN103")
     assert ids(bnc.diagnose(model, batches)) == set()
 

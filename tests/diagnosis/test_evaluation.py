@@ -65,7 +65,7 @@ def test_a_model_that_lives_on_its_batches_is_told_so() -> None:
         norm, x.split(16), None, {"loss": lambda output, batch: output.mean().square()}
     )
     evaluation.run()
-    assert any("the loss is better by the batches' own statistics" in n for n in evaluation.notes)
+    assert any("the loss is better with the batches' own statistics" in n for n in evaluation.notes)
 
 
 def test_few_samples_are_said_and_no_data_refused() -> None:

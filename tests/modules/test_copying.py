@@ -122,7 +122,7 @@ def test_a_process_group_is_shared(copied: Copy, group: dist.ProcessGroup) -> No
 def test_what_cannot_be_copied_is_refused_with_a_remedy(copied: Copy) -> None:
     model: Any = nn.Linear(2, 2)
     model.rows = (row for row in range(3))
-    said = r"^Linear: cannot be copied \(TypeError: .*\); take what cannot be copied off"
+    said = r"^Linear: cannot be copied \(TypeError: .*\); remove that attribute from the model"
     with pytest.raises(UnsupportedModelError, match=said) as refused:
         copied(model)
     assert isinstance(refused.value.__cause__, TypeError)

@@ -42,7 +42,7 @@ class FrozenBatchNormWithoutEps(FrozenBatchNorm2d):
 def test_torchs_norms_and_plain_subclasses_are_read_as_themselves(norm: type) -> None:
     kind = kind_of(norm(4))
     assert kind is not None
-    assert (kind.plain, kind.tail, kind.unsupported) == (norm, (), None)
+    assert (kind.plain_class, kind.children_after, kind.unsupported) == (norm, (), None)
     assert not kind.has_fixed_statistics
 
 
@@ -57,7 +57,7 @@ def test_other_modules_are_no_batch_norm(module: nn.Module) -> None:
 def test_a_frozen_copy_is_known_by_its_buffers_and_its_formula(norm: type) -> None:
     kind = kind_of(trained(norm(4)))
     assert kind is not None
-    assert kind.plain is nn.BatchNorm2d
+    assert kind.plain_class is nn.BatchNorm2d
     assert kind.has_fixed_statistics
     assert kind.unsupported is None
 
@@ -99,7 +99,11 @@ def test_timms_fused_layers_are_read_with_their_tail() -> None:
     ):
         kind = kind_of(norm(4))
         assert kind is not None
-        assert (kind.plain, kind.tail, kind.unsupported) == (plain, ("drop", "act"), None)
+        assert (kind.plain_class, kind.children_after, kind.unsupported) == (
+            plain,
+            ("drop", "act"),
+            None,
+        )
 
 
 def test_channels_and_eps_are_read_off_any_norm() -> None:

@@ -38,6 +38,6 @@ def test_a_norm_that_does_not_normalize_says_so() -> None:
     class Unfinished(Normalization):
         pass
 
-    norm = inherit(nn.BatchNorm2d(4), Unfinished, origin=nn.BatchNorm2d, tail=())
+    norm = inherit(nn.BatchNorm2d(4), Unfinished, origin=nn.BatchNorm2d, children_after=())
     with pytest.raises(NotImplementedError, match="Unfinished does not say how"):
         norm(torch.randn(1, 4, 2, 2))

@@ -20,10 +20,10 @@ def test_a_norm_is_built_from_the_site_and_not_attached() -> None:
 
 def test_the_same_settings_again_are_done_and_other_ones_are_not() -> None:
     (site,) = survey(bnc.convert(Net(), bnc.Ghost(4))).sites
-    assert bnc.Ghost(4).is_done(site)
+    assert bnc.Ghost(4).is_already_done(site)
     assert bnc.Ghost(4).edits(site) == {}
-    assert not bnc.Ghost(8).is_done(site)
-    assert not bnc.Sync().is_done(site)
+    assert not bnc.Ghost(8).is_already_done(site)
+    assert not bnc.Sync().is_already_done(site)
     (edit,) = bnc.Ghost(8).edits(site).values()
     assert edit.size == 8
 

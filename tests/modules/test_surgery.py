@@ -7,7 +7,13 @@ from torch import nn
 
 from bnconvert.conversion.conversion import convert
 from bnconvert.modules.kinds import kind_of
-from bnconvert.modules.surgery import hidden_references, inherit, plain, settle, swap
+from bnconvert.modules.surgery import (
+    hidden_references,
+    inherit,
+    plain_batch_norm,
+    replace_by_plain_batch_norm,
+    swap,
+)
 from bnconvert.norms.frozen import Frozen, FrozenNorm
 from bnconvert.norms.group import Group
 from tests.zoo import FrozenBatchNorm2d, HeldInList, Net, build, trained
@@ -15,7 +21,12 @@ from tests.zoo import FrozenBatchNorm2d, HeldInList, Net, build, trained
 
 def frozen_from(norm: nn.Module) -> FrozenNorm:
     return inherit(
-        norm, FrozenNorm, origin=type(norm), tail=(), freezes_affine=False, trainable_before=()
+        norm,
+        FrozenNorm,
+        origin=type(norm),
+        children_after=(),
+        freezes_affine=False,
+        trainable_before=(),
     )
 
 
@@ -37,7 +48,7 @@ def test_a_process_group_survives_the_way_there_and_back() -> None:
     successor = frozen_from(norm)
     kind = kind_of(successor)
     assert kind is not None
-    back = plain(successor, kind)
+    back = plain_batch_norm(successor, kind)
     assert type(back) is nn.SyncBatchNorm
     assert back.process_group == "group"
     assert vars(back).keys() == vars(norm).keys()
@@ -98,21 +109,21 @@ def test_settling_gives_plain_batch_norm_in_eval_where_that_is_the_function() ->
     model, inputs = build("plain")
     expected = model(*inputs)
     frozen = convert(model, Frozen()).train()
-    settled = settle(copy.deepcopy(frozen))
+    settled = replace_by_plain_batch_norm(copy.deepcopy(frozen))
     assert type(settled.norm) is nn.BatchNorm2d
     assert not settled.norm.training  # it used its running statistics in training mode
     assert torch.equal(settled(*inputs), expected)
     elsewhere, inputs = build("frozen_elsewhere")
-    assert type(settle(copy.deepcopy(elsewhere)).norm) is nn.BatchNorm2d
+    assert type(replace_by_plain_batch_norm(copy.deepcopy(elsewhere)).norm) is nn.BatchNorm2d
     grouped = convert(model, Group(2))
-    assert type(settle(grouped).norm).__name__ == "GroupedNorm"
+    assert type(replace_by_plain_batch_norm(grouped).norm).__name__ == "GroupedNorm"
 
 
 def test_a_norm_frozen_elsewhere_gets_what_batch_norm_needs() -> None:
     norm = trained(FrozenBatchNorm2d(4, eps=1e-3))
     kind = kind_of(norm)
     assert kind is not None
-    back = plain(norm, kind)
+    back = plain_batch_norm(norm, kind)
     assert isinstance(back, nn.BatchNorm2d)
     assert (back.num_features, back.eps, back.momentum) == (4, 1e-3, 0.1)
     assert isinstance(back.weight, nn.Parameter)

@@ -65,8 +65,8 @@ def test_several_calls_and_several_names_are_known() -> None:
 
 def test_a_submodule_that_cannot_be_traced_stays_closed_while_the_rest_is_seen() -> None:
     found = survey(nn.Sequential(nn.BatchNorm2d(3), Branch(), nn.BatchNorm2d(3)))
-    assert list(found.closed) == ["1"]
-    assert found.closed["1"].startswith("TraceError: symbolically traced variables cannot be")
+    assert list(found.untraceable) == ["1"]
+    assert found.untraceable["1"].startswith("TraceError: symbolically traced variables cannot be")
     assert [(s.path, len(s.calls)) for s in found.sites] == [("0", 1), ("1.inner", 0), ("2", 1)]
     assert found.graph is not None
     found.graph.lint()
@@ -74,13 +74,13 @@ def test_a_submodule_that_cannot_be_traced_stays_closed_while_the_rest_is_seen()
 
 def test_only_the_innermost_module_is_closed() -> None:
     found = survey(nn.Sequential(nn.Sequential(nn.BatchNorm2d(3), Branch())))
-    assert list(found.closed) == ["0.1"]
+    assert list(found.untraceable) == ["0.1"]
     assert [len(site.calls) for site in found.sites] == [1, 0]
 
 
 def test_a_closed_module_swallows_what_was_closed_or_called_inside_it() -> None:
     found = survey(nn.Sequential(Unpacking(), nn.BatchNorm2d(3)))
-    assert list(found.closed) == ["0"]
+    assert list(found.untraceable) == ["0"]
     assert [(s.path, len(s.calls)) for s in found.sites] == [
         ("0.branch.inner", 0),
         ("0.norm", 0),
@@ -91,7 +91,7 @@ def test_a_closed_module_swallows_what_was_closed_or_called_inside_it() -> None:
 def test_a_root_that_cannot_be_traced_leaves_the_tree() -> None:
     found = survey(build("branch_in_root")[0])
     assert found.graph is None
-    assert list(found.closed) == [""]
+    assert list(found.untraceable) == [""]
     assert [site.path for site in found.sites] == ["net.norm"]
 
 
@@ -136,7 +136,7 @@ def test_nothing_of_the_users_model_changes() -> None:
 def test_a_second_survey_sees_the_same() -> None:
     model = build("branch_in_child")[0]
     first, second = survey(model), survey(model)
-    assert first.closed == second.closed
+    assert first.untraceable == second.untraceable
     assert [len(s.calls) for s in first.sites] == [len(s.calls) for s in second.sites]
 
 
@@ -150,5 +150,5 @@ def test_a_norm_outside_the_module_tree_closes_its_user() -> None:
             return F.relu(self.hidden[0](x))
 
     found = survey(nn.Sequential(Unregistered(), nn.BatchNorm2d(3)))
-    assert list(found.closed) == ["0"]
-    assert "not installed as a submodule" in found.closed["0"]
+    assert list(found.untraceable) == ["0"]
+    assert "not installed as a submodule" in found.untraceable["0"]

@@ -20,7 +20,7 @@ def batch(samples: int = 6, dimensions: int = 4, seed: int = 0) -> Tensor:
 
 
 def tracking(plain: _BatchNorm) -> TrackingNorm:
-    norm = inherit(plain, TrackingNorm, origin=type(plain), tail=())
+    norm = inherit(plain, TrackingNorm, origin=type(plain), children_after=())
     vars(norm)["_buffers"] = {k: None if b is None else b.clone() for k, b in norm._buffers.items()}
     norm.init_state()
     return norm

@@ -195,7 +195,7 @@ def test_a_norm_of_several_calls_is_refused() -> None:
 
 def test_what_is_no_batch_is_refused_and_the_repr_shows_shapes() -> None:
     for wrong in (torch.tensor(1.0), torch.zeros(0, 3), (), "images"):
-        with pytest.raises(ValueError, match="reference is no batch; give a tensor"):
+        with pytest.raises(ValueError, match="reference is not a batch; give a tensor"):
             bnc.Virtual(wrong)  # type: ignore[arg-type]
     assert repr(bnc.Virtual(REFERENCE, per_sample=True)) == "Virtual(<7x3x6x5>, per_sample=True)"
     assert "reference=(7, 3, 6, 5)" in repr(virtual())

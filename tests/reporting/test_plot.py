@@ -77,13 +77,13 @@ def test_extreme_distances_are_drawn_too(drawn: Path, off: float | None) -> None
 
 
 def test_a_report_without_statistics_has_no_picture(drawn: Path) -> None:
-    with pytest.raises(ReportError, match="a title: no statistics to draw; recompute or diagnose"):
+    with pytest.raises(ReportError, match="a title: no statistics to plot; recompute or diagnose"):
         draw(Contents("a title", scores=SCORES), drawn)
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     for name in ("p.docx", "p"):
-        with pytest.raises(ReportError, match=rf"{name}: is no format of pictures; use .png"):
+        with pytest.raises(ReportError, match=rf"{name}: is not a format of plots; use .png"):
             draw(Contents("t", statistics=rows(1)), tmp_path / name)
 
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from bnconvert.reporting.progress import Steps, shown
+from bnconvert.reporting.progress import Steps, showing_progress
 from bnconvert.torch_private.silence import quiet
 
 
@@ -11,12 +11,12 @@ def test_a_given_function_is_used_itself() -> None:
     def tell(done: int, total: int | None, what: str) -> None:
         """Take it."""
 
-    with shown(tell) as say:
+    with showing_progress(tell) as say:
         assert say is tell
 
 
 def test_on_a_pipe_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown(None) as say:
+    with showing_progress(None) as say:
         say(1, 2, "layer1")
     assert capsys.readouterr() == ("", "")
 
@@ -25,7 +25,7 @@ def test_on_a_terminal_there_is_a_bar_on_stderr(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with shown(None) as say:
+    with showing_progress(None) as say:
         say(1, 2, "layer1")
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -42,7 +42,7 @@ def test_the_bar_stays_on_its_terminal_while_stderr_is_redirected(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with shown(first="loading the model") as say, quiet():
+    with showing_progress(first="loading the model") as say, quiet():
         say(0, None, "looking at it")
     assert "loading the model" in terminal.getvalue()
     assert "looking at it" in terminal.getvalue()

@@ -90,6 +90,6 @@ def test_scores_stand_by_the_statistics_that_normalized() -> None:
 
 def test_a_page_shows_statistics_and_scores_too() -> None:
     page = html_of(Contents("t", statistics=(MOVED, UNSURE), scores=SCORES))
-    for cell in ("a.bn", "1.235", "not finite", "shared", "loss", "2.346", "by these statistics"):
+    for cell in ("a.bn", "1.235", "not finite", "shared", "loss", "2.346", "with these statistics"):
         assert f">{cell}<" in page
     assert "mean off: |old - new| in the new sigma" in page

@@ -16,7 +16,7 @@ def bytes_of(tensor: torch.Tensor) -> int:
 def test_without_a_limit_nothing_is_copied_and_nothing_said() -> None:
     batch = Batch(0, torch.zeros(3), 0)
     with Memory() as memory:
-        assert memory.own(batch) is batch
+        assert memory.adopt(batch) is batch
         with memory.running(0):
             pass
     assert memory.summary() is None
@@ -57,7 +57,7 @@ def test_parameters_and_the_users_tensors_are_never_moved() -> None:
     weight, mine = torch.nn.Parameter(torch.ones(MB)), torch.ones(MB)
     memory = LimitedMemory(0)
     with memory:
-        batch = memory.own(Batch(0, mine, 0))
+        batch = memory.adopt(Batch(0, mine, 0))
         with memory.running(0), torch.no_grad():
             views = weight.view(1, -1), mine.view(1, -1), weight.detach().t()
         assert bytes_of(weight) == bytes_of(mine) == bytes_of(views[0]) == 4 * MB

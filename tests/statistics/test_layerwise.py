@@ -306,7 +306,7 @@ def test_under_a_memory_limit_it_is_the_same_to_the_bit() -> None:
             for path, pair in free.items():
                 assert torch.equal(limited[path][0], pair[0])
                 assert torch.equal(limited[path][1], pair[1])
-            assert any("MB went through a file" in note for note in report.notes)
+            assert any("MB were moved to a file" in note for note in report.notes)
         assert all(map(torch.equal, batches, kept))
     assert grid(4).untyped_storage().nbytes() == 1024 * 8
 

@@ -140,4 +140,4 @@ def test_a_moving_average_of_all_batches_is_their_mean() -> None:
     torch.testing.assert_close(norm.running_mean, x.mean(0))
     still = nn.BatchNorm1d(3, momentum=0.0).double()
     notes = bnc.recompute_statistics(still, x.split(10), method="ema").report.notes
-    assert notes == ("momentum 0: nothing moves; set another momentum, or use another method",)
+    assert notes == ("momentum 0: nothing changes; set another momentum, or use another method",)

@@ -281,7 +281,7 @@ def test_only_broken_batches_or_none_are_refused_and_nothing_changes() -> None:
         for data, message in (
             ([], "batches gave no data; give at least one batch with samples"),
             ([batches[0][:0]], "batches gave no data"),
-            ([nan, nan], "none of the 2 batches can be used .*batch 0: a NaN.* at 1.*; mend the"),
+            ([nan, nan], "none of the 2 batches can be used .*batch 0: a NaN.* at 1.*; fix the"),
         ):
             with pytest.raises(bnc.StatisticsError, match=message):
                 bnc.recompute_statistics(model, data, method=method)
@@ -488,8 +488,8 @@ def test_the_moving_average_is_torchs_and_says_how_many_updates_it_needs() -> No
     assert farthest(statistics_of(model), statistics_of(twin)) < 1e-9
     (note,) = (note for note in result.report.notes if "momentum" in note)
     assert note == (
-        "momentum 0.1 needs 44 updates until the old values weigh under 1 %; 6 were made, and "
-        "they weigh 53.1%"
+        "momentum 0.1 needs 44 updates until the weight of the old values is below 1%; after the "
+        "6 that were made it is 53.1%"
     )
 
 
@@ -558,7 +558,7 @@ def test_statistics_per_call_are_separable() -> None:
         assert [row.path for row in report.statistics] == [f"bn[call {i}]" for i in range(3)]
         assert report.notes == ()
         norm = submodule(model, "bn", SeparateNorm)
-        members = [norm.member(i) for i in range(3)]
+        members = [norm.norm_of(i) for i in range(3)]
         results.append(
             [
                 (m.get_buffer("running_mean").clone(), m.get_buffer("running_var").clone())

@@ -26,7 +26,7 @@ def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:
     pool = Pool.of(Example.of((torch.randn(3, 4),)), 2, torch.Generator().manual_seed(0))
     assert sizes(pool) == {
         "given rows 0 to 1, batch 2": 2,
-        "filled up rows 2 to 3, batch 2": 2,
+        "given and generated rows 2 to 3, batch 2": 2,
         "generated rows 4 to 5, batch 2": 2,
     }
 

@@ -253,7 +253,7 @@ def test_a_file_may_be_on_either_side_of_the_models_own_discontinuity(
     model, x, path = tie
     off = _with_faults(path, tmp_path / "off.onnx", torch.tensor([1, 1 + 5e-7]), 1.0)
     report = bnc.verify(model, off, (x,))
-    assert [note for note in report.notes if "is discontinuous in places where" in note]
+    assert [note for note in report.notes if "is discontinuous, as the position" in note]
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,9 @@ def test_what_only_the_optimized_run_gets_wrong_is_no_divergence_of_the_file(
     class Optimizing(OnnxRunner):
         """It runs another file where it may optimize."""
 
-        def __init__(self, path: Path, *, as_it_stands: bool = False) -> None:
-            wrong = culprit == "the file" or not as_it_stands
-            super().__init__(off if wrong else path, as_it_stands=as_it_stands)
+        def __init__(self, path: Path, *, unoptimized: bool = False) -> None:
+            wrong = culprit == "the file" or not unoptimized
+            super().__init__(off if wrong else path, unoptimized=unoptimized)
 
     monkeypatch.setattr(comparison, "OnnxRunner", Optimizing)
     proof = prove(model, Example.of(inputs), file)

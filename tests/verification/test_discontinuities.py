@@ -1,6 +1,6 @@
 import torch
 
-from bnconvert.verification.discontinuities import nearest_own_output
+from bnconvert.verification.discontinuities import nearest_model_output
 
 TRUTH = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 
@@ -8,8 +8,8 @@ TRUTH = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
 def test_a_discontinuous_entry_is_compared_with_the_models_nearest_value() -> None:
     perturbed = [torch.tensor([1.0, 2.0, 30.0]), torch.tensor([1.0, 2.0 + 1e-6, 3.0])]
     file = torch.tensor([1.0, 2.0 + 1e-6, 29.0])
-    assert nearest_own_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 30.0]
-    assert nearest_own_output(TRUTH.float(), TRUTH, perturbed, within=1e-3).tolist() == [
+    assert nearest_model_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 30.0]
+    assert nearest_model_output(TRUTH.float(), TRUTH, perturbed, within=1e-3).tolist() == [
         1.0,
         2.0,
         3.0,
@@ -19,16 +19,16 @@ def test_a_discontinuous_entry_is_compared_with_the_models_nearest_value() -> No
 def test_an_entry_that_is_not_discontinuous_is_compared_with_the_truth() -> None:
     perturbed = [torch.tensor([1.0, 2.0, 30.0])]
     file = torch.tensor([-1.0, 20.0, 30.0])
-    assert nearest_own_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 30.0]
+    assert nearest_model_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 30.0]
 
 
 def test_integers_are_discontinuous_where_they_change() -> None:
     truth, perturbed = torch.tensor([3, 4, 5]), [torch.tensor([3, 7, 5])]
-    found = nearest_own_output(torch.tensor([9, 7, 9]), truth, perturbed, within=0.5)
+    found = nearest_model_output(torch.tensor([9, 7, 9]), truth, perturbed, within=0.5)
     assert found.tolist() == [3, 7, 5]
 
 
 def test_other_shapes_and_numbers_that_are_none_count_for_nothing() -> None:
     perturbed = [torch.ones(2), torch.tensor([torch.nan, 2.0, torch.inf])]
     file = torch.tensor([5.0, 2.0, 5.0])
-    assert nearest_own_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 3.0]
+    assert nearest_model_output(file, TRUTH, perturbed, within=1e-3).tolist() == [1.0, 2.0, 3.0]

@@ -133,7 +133,7 @@ def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
     found = find_divergence(model, Example.of(INPUTS), path, lambda example: graphs)
     assert isinstance(found, Finding)
     assert found.paths == ("left",)
-    assert found.fix.startswith("a fold is wrong: please report it")
+    assert found.fix.startswith("a fold of bnconvert is wrong: please report it")
 
 
 def test_without_a_graph_the_report_says_why_no_operator_is_named(

@@ -10,7 +10,7 @@ def test_the_tolerance_is_some_times_the_largest_own_error_over_all_inputs() -> 
     small, large = [torch.full((4,), 1 + 1e-5)], [torch.full((4,), 1 + 1e-4)]
     tolerance = Tolerance.of([Answers(truth, small, small), Answers(truth, small, large)])
     for measure in MEASURES:
-        assert tolerance.own[0, measure] == pytest.approx(1e-4, rel=1e-2)
+        assert tolerance.model_error[0, measure] == pytest.approx(1e-4, rel=1e-2)
         assert tolerance.allowed(0, measure) == pytest.approx(FACTOR * 1e-4, rel=2e-2)
 
 
@@ -22,4 +22,4 @@ def test_a_model_without_error_may_still_round() -> None:
 def test_answers_of_other_shapes_have_no_say() -> None:
     ones, more = [torch.ones(4)], [torch.ones(5)]
     tolerance = Tolerance.of([Answers(ones, ones, more), Answers(more, more, ones)])
-    assert tolerance.own == dict.fromkeys([(0, measure) for measure in MEASURES], 0.0)
+    assert tolerance.model_error == dict.fromkeys([(0, measure) for measure in MEASURES], 0.0)

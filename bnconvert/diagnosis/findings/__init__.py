@@ -1,4 +1,4 @@
-"""The findings, one family per file; each check looks at a survey and changes nothing."""
+"""The findings, one family per file; each is derived from a survey and changes nothing."""
 
 from collections.abc import Callable, Iterator
 

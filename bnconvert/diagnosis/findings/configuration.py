@@ -1,4 +1,4 @@
-"""Findings about how norms are set up and called: BN0xx."""
+"""Findings about how norms are configured and called: BN0xx."""
 
 from collections.abc import Iterator
 
@@ -36,14 +36,14 @@ RULES = (
         "BN009",
         "warning",
         lambda site: len(site.calls) > 1,
-        "called at several places in one forward, with one set of statistics for all of them",
-        "give each place a norm of its own",
+        "called several times in one forward, with one set of statistics for all calls",
+        "use a norm of its own for each call",
     ),
 )
 
 
 def configuration_findings(survey: Survey) -> Iterator[Finding]:
-    """Yield what the modules' settings and the trace tell."""
+    """Yield the findings about the modules' settings and calls."""
     yield from found_by(RULES, survey.sites)
     for site in survey.sites:
         if refusal := site.kind.unsupported:
@@ -54,18 +54,16 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
             "BN019",
             "info",
             functional,
-            "F.batch_norm is called in the forward, where no conversion reaches it",
-            "make it a module to convert it; fold and export see it all the same",
+            "F.batch_norm is called in the forward, where it cannot be converted",
+            "use an nn.BatchNorm module there to convert it; fold and export need no change",
         )
-    for path, reason in survey.closed.items():
+    for path, reason in survey.untraceable.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"could not be traced, so that calls inside are not counted ({reason})"
             yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
     if survey.scripted:
-        message = "TorchScript: norms inside are not seen, and stay as they are"
-        yield Finding(
-            "BN020", "warning", survey.scripted, message, "put the eager module in its place"
-        )
+        message = "TorchScript: norms inside are not found and not converted"
+        yield Finding("BN020", "warning", survey.scripted, message, "use the eager module instead")
 
 
 def _momentum(site: Site) -> float:

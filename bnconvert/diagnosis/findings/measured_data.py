@@ -8,16 +8,16 @@ from bnconvert.reporting.records import Finding, StatisticsRow
 
 #: The fix of wrong statistics; `batches` are the diagnosed ones.
 RECOMPUTE = "bnc.recompute_statistics(model, batches)"
-#: From fewer samples, a distance says little about whether statistics are stale.
+#: Fewer samples say too little about whether statistics are stale.
 SAMPLES = 64
-#: Distances of mean and sigma, in sigma, from which on statistics are stale; where the initial
-#: values still weigh in, smaller ones are reported.
+#: Statistics are stale from these distances of mean and sigma on, in sigma; smaller ones are
+#: reported where the initial values still have weight.
 _STALE, _NOTICEABLE = (0.15, 0.22), (0.05, 0.05)
 _ERRORS = 4.0  # a distance of more standard errors than these is not chance
 _INITIAL = 0.01  # a smaller weight of the initial values is not reported
-_WORSE, _CERTAIN = 0.25, 3.0  # by what share, and by how many standard errors
+_WORSE, _CERTAIN = 0.25, 3.0  # a score is worse by this share, and by so many standard errors
 
-#: A score of each batch, with its number of samples; smaller is better.
+#: By batch, its score (smaller is better) and its number of samples.
 Scores = Mapping[int, tuple[float, int]]
 
 
@@ -27,7 +27,7 @@ class Measurements:
 
     Attributes:
         rows: the running statistics against the precise ones.
-        initial_weights: by path, how much the initial values still weigh in the average.
+        initial_weights: by path, the weight that the initial values still have in the average.
         scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
             "batch", "precise"): the scores of the batches.
     """
@@ -39,22 +39,22 @@ class Measurements:
 
 def measured_findings(measured: Measurements) -> Iterator[Finding]:
     """Yield the findings that follow from the measurements."""
-    off = [row for row in measured.rows if is_stale(row)]
-    seen = [row.path for row in measured.rows if is_stale(row, _NOTICEABLE)]
-    initial = [path for path in seen if measured.initial_weights.get(path, 0) > _INITIAL]
+    stale = [row for row in measured.rows if is_stale(row)]
+    noticeable = [row.path for row in measured.rows if is_stale(row, _NOTICEABLE)]
+    initial = [path for path in noticeable if measured.initial_weights.get(path, 0) > _INITIAL]
     if initial:
         weight = max(measured.initial_weights[path] for path in initial)
-        message = f"the initial mean 0 and variance 1 still weigh {weight:.0%} in the average"
+        message = f"the initial mean 0 and variance 1 are still {weight:.0%} of the average"
         yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE)
-    if off:
-        worst = max(off, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
+    if stale:
+        worst = max(stale, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
         message = f"the running statistics are not those of the data: {_describe(worst)}"
-        yield Finding("BN201", "error", tuple(row.path for row in off), message, RECOMPUTE)
+        yield Finding("BN201", "error", tuple(row.path for row in stale), message, RECOMPUTE)
     broken = [by for by in measured.scores.values() if is_worse(by["running"], by["precise"])]
     if broken:
         values = "; ".join(
             f"{name} "
-            + ", ".join(f"{mean_of(scores):.4g} by {used}" for used, scores in by_used.items())
+            + ", ".join(f"{mean_of(scores):.4g} with {used}" for used, scores in by_used.items())
             for name, by_used in measured.scores.items()
         )
         yield Finding(
@@ -86,22 +86,22 @@ def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
 def is_worse(scores: Scores, others: Scores) -> bool:
     """Tell whether scores are worse than others, by a quarter and by more than chance.
 
-    The batches are compared in pairs: three standard errors of the differences' mean; of fewer
-    than three batches nothing is known about chance, and twice the score is asked.
+    The batches are compared in pairs: the mean difference must exceed three standard errors. With
+    fewer than three batches chance cannot be estimated, and twice the score is required.
     """
     common = sorted(scores.keys() & others.keys())
     if not common:
         return False
-    mine, theirs = (mean_of({i: s[i] for i in common}) for s in (scores, others))
-    if isnan(mine):
-        return not isnan(theirs)
-    worse = mine - theirs
+    score, other = (mean_of({i: s[i] for i in common}) for s in (scores, others))
+    if isnan(score):
+        return not isnan(other)
+    worse = score - other
     if len(common) < 3:
-        return worse > abs(theirs)
+        return worse > abs(other)
     gaps = [scores[i][0] - others[i][0] for i in common]
     mean = sum(gaps) / len(gaps)
     spread = sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    return worse > _WORSE * abs(theirs) and mean > _CERTAIN * spread
+    return worse > _WORSE * abs(other) and mean > _CERTAIN * spread
 
 
 def mean_of(scores: Scores) -> float:
@@ -111,6 +111,7 @@ def mean_of(scores: Scores) -> float:
 
 
 def _describe(row: StatisticsRow) -> str:
+    """Describe in words how far a norm's running statistics are off."""
     if row.mean_distance is None or row.deviation_distance is None:
         return f"those of {row.path} are not finite"
     return (

@@ -1,4 +1,4 @@
-"""A rule about single norms: when it applies, and what to say and do about it."""
+"""A rule: a finding about single norms, and the condition under which it applies to one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from bnconvert.reporting.records import Finding, Severity
 
 @dataclass(frozen=True)
 class Rule:
-    """What a finding says, and which norms it is about.
+    """A finding about single norms, and the condition under which it applies to one.
 
     Attributes:
         id: stable name, such as "BN009".
-        severity: how bad it is.
-        applies: tells whether it is about a norm; looks only.
+        severity: "error", "warning" or "info".
+        applies: tells whether it applies to a norm; looks only.
         message: the fact.
         fix: the next step.
     """

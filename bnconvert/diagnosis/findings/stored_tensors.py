@@ -22,7 +22,7 @@ RULES = (
         ),
         "track_running_stats is off but running statistics exist: training normalizes by "
         "the batch and eval by the old statistics",
-        "convert with Frozen(), and set track_running_stats back",
+        "convert with Frozen(), and set track_running_stats=True again",
     ),
     Rule(
         "BN015",
@@ -36,7 +36,7 @@ RULES = (
         "error",
         lambda site: not _is_sound(site),
         "NaN, infinity or a negative variance is stored: eval gives NaN",
-        "find the batch that overflowed and recompute the statistics",
+        "find the batch that overflowed, and recompute the statistics",
     ),
     Rule(
         "BN102",
@@ -49,7 +49,7 @@ RULES = (
 
 
 def stored_findings(survey: Survey) -> Iterator[Finding]:
-    """Yield what the stored tensors tell."""
+    """Yield the findings about stored statistics and parameters."""
     yield from found_by(RULES, [site for site in survey.sites if _is_readable(site)])
 
 
@@ -71,7 +71,7 @@ def _is_sound(site: Site) -> bool:
 
 
 def _has_trained_affine(site: Site) -> bool:
-    """Tell whether gamma or beta moved; all zero gamma is an initialization."""
+    """Tell whether weight or bias differ from an initialization, as which weight 0 counts too."""
     tensors = {**site.module._buffers, **site.module._parameters}
     weight, bias = tensors.get("weight"), tensors.get("bias")
     moved = weight is not None and bool((weight != 1).any()) and bool(weight.any())

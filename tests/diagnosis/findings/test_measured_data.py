@@ -71,7 +71,7 @@ def test_initial_values_are_named_only_where_they_show() -> None:
     measured = Measurements([ROW, off], {"bn": 0.3, "young": 0.3}, {})
     first, second = measured_findings(measured)
     assert (first.id, first.paths) == ("BN103", ("young",))
-    assert first.message == "the initial mean 0 and variance 1 still weigh 30% in the average"
+    assert first.message == "the initial mean 0 and variance 1 are still 30% of the average"
     assert second.id == "BN201"
     assert found(Measurements([off], {"young": 0.005}, {})) == ["BN201"]
 
@@ -80,7 +80,10 @@ def test_false_overfitting_is_named_with_all_three_scores() -> None:
     running, precise = scores(2.0, 2.2, 2.1), scores(0.2, 0.21, 0.19)
     (finding,) = measured_findings(Measurements([ROW], {}, by(running, precise)))
     assert (finding.id, finding.severity) == ("BN202", "error")
-    assert "false overfitting: loss 2.1 by running, 0.2 by batch, 0.2 by precise" in finding.message
+    assert (
+        "false overfitting: loss 2.1 with running, 0.2 with batch, 0.2 with precise"
+        in finding.message
+    )
 
 
 @pytest.mark.parametrize(
