@@ -76,7 +76,10 @@ def test_every_command_exists() -> None:
     assert mentioned == {command.name for command in app.registered_commands}
 
 
-def test_every_file_that_is_listed_exists() -> None:
+def test_every_room_and_file_that_is_listed_exists_and_no_room_is_left_out() -> None:
     listing = README.partition("## Where things are")[2]
-    for name in re.findall(r"`([\w./]+)`", listing):
-        assert (ROOT / "bnconvert" / name).exists(), name
+    listed = {name.rstrip("/") for name in re.findall(r"`(\w+(?:/|\.py))`", listing)}
+    package = ROOT / "bnconvert"
+    assert listed <= {path.name for path in package.rglob("*")}
+    rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= listed

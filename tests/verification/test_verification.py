@@ -33,4 +33,4 @@ def test_the_operator_where_they_diverge_is_named_last() -> None:
     divergence = Finding(DIVERGENCE, "error", ("conv",), "wrong from Conv on", "look at its weight")
     other = Finding("BN405", "warning", ("conv",), "overflows", "scale it")
     report = Report("", checks=(check("norm"),), findings=(other, divergence))
-    assert failure_sentences(report)[1:] == ["wrong from Conv on; look at its weight"]
+    assert failure_sentences(report)[1:] == ["BN404: wrong from Conv on; look at its weight"]
