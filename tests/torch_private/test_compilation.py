@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,18 @@ class Traced(nn.Module):
         return x * 2 if torch.compiler.is_compiling() else x * 3
 
 
+def compiled(model: nn.Module) -> nn.Module:
+    wrapper: Any = torch.compile(model, backend="eager")
+    assert isinstance(wrapper, nn.Module)
+    return wrapper
+
+
 def test_what_torch_compile_made_is_compiled_and_leads_to_the_model() -> None:
     model = Traced()
-    compiled = torch.compile(model, backend="eager")
-    assert is_compiled(compiled)
+    wrapper = compiled(model)
+    assert is_compiled(wrapper)
     assert not is_compiled(model)
-    assert compiled._orig_mod is model  # as our error message advises
+    assert wrapper._orig_mod is model  # as our error message advises
 
 
 def test_a_module_that_compiles_itself_is_seen() -> None:
@@ -37,7 +44,7 @@ def test_uncompiled_python_code_runs_for_a_while(in_place: bool) -> None:
     if in_place:
         model.compile(backend="eager")
     else:
-        model = torch.compile(model, backend="eager")
+        model = compiled(model)
     x = torch.ones(1)
     assert model(x) == 2
     with uncompiled():

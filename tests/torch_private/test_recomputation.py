@@ -11,7 +11,8 @@ class Probe(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.key, self.seen = 1, []
+        self.key = 1
+        self.seen: list[bool] = []
 
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(is_unguarded_recomputation())

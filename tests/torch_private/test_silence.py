@@ -38,7 +38,8 @@ def test_a_failing_exporter_prints_no_graph_and_can_print_again(
 ) -> None:
     class Unknown(torch.nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.special.bessel_j0(x)
+            y: Tensor = torch.special.bessel_j0(x)
+            return y
 
     def export() -> None:
         file = str(tmp_path / "file.onnx")
