@@ -31,6 +31,10 @@ class Sketch:
         return {n: torch.randn(s).double() for n, s in zip(names, self.shapes, strict=True)}
 
 
+#: What such a function takes first: a model with the modules that the function names, of any kind.
+Modules = Any
+
+
 class Applied(nn.Module):
     """A function of a model and its inputs as that model."""
 

@@ -6,6 +6,7 @@ lie behind a pooling behind a sum. The same seed draws the same network.
 
 from collections.abc import Callable
 from random import Random
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -68,8 +69,17 @@ def _norm(channels: int, draw: Random) -> nn.Module:
     return norm
 
 
+#: Half of the convolutions that pad do so with zeros.
+PADDINGS: tuple[Literal["zeros", "reflect", "replicate"], ...] = (
+    "zeros",
+    "zeros",
+    "reflect",
+    "replicate",
+)
+
+
 def _conv(channels: int, draw: Random) -> nn.Module:
-    padding, modes = draw.choice([0, 1, 1]), ["zeros", "zeros", "reflect", "replicate"]
+    padding = draw.choice([0, 1, 1])
     return nn.Conv2d(
         channels,
         draw.choice([4, 6, 8]),
@@ -78,7 +88,7 @@ def _conv(channels: int, draw: Random) -> nn.Module:
         stride=draw.choice([1, 1, 2]),
         groups=draw.choice([1, 2]) if channels % 2 == 0 else 1,
         bias=draw.random() < 0.5,
-        padding_mode=draw.choice(modes) if padding else "zeros",
+        padding_mode=draw.choice(PADDINGS) if padding else "zeros",
     )
 
 

@@ -108,7 +108,8 @@ def test_the_defaults_are_the_frameworks(
     read: str, settings: dict[str, Any], momentum: float, eps: float
 ) -> None:
     state = READERS[read][0](READERS[read][1], **settings)
-    assert (state.momentum, state.eps) == (pytest.approx(momentum), eps)
+    assert state.momentum == pytest.approx(momentum)
+    assert state.eps == eps
 
 
 def test_a_fixed_gamma_is_1_whatever_the_checkpoint_holds() -> None:

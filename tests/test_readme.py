@@ -58,11 +58,11 @@ def test_the_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert isinstance(folded, bnc.Folded)
         assert folded.report.count("folded") == 3
         assert isinstance(grafted, torch.nn.Module)
-        assert isinstance(grafted.wide[1], torch.nn.Identity)
+        assert isinstance(grafted.get_submodule("wide.1"), torch.nn.Identity)
         return
     net = names["net"]
     assert isinstance(net, torch.nn.Module)
-    assert net[1].num_batches_tracked == (8 if "recompute" in code else 1)
+    assert net.get_buffer("1.num_batches_tracked") == (8 if "recompute" in code else 1)
 
 
 def test_every_name_exists() -> None:

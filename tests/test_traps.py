@@ -11,6 +11,8 @@ from torch.fx.experimental.optimization import fuse as fx_fuse
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 import bnconvert as bnc
+from bnconvert.modules.normalization import Normalization
+from tests.submodules import submodule
 from tests.zoo import IMAGE, Net, build, trained
 
 
@@ -91,12 +93,14 @@ def test_a_fused_activation_is_never_lost() -> None:
     layers = pytest.importorskip("timm.layers")
     model = trained(Net(layers.BatchNormAct2d))
     naive = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(model)).eval()
-    model.head, naive.head = nn.Identity(), nn.Identity()
-    assert (naive.norm(IMAGE[0].repeat(1, 3, 1, 1)[:, :8]) < 0).any()
+    features = IMAGE[0].repeat(1, 3, 1, 1)[:, :8]
+    for net in (model, naive):
+        net.register_module("head", nn.Identity())
+    assert (naive.norm(features) < 0).any()
     frozen, grouped = bnc.convert(model, bnc.Frozen()), bnc.convert(model, bnc.Group(2))
     assert gap(model, frozen, IMAGE) == 0
     with torch.no_grad():
-        assert (grouped.norm(IMAGE[0].repeat(1, 3, 1, 1)[:, :8]) >= 0).all()
+        assert (grouped.get_submodule("norm")(features) >= 0).all()
     assert type(bnc.revert(frozen).norm) is layers.BatchNormAct2d
     folded, error = folded_in_double(model, IMAGE)
     assert folded.report.count("folded") == 1
@@ -111,7 +115,7 @@ def test_a_norm_with_weight_but_no_bias() -> None:
         fuse_linear_bn_eval(linear, norm)
     inputs = (torch.randn(4, 6),)
     for policy in (bnc.Frozen(), bnc.Group(2)):
-        assert bnc.convert(model, policy)[1].bias is None
+        assert submodule(bnc.convert(model, policy), "1", Normalization).bias is None
     folded, error = folded_in_double(model, inputs)
     assert folded.report.count("folded") == 1
     assert error < 1e-12
@@ -120,10 +124,11 @@ def test_a_norm_with_weight_but_no_bias() -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
 def test_a_transposed_conv_with_groups(groups: int) -> None:
     """Scaling axis 0 of the weight, as for a conv, is off by 1.0 with four groups here."""
-    model = trained(nn.Sequential(nn.ConvTranspose2d(8, 8, 2, 2, groups=groups), nn.BatchNorm2d(8)))
+    conv, norm = nn.ConvTranspose2d(8, 8, 2, 2, groups=groups), nn.BatchNorm2d(8)
+    model = trained(nn.Sequential(conv, norm))
     inputs = (torch.randn(2, 8, 4, 4),)
     if groups < 8:  # depthwise, both axes are one
-        assert gap(model, fuse_conv_bn_eval(model[0], model[1]), inputs) > 0.1
+        assert gap(model, fuse_conv_bn_eval(conv, norm), inputs) > 0.1
     folded, error = folded_in_double(model, inputs)
     assert folded.report.count("folded") == 1
     assert error < 1e-12
@@ -135,10 +140,11 @@ class Halving(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
-        self.norm.running_var.fill_(2.0)
+        self.get_buffer("norm.running_var").fill_(2.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        y: Tensor = self.norm(self.conv(x))
+        return y
 
 
 def test_an_eps_of_1e_3_for_1e_5_is_caught_where_a_fixed_tolerance_passes(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _NormBase
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class ZooModel:
     inputs: tuple[Any, ...]
 
 
-def trained(model: nn.Module, seed: int = 0) -> nn.Module:
+def trained(model: Model, seed: int = 0) -> Model:
     """Give every norm statistics and affine as after training, in place; return it in eval mode.
 
     A tenth of the gammas is negative; variances span two orders of magnitude.
@@ -41,13 +43,29 @@ def trained(model: nn.Module, seed: int = 0) -> nn.Module:
                 module.weight.copy_(uniform(module.weight, 0.5, 1.5) * signs)
             if module.bias is not None:
                 module.bias.copy_(uniform(module.bias, -0.5, 0.5))
-            if getattr(module, "num_batches_tracked", None) is not None:
-                module.num_batches_tracked.fill_(100)
+            counter = getattr(module, "num_batches_tracked", None)
+            if counter is not None:
+                counter.fill_(100)
     return model.eval()
+
+
+def laid_out(model: Model, memory: torch.memory_format) -> Model:
+    """Give the weights a memory format, in place.
+
+    In torch 2.13 the types of `Module.to` do not know that it can.
+    """
+    move: Callable[..., object] = model.to
+    move(memory_format=memory)
+    return model
 
 
 class FrozenBatchNorm2d(nn.Module):
     """The frozen norm that many packages copy: four buffers, and no batch counter."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -88,7 +106,8 @@ class Net(nn.Module):
         self.head = nn.Conv2d(8, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.relu(self.norm(self.conv(x))))
+        y: Tensor = self.head(F.relu(self.norm(self.conv(x))))
+        return y
 
 
 class Residual(nn.Module):
@@ -104,7 +123,8 @@ class Residual(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         z = self.bn2(self.drop(self.conv2(y)))
         z += y
-        return self.relu(z)
+        output: Tensor = self.relu(z)
+        return output
 
 
 class OneNormTwoNames(nn.Module):
@@ -117,7 +137,8 @@ class OneNormTwoNames(nn.Module):
         self.second = self.first
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.conv2(F.relu(self.first(self.conv1(x)))))
+        y: Tensor = self.second(self.conv2(F.relu(self.first(self.conv1(x)))))
+        return y
 
 
 class OneNormTwoParents(nn.Module):
@@ -130,7 +151,8 @@ class OneNormTwoParents(nn.Module):
         self.right = nn.Sequential(nn.Conv2d(3, 8, 1), norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.left(x) + self.right(x)
+        y: Tensor = self.left(x) + self.right(x)
+        return y
 
 
 class NormCalledTwice(nn.Module):
@@ -142,7 +164,8 @@ class NormCalledTwice(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv1(x)) - F.relu(self.norm(self.conv2(x)))
+        y: Tensor = self.norm(self.conv1(x)) - F.relu(self.norm(self.conv2(x)))
+        return y
 
 
 class ConvCalledTwice(nn.Module):
@@ -154,7 +177,8 @@ class ConvCalledTwice(nn.Module):
         self.norm1, self.norm2 = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm2(self.conv(F.relu(self.norm1(self.conv(x)))))
+        y: Tensor = self.norm2(self.conv(F.relu(self.norm1(self.conv(x)))))
+        return y
 
 
 class WeightReadElsewhere(nn.Module):
@@ -165,7 +189,8 @@ class WeightReadElsewhere(nn.Module):
         self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x)) * self.conv.weight.square().sum()
+        y: Tensor = self.norm(self.conv(x)) * self.conv.weight.square().sum()
+        return y
 
 
 class OutputReadElsewhere(nn.Module):
@@ -177,7 +202,8 @@ class OutputReadElsewhere(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        return self.norm(y) + y
+        output: Tensor = self.norm(y) + y
+        return output
 
 
 class LinearOnSequences(nn.Module):
@@ -188,11 +214,15 @@ class LinearOnSequences(nn.Module):
         self.linear, self.norm = nn.Linear(size, size), nn.BatchNorm1d(size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.linear(x))
+        y: Tensor = self.norm(self.linear(x))
+        return y
 
 
 class FunctionalNorm(nn.Module):
     """A norm without a module."""
+
+    mean: Tensor
+    var: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +246,8 @@ class StandardizedConv(nn.Module):
         weight = self.conv.weight
         flat = weight.reshape(1, weight.shape[0], -1)
         standard = F.batch_norm(flat, None, None, training=True, momentum=0.0, eps=1e-6)
-        return self.norm(F.conv2d(x, standard.reshape_as(weight), self.conv.bias))
+        y: Tensor = self.norm(F.conv2d(x, standard.reshape_as(weight), self.conv.bias))
+        return y
 
 
 class BranchInRoot(nn.Module):
@@ -248,7 +279,8 @@ class BranchInChild(nn.Module):
         self.conv, self.norm, self.closed = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), self.Closed()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.closed(F.relu(self.norm(self.conv(x))))
+        y: Tensor = self.closed(F.relu(self.norm(self.conv(x))))
+        return y
 
 
 class TwoInputs(nn.Module):
@@ -276,7 +308,8 @@ class CacheInForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if "ones" not in self.cache:
             self.cache["ones"] = x.new_ones(1)
-        return self.net(x) * self.cache["ones"]
+        y: Tensor = self.net(x) * self.cache["ones"]
+        return y
 
 
 class HeldInList(nn.Module):
@@ -288,7 +321,8 @@ class HeldInList(nn.Module):
         self.norms = [self.norm]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norms[0](self.conv(x))
+        y: Tensor = self.norms[0](self.conv(x))
+        return y
 
 
 def tied_norms() -> nn.Module:
@@ -312,8 +346,8 @@ def dead_channels() -> nn.Module:
     net = Net()
     trained(net)
     with torch.no_grad():
-        net.norm.weight[0] = 0
-        net.norm.running_var[1] = 0
+        net.get_parameter("norm.weight")[0] = 0
+        net.get_buffer("norm.running_var")[1] = 0
     return net
 
 
@@ -386,7 +420,7 @@ def _zoo() -> list[ZooModel]:
         "root_is_norm": conv(lambda: nn.BatchNorm2d(3)),
         "no_norm": conv(lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())),
         "channels_last": (
-            lambda: trained(Net()).to(memory_format=torch.channels_last),
+            lambda: laid_out(trained(Net()), torch.channels_last),
             (IMAGE[0].to(memory_format=torch.channels_last),),
         ),
         "bfloat16": (lambda: trained(Net()).bfloat16(), (IMAGE[0].bfloat16(),)),

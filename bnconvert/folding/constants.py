@@ -71,8 +71,8 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
 
 
 def _store(graph: MutableGraph, node: fx.Node, value: Tensor) -> None:
-    reader = next(iter(node.users))
-    name = "weight" if len(reader.args) > 1 and reader.args[1] is node else "constant"
-    dtype, owner = node.meta["val"].dtype, called_in(reader)
+    consumer = next(iter(node.users))
+    name = "weight" if len(consumer.args) > 1 and consumer.args[1] is node else "constant"
+    dtype, owner = node.meta["val"].dtype, called_in(consumer)
     constant = graph.add_constant(node, name, value.clone(), dtype, owner)
     graph.replace(node, constant)

@@ -173,13 +173,13 @@ def _apply(graph: MutableGraph, plan: GraphPlan) -> set[fx.Node]:
             continue
         weight, bias = edit.node.args[1], argument(edit.node, "bias")
         assert isinstance(weight, fx.Node)
-        graph.store(weight, edit.weight)
+        graph.set_constant(weight, edit.weight)
         written.add(weight)
         if edit.bias is None:
             continue
         if bias is None:
-            bias = graph.bias_beside(weight, edit.node, edit.bias)
-        graph.store(bias, edit.bias)
+            bias = graph.bias_of_owner(weight, edit.node, edit.bias)
+        graph.set_constant(bias, edit.bias)
         written.add(bias)
         edit.node.args = (*edit.node.args[:2], bias, *edit.node.args[3:])
         edit.node.kwargs = {k: v for k, v in edit.node.kwargs.items() if k != "bias"}

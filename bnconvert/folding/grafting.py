@@ -37,16 +37,16 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
     """
     _require_captured(model, parts)
     sites = _sites(model)
-    twin = copy_model(model).eval()
+    copy = copy_model(model).eval()
     for part in parts:
         graft = plan_graft(part, sites)
-        write_weights(twin, graft.weights)
+        write_weights(copy, graft.weights)
         taken = [site for site in sites if graft.outcomes.get(site.path, _UNCALLED).fold]
-        norms = {site.path: twin.get_submodule(site.path) for site in taken}
+        norms = {site.path: copy.get_submodule(site.path) for site in taken}
         rests = {site.path: tail_of(norms[site.path], site.kind) for site in taken}
-        swap(twin, {path: rests[site.path] for site in taken for path in site.paths})
-        _require_same(model, twin, part)
-    return twin
+        swap(copy, {path: rests[site.path] for site in taken for path in site.paths})
+        _require_same(model, copy, part)
+    return copy
 
 
 def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
@@ -102,10 +102,10 @@ def _is_same(first: Tensor, second: Tensor) -> bool:
     return alike and torch.equal(first.nan_to_num(), second.to(first.device).nan_to_num())
 
 
-def _require_same(model: nn.Module, twin: nn.Module, part: Part) -> None:
+def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:
     """Raise unless a part of the copy computes what the model's does, within rounding."""
     example = part.captured.example
-    before, after = model.get_submodule(part.path), twin.get_submodule(part.path)
+    before, after = model.get_submodule(part.path), copy.get_submodule(part.path)
     reference = Reference(before)
     answers = reference.answers(example)
     tolerance = Tolerance.of([answers])

@@ -65,7 +65,7 @@ def capture(
         CaptureError: torch.export fails every way.
     """
     notes: list[str] = []
-    twin = eval_copy(model)
+    copy = eval_copy(model)
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")
     failures: list[str] = []
@@ -73,7 +73,7 @@ def capture(
         if attempt.mode not in modes:
             continue
         try:
-            program, module = _export(twin, attempt)
+            program, module = _export(copy, attempt)
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue
@@ -132,21 +132,21 @@ def eval_copy(model: nn.Module) -> nn.Module:
         CaptureError: the model cannot be copied.
     """
     try:
-        twin = copy_model(model)
+        copy = copy_model(model)
     except UnsupportedModelError as failure:
         raise CaptureError(str(failure)) from failure
     if model.training:
-        twin.eval()
-    return settle(twin)
+        copy.eval()
+    return settle(copy)
 
 
-def _export(twin: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:
+def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
     with torch.no_grad(), preserved_random_state(), quiet():
         program = export(
-            twin,
+            copy,
             example.args,
             example.kwargs,
             dynamic_shapes=attempt.dynamic_shapes,

@@ -97,16 +97,16 @@ class Example:
 
         Args:
             units: how many.
-            generator: to draw which way; else in turn.
+            generator: to draw the directions; else they alternate.
         """
 
         def moved(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 return tensor
-            ways = torch.arange(tensor.numel()) % 2
+            directions = torch.arange(tensor.numel()) % 2
             if generator is not None:
-                ways = torch.randint(2, (tensor.numel(),), generator=generator)
-            signs = (2 * ways - 1).to(tensor).reshape(tensor.shape)
+                directions = torch.randint(2, (tensor.numel(),), generator=generator)
+            signs = (2 * directions - 1).to(tensor).reshape(tensor.shape)
             return tensor * (1 + units * torch.finfo(tensor.dtype).eps * signs)
 
         return self.map(moved)

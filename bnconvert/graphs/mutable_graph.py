@@ -28,9 +28,9 @@ class MutableGraph:
         self._copies: list[fx.Node] = []
         #: Where in memory each constant lies, and which constants lie there.
         self._place: dict[fx.Node, int] = {}
-        self._twins: dict[int, set[fx.Node]] = defaultdict(set)
+        self._nodes_at: dict[int, set[fx.Node]] = defaultdict(set)
         for node in self.fx_graph.find_nodes(op="get_attr"):
-            self._settle(node)
+            self._register(node)
 
     def constant(self, node: object) -> Tensor | None:
         """Return the tensor that a node reads, floating-point ones in float64; or None."""
@@ -43,16 +43,18 @@ class MutableGraph:
     def sharers(self, layer: fx.Node, node: fx.Node) -> set[fx.Node]:
         """Return the operators beside `layer` that read the memory of a constant."""
         return {
-            reader for twin in self._twins[self._place[node]] for reader in consumers_of(twin)
+            consumer
+            for same in self._nodes_at[self._place[node]]
+            for consumer in consumers_of(same)
         } - {layer}
 
-    def fits(self, like: fx.Node, *values: Tensor | None) -> bool:
+    def stays_finite(self, like: fx.Node, *values: Tensor | None) -> bool:
         """Tell whether all values have finite numbers in the dtype that `like` has in the model."""
         dtype = like.meta["val"].dtype
         return all(bool(torch.isfinite(v.to(dtype)).all()) for v in values if v is not None)
 
-    def give(self, layer: fx.Node, weight: Tensor, bias: Tensor | None) -> None:
-        """Give a layer another weight and bias; what others read too stays theirs."""
+    def set_weights(self, layer: fx.Node, weight: Tensor, bias: Tensor | None) -> None:
+        """Give a layer another weight and bias; what other operators read too stays theirs."""
         old_weight, old_bias = layer.args[1], argument(layer, "bias")
         assert isinstance(old_weight, fx.Node)
         new_weight = self._put(layer, old_weight, old_weight, "weight", weight)
@@ -62,7 +64,7 @@ class MutableGraph:
         layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         layer.kwargs = {k: v for k, v in layer.kwargs.items() if k not in ("weight", "bias")}
 
-    def bias_beside(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
+    def bias_of_owner(self, weight: fx.Node, layer: fx.Node, like: Tensor) -> fx.Node:
         """Return the bias of the module that owns `weight`, made where there is none yet."""
         owner = str(weight.target).rpartition(".")[0]
         found: list[fx.Node] = self.fx_graph.find_nodes(op="get_attr")
@@ -106,10 +108,10 @@ class MutableGraph:
         with self.fx_graph.inserting_before(near):
             node = self.fx_graph.get_attr(f"{prefix}.{free}".lstrip("."))
         node.meta = {"val": torch.empty(value.shape, dtype=dtype, device="meta")}
-        self._settle(node)
+        self._register(node)
         return node
 
-    def mapped(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
+    def replace_by_map(self, node: fx.Node, source: fx.Node, change: ChannelMap) -> fx.Node:
         """Replace an affine node by one that maps `source` by `change`; return that."""
         dtype = node.meta["val"].dtype
         scale = self.add_constant(node, "scale", change.scale, dtype)
@@ -130,7 +132,7 @@ class MutableGraph:
         for node in self.fx_graph.find_nodes(op="get_attr"):
             held, wanted = constant(self.module, node), node.meta.get("val")
             if held is not None and wanted is not None and held.dtype != wanted.dtype:
-                self.store(node, held.to(wanted.dtype))
+                self.set_constant(node, held.to(wanted.dtype))
         kept: list[fx.Node] = []
         for node in self._copies:
             value = constant(self.module, node)
@@ -145,7 +147,7 @@ class MutableGraph:
 
     def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
         if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):
-            self.store(old, value)
+            self.set_constant(old, value)
             return old
         dtype = (old if isinstance(old, fx.Node) else near).meta["val"].dtype
         owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else None
@@ -154,23 +156,23 @@ class MutableGraph:
             self._copies += [old, new]
         return new
 
-    def store(self, node: fx.Node, value: Tensor) -> None:
-        """Put another tensor where a node reads its."""
+    def set_constant(self, node: fx.Node, value: Tensor) -> None:
+        """Put another tensor in the place of the one that a node reads."""
         prefix, _, name = str(node.target).rpartition(".")
         owner = self.module.get_submodule(prefix)
         old = getattr(owner, name)
         if isinstance(old, nn.Parameter):
             value = nn.Parameter(value, requires_grad=False)
         setattr(owner, name, value)
-        self._settle(node)
+        self._register(node)
 
-    def _settle(self, node: fx.Node) -> None:
-        """Note where a constant lies now."""
+    def _register(self, node: fx.Node) -> None:
+        """Note where in memory a constant lies now."""
         value = constant(self.module, node)
         if value is not None:
-            self._twins[self._place.get(node, 0)].discard(node)
+            self._nodes_at[self._place.get(node, 0)].discard(node)
             self._place[node] = value.untyped_storage().data_ptr()
-            self._twins[self._place[node]].add(node)
+            self._nodes_at[self._place[node]].add(node)
 
     def _remove_unused(self) -> None:
         """Remove constants without a consumer, from the graph and from the module."""

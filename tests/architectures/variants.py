@@ -18,7 +18,8 @@ class SharedNorm(nn.Module):
         self.norm = nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.first(x))) + self.norm(self.second(x))
+        y: Tensor = F.relu(self.norm(self.first(x))) + self.norm(self.second(x))
+        return y
 
 
 class SharedConv(nn.Module):
@@ -30,7 +31,8 @@ class SharedConv(nn.Module):
         self.first, self.second = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.first(self.conv(x))) + self.second(self.conv(x.flip(3)))
+        y: Tensor = F.relu(self.first(self.conv(x))) + self.second(self.conv(x.flip(3)))
+        return y
 
 
 class SharedHead(nn.Module):
@@ -54,27 +56,33 @@ class Siamese(nn.Module):
         self.net = created("resnet18")()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x) - self.net(x.flip(3))
+        y: Tensor = self.net(x) - self.net(x.flip(3))
+        return y
 
 
 def frozen_torchvision() -> nn.Module:
     from torchvision.models import resnet18
     from torchvision.ops import FrozenBatchNorm2d
 
-    return resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
+    model: nn.Module = resnet18(weights=None, norm_layer=FrozenBatchNorm2d)
+    return model
 
 
 def frozen_backbone() -> nn.Module:
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
     from torchvision.ops import FrozenBatchNorm2d
 
-    return resnet_fpn_backbone(backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d)
+    model: nn.Module = resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d
+    )
+    return model
 
 
 def synchronized() -> nn.Module:
     from torchvision.models import resnet18
 
-    return nn.SyncBatchNorm.convert_sync_batchnorm(resnet18(weights=None))
+    model: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(resnet18(weights=None))
+    return model
 
 
 def by_timm(name: str, conversion: str, *arguments: int) -> Callable[[], nn.Module]:

@@ -69,7 +69,8 @@ def main() -> None:
         rows.append(measure(name, options.size))
         print(rows[-1], flush=True)
         options.output.write_text(json.dumps({"factor": FACTOR, "rows": rows}, indent=2))
-    columns = list(max(rows, key=len))
+    longest = max(rows, key=len)
+    columns = list(longest)
     print(table(columns, [[str(row.get(column, "")) for column in columns] for row in rows]))
 
 

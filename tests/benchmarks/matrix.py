@@ -25,8 +25,8 @@ from tests.benchmarks.running import OpenVino
 from tests.benchmarks.text import aligned
 from tests.topologies import TOPOLOGIES, Topology
 
-HEAD = ("topology", "norms", "ours stand", "half gone", "torch.onnx", "+onnxslim", "openvino")
-HEAD += ("element-wise in ours", "in openvino", "")
+_COLUMNS = ("norms", "ours stand", "half gone", "torch.onnx", "+onnxslim", "openvino")
+HEAD = ("topology", *_COLUMNS, "element-wise in ours", "in openvino", "")
 
 
 def measured(topology: Topology, folder: Path) -> dict[str, Any]:
@@ -64,12 +64,16 @@ def measured(topology: Topology, folder: Path) -> dict[str, Any]:
 
 def line(row: dict[str, Any]) -> tuple[str, ...]:
     """Return a row of the table."""
-    columns = ("norms", rivals.OURS, "half gone", rivals.BASE, rivals.SLIM, rivals.OPENVINO)
-    columns += ("element-wise", "its element-wise")
-    pairs = ((rivals.OURS, rivals.OPENVINO), ("element-wise", "its element-wise"))
+    norms = ("norms", rivals.OURS, "half gone", rivals.BASE, rivals.SLIM, rivals.OPENVINO)
+    element_wise = ("element-wise", "its element-wise")
+    pairs = ((rivals.OURS, rivals.OPENVINO), element_wise)
     worse = all(row.get(mine, 0) > row.get(theirs, 1e9) for mine, theirs in pairs)
     remark = "OpenVINO leaves less" if worse else row["failures"].get(rivals.OURS, "")[:70]
-    return (row["topology"], *(str(row.get(column, "")) for column in columns), remark)
+    return (
+        row["topology"],
+        *(str(row.get(column, "")) for column in (*norms, *element_wise)),
+        remark,
+    )
 
 
 def main() -> None:

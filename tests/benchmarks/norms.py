@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
 import bnconvert as bnc
@@ -57,6 +58,9 @@ class SplitGhost(nn.BatchNorm2d):
 class ScaleShift(nn.BatchNorm2d):
     """The usual frozen norm: x * scale + shift, as detectors do it."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = self.bias - self.running_mean * scale
@@ -65,6 +69,9 @@ class ScaleShift(nn.BatchNorm2d):
 
 class ComposedRenorm(nn.BatchNorm2d):
     """The usual batch renorm: normalize without affine, then correct."""
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -184,7 +191,7 @@ def sync_worker(rank: int, folder: str, rounds: int) -> None:
 def measure_sync(rounds: int) -> dict[str, dict[str, float]]:
     """Measure Sync on two gloo processes; return the figures by case."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(sync_worker, (folder, rounds), nprocs=2)
+        spawn(sync_worker, (folder, rounds), nprocs=2)
         found = json.loads(Path(folder, "sync.json").read_text())
     return {case: summary(values) for case, values in found.items()}
 

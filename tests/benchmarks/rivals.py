@@ -61,7 +61,7 @@ def by_class(model: nn.Module, example: Example, path: Path) -> None:
     Raises:
         NotApplicableError: no class of the model merges.
     """
-    from timm.utils import reparameterize_model
+    from timm.utils.model import reparameterize_model
 
     merged = reparameterize_model(copy.deepcopy(model))
     if len(list(merged.modules())) == len(list(model.modules())):

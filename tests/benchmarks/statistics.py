@@ -29,7 +29,7 @@ from torch.optim.swa_utils import update_bn
 import bnconvert as bnc
 from bnconvert.reporting.table import table
 from tests.precise import farthest, statistics_of
-from tests.zoo import trained
+from tests.zoo import laid_out, trained
 
 NETWORKS = ("resnet18", "resnet50")
 FORMATS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -49,7 +49,8 @@ def network(name: str) -> nn.Module:
     from torchvision import models
 
     torch.manual_seed(0)
-    return trained(models.get_model(name, weights=None))
+    model: nn.Module = models.get_model(name, weights=None)
+    return trained(model)
 
 
 def images(count: int, memory: torch.memory_format) -> list[Tensor]:
@@ -111,10 +112,10 @@ def errors(name: str, memory: torch.memory_format) -> dict[str, float]:
     found = {}
     for method in ("layerwise", "aggregate"):
         truth = network(name).double()
-        bnc.recompute_statistics(truth, [x.double() for x in data], method=method)  # type: ignore[arg-type]
+        bnc.recompute_statistics(truth, [x.double() for x in data], method=method)
         alike = [method] if method == "layerwise" else [method, "fvcore"]
         for way in alike:
-            model = copy.deepcopy(network(name)).to(memory_format=memory)
+            model = laid_out(copy.deepcopy(network(name)), memory)
             ways(model, data, name)[way]()
             found[way] = farthest(statistics_of(model), statistics_of(truth))
     return found
@@ -194,7 +195,7 @@ def main() -> None:
     for name in options.networks:
         for layout in options.formats:
             memory = FORMATS[layout]
-            model, data = network(name).to(memory_format=memory), images(256, memory)
+            model, data = laid_out(network(name), memory), images(256, memory)
             case = f"{name} {layout}"
             results["times"][case] = ratios(ways(model, data, name), options.rounds)
             results["errors"][case] = errors(name, memory)

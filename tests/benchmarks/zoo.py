@@ -16,9 +16,11 @@ each round to the file that torch.onnx makes.
 import argparse
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from tests.architectures.zoo import ALL, GROUPS, REAL, Architecture, chosen
+from tests.architectures.architecture import Architecture
+from tests.architectures.zoo import ALL, GROUPS, REAL, chosen
 from tests.benchmarks import zoo_measure, zoo_survey, zoo_tables
 from tests.benchmarks.isolated import Rows, collect
 from tests.benchmarks.rivals import COLUMNS
@@ -58,10 +60,12 @@ def main() -> None:
     given = options()
     names = [architecture.full_name for architecture in models(given)]
     rows = Rows(given.rows, resume=given.resume)
-    job, say, arguments = zoo_survey.survey_one, zoo_survey.say, ()
-    if not given.survey:
-        job, say, arguments = zoo_measure.measure_one, zoo_tables.say, (given.columns, given.rounds)
-    found = collect(job, names, arguments, rows, jobs=given.jobs, timeout=given.timeout, say=say)
+    gather = partial(collect, rows=rows, jobs=given.jobs, timeout=given.timeout)
+    if given.survey:
+        found = gather(zoo_survey.survey_one, names, (), say=zoo_survey.say)
+    else:
+        arguments = (given.columns, given.rounds)
+        found = gather(zoo_measure.measure_one, names, arguments, say=zoo_tables.say)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
     if given.survey:

@@ -12,10 +12,10 @@ from tests.benchmarks.text import aligned, geometric_mean
 #: What is called slower: a median ratio above it, and the lower quartile above 1.
 NOISE = 1.02
 BATCHES = ("1", "8")
-HEAD = ("model", "column", "norms", "mul add", "conv", "nodes", "MB", "error", "time")
-HEAD += (*(f"latency, batch {batch}" for batch in BATCHES), "")
-SUMS = ("column", "files", "norms", "mul add", "conv", "nodes", "MB", "error", "at worst", "time")
-SUMS += tuple(f"latency, batch {batch}" for batch in BATCHES)
+_LATENCIES = tuple(f"latency, batch {batch}" for batch in BATCHES)
+_GRAPH = ("norms", "mul add", "conv", "nodes", "MB")
+HEAD = ("model", "column", *_GRAPH, "error", "time", *_LATENCIES, "")
+SUMS = ("column", "files", *_GRAPH, "error", "at worst", "time", *_LATENCIES)
 
 
 def ratio(row: Row, column: str, over: str, batch: str) -> tuple[float, float, float] | None:

@@ -81,6 +81,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         with pytest.raises(SystemExit) as stop:
             main(list(arguments))
         out, err = capsys.readouterr()
-        return Result(stop.value.code or 0, out, err)
+        code = stop.value.code or 0
+        assert isinstance(code, int)
+        return Result(code, out, err)
 
     return call

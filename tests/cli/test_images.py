@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from bnconvert.cli.images import ImagePreprocessing, open_image
 from bnconvert.errors import LoadError
 
 Image = pytest.importorskip("PIL.Image")
-PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+PLAIN: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
 
 def picture(file: Path, width: int, height: int) -> np.ndarray:
@@ -35,7 +36,11 @@ def test_images_are_read_as_timm_reads_them_in_evaluation(
     timm = pytest.importorskip("timm.data")
     picture(tmp_path / "a.png", *size)
     for interpolation, crop_pct in (("bicubic", 0.95), ("bilinear", 0.875), ("nearest", 1.0)):
-        same = {"crop_pct": crop_pct, "interpolation": interpolation, "crop_mode": crop_mode}
+        same: dict[str, Any] = {
+            "crop_pct": crop_pct,
+            "interpolation": interpolation,
+            "crop_mode": crop_mode,
+        }
         transform = timm.create_transform(input_size=(3, 31, 31), is_training=False, **same)
         read = ImagePreprocessing(img_size=31, **same).read(tmp_path / "a.png")
         torch.testing.assert_close(read, transform(Image.open(tmp_path / "a.png")))
@@ -85,13 +90,13 @@ def test_more_than_eight_bits_are_refused_and_not_cut_off(tmp_path: Path) -> Non
         ({"crop_mode": "border"}, "the model wants 'border' images; give a loader of your own"),
     ],
 )
-def test_values_that_mean_nothing_are_refused(wrong: dict[str, object], message: str) -> None:
+def test_values_that_mean_nothing_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(LoadError, match=message):
         ImagePreprocessing(**wrong)
 
 
 def test_a_model_says_how_its_images_are_read_and_the_user_has_the_last_word() -> None:
-    model = nn.Identity()
+    model: Any = nn.Identity()  # it gets an attribute that its class does not declare
     assert ImagePreprocessing.of(model) == ImagePreprocessing()
     model.default_cfg = {
         "input_size": (3, 96, 96),
@@ -112,7 +117,7 @@ def test_a_model_says_how_its_images_are_read_and_the_user_has_the_last_word() -
 
 
 def test_a_model_that_wants_oblongs_is_refused_unless_a_size_is_given() -> None:
-    model = nn.Identity()
+    model: Any = nn.Identity()  # it gets an attribute that its class does not declare
     model.default_cfg = {"input_size": (3, 256, 128)}
     with pytest.raises(LoadError, match="img_size: the model wants 256 x 128 pixels"):
         ImagePreprocessing.of(model)

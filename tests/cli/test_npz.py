@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_arrays_go_in_by_the_forwards_names_and_the_rest_does_not(file: Path) ->
     batches = list(arrays.batches(2))
     assert [len(batch["image"]) for batch in batches] == [2, 2, 1]
     inputs = arrays.inputs(batches[1])
+    assert isinstance(inputs, dict)
     assert list(inputs) == ["image", "mask"]
     assert torch.equal(inputs["image"], torch.from_numpy(IMAGES[2:4]))
     assert arrays.classes(batches[1]).tolist() == [0, 2]
@@ -44,7 +46,9 @@ def test_the_only_array_beside_the_labels_needs_no_name(file: Path) -> None:
     np.savez(file, data=IMAGES, y=LABELS)
     arrays = NpzArrays.of(file, Two())
     (batch,) = arrays.batches(5)
-    assert torch.equal(arrays.inputs(batch), torch.from_numpy(IMAGES))
+    inputs = arrays.inputs(batch)
+    assert isinstance(inputs, Tensor)
+    assert torch.equal(inputs, torch.from_numpy(IMAGES))
     assert arrays.label == "y"
 
 
@@ -82,7 +86,7 @@ def test_floating_numbers_get_the_models_dtype_and_integers_keep_theirs(file: Pa
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    file: Path, arrays: dict[str, np.ndarray], message: str
+    file: Path, arrays: dict[str, Any], message: str
 ) -> None:
     np.savez(file, **arrays)
     with pytest.raises(LoadError, match=message):

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import bnconvert as bnc
+from bnconvert.statistics.recomputation import Method
 from tests.cli.conftest import Run
 from tests.zoo import build
 
@@ -22,7 +23,7 @@ def images(factory: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", ["layerwise", "aggregate", "ema"])
 def test_the_weights_are_those_of_the_function_on_the_same_batches(
-    run: Run, factory: str, images: torch.Tensor, method: str
+    run: Run, factory: str, images: torch.Tensor, method: Method
 ) -> None:
     arguments = ["--data", "npz:images.npz", "--batch-size", "4", "--method", method]
     result = run("recompute", f"{factory}:plain", *arguments, "-o", "w.safetensors")

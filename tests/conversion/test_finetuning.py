@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert.norms.frozen import FrozenNorm
+from bnconvert.norms.ghost import GhostNorm
+from tests.submodules import submodule
 from tests.zoo import IMAGE, Net, build, trained
 
 
@@ -22,7 +25,8 @@ class DigitsNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(72, 16), nn.BatchNorm1d(16), nn.Linear(16, 10))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x).flatten(1))
+        y: Tensor = self.head(self.backbone(x).flatten(1))
+        return y
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -60,8 +64,9 @@ def test_every_trainable_parameter_is_in_one_group_and_norms_and_biases_do_not_d
             "unused": nn.Linear(3, 3).requires_grad_(False),
         }
     )
-    model["tied"] = nn.Linear(1, 1)
-    model["tied"].weight = model["net"].head.weight
+    tied = nn.Linear(1, 1)
+    model["tied"] = tied
+    tied.weight = model.get_parameter("net.head.weight")
     prepared = bnc.prepare(model, bnc.Frozen(affine="trainable"), weight_decay=0.05)
     decayed, others = prepared.parameter_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
@@ -120,10 +125,10 @@ def test_the_running_statistics_move_per_step_as_without_accumulation() -> None:
 def test_accumulation_leaves_frozen_and_cumulative_norms_and_says_so() -> None:
     model, _ = build("cumulative_momentum")
     prepared = bnc.prepare(model, bnc.Ghost(2), accumulate=2)
-    assert prepared.model.norm.momentum is None
+    assert submodule(prepared.model, "norm", GhostNorm).momentum is None
     assert "norm: momentum=None averages all micro-batches, left as it is" in prepared.notes
     frozen = bnc.prepare(trained(Net()), bnc.Frozen(), accumulate=2)
-    assert frozen.model.norm.momentum == 0.1
+    assert submodule(frozen.model, "norm", FrozenNorm).momentum == 0.1
     domains = bnc.prepare(trained(Net()), bnc.Separate(), accumulate=2)
     momenta = {m.momentum for m in domains.model.modules() if hasattr(m, "momentum")}
     assert momenta == {bnc.accumulated_momentum(0.1, 2)}

@@ -3,6 +3,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.conversion.policy import Policy
+from bnconvert.modules.rewrite import Alternatives, Rewrite
 from tests.zoo import build
 
 
@@ -15,7 +16,7 @@ def model() -> nn.Module:
     )
 
 
-def outcomes(policy: object) -> dict[str, str]:
+def outcomes(policy: Policy | Rewrite | Alternatives) -> dict[str, str]:
     return {d.site.path: d.outcome for d in bnc.plan(model(), policy).decisions}
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
+from tests.submodules import submodule
 from tests.zoo import ZOO, ZooModel, build
 
 
@@ -52,7 +53,7 @@ def test_initial_values_in_the_average_are_found_and_one_line_mends_them() -> No
 def test_stale_statistics_are_found_and_one_line_mends_them() -> None:
     model, batches = trained_by_steps(0.1, 80)
     with torch.no_grad():
-        model[0].weight.mul_(3)
+        model.get_parameter("0.weight").mul_(3)
     report = bnc.diagnose(model, batches)
     assert ids(report) == {"BN201"}
     assert mended(model, batches, report, "BN201")
@@ -64,14 +65,16 @@ def test_a_suspicious_momentum_is_found_and_one_line_mends_it() -> None:
         report = bnc.diagnose(model, batches)
         assert "BN005" in ids(report)
         assert mended(model, batches, report, "BN005")
-        assert 0 < model[1].momentum <= 0.1
-    for momentum in (0.1, None):
-        assert "BN005" not in ids(bnc.inspect(trained_by_steps(momentum, 1)[0]))
+        mended_momentum = submodule(model, "1", nn.BatchNorm2d).momentum
+        assert mended_momentum is not None
+        assert 0 < mended_momentum <= 0.1
+    for usual in (0.1, None):
+        assert "BN005" not in ids(bnc.inspect(trained_by_steps(usual, 1)[0]))
 
 
 def test_false_overfitting_is_found_with_its_scores_and_one_line_mends_it() -> None:
     model, batches = trained_by_steps(0.1, 80)
-    model[1].running_var.mul_(30)
+    model.get_buffer("1.running_var").mul_(30)
     with torch.no_grad():
         wanted = [batch.mean((1, 2, 3)) for batch in batches]
     data = list(zip(batches, wanted, strict=True))

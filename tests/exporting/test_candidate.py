@@ -113,7 +113,8 @@ class Conditional(nn.Module):
         chosen = self.routing(x.mean((2, 3))).sigmoid() @ self.weights
         grouped = x.reshape(1, -1, height, width)
         y = F.conv2d(grouped, chosen.view(-1, 3, 3, 3), groups=batch, padding=1)
-        return self.norm(y.reshape(batch, 4, height, width))
+        output: Tensor = self.norm(y.reshape(batch, 4, height, width))
+        return output
 
 
 @pytest.mark.parametrize("batch", [1, 2])

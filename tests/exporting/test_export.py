@@ -83,7 +83,7 @@ def test_a_failed_export_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_training_norm_in_an_eval_model_is_refused_by_its_path(tmp_path: Path) -> None:
     """torch.onnx ships it as eval batch norm, without a word: relative error 0.9."""
     model, inputs = build("residual")
-    model.bn2.train()
+    model.get_submodule("bn2").train()
     with pytest.raises(bnc.ExportError, match=r"^bn2: in training mode inside an eval model"):
         bnc.export(model, inputs, tmp_path / "m.onnx")
     frozen = bnc.convert(model, bnc.Frozen())
@@ -157,7 +157,7 @@ def test_positional_and_keyword_inputs_are_exported_and_verified_together(tmp_pa
     assert bnc.export(model, example, path).failures == ()
     assert bnc.verify(model, path, example).failures == ()
     with torch.no_grad():
-        model.conv.weight *= 1.01
+        model.get_parameter("conv.weight").mul_(1.01)
     with pytest.raises(bnc.VerificationError, match="it should be conv2d of conv"):
         bnc.verify(model, path, example)
 

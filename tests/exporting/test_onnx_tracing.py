@@ -96,7 +96,8 @@ def test_what_the_exporter_refuses_is_an_error(
 ) -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.special.bessel_j0(x)
+            y: Tensor = torch.special.bessel_j0(x)
+            return y
 
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: no ONNX file can be made by tracing"):
         write_trace(OneForward(Odd(), Example.of(IMAGE)), [("x", *IMAGE)], tmp_path / "m.onnx")

@@ -14,7 +14,7 @@ def test_fixed_norms_may_be_deployed_also_of_a_model_in_training_mode() -> None:
 
 def test_a_norm_in_training_mode_inside_an_eval_model_is_refused() -> None:
     model, _ = build("plain")
-    model.norm.train()
+    model.get_submodule("norm").train()
     with pytest.raises(bnc.ExportError, match="norm: in training mode inside an eval model"):
         require_exportable(model)
 

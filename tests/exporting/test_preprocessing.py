@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 import bnconvert as bnc
 from bnconvert.exporting.preprocessing import with_preprocess
@@ -31,6 +31,7 @@ def test_normalization_goes_into_the_first_convolution_with_exact_borders(
     folded = bnc.fold(with_preprocess(model, (MEAN, STD)), images)
     expected = model(normalized(images[0]))
     assert (folded.module(*images) - expected).abs().max() < 1e-12
+    assert isinstance(folded.module, fx.GraphModule)
     names = [
         str(node.target).split(".")[1]
         for node in folded.module.graph.nodes

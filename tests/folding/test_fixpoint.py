@@ -8,7 +8,7 @@ from bnconvert.folding.folds import FOLDS
 from bnconvert.folding.folds.direct import Direct
 from bnconvert.graphs.aten import norm_calls
 from bnconvert.graphs.mutable_graph import MutableGraph
-from tests.excerpts import Applied, capture_of
+from tests.excerpts import Applied, Modules, capture_of
 from tests.folding.folds.solo import Solos, seasoned
 from tests.zoo import trained
 
@@ -23,7 +23,8 @@ class Query(nn.Module):
         self.query, self.norm = nn.Parameter(torch.randn(3, 4)), nn.BatchNorm1d(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.norm(self.query).t()
+        y: Tensor = x @ self.norm(self.query).t()
+        return y
 
 
 def unchanging() -> nn.Module:
@@ -31,7 +32,7 @@ def unchanging() -> nn.Module:
     return nn.Sequential(nn.ReLU(), norm)
 
 
-def crowd(m: nn.Module, x: Tensor) -> list[Tensor]:
+def crowd(m: Modules, x: Tensor) -> list[Tensor]:
     y = m.norm(x)
     return [m.a(y), m.b(y), m.c(y), m.d(y)]
 

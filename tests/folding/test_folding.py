@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
+from tests.submodules import submodule
 from tests.zoo import IMAGE, ZOO, Net, ZooModel, build, trained
 
 NOT_FOLDED = {
@@ -58,6 +59,7 @@ def test_the_folded_graph_has_no_trace_of_the_norm() -> None:
         "head.weight",
         "head.bias",
     }
+    assert isinstance(folded.module, fx.GraphModule)
     assert "batch_norm" not in folded.module.code
 
 
@@ -100,7 +102,8 @@ def test_a_norm_with_one_foldable_call_stands_at_the_other() -> None:
             self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(F.relu(self.norm(self.conv(x))))
+            y: Tensor = self.norm(F.relu(self.norm(self.conv(x))))
+            return y
 
     model = trained(Half())
     folded = bnc.fold(model, IMAGE)
@@ -135,7 +138,7 @@ def test_tied_layers_stay_right(tied: str) -> None:
 
 def test_a_hook_on_a_conv_is_part_of_the_graph() -> None:
     model, inputs = build("plain")
-    model.conv.register_forward_hook(lambda module, args, output: output.sin())
+    model.get_submodule("conv").register_forward_hook(lambda module, args, output: output.sin())
     folded = bnc.fold(model, inputs)
     torch.testing.assert_close(folded.module(*inputs), model(*inputs), rtol=1e-5, atol=1e-5)
     assert folded.report.norms[0].outcome == "standing"
@@ -143,7 +146,7 @@ def test_a_hook_on_a_conv_is_part_of_the_graph() -> None:
 
 def test_a_norm_in_training_mode_stands_with_the_reason() -> None:
     model, inputs = build("plain")
-    model.norm.train()
+    model.get_submodule("norm").train()
     folded = bnc.fold(model, inputs)
     (row,) = folded.report.norms
     assert row.reason == "it is in training mode: it normalizes by the batch's own statistics"
@@ -160,7 +163,7 @@ def test_a_functional_norm_folds_and_is_reported_under_its_owner() -> None:
 def test_statistics_used_through_a_functional_call_say_so() -> None:
     class Borrowing(Net):
         def forward(self, x: Tensor) -> Tensor:
-            n = self.norm
+            n = submodule(self, "norm", nn.BatchNorm2d)
             return F.batch_norm(self.conv(x), n.running_mean, n.running_var)
 
     model = trained(Borrowing())
@@ -210,7 +213,8 @@ def test_who_reads_only_the_shape_is_no_reader() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.conv(x)
-            return self.norm(y).reshape(y.shape[0], -1)
+            output: Tensor = self.norm(y).reshape(y.shape[0], -1)
+            return output
 
     model = trained(Flattened())
     folded = bnc.fold(model, IMAGE)

@@ -32,7 +32,7 @@ def test_the_weights_that_change_and_the_outcome_of_each_norm() -> None:
 
 def test_paths_of_a_part_are_those_of_the_model() -> None:
     model, inputs = build("branch_in_root")
-    inner = capture_of(model.net, inputs)
+    inner = capture_of(model.get_submodule("net"), inputs)
     for node in inner.module.graph.nodes:
         stack = node.meta.get("nn_module_stack", {})
         node.meta["nn_module_stack"] = {

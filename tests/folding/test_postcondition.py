@@ -13,7 +13,10 @@ EXCERPTS = Excerpts(
 
 
 def the_norm(module: fx.GraphModule) -> fx.Node:
-    return next(iter(module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)))
+    result: fx.Node = next(
+        iter(module.graph.find_nodes(op="call_function", target=aten.batch_norm.default))
+    )
+    return result
 
 
 def test_a_graph_that_nobody_touched_is_sound() -> None:

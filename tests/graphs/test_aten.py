@@ -1,4 +1,6 @@
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from bnconvert.graphs.aten import (
     standardizes_weight,
 )
 from tests.excerpts import Excerpts, Sketch, model
+from tests.submodules import submodule
 from tests.zoo import BY_NAME, Net, build, trained
 
 
@@ -27,7 +30,7 @@ class Borrowing(Net):
     """A net that calls its norm's tensors through F.batch_norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        n = self.norm
+        n = submodule(self, "norm", nn.BatchNorm2d)
         return F.batch_norm(self.conv(x), n.running_mean, n.running_var, n.weight, n.bias)
 
 
@@ -44,7 +47,8 @@ class InTraining(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x)
+        y: Tensor = self.norm(x)
+        return y
 
 
 def zoo(name: str) -> Sketch:
@@ -68,7 +72,7 @@ DECOMPOSED = Excerpts(
 )
 
 
-def nodes(module: fx.GraphModule, target: object) -> list[fx.Node]:
+def nodes(module: fx.GraphModule, target: Callable[..., Any]) -> list[fx.Node]:
     return list(module.graph.find_nodes(op="call_function", target=target))
 
 

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -12,7 +15,7 @@ from tests.zoo import trained
 ROWS, SEQUENCES, IMAGE = (2, 4), (2, 5, 4), (2, 4, 3, 3)
 
 
-def stored(applied: object, *shape: int) -> Sketch:
+def stored(applied: Callable[..., Any], *shape: int) -> Sketch:
     """Sketch a function of rows, of a stored matrix `m.w` and of a vector `m.b`."""
     return model(
         lambda: Applied(applied, w=nn.Parameter(torch.randn(4, 3)), b=nn.Parameter(torch.randn(3))),
@@ -91,7 +94,7 @@ def lowered(change: ChannelMap) -> tuple[MutableGraph, Tensor, Tensor]:
     x = torch.randn(3, *IMAGE[1:]).double()
     source = norm.args[0]
     assert isinstance(source, fx.Node)
-    graph.mapped(norm, source, change)
+    graph.replace_by_map(norm, source, change)
     lower_to_operators(graph)
     graph.commit()
     with torch.no_grad():

@@ -116,7 +116,7 @@ def test_nothing_in_the_graph_writes_in_place() -> None:
 def test_frozen_norms_are_captured_as_eval_batch_norm(norm: type, training: bool) -> None:
     """Without this a frozen norm shows no batch norm operator, and nothing folds it."""
     model = bnc.convert(trained(Net(norm)), bnc.Frozen())
-    model.norm.train(training)  # it does not matter
+    model.get_submodule("norm").train(training)  # it does not matter
     module = capture_of(model, IMAGE).module
     (node,) = (n for n in module.graph.nodes if n.target is aten.batch_norm.default)
     assert node.args[5] is False

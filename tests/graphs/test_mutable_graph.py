@@ -33,6 +33,8 @@ EXCERPTS = Excerpts(
 
 
 class Counted(nn.Module):
+    count: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("count", torch.tensor(3))
@@ -105,7 +107,7 @@ def test_weights_that_overlap_in_memory_are_shared() -> None:
 def test_a_weight_of_its_own_is_replaced_under_its_name() -> None:
     graph, (first, _) = network_of("two")
     names = set(graph.module.state_dict())
-    graph.give(first, torch.zeros(4, 4).double(), torch.arange(4.0).double())
+    graph.set_weights(first, torch.zeros(4, 4).double(), torch.arange(4.0).double())
     second = {k: v for k, v in graph.module.state_dict().items() if k.startswith("1.")}
     expected = torch.arange(4.0).double() @ second["1.weight"].T + second["1.bias"]
     torch.testing.assert_close(computed(graph), expected.expand(2, 4))
@@ -115,8 +117,8 @@ def test_a_weight_of_its_own_is_replaced_under_its_name() -> None:
 def test_a_bias_comes_and_goes() -> None:
     graph, (first, second) = network_of("no_bias")
     eye = torch.eye(4).double()
-    graph.give(first, eye, torch.ones(4).double())
-    graph.give(second, eye, None)
+    graph.set_weights(first, eye, torch.ones(4).double())
+    graph.set_weights(second, eye, None)
     assert torch.equal(computed(graph), eye[:2] + 1)
     assert set(graph.module.state_dict()) == {"0.weight", "0.bias", "1.weight"}
 
@@ -124,7 +126,7 @@ def test_a_bias_comes_and_goes() -> None:
 def test_a_tied_weight_is_copied_and_the_others_keep_theirs() -> None:
     graph, layers = network_of("tied")
     old = graph.constant(weight_of(layers[0]))
-    graph.give(layers[1], torch.eye(4).double(), None)
+    graph.set_weights(layers[1], torch.eye(4).double(), None)
     graph.commit()
     assert torch.equal(graph.constant(weight_of(layers[1])), torch.eye(4))  # type: ignore[arg-type]
     for layer in (layers[0], layers[2]):
@@ -134,7 +136,7 @@ def test_a_tied_weight_is_copied_and_the_others_keep_theirs() -> None:
 def test_equal_copies_become_one_when_all_is_done() -> None:
     graph, layers = network_of("tied")
     for layer in layers:
-        graph.give(layer, torch.eye(4).double(), None)
+        graph.set_weights(layer, torch.eye(4).double(), None)
     graph.commit()
     assert len({weight_of(layer) for layer in layers}) == 1
     assert len([name for name in graph.module.state_dict() if "weight" in name]) == 1
@@ -143,7 +145,7 @@ def test_equal_copies_become_one_when_all_is_done() -> None:
 def test_copies_that_differ_stay_apart() -> None:
     graph, layers = network_of("tied")
     for number, layer in enumerate(layers):
-        graph.give(layer, torch.eye(4).double() * (number + 1), None)
+        graph.set_weights(layer, torch.eye(4).double() * (number + 1), None)
     assert torch.equal(computed(graph), torch.eye(4).double()[:2] * 6)
     assert len({weight_of(layer) for layer in layers}) == 3
 
@@ -151,7 +153,7 @@ def test_copies_that_differ_stay_apart() -> None:
 def test_a_tied_bias_is_copied_too() -> None:
     graph, (first, second) = network_of("tied_bias")
     old = graph.constant(argument(second, "bias"))
-    graph.give(first, torch.eye(4).double(), torch.ones(4).double())
+    graph.set_weights(first, torch.eye(4).double(), torch.ones(4).double())
     assert torch.equal(graph.constant(argument(first, "bias")), torch.ones(4))  # type: ignore[arg-type]
     assert torch.equal(graph.constant(argument(second, "bias")), old)  # type: ignore[arg-type]
 
@@ -165,7 +167,7 @@ def test_weights_are_rounded_once_to_the_dtype_of_the_model(dtype: torch.dtype) 
     graph, thirds = MutableGraph(module), torch.full((4, 4), 1 / 3).double()
     for _ in range(2):
         held = graph.constant(weight_of(layer)), graph.constant(layer.args[2])
-        graph.give(layer, held[0] * thirds, held[1] * thirds[0])  # type: ignore[operator]
+        graph.set_weights(layer, held[0] * thirds, held[1] * thirds[0])  # type: ignore[operator]
     assert torch.equal(graph.constant(weight_of(layer)), weight * thirds * thirds)  # type: ignore[arg-type]
     graph.commit()
     assert module.weight.dtype is module.bias.dtype is dtype
@@ -176,9 +178,9 @@ def test_weights_are_rounded_once_to_the_dtype_of_the_model(dtype: torch.dtype) 
 def test_what_does_not_fit_the_dtype_is_known_before() -> None:
     graph, layer = halved()
     weight = weight_of(layer)
-    assert graph.fits(weight, torch.tensor([6e4]).double())
+    assert graph.stays_finite(weight, torch.tensor([6e4]).double())
     for value in (7e4, torch.inf, torch.nan):
-        assert not graph.fits(weight, torch.tensor([value]).double())
+        assert not graph.stays_finite(weight, torch.tensor([value]).double())
 
 
 def test_a_constant_takes_a_free_name_of_its_module_or_of_the_root() -> None:
@@ -199,7 +201,7 @@ def test_a_map_takes_the_place_of_an_operator() -> None:
     graph = MutableGraph(EXCERPTS["norms"])
     first, second = graph.fx_graph.find_nodes(op="call_function", target=aten.batch_norm.default)
     change = ChannelMap.on_axis(torch.full((4,), 2.0), torch.arange(4.0), 1, 2)
-    new = graph.mapped(second, first.args[0], change)
+    new = graph.replace_by_map(second, first.args[0], change)
     assert new.target is channelwise
     assert torch.equal(computed(graph), 2 * torch.eye(4).double()[:2] + torch.arange(4.0))
 
@@ -221,9 +223,9 @@ def test_what_has_no_consumer_any_more_is_removed() -> None:
 
 def test_the_bias_of_a_module_is_the_one_that_it_has_or_a_new_one() -> None:
     graph, (first, second) = network_of("two")
-    assert graph.bias_beside(weight_of(first), first, torch.ones(4)) is first.args[2]
+    assert graph.bias_of_owner(weight_of(first), first, torch.ones(4)) is first.args[2]
     graph, (first, second) = network_of("no_bias")
-    bias = graph.bias_beside(weight_of(first), first, torch.ones(4))
+    bias = graph.bias_of_owner(weight_of(first), first, torch.ones(4))
     assert bias.target == "0.bias"
     assert graph.is_parameter(bias)
     assert graph.is_parameter(weight_of(second))

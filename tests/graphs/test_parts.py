@@ -10,13 +10,20 @@ from bnconvert.graphs.parts import capture_parts
 from tests.zoo import FrozenBatchNorm2d, trained
 
 
+class Backbone(nn.Sequential):
+    """Layers that know what they return, as torchvision's do."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.out_channels = 4
+
+
 class Detector(nn.Module):
     """A model that torch.export cannot capture: what it computes depends on numbers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
-        self.backbone.out_channels = 4
+        self.backbone = Backbone(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
         self.head = nn.ModuleDict({"score": nn.Sequential(nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))})
         self.unused = nn.BatchNorm2d(4)
 
@@ -35,7 +42,7 @@ IMAGES = ([torch.randn(3, 8, 9), torch.randn(3, 10, 8)],)
 
 
 @pytest.fixture
-def detector() -> nn.Module:
+def detector() -> Detector:
     torch.manual_seed(0)
     return trained(Detector())
 
@@ -65,8 +72,8 @@ def test_parts_take_other_sizes(detector: nn.Module) -> None:
 def test_a_model_in_parts_is_grafted_whole(detector: nn.Module) -> None:
     folded = bnc.fold(detector, IMAGES)
     grafted = folded.graft(detector)
-    assert isinstance(grafted.backbone[1], nn.Identity)
-    assert isinstance(grafted.head["score"][1], nn.Identity)
+    assert isinstance(grafted.get_submodule("backbone.1"), nn.Identity)
+    assert isinstance(grafted.get_submodule("head.score.1"), nn.Identity)
     for ours, theirs in zip(grafted(*IMAGES), detector(*IMAGES), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -91,7 +98,7 @@ def test_frozen_norms_are_folded_in_parts_too() -> None:
 
 
 def test_a_norm_in_training_mode_stays_in_training_mode(detector: nn.Module) -> None:
-    detector.head["score"][1].train()
+    detector.get_submodule("head.score.1").train()
     rows = {row.path: row for row in bnc.fold(detector, IMAGES).report.norms}
     assert rows["backbone.1"].outcome == "folded"
     assert "it is in training mode" in rows["head.score.1"].reason

@@ -32,7 +32,8 @@ class Regions(nn.Module):
 
     def autocast_off(self, y: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            return self.act(self.pair(y))
+            output: Tensor = self.act(self.pair(y))
+            return output
 
     def changed_in_place_by_slices(self, y: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):
@@ -42,7 +43,8 @@ class Regions(nn.Module):
 
     def with_gradients(self, y: Tensor) -> Tensor:
         with torch.enable_grad():
-            return self.act(self.pair(y))
+            output: Tensor = self.act(self.pair(y))
+            return output
 
     def nested(self, y: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -113,12 +115,12 @@ class Branch(Regions):
         return self.pair(self.conv(y))
 
 
-def outcomes(model: nn.Module, x: Tensor) -> dict[str, list[tuple[str, int]]]:
+def outcomes(model: nn.Module, x: Tensor) -> dict[str, list[tuple[str, int | None]]]:
     """Fold, compare, and return outcome and number of calls by the path of each norm."""
     folded = bnc.fold(model, (x,))
     with torch.no_grad():
         torch.testing.assert_close(folded.module(x), model(x))
-    found: dict[str, list[tuple[str, int]]] = {}
+    found: dict[str, list[tuple[str, int | None]]] = {}
     for row in folded.report.norms:
         found.setdefault(row.path, []).append((row.outcome, row.calls))
     return found
@@ -136,7 +138,7 @@ def test_a_region_that_only_switches_a_mode_is_part_of_the_graph(kind: str) -> N
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: Path) -> None:
     model = trained(Branch(""))
-    nn.init.constant_(model.norm.bias, sign * 100.0)
+    nn.init.constant_(model.get_parameter("norm.bias"), sign * 100.0)
     assert outcomes(model, IMAGE[0]) == {
         "norm": [("folded", 1)],
         "last": [("standing", 2), ("standing", 2)],

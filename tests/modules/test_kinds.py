@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -81,7 +83,7 @@ def test_what_a_rewrite_would_drop_is_unsupported_with_the_reason() -> None:
     assert unsupported(ScaledBatchNorm2d(4)) == "own-forward"
     assert unsupported(nn.LazyBatchNorm2d()) == "lazy"
     assert unsupported(parametrizations.weight_norm(nn.BatchNorm2d(4))) == "parametrized"
-    patched = nn.BatchNorm2d(4)
+    patched: Any = nn.BatchNorm2d(4)  # a method is not assigned to, says its type
     patched.forward = lambda x: x * 2
     assert unsupported(patched) == "call-replaced"
     compiled = nn.BatchNorm2d(4)

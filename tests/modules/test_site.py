@@ -30,7 +30,7 @@ def test_the_norms_alone_are_listed_without_a_trace() -> None:
     model = build("one_norm_two_names")[0]
     (site,) = sites_in(model)
     assert (site.paths, site.module, site.model) == (("first", "second"), model.first, model)
-    assert site.kind == kind_of(model.first)
+    assert site.kind == kind_of(model.get_submodule("first"))
     assert (site.calls, site.observed_calls) == ((), None)
 
 

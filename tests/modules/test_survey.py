@@ -108,6 +108,8 @@ def test_weight_standardization_is_no_norm() -> None:
 
 def test_nothing_of_the_users_model_changes() -> None:
     class Counting(nn.Module):
+        seen: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.norm = nn.BatchNorm2d(3)
@@ -117,7 +119,8 @@ def test_nothing_of_the_users_model_changes() -> None:
         def forward(self, x: Tensor) -> Tensor:
             self.seen += 1
             self.kept.append(x)
-            return self.norm(x) + torch.rand(1)
+            y: Tensor = self.norm(x) + torch.rand(1)
+            return y
 
     model = Counting().train()
     state, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import bnconvert as bnc
 from tests.zoo import Net, build, trained
@@ -18,17 +19,17 @@ def batch(samples: int = 6, dimensions: int = 4, seed: int = 0) -> Tensor:
     return x * 3 + 2 + seed
 
 
-def source(dimensions: int = 4) -> nn.Module:
+def source(dimensions: int = 4) -> _BatchNorm:
     return trained(CLASSES[dimensions](5)).double()
 
 
-def naive(norm: nn.Module, x: Tensor, prior: float) -> Tensor:
+def naive(norm: _BatchNorm, x: Tensor, prior: float) -> Tensor:
     """Normalize by the mixture of Schneider et al."""
     axes = [a for a in range(x.dim()) if a != 1]
     shape = (1, -1, *[1] * (x.dim() - 2))
     n = x.shape[0]
-    mean = (prior * norm.running_mean + n * x.mean(axes)) / (prior + n)
-    var = (prior * norm.running_var + n * x.var(axes, unbiased=False)) / (prior + n)
+    mean = (prior * norm.get_buffer("running_mean") + n * x.mean(axes)) / (prior + n)
+    var = (prior * norm.get_buffer("running_var") + n * x.var(axes, unbiased=False)) / (prior + n)
     x_hat = (x - mean.reshape(shape)) / (var.reshape(shape) + norm.eps).sqrt()
     return x_hat * norm.weight.reshape(shape) + norm.bias.reshape(shape)
 
@@ -68,12 +69,12 @@ def test_over_a_stream_each_mixture_is_the_next_prior_and_reset_restores_bit_for
         if seed:
             torch.testing.assert_close(norm(x), expected)
         share = 6 / 10
-        reference.running_mean.lerp_(x.mean((0, 2, 3)), share)
-        reference.running_var.lerp_(x.var((0, 2, 3), unbiased=False), share)
+        reference.get_buffer("running_mean").lerp_(x.mean((0, 2, 3)), share)
+        reference.get_buffer("running_var").lerp_(x.var((0, 2, 3), unbiased=False), share)
     torch.testing.assert_close(norm.state_dict()["bnconvert.var"], reference.running_var)
-    assert torch.equal(norm.running_var, plain.running_var)
+    assert torch.equal(norm.get_buffer("running_var"), plain.get_buffer("running_var"))
     bnc.reset_stream(norm)
-    assert torch.equal(norm.state_dict()["bnconvert.mean"], plain.running_mean)
+    assert torch.equal(norm.state_dict()["bnconvert.mean"], plain.get_buffer("running_mean"))
     assert torch.equal(norm(batch(seed=0)), first)
 
 
@@ -85,7 +86,7 @@ def test_the_stream_is_saved_and_a_plain_checkpoint_starts_it_anew() -> None:
     assert torch.equal(twin(batch(seed=1)), norm(batch(seed=1)))
     other = trained(nn.BatchNorm2d(5), seed=7).double()
     twin.load_state_dict(other.state_dict())
-    assert torch.equal(twin.state_dict()["bnconvert.mean"], other.running_mean)
+    assert torch.equal(twin.state_dict()["bnconvert.mean"], other.get_buffer("running_mean"))
 
 
 def test_a_broken_batch_and_a_switch_leave_the_stream_alone() -> None:
@@ -93,7 +94,7 @@ def test_a_broken_batch_and_a_switch_leave_the_stream_alone() -> None:
     norm(torch.full((2, 5, 3, 3), torch.inf).double())
     with bnc.update_statistics(norm, False):
         norm(batch())
-    assert torch.equal(norm.state_dict()["bnconvert.mean"], source().running_mean)
+    assert torch.equal(norm.state_dict()["bnconvert.mean"], source().get_buffer("running_mean"))
     assert norm.skipped == 1
 
 

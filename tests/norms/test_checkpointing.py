@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
+from bnconvert.modules.rewrite import Rewrite
 from tests.norms.test_switches import POLICIES, X, same, state, tracked
 from tests.zoo import trained
 
@@ -62,7 +63,8 @@ def test_two_calls_in_one_part_are_recomputed_in_order() -> None:
             self.norm = trained(nn.BatchNorm2d(3))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x) * self.norm(x * 2 + 1)
+            y: Tensor = self.norm(x) * self.norm(x * 2 + 1)
+            return y
 
     model = bnc.convert(Twice(), bnc.Renorm()).train()
     reference = copy.deepcopy(model)
@@ -75,7 +77,9 @@ def test_two_calls_in_one_part_are_recomputed_in_order() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("policy", [p for p in POLICIES if "Renorm" not in repr(p)], ids=repr)
-def test_a_backward_pass_inside_the_switch_updates_once(policy: object, reentrant: bool) -> None:
+def test_a_backward_pass_inside_the_switch_updates_once(
+    policy: Rewrite | None, reentrant: bool
+) -> None:
     plain = trained(nn.BatchNorm2d(3))
     norm = (plain if policy is None else bnc.convert(plain, policy)).train()
     norm(X)

@@ -1,19 +1,22 @@
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.norms.ghost import ghost_bounds
+from bnconvert.norms.ghost import GhostNorm, ghost_bounds
+from tests.submodules import submodule
 from tests.zoo import trained
 
 CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 POSITIONS = {2: (), 3: (7,), 4: (4, 3), 5: (2, 3, 2)}
 
 
-def ghost(size: int, dimensions: int = 4, **settings: object) -> nn.Module:
-    return bnc.convert(trained(CLASSES[dimensions](5, **settings)), bnc.Ghost(size)).train()
+def ghost(size: int, dimensions: int = 4, **settings: Any) -> GhostNorm:
+    converted = bnc.convert(trained(CLASSES[dimensions](5, **settings)), bnc.Ghost(size))
+    return submodule(converted, "", GhostNorm).train()
 
 
 def batch(samples: int, dimensions: int = 4) -> Tensor:
@@ -98,7 +101,7 @@ def test_the_running_statistics_get_one_update_by_the_sample_weighted_average(
     momentum: float | None,
 ) -> None:
     norm, x = ghost(4, momentum=momentum), batch(9)
-    mean, var = norm.running_mean.double(), norm.running_var.double()
+    mean, var = norm.get_buffer("running_mean").double(), norm.get_buffer("running_var").double()
     norm(x)
     groups = [(4, x[:4].double()), (5, x[4:].double())]  # a tail of one has joined
     share = 1 / 101 if momentum is None else momentum

@@ -1,12 +1,15 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 import bnconvert as bnc
+from bnconvert.norms.group import GroupedNorm
+from tests.submodules import submodule
 from tests.zoo import Net, build, trained
 
 
-def naive(x: Tensor, norm: nn.Module, groups: int) -> Tensor:
+def naive(x: Tensor, norm: _NormBase, groups: int) -> Tensor:
     """Wu and He (2018), sample by sample, in float64."""
     rows = []
     for sample in x.double():
@@ -37,7 +40,7 @@ def naive(x: Tensor, norm: nn.Module, groups: int) -> Tensor:
     ],
 )
 def test_it_is_group_norm_with_the_norms_gamma_beta_and_eps(
-    norm: nn.Module, shape: tuple[int, ...], groups: int
+    norm: _BatchNorm, shape: tuple[int, ...], groups: int
 ) -> None:
     grouped = bnc.convert(trained(norm), bnc.Group(groups))
     assert grouped.eps == norm.eps
@@ -95,7 +98,8 @@ def test_alternatives_take_the_first_that_divides() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_comes_out_as_it_went_in(dtype: torch.dtype) -> None:
-    grouped = bnc.convert(trained(nn.BatchNorm2d(8)), bnc.Group(2))
+    converted = bnc.convert(trained(nn.BatchNorm2d(8)), bnc.Group(2))
+    grouped = submodule(converted, "", GroupedNorm)
     x = torch.randn(2, 8, 4, 4).to(dtype)
     assert grouped(x).dtype is dtype
     torch.testing.assert_close(grouped(x).double(), naive(x, grouped, 2), rtol=2e-2, atol=2e-2)
@@ -106,13 +110,18 @@ def test_the_statistics_wait_for_revert() -> None:
     grouped = bnc.convert(model, bnc.Group(2)).train()
     grouped(torch.randn(4, 3, 8, 8) + 9)
     reverted = bnc.revert(grouped)
-    assert torch.equal(reverted.norm.running_mean, model.norm.running_mean)
-    assert reverted.norm.num_batches_tracked == 100
+    assert torch.equal(
+        reverted.get_buffer("norm.running_mean"), model.get_buffer("norm.running_mean")
+    )
+    assert reverted.get_buffer("norm.num_batches_tracked") == 100
 
 
 def test_a_frozen_norm_thaws_when_it_becomes_group_norm() -> None:
     frozen = bnc.convert(trained(Net()), bnc.Frozen())
-    assert all(p.requires_grad for p in bnc.convert(frozen, bnc.Group(2)).norm.parameters())
+    assert all(
+        p.requires_grad
+        for p in bnc.convert(frozen, bnc.Group(2)).get_submodule("norm").parameters()
+    )
 
 
 def test_a_nonsense_number_is_refused_in_words() -> None:

@@ -1,10 +1,13 @@
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.norms.renorm import RenormNorm
+from tests.submodules import submodule
 from tests.zoo import trained
 
 CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
@@ -18,19 +21,20 @@ def batch(samples: int = 6, dimensions: int = 4) -> Tensor:
     return (x * 3 + 2).requires_grad_()
 
 
-def renorm(policy: bnc.Renorm, dimensions: int = 4, **settings: object) -> nn.Module:
-    return bnc.convert(trained(CLASSES[dimensions](5, **settings)).double(), policy).train()
+def renorm(policy: bnc.Renorm, dimensions: int = 4, **settings: Any) -> RenormNorm:
+    converted = bnc.convert(trained(CLASSES[dimensions](5, **settings)).double(), policy)
+    return submodule(converted, "", RenormNorm).train()
 
 
-def naive(norm: nn.Module, x: Tensor, r_max: float, d_max: float) -> Tensor:
+def naive(norm: RenormNorm, x: Tensor, r_max: float, d_max: float) -> Tensor:
     """Algorithm 1 of the paper, with stop_gradient as detach."""
     axes = [a for a in range(x.dim()) if a != 1]
     shape = (1, -1, *[1] * (x.dim() - 2))
     mu_b = x.mean(axes)
     sigma_b = (x.var(axes, unbiased=False) + norm.eps).sqrt()
-    sigma = (norm.running_var + norm.eps).sqrt()
+    sigma = (norm.get_buffer("running_var") + norm.eps).sqrt()
     r = (sigma_b / sigma).clamp(1 / r_max, r_max).detach()
-    d = ((mu_b - norm.running_mean) / sigma).clamp(-d_max, d_max).detach()
+    d = ((mu_b - norm.get_buffer("running_mean")) / sigma).clamp(-d_max, d_max).detach()
     x_hat = (x - mu_b.reshape(shape)) / sigma_b.reshape(shape) * r.reshape(shape) + d.reshape(shape)
     weight = 1 if norm.weight is None else norm.weight.reshape(shape)
     return weight * x_hat + (0 if norm.bias is None else norm.bias.reshape(shape))
@@ -54,7 +58,7 @@ def test_it_is_the_papers_formula_with_its_gradients(
 
 
 @pytest.mark.parametrize("settings", [{"affine": False}, {"bias": False}, {"momentum": None}])
-def test_it_needs_no_affine_and_no_momentum(settings: dict[str, object]) -> None:
+def test_it_needs_no_affine_and_no_momentum(settings: dict[str, Any]) -> None:
     norm, x = renorm(bnc.Renorm(), **settings), batch()
     expected = naive(norm, x, 3.0, 5.0)
     torch.testing.assert_close(norm(x), expected)
@@ -66,7 +70,7 @@ def test_limits_of_1_and_0_are_batch_norm_in_output_gradients_and_statistics() -
     results = []
     for module in (norm, plain):
         y = module(x)
-        results.append([y, *torch.autograd.grad(y.square().sum(), [x, module.weight, module.bias])])
+        results.append([y, *torch.autograd.grad(y.square().sum(), [x, *module.parameters()])])
     for mine, theirs in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs)
     for name, buffer in plain.named_buffers():
@@ -115,7 +119,7 @@ def test_no_step_is_counted_where_no_statistics_are_updated() -> None:
 
 def test_the_update_comes_after_and_keeps_the_variance() -> None:
     norm, x = renorm(bnc.Renorm()), batch()
-    expected = 0.9 * norm.running_var + 0.1 * x.detach().var((0, 2, 3))
+    expected = 0.9 * norm.get_buffer("running_var") + 0.1 * x.detach().var((0, 2, 3))
     norm(x)
     torch.testing.assert_close(norm.running_var, expected)
 

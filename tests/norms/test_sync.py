@@ -10,10 +10,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
 import bnconvert as bnc
 from bnconvert.norms.sync import SyncNorm
+from tests.submodules import submodule
 from tests.zoo import build, trained
 
 #: The shapes of each rank's batch: unequal sizes, unequal H x W, an empty rank, one sample each.
@@ -36,9 +38,9 @@ def share(shape: tuple[int, ...], rank: int, seed: int = 0) -> tuple[Tensor, Ten
     return x * (rank + 1) + 3 * rank, gradient
 
 
-def norm_of(dimensions: int, group: Any = None) -> nn.Module:
+def norm_of(dimensions: int, group: Any = None) -> SyncNorm:
     plain = trained(CLASSES[dimensions](4)).double()
-    return bnc.convert(plain, bnc.Sync(group)).train()
+    return submodule(bnc.convert(plain, bnc.Sync(group)), "", SyncNorm).train()
 
 
 def step(norm: nn.Module, x: Tensor, gradient: Tensor) -> dict[str, Tensor]:
@@ -84,13 +86,13 @@ def worker(rank: int, world: int, folder: str) -> None:
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     world: int = request.param
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(worker, (world, str(folder)), nprocs=world)
+    spawn(worker, (world, str(folder)), nprocs=world)
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 
 
-def reference(inputs: list[tuple[Tensor, Tensor]], norm: nn.Module | None = None) -> dict[str, Any]:
+def reference(inputs: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """Naive float64 batch norm over the values of all ranks, and its gradients by autograd."""
-    norm = trained(nn.BatchNorm2d(4)).double() if norm is None else norm
+    norm = trained(nn.BatchNorm2d(4)).double()
     leaves = [x.clone().requires_grad_() for x, _ in inputs]
     flat = torch.cat([x.transpose(0, 1).reshape(4, -1) for x in leaves], 1)
     n = flat.shape[1]
@@ -106,15 +108,16 @@ def reference(inputs: list[tuple[Tensor, Tensor]], norm: nn.Module | None = None
         + shaped(bias, x)
         for x in leaves
     ]
-    total = sum((y * g).sum() for y, (_, g) in zip(ys, inputs, strict=True))
+    zero = torch.zeros((), dtype=torch.float64)
+    total = sum(((y * g).sum() for y, (_, g) in zip(ys, inputs, strict=True)), zero)
     gradients = torch.autograd.grad(total, [*leaves, weight, bias])
     return {
         "y": ys,
         "dx": gradients[: len(leaves)],
         "dweight": gradients[-2],
         "dbias": gradients[-1],
-        "running_mean": 0.9 * norm.running_mean + 0.1 * mean.detach(),
-        "running_var": 0.9 * norm.running_var + 0.1 * var.detach() * n / (n - 1),
+        "running_mean": 0.9 * norm.get_buffer("running_mean") + 0.1 * mean.detach(),
+        "running_var": 0.9 * norm.get_buffer("running_var") + 0.1 * var.detach() * n / (n - 1),
         "num_batches_tracked": torch.tensor(101),
     }
 
@@ -209,6 +212,7 @@ def test_it_trains_where_torchs_own_does_not(alone: None) -> None:
 
 def test_it_takes_the_group_of_torchs_own_norm(alone: None) -> None:
     group = dist.new_group([0])
+    assert isinstance(group, dist.ProcessGroup)
     converted = bnc.convert(nn.SyncBatchNorm(4, process_group=group), bnc.Sync())
     assert isinstance(converted, SyncNorm)
     assert converted.group_name == group.group_name
@@ -219,7 +223,7 @@ def test_it_takes_the_group_of_torchs_own_norm(alone: None) -> None:
 
 
 def test_a_group_that_is_gone_is_an_error(alone: None) -> None:
-    norm = bnc.convert(nn.BatchNorm2d(4), bnc.Sync()).train()
+    norm = submodule(bnc.convert(nn.BatchNorm2d(4), bnc.Sync()), "", SyncNorm).train()
     norm.group_name = "elsewhere"
     with pytest.raises(RuntimeError):
         norm(torch.randn(2, 4, 3, 3))

@@ -1,13 +1,12 @@
-from collections.abc import Iterator
-
 import pytest
 
 from bnconvert.numerics import kernels
 
 
 @pytest.fixture(params=["kernels", "elementary"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways: torch's CPU kernels, and elementary operations as elsewhere."""
     if request.param == "elementary":
         monkeypatch.setattr(kernels, "has_kernels", lambda x: False)
-    return request.param
+    kind: str = request.param
+    return kind

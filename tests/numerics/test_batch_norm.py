@@ -85,5 +85,5 @@ def test_a_fixed_affine_map_keeps_nothing_of_its_input() -> None:
     (a,), (b,) = (torch.autograd.grad(out, x, gradient) for out in (y, expected))
     torch.testing.assert_close(a, b)
     wide = x.detach().double().requires_grad_()
-    settings = [t.double() for t in (mean, var, weight)]
-    assert gradgradcheck(lambda x: fixed_affine(x, *settings, None, 1e-5), wide)
+    mean, var, weight = mean.double(), var.double(), weight.double()
+    assert gradgradcheck(lambda x: fixed_affine(x, mean, var, weight, None, 1e-5), wide)

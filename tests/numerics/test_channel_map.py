@@ -30,9 +30,9 @@ def test_eval_batch_norm_is_a_map_on_axis_1() -> None:
     mean, var, weight, bias = torch.randn(4), torch.rand(4) + 0.1, torch.randn(4), torch.randn(4)
     scale = weight.double() / (var.double() + 1e-3).sqrt()
     change = ChannelMap.on_axis(scale, bias - mean * scale, 1, 3)
-    tensors = [tensor.double() for tensor in (mean, var, weight, bias)]
+    mean, var, weight, bias = (tensor.double() for tensor in (mean, var, weight, bias))
     x = value()
-    assert_same(applied(change, x), F.batch_norm(x, *tensors, eps=1e-3))
+    assert_same(applied(change, x), F.batch_norm(x, mean, var, weight, bias, eps=1e-3))
 
 
 def test_a_map_is_float64_and_no_larger_than_what_it_depends_on() -> None:
@@ -129,7 +129,9 @@ def test_a_map_along_one_axis_has_vectors(axis: int) -> None:
 
 
 def test_vectors_are_as_long_as_the_axis_even_where_nothing_varies() -> None:
-    scale, shift = drawn().vectors(2, 3) or ()
+    vectors = drawn().vectors(2, 3)
+    assert vectors is not None
+    scale, shift = vectors
     assert scale.shape == shift.shape == (3,)
     mixed = ChannelMap(drawn(1).scale, drawn().shift)
     assert [tensor.shape for tensor in mixed.vectors(1, 4) or ()] == [(4,), (4,)]

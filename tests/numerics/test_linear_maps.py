@@ -117,16 +117,18 @@ def test_a_bias_comes_into_being_only_where_something_is_added() -> None:
     assert transposed_with_output_map(weight, None, scale, none, 1)[1] is None
     assert conv_with_input_map(weight, None, scale, none, 1)[1] is None
     bias = normal(4)
-    assert torch.equal(conv_with_input_map(weight, bias, scale, none, 1)[1], bias)
+    _, kept = conv_with_input_map(weight, bias, scale, none, 1)
+    assert kept is not None
+    assert torch.equal(kept, bias)
 
 
 def test_the_given_tensors_stay_as_they_are() -> None:
-    tensors = [normal(4, 4, 1), normal(4), normal(4), normal(4)]
+    tensors = weight, _, scale, shift = normal(4, 4, 1), normal(4), normal(4), normal(4)
     copies = [tensor.clone() for tensor in tensors]
     linear_with_output_map(*tensors)
     conv_with_input_map(*tensors, 1)
     transposed_with_output_map(*tensors, 1)
-    _, bias = linear_with_output_map(tensors[0], None, *tensors[2:])
+    _, bias = linear_with_output_map(weight, None, scale, shift)
     assert bias is not None
     bias.zero_()
     assert all(map(torch.equal, tensors, copies))

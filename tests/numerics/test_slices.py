@@ -31,8 +31,8 @@ def test_moments_have_first_and_second_gradients(way: str, shape: tuple[int, ...
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_affine_map_has_first_and_second_gradients(way: str, shape: tuple[int, ...]) -> None:
-    def function(*inputs: Tensor) -> Tensor:
-        return slice_affine(*inputs, BOUNDS)
+    def function(x: Tensor, origin: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return slice_affine(x, origin, scale, shift, BOUNDS)
 
     assert gradcheck(function, (batch(shape), *rows(3)))
     assert gradgradcheck(function, (batch(shape), *rows(3)))

@@ -7,7 +7,7 @@ from bnconvert.statistics.estimate import measure
 from bnconvert.statistics.targets import StatisticsTarget, find_targets
 
 
-def visit(role: Role, x: torch.Tensor) -> tuple[BatchForward, nn.Module]:
+def visit(role: Role, x: torch.Tensor) -> tuple[BatchForward, nn.BatchNorm1d]:
     norm = nn.BatchNorm1d(3).eval()
     targets = {id(target.mean): target for target in find_targets(norm).measured}
 
@@ -24,7 +24,7 @@ def test_it_waits_where_its_values_are_measured() -> None:
     assert forward.waiting is not None
     target, found = forward.waiting
     assert (target.path, found.samples) == ("(root)", 8)
-    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert torch.equal(norm.get_buffer("running_mean"), torch.zeros(3))
     forward.resume()
     assert forward.is_over
     assert forward.waiting is None
@@ -33,7 +33,7 @@ def test_it_waits_where_its_values_are_measured() -> None:
 
 def test_it_passes_what_is_final_and_shows_its_way_where_it_is_late() -> None:
     for role in ("final", "finished"):
-        forward, _ = visit(role, torch.randn(8, 3))  # type: ignore[arg-type]
+        forward, _ = visit(role, torch.randn(8, 3))
         forward.resume()
         assert forward.is_over
         assert forward.is_late == (role == "finished")
@@ -43,7 +43,7 @@ def test_it_passes_what_is_final_and_shows_its_way_where_it_is_late() -> None:
 def test_where_it_is_collected_or_deferred_it_is_normalized_by_itself() -> None:
     x = torch.randn(8, 3) + 3
     for role in ("collected", "deferred"):
-        forward, norm = visit(role, x)  # type: ignore[arg-type]
+        forward, norm = visit(role, x)
         forward.resume()
         assert forward.is_over
         torch.testing.assert_close(norm.running_mean, x.mean(0))

@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -32,14 +33,13 @@ class Paths(nn.Module):
         self.left, self.right = Net(), Net()
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 4:
-            return self.shared(self.left(x))
-        return self.shared(self.right(x) * 2)
+        y: Tensor = self.shared(self.left(x) if len(x) == 4 else self.right(x) * 2)
+        return y
 
 
 def test_batches_that_take_different_paths_meet_again() -> None:
     model = trained(Paths()).double()
-    wanted = {}
+    wanted: dict[str, tuple[Tensor, Tensor]] = {}
     twin = copy.deepcopy(model)
     for path, batches in (("left", data()[:1]), ("right", data()[1:])):
         part = statistics_of_part(twin, path, batches)
@@ -61,10 +61,8 @@ def statistics_of_part(
     found = layer_by_layer(part, batches)
     with torch.no_grad():
         for name, (mean, var) in found.items():
-            norm = part.get_submodule(name)
-            assert isinstance(norm, nn.BatchNorm2d)
-            norm.running_mean.copy_(mean)  # type: ignore[union-attr]
-            norm.running_var.copy_(var)  # type: ignore[union-attr]
+            part.get_buffer(f"{name}.running_mean").copy_(mean)
+            part.get_buffer(f"{name}.running_var").copy_(var)
     return {f"{path}.{name}": pair for name, pair in found.items()}
 
 
@@ -76,7 +74,8 @@ def test_a_batch_that_never_comes_blocks_nobody() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.first(x)
-            return y if len(x) == 2 else self.second(y.relu())
+            output: Tensor = y if len(x) == 2 else self.second(y.relu())
+            return output
 
     model = trained(Exit()).double()
     report = bnc.recompute_statistics(model, data()).report
@@ -91,7 +90,8 @@ def test_paths_that_cross_are_inseparable() -> None:
             self.a, self.b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.a(self.b(x).relu()) if len(x) == 2 else self.b(self.a(x).relu())
+            y: Tensor = self.a(self.b(x).relu()) if len(x) == 2 else self.b(self.a(x).relu())
+            return y
 
     report = bnc.recompute_statistics(trained(Crossing()).double(), data()).report
     assert any(note.startswith("a, b: called several times in one") for note in report.notes)
@@ -108,7 +108,9 @@ class SharedHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
         levels = [self.head(self.conv(F.adaptive_avg_pool2d(x, size))) for size in (8, 4, 2)]
-        return self.last(sum(F.interpolate(level, 8) for level in levels).relu())  # type: ignore[union-attr]
+        first, second, third = (F.interpolate(level, 8) for level in levels)
+        y: Tensor = self.last((first + second + third).relu())
+        return y
 
 
 def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_statistics() -> (
@@ -121,7 +123,12 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
 
     whole = torch.cat(batches)
     with torch.no_grad():
-        stem = F.batch_norm(whole, *population(whole), model.stem.weight, model.stem.bias).relu()
+        stem = F.batch_norm(
+            whole,
+            *population(whole),
+            model.get_parameter("stem.weight"),
+            model.get_parameter("stem.bias"),
+        ).relu()
         calls = [
             model.conv(F.adaptive_avg_pool2d(part, size))
             for part in stem.split([4, 2, 6])
@@ -131,7 +138,9 @@ def test_a_shared_norm_is_measured_over_its_calls_and_what_follows_by_its_final_
         torch.testing.assert_close(measured["head"][0], flat.mean(1))
         torch.testing.assert_close(measured["head"][1], flat.var(1, correction=0))
         behind: list[Tensor] = []
-        hook = model.last.register_forward_pre_hook(lambda m, inputs: behind.append(inputs[0]))
+        hook = model.get_submodule("last").register_forward_pre_hook(
+            lambda m, inputs: behind.append(inputs[0])
+        )
         model(whole)
         hook.remove()
     torch.testing.assert_close(measured["last"][0], population(behind[0])[0])
@@ -158,7 +167,8 @@ class Skipping(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.skip = self.features["x"] = x * 2
         y = self.a(x).relu()
-        return self.b(y + self.skip + self.features["x"])
+        output: Tensor = self.b(y + self.skip + self.features["x"])
+        return output
 
 
 def test_what_a_forward_keeps_on_its_modules_stays_with_its_batch() -> None:
@@ -192,7 +202,10 @@ class Joined(nn.Module):
         self.bn = nn.BatchNorm1d(1)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        return self.bn(torch.stack([level.mean((1, 2, 3)) for level in levels]).sum(0)[:, None])
+        y: Tensor = self.bn(
+            torch.stack([level.mean((1, 2, 3)) for level in levels]).sum(0)[:, None]
+        )
+        return y
 
 
 class Precise(nn.Module):
@@ -217,7 +230,7 @@ class Precise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first, *rest = self.norms
         x = first(x)
-        contexts = (
+        contexts: tuple[AbstractContextManager[object], ...] = (
             torch.autocast("cpu", torch.bfloat16),
             torch.inference_mode(),
             torch.enable_grad(),
@@ -274,7 +287,8 @@ class Gridded(nn.Module):
         y = self.a(x + grid(4) / 1000).relu_()
         z = y * 2
         z += x
-        return self.b(z * grid(4).numpy().max() + y)
+        output: Tensor = self.b(z * grid(4).numpy().max() + y)
+        return output
 
 
 def test_under_a_memory_limit_it_is_the_same_to_the_bit() -> None:
@@ -313,6 +327,6 @@ def test_a_forward_that_changes_its_input_is_refused_where_the_data_are_needed_a
 def test_compiled_parts_run_uncompiled() -> None:
     model = trained(nn.Sequential(Net(), nn.BatchNorm2d(4))).double()
     wanted = layer_by_layer(model, data())
-    model[0].compile(backend="aot_eager")
+    model.get_submodule("0").compile(backend="aot_eager")
     bnc.recompute_statistics(model, data())
     assert farthest(statistics_of(model), wanted) < 1e-12

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ def test_forwards_advance_turn_by_turn() -> None:
             said.append(f"{name}{step}")
             forwards[name].pause()
 
-    forwards = {name: PausableForward(lambda name=name: walk(name)) for name in "ab"}
+    forwards = {name: PausableForward(partial(walk, name)) for name in "ab"}
     while not all(forward.is_over for forward in forwards.values()):
         for forward in forwards.values():
             if not forward.is_over:

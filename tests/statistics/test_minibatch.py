@@ -61,8 +61,8 @@ def test_a_large_mean_cancels_in_fvcore_and_not_here() -> None:
     norm = nn.BatchNorm1d(3)
     theirs = fvcore(norm, list(x.float().split(32)), 8)
     bnc.recompute_statistics(norm, x.float().split(32), method="aggregate")
-    torch.testing.assert_close(norm.running_var.double(), true, rtol=1e-2, atol=0)
-    assert ((theirs.running_var.double() / true - 1).abs() > 0.5).any()
+    torch.testing.assert_close(norm.get_buffer("running_var").double(), true, rtol=1e-2, atol=0)
+    assert ((theirs.get_buffer("running_var").double() / true - 1).abs() > 0.5).any()
 
 
 def test_a_norm_that_is_not_reached_is_zero_in_fvcore_and_untouched_here() -> None:
@@ -74,7 +74,7 @@ def test_a_norm_that_is_not_reached_is_zero_in_fvcore_and_untouched_here() -> No
     model = trained(Spare())
     before = statistics_of(model)["spare"]
     batches = [torch.randn(4, 3, 8, 8)]
-    assert not fvcore(model, batches, 1).spare.running_var.any()
+    assert not fvcore(model, batches, 1).get_buffer("spare.running_var").any()
     bnc.recompute_statistics(model, batches, method="aggregate")
     assert all(map(torch.equal, statistics_of(model)["spare"], before))
 
@@ -82,9 +82,9 @@ def test_a_norm_that_is_not_reached_is_zero_in_fvcore_and_untouched_here() -> No
 def test_a_nan_stays_in_fvcore_and_recovers_here() -> None:
     norm = nn.BatchNorm1d(3)
     with torch.no_grad():
-        norm.running_mean.fill_(float("nan"))
+        norm.get_buffer("running_mean").fill_(float("nan"))
     batches = [torch.randn(8, 3)]
-    assert fvcore(norm, batches, 1).running_mean.isnan().all()
+    assert fvcore(norm, batches, 1).get_buffer("running_mean").isnan().all()
     bnc.recompute_statistics(norm, batches, method="aggregate")
     torch.testing.assert_close(norm.running_mean, batches[0].mean(0))
 
@@ -103,7 +103,7 @@ def test_after_an_exception_fvcore_is_half_done_and_nothing_has_changed_here() -
     with pytest.raises(OSError, match="the disk is gone"):
         bnc.recompute_statistics(ours, failing(), method="aggregate")
     assert ours.momentum == 0.1
-    assert torch.equal(ours.running_mean, torch.zeros(3))
+    assert torch.equal(ours.get_buffer("running_mean"), torch.zeros(3))
     assert not ours._forward_pre_hooks
 
 
@@ -112,7 +112,7 @@ def test_a_short_loader_is_an_error_in_fvcore_and_enough_here() -> None:
     with pytest.raises(AssertionError):
         fvcore(norm, [torch.randn(8, 3)], 2)
     bnc.recompute_statistics(norm, [torch.randn(8, 3)], method="aggregate", max_samples=100)
-    assert norm.running_mean.any()
+    assert norm.get_buffer("running_mean").any()
 
 
 def test_a_norm_that_is_called_twice_is_refused_by_fvcore_and_pooled_here() -> None:
@@ -122,7 +122,8 @@ def test_a_norm_that_is_called_twice_is_refused_by_fvcore_and_pooled_here() -> N
             self.norm = nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x) + self.norm(x * 3 + 1)
+            y: Tensor = self.norm(x) + self.norm(x * 3 + 1)
+            return y
 
     model, x = Twice().double(), torch.randn(30, 3, dtype=torch.float64)
     with pytest.raises(AssertionError):

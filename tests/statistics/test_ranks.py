@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 import bnconvert as bnc
 from bnconvert.statistics.ranks import Ranks
@@ -19,7 +20,7 @@ from tests.statistics.test_layerwise import Paths, SharedHead
 from tests.zoo import Residual, trained
 
 #: The batches of each rank: unequal shares, and one without any data.
-SHARES = ([4, 2], [6], [], [3, 4, 2])
+SHARES: tuple[list[int], ...] = ([4, 2], [6], [], [3, 4, 2])
 SCENARIOS: dict[str, tuple[type[nn.Module], Any]] = {
     "layerwise": (Residual, "layerwise"),
     "aggregate": (Residual, "aggregate"),
@@ -70,7 +71,8 @@ class Overflowing(nn.Module):
         self.a, self.b = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.b(self.a(x) / (x.abs().amax() < 50))
+        y: Tensor = self.b(self.a(x) / (x.abs().amax() < 50))
+        return y
 
 
 def wild(rank: int) -> list[Tensor]:
@@ -129,7 +131,7 @@ def dying(rank: int, world: int, folder: str) -> None:
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(worker, (request.param, str(folder)), nprocs=request.param)
+    spawn(worker, (request.param, str(folder)), nprocs=request.param)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(request.param)]
 
 
@@ -192,7 +194,7 @@ def test_a_rank_that_measures_alone_is_told(results: list[Any]) -> None:
 
 
 def test_a_rank_that_dies_does_not_hang_the_others(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(dying, (2, str(tmp_path)), nprocs=2)
+    spawn(dying, (2, str(tmp_path)), nprocs=2)
     (said, moved), seconds = torch.load(tmp_path / "0.pt", weights_only=False)
     assert "StatisticsError: another rank died, or took longer than the group's timeout (" in said
     assert moved == 0

@@ -1,6 +1,7 @@
 """What `recompute_statistics` promises, against slow definitions and against numpy."""
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.statistics.recomputation import _memory_for
 from tests.precise import farthest, layer_by_layer, one_giant_batch, statistics_of
+from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, trained
 
 SIZES = [2, 2, 4, 8, 16, 3]
@@ -34,6 +37,7 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for branches in self.stages:
+            assert isinstance(branches, nn.ModuleList)
             x = torch.cat([branch(x) for branch in branches], 1)
         return x
 
@@ -49,7 +53,8 @@ class DataBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
         y = y - y.mean() if bool(y.sum() > 0) else y.abs()
-        return self.bn(y + self.second(x))
+        output: Tensor = self.bn(y + self.second(x))
+        return output
 
 
 def vector_net() -> nn.Module:
@@ -160,9 +165,13 @@ def test_the_first_norm_gets_what_numpy_gets(method: Any, shape: tuple[int, ...]
         norm = kinds[len(shape)](6).double().eval()
         batches = x.double().split([2, 2, 4, 8, 16, 32, 64, 2])
         bnc.recompute_statistics(norm, batches, method=method, variance=variance)  # type: ignore[arg-type]
-        np.testing.assert_allclose(norm.running_mean.numpy(), values.mean(1), rtol=1e-12)
-        np.testing.assert_allclose(norm.running_var.numpy(), values.var(1, ddof=ddof), rtol=1e-12)
-        assert int(norm.num_batches_tracked) == 8
+        np.testing.assert_allclose(
+            norm.get_buffer("running_mean").numpy(), values.mean(1), rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            norm.get_buffer("running_var").numpy(), values.var(1, ddof=ddof), rtol=1e-12
+        )
+        assert int(norm.get_buffer("num_batches_tracked")) == 8
 
 
 @pytest.mark.parametrize("method", ["layerwise", "aggregate"])
@@ -172,9 +181,9 @@ def test_a_large_mean_does_not_swallow_a_small_variance(method: Any, layout: Any
     norm = nn.BatchNorm2d(4).eval()
     bnc.recompute_statistics(norm, x.to(memory_format=layout).split(32), method=method)
     true = x.double().var((0, 2, 3), correction=0)
-    torch.testing.assert_close(norm.running_var.double(), true, rtol=1e-2, atol=0)
+    torch.testing.assert_close(norm.get_buffer("running_var").double(), true, rtol=1e-2, atol=0)
     torch.testing.assert_close(
-        norm.running_mean.double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=0
+        norm.get_buffer("running_mean").double(), x.double().mean((0, 2, 3)), rtol=1e-6, atol=0
     )
 
 
@@ -207,12 +216,12 @@ def test_every_zoo_model_is_measured_or_refused_and_undone_bit_for_bit(
 
 def test_buffers_change_in_place_and_counters_count_the_batches() -> None:
     model, batches = built("vector")
-    alias = model[1].running_mean
+    alias = model.get_buffer("1.running_mean")
     old = alias.clone()
     bnc.recompute_statistics(model, batches)
-    assert model[1].running_mean is alias
+    assert model.get_buffer("1.running_mean") is alias
     assert not torch.equal(alias, old)
-    assert int(model[1].num_batches_tracked) == len(batches)
+    assert int(model.get_buffer("1.num_batches_tracked")) == len(batches)
 
 
 def test_old_values_that_are_not_finite_recover() -> None:
@@ -220,13 +229,13 @@ def test_old_values_that_are_not_finite_recover() -> None:
         model, batches = built("vector")
         wanted, _ = built("vector")
         with torch.no_grad():
-            model[1].running_mean.fill_(float("nan"))
-            model[4].running_var.fill_(float("inf"))
+            model.get_buffer("1.running_mean").fill_(float("nan"))
+            model.get_buffer("4.running_var").fill_(float("inf"))
         if method == "ema":
-            model[1].momentum = model[4].momentum = 1.0
-            wanted[1].momentum = wanted[4].momentum = 1.0
-        result = bnc.recompute_statistics(model, batches, method=method)  # type: ignore[arg-type]
-        bnc.recompute_statistics(wanted, batches, method=method)  # type: ignore[arg-type]
+            for net, path in itertools.product((model, wanted), ("1", "4")):
+                submodule(net, path, nn.BatchNorm1d).momentum = 1.0
+        result = bnc.recompute_statistics(model, batches, method=method)
+        bnc.recompute_statistics(wanted, batches, method=method)
         assert farthest(statistics_of(model), statistics_of(wanted)) == 0
         assert result.report.statistics[0].mean_distance is None
         assert "not finite" in str(result)
@@ -238,8 +247,8 @@ def test_a_broken_batch_counts_nowhere_and_is_reported() -> None:
         good = copy.deepcopy(model)
         broken = batches[2].clone()
         broken[0, 0, 0, 0] = float("nan")
-        result = bnc.recompute_statistics(model, [*batches, broken], method=method)  # type: ignore[arg-type]
-        bnc.recompute_statistics(good, batches, method=method)  # type: ignore[arg-type]
+        result = bnc.recompute_statistics(model, [*batches, broken], method=method)
+        bnc.recompute_statistics(good, batches, method=method)
         assert farthest(statistics_of(model), statistics_of(good)) < 1e-12
         (note,) = (note for note in result.report.notes if "skipped" in note)
         assert note == "batch 6 skipped: a NaN, an infinity or an overflow at stages.0.0.1"
@@ -252,7 +261,8 @@ def test_a_batch_that_overflows_in_the_middle_counts_nowhere() -> None:
             self.a, self.b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.b(self.a(x) / (x.abs().amax() < 50))
+            y: Tensor = self.b(self.a(x) / (x.abs().amax() < 50))
+            return y
 
     x = torch.randn(20, 3, dtype=torch.float64)
     wild = torch.full((4, 3), 99.0, dtype=torch.float64)
@@ -274,7 +284,7 @@ def test_only_broken_batches_or_none_are_refused_and_nothing_changes() -> None:
             ([nan, nan], "none of the 2 batches can be used .*batch 0: a NaN.* at 1.*; mend the"),
         ):
             with pytest.raises(bnc.StatisticsError, match=message):
-                bnc.recompute_statistics(model, data, method=method)  # type: ignore[arg-type]
+                bnc.recompute_statistics(model, data, method=method)
             assert farthest(statistics_of(model), before) == 0
 
 
@@ -338,7 +348,7 @@ def test_frozen_norms_and_those_in_eval_mode_of_a_training_model_are_left_and_na
     assert torch.equal(statistics_of(model)["1"][0], before[0])
     assert "1: left alone: its statistics are frozen" in result.report.notes
     plain, _ = built("vector")
-    plain.train()[1].eval()
+    plain.train().get_submodule("1").eval()
     result = bnc.recompute_statistics(plain, batches)
     assert [row.path for row in result.report.statistics] == ["4"]
     assert any("1: left alone: is in eval mode" in note for note in result.report.notes)
@@ -361,11 +371,11 @@ def test_a_norm_that_no_batch_reaches_is_left_alone_and_named() -> None:
     for method in ("layerwise", "aggregate", "ema"):
         model = trained(Spare())
         before = statistics_of(model)["spare"]
-        result = bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8)], method=method)  # type: ignore[arg-type]
+        result = bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8)], method=method)
         after = statistics_of(model)["spare"]
         assert torch.equal(after[0], before[0])
         assert torch.equal(after[1], before[1])
-        assert int(model.spare.num_batches_tracked) == 100
+        assert int(model.get_buffer("spare.num_batches_tracked")) == 100
         assert "spare: left alone: no batch reached it" in result.report.notes
 
 
@@ -376,7 +386,8 @@ def test_dropout_is_off_and_the_random_state_stays() -> None:
             self.drop, self.bn = nn.Dropout(0.9), nn.BatchNorm1d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.bn(self.drop(x) + torch.randn(()) * 0)
+            y: Tensor = self.bn(self.drop(x) + torch.randn(()) * 0)
+            return y
 
     x, random = torch.randn(30, 3), torch.get_rng_state()
     model = Random().train()
@@ -394,7 +405,8 @@ class TwoInputs(nn.Module):
         self.bn = nn.BatchNorm1d(3)
 
     def forward(self, left: Tensor, right: Tensor, scale: float = 1.0) -> Tensor:
-        return self.bn(left + scale * right)
+        y: Tensor = self.bn(left + scale * right)
+        return y
 
 
 def test_batches_may_be_tensors_tuples_lists_mappings_or_anything_with_forward() -> None:
@@ -413,14 +425,14 @@ def test_batches_may_be_tensors_tuples_lists_mappings_or_anything_with_forward()
     torch.testing.assert_close(norm.running_mean, x.mean(0))
 
 
-def test_what_are_no_batches_is_refused() -> None:
+def test_what_are_no_batches_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = nn.BatchNorm1d(3)
     for wrong in (torch.randn(4, 3), {"x": torch.randn(4, 3)}, "data", 3):
         with pytest.raises(bnc.StatisticsError, match=r"batches is a \w+; give an iterable of"):
             bnc.recompute_statistics(norm, wrong)  # type: ignore[arg-type]
     few = [(torch.randn(4, 3),), (torch.randn(4, 3), 1, 2)]
     model = nn.ModuleDict({"norm": norm})
-    model.forward = lambda *inputs: norm(inputs[0])  # type: ignore[method-assign]
+    monkeypatch.setattr(model, "forward", lambda *inputs: norm(inputs[0]))
     with pytest.raises(
         bnc.StatisticsError, match=r"3 elements and ModuleDict\.forward requires 0; "
     ):
@@ -450,8 +462,12 @@ def test_half_precision_models_accumulate_in_float64() -> None:
     norm = nn.BatchNorm1d(3).bfloat16()
     bnc.recompute_statistics(norm, x.split(64))
     wanted = x.double().mean(0), x.double().var(0, correction=0)
-    torch.testing.assert_close(norm.running_mean.double(), wanted[0], rtol=2**-8, atol=0)
-    torch.testing.assert_close(norm.running_var.double(), wanted[1], rtol=2**-8, atol=0)
+    torch.testing.assert_close(
+        norm.get_buffer("running_mean").double(), wanted[0], rtol=2**-8, atol=0
+    )
+    torch.testing.assert_close(
+        norm.get_buffer("running_var").double(), wanted[1], rtol=2**-8, atol=0
+    )
 
 
 def test_statistics_that_do_not_fit_their_buffers_are_refused() -> None:
@@ -459,7 +475,7 @@ def test_statistics_that_do_not_fit_their_buffers_are_refused() -> None:
     x = (torch.randn(64, 3) * 1000).half()
     with pytest.raises(bnc.StatisticsError, match=r"do not fit its torch.float16 buffers; keep"):
         bnc.recompute_statistics(norm, [x])
-    assert torch.equal(norm.running_var, torch.ones(3).half())
+    assert torch.equal(norm.get_buffer("running_var"), torch.ones(3).half())
 
 
 def test_the_moving_average_is_torchs_and_says_how_many_updates_it_needs() -> None:
@@ -483,8 +499,8 @@ def test_the_report_tells_distances_in_sigma_and_the_error_by_images() -> None:
     x = images * 0.6 + torch.randn(400, 3, 16, 16, generator=generator, dtype=torch.float64) * 0.8
     norm = nn.BatchNorm2d(3).double().eval()
     with torch.no_grad():
-        norm.running_mean.fill_(2)
-        norm.running_var.fill_(4)
+        norm.get_buffer("running_mean").fill_(2)
+        norm.get_buffer("running_var").fill_(4)
     (row,) = bnc.recompute_statistics(norm, x.split(50)).report.statistics
     assert row.mean_distance == pytest.approx(2, rel=0.1)
     assert row.deviation_distance == pytest.approx(1, rel=0.1)
@@ -507,17 +523,17 @@ def test_the_error_falls_with_the_root_of_the_samples() -> None:
 
 def test_one_domain_is_measured_and_the_others_are_left() -> None:
     model = bnc.convert(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)), bnc.Separate())
-    model[1] = nn.BatchNorm1d(3)
+    model.register_module("1", nn.BatchNorm1d(3))
     x = torch.randn(40, 3) * 2 + 5
     result = bnc.recompute_statistics(model.eval(), x.split(10), domain="target")
     assert [row.path for row in result.report.statistics] == ["0[target]"]
     assert "1: left alone: holds no domain 'target'" in result.report.notes
-    plain = bnc.revert(model, domain="target")[0]
-    torch.testing.assert_close(plain.running_mean, x.mean(0))
-    assert torch.equal(model[0].running_mean, torch.zeros(3))
-    assert torch.equal(model[1].running_mean, torch.zeros(3))
+    plain = bnc.revert(model, domain="target")
+    torch.testing.assert_close(plain.get_buffer("0.running_mean"), x.mean(0))
+    assert torch.equal(model.get_buffer("0.running_mean"), torch.zeros(3))
+    assert torch.equal(model.get_buffer("1.running_mean"), torch.zeros(3))
     bnc.recompute_statistics(model, x.split(10))  # of the domain in use, and plain norms
-    torch.testing.assert_close(model[0].running_mean, x.mean(0))
+    torch.testing.assert_close(model.get_buffer("0.running_mean"), x.mean(0))
     with pytest.raises(bnc.UnsupportedModelError, match="has no domain 'moon'"):
         bnc.recompute_statistics(model, x.split(10), domain="moon")
 
@@ -541,8 +557,14 @@ def test_statistics_per_call_are_separable() -> None:
         report = bnc.recompute_statistics(model.eval(), x.split(sizes)).report
         assert [row.path for row in report.statistics] == [f"bn[call {i}]" for i in range(3)]
         assert report.notes == ()
-        members = [model.bn.member(i) for i in range(3)]
-        results.append([(m.running_mean.clone(), m.running_var.clone()) for m in members])
+        norm = submodule(model, "bn", SeparateNorm)
+        members = [norm.member(i) for i in range(3)]
+        results.append(
+            [
+                (m.get_buffer("running_mean").clone(), m.get_buffer("running_var").clone())
+                for m in members
+            ]
+        )
     for first, second in zip(*results, strict=True):
         torch.testing.assert_close(first[0], second[0])
         torch.testing.assert_close(first[1], second[1])

@@ -26,7 +26,7 @@ def test_a_target_is_finished_with_the_variance_that_was_asked_for(
     twice = torch.cat([x, x])
     torch.testing.assert_close(norm.running_mean, twice.mean(0))
     torch.testing.assert_close(norm.running_var, twice.var(0, correction=correction))
-    assert int(norm.num_batches_tracked) == 2
+    assert int(norm.get_buffer("num_batches_tracked")) == 2
     assert task.by_mean[id(norm.running_mean)] is task.targets[0]
 
 
@@ -34,7 +34,7 @@ def test_nothing_and_single_values_do_not_finish_a_target() -> None:
     norm = nn.BatchNorm1d(3)
     task = task_for(norm)
     task.finish(task.targets[0], measure(torch.empty(0, 3), 0))
-    assert torch.equal(norm.running_var, torch.ones(3))
+    assert torch.equal(norm.get_buffer("running_var"), torch.ones(3))
     with pytest.raises(StatisticsError, match=r"\(root\): every batch has one value per channel"):
         task.finish(task.targets[0], measure(torch.randn(1, 3), 0))
 

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -39,17 +40,21 @@ def exact(name: str, *layers: Callable[[], nn.Module], **options: Any) -> Topolo
     )
 
 
+def _operation(operation: Callable[[Any, Any], Any], *shape: int) -> nn.Module:
+    """Return an operation of the input and of constants of a shape."""
+    return With(operation, constants(*shape))
+
+
 def _grid() -> Iterator[Topology]:
     """Inductor's: conv, operation, constant, in every dimension; half of them without bias."""
     for axes, shape in SHAPES.items():
         for number, (word, operation) in enumerate(OPERATIONS.items()):
             for size in ("scalar", "channel") if axes == 2 else ("channel",):
                 dims = (4, *[1] * axes) if size == "channel" else ()
-                bias = bool(number % 2) == (size == "channel")
                 yield exact(
                     f"conv{axes}d_{word}_{size}",
-                    lambda axes=axes, bias=bias: CONVS[axes](4, 4, 2, bias=bias),
-                    lambda operation=operation, dims=dims: With(operation, constants(*dims)),
+                    partial(CONVS[axes], 4, 4, 2, bias=bool(number % 2) == (size == "channel")),
+                    partial(_operation, operation, *dims),
                     shapes=(shape,),
                 )
 
@@ -63,6 +68,11 @@ def _unlike(name: str, *shape: int, operation: Any = operator.mul, **options: An
 
 class FixedNorm(nn.Module):
     """The frozen norm as DETR and others write it out, under a name that nobody knows."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

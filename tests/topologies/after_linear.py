@@ -29,7 +29,8 @@ def _levit() -> nn.Module:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.linear(x)
-            return self.bn(x.flatten(0, 1)).reshape_as(x)
+            result: torch.Tensor = self.bn(x.flatten(0, 1)).reshape_as(x)
+            return result
 
     return nn.Sequential(LinearNorm(), nn.ReLU())
 
@@ -42,7 +43,8 @@ class DynamicProduct(nn.Module):
         self.norm = nn.BatchNorm1d(6)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return self.norm(x @ y)
+        result: torch.Tensor = self.norm(x @ y)
+        return result
 
 
 TOPOLOGIES = (

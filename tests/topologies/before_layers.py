@@ -1,5 +1,6 @@
 """A norm before the layer that could take it: forward, where its border and readers allow it."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,12 @@ def _positive(name: str, *layers: Any, **options: Any) -> Topology:
     )
 
 
+def _padded(mode: str) -> Topology:
+    """Return a norm before a convolution that pads by values of its input, not by zeros."""
+    build = partial(conv, padding=1, padding_mode=mode)
+    return Topology(f"bn_conv_pad_{mode}", lambda: norm_then(build()), arithmetic=0)
+
+
 def _flattened() -> nn.Module:
     return norm_then(nn.Flatten(), nn.Linear(4 * 8 * 8, 5))
 
@@ -60,14 +67,7 @@ TOPOLOGIES = (
         ((2, 4, 4, 5, 4),),
         arithmetic=0,
     ),
-    *(
-        Topology(
-            f"bn_conv_pad_{mode}",
-            lambda mode=mode: norm_then(conv(padding=1, padding_mode=mode)),
-            arithmetic=0,
-        )
-        for mode in ("reflect", "replicate", "circular")
-    ),
+    *(_padded(mode) for mode in ("reflect", "replicate", "circular")),
     Topology("bn_conv_pad_TRAP", lambda: norm_then(conv(padding=1)), gone=0, standing=("pad",)),
     Topology(
         "bn_conv_same_TRAP", lambda: norm_then(conv(padding="same")), gone=0, standing=("pad",)

@@ -76,7 +76,8 @@ class RepMixer(nn.Module):
         self.gamma = nn.Parameter(torch.randn(C, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gamma * (self.mixer(x) - self.norm(x))
+        y: Tensor = x + self.gamma * (self.mixer(x) - self.norm(x))
+        return y
 
 
 class Bordered(nn.Module):
@@ -84,10 +85,12 @@ class Bordered(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm = norm()
+        self.norm = nn.BatchNorm2d(C)
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
+        assert n.running_mean is not None
+        assert n.running_var is not None
         zero = n.bias - n.running_mean * n.weight / torch.sqrt(n.running_var + n.eps)
         wide = F.pad(n(x), (1, 1, 1, 1))
         wide[:, :, :1], wide[:, :, -1:] = zero[:, None, None], zero[:, None, None]

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 #: The norm for a layer, by the axes of its output behind the channels.
 NORMS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-CONVS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.Linear, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+#: The layer by the axes of its input behind the channels; their arguments differ.
+CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED: tuple[Callable[..., nn.Module], ...] = (
+    nn.Linear,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 
 
 def normed(layer: nn.Module, **options: Any) -> nn.Sequential:

@@ -16,13 +16,15 @@ def _timm() -> Any:
 def _rep_block() -> nn.Module:
     from timm.models.byobnet import RepVggBlock
 
-    return RepVggBlock(4, 4)
+    block: nn.Module = RepVggBlock(4, 4)
+    return block
 
 
 def _mobile_one() -> nn.Module:
     from timm.models.byobnet import MobileOneBlock
 
-    return MobileOneBlock(4, 4, 3, group_size=1)
+    block: nn.Module = MobileOneBlock(4, 4, 3, group_size=1)
+    return block
 
 
 def _act(**options: Any) -> nn.Module:

@@ -21,7 +21,8 @@ class Mixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(self.stem(x))
-        return self.head((self.first(y) + self.second(y)).view(x.shape[0], -1))
+        output: Tensor = self.head((self.first(y) + self.second(y)).view(x.shape[0], -1))
+        return output
 
 
 class TwoInputs(nn.Module):
@@ -36,7 +37,8 @@ class TwoInputs(nn.Module):
         self.norm, self.head = nn.BatchNorm1d(24), nn.Linear(24, 3)
 
     def forward(self, image: Tensor, vector: Tensor) -> Tensor:
-        return self.head(self.norm(self.image(image) + self.vector(vector)))
+        y: Tensor = self.head(self.norm(self.image(image) + self.vector(vector)))
+        return y
 
 
 def _pre_activated(width: int) -> nn.Module:

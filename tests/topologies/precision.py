@@ -48,7 +48,8 @@ class MixedNorm(nn.Module):
         self.conv, self.norm = nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x).to(self.norm.weight.dtype))
+        y: Tensor = self.norm(self.conv(x).to(self.norm.weight.dtype))
+        return y
 
 
 def rounded(name: str, dtype: torch.dtype, adjust: Any = None, **options: Any) -> Topology:

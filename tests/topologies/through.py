@@ -1,6 +1,7 @@
 """A norm that can move back over what lies between it and the layer that takes it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ def stands(
 
 def _flat(*between: nn.Module, width: int = 4) -> Callable[[], nn.Module]:
     return lambda: nn.Sequential(conv(), *between, nn.Flatten(), nn.BatchNorm1d(width))
+
+
+def _upsampled(mode: str) -> Topology:
+    layer = partial(nn.Upsample, scale_factor=2, mode=mode, align_corners=False)
+    return over(f"conv_{mode}_bn", layer)
 
 
 def _split(function: Callable[[Any], Any]) -> Callable[[], nn.Module]:
@@ -148,13 +154,7 @@ TOPOLOGIES = (
     stands("conv_pixelunshuffle_bn_TRAP", lambda: nn.PixelUnshuffle(2), "", 16),
     over("conv_shuffle_bn", lambda: Apply(lambda x: shuffled(x, 2)), dynamic=True),
     over("conv_upsample_bn", lambda: nn.Upsample(scale_factor=2), dynamic=True),
-    *(
-        over(
-            f"conv_{mode}_bn",
-            lambda mode=mode: nn.Upsample(scale_factor=2, mode=mode, align_corners=False),
-        )
-        for mode in ("bilinear", "bicubic")
-    ),
+    *(_upsampled(mode) for mode in ("bilinear", "bicubic")),
     Topology(
         "conv_permute_bn",
         lambda: nn.Sequential(conv(), Apply(lambda x: x.permute(0, 2, 1, 3)), nn.BatchNorm2d(8)),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.zoo import trained
+from tests.zoo import Model, laid_out, trained
 
 Shape = tuple[int, ...]
 IMAGE: Shape = (2, 4, 8, 8)
@@ -56,7 +56,7 @@ class Topology:
         with torch.no_grad():
             model = seasoned(self.build(), positive=self.positive).to(self.dtype)
             if self.memory_format is torch.channels_last:
-                model = model.to(memory_format=self.memory_format)
+                laid_out(model, self.memory_format)
             if self.adjust is not None:
                 self.adjust(model)
         return model
@@ -68,7 +68,7 @@ class Topology:
         return tuple(x.contiguous(memory_format=self.memory_format) for x in drawn)
 
 
-def seasoned(model: nn.Module, *, positive: bool = False) -> nn.Module:
+def seasoned(model: Model, *, positive: bool = False) -> Model:
     """Give every norm statistics and affine as after training, and a negative scale unless told.
 
     So too the norms that torch does not know: modules with running statistics as buffers.
@@ -87,8 +87,8 @@ def seasoned(model: nn.Module, *, positive: bool = False) -> nn.Module:
         if "bias" in module._buffers:
             mean.copy_(uniform(mean, -0.5, 0.5))
             var.copy_(10 ** uniform(var, -1, 1))
-            module._buffers["weight"].copy_(uniform(mean, 0.5, 1.5))
-            module._buffers["bias"].copy_(uniform(mean, -0.5, 0.5))
+            module.get_buffer("weight").copy_(uniform(mean, 0.5, 1.5))
+            module.get_buffer("bias").copy_(uniform(mean, -0.5, 0.5))
         if weight is not None:
             weight.abs_()
             if not positive:
@@ -99,7 +99,8 @@ def seasoned(model: nn.Module, *, positive: bool = False) -> nn.Module:
 def without_shift(model: nn.Module) -> None:
     """Take the shift out of every norm, so that only its scale is left."""
     for module in model.modules():
-        if getattr(module, "running_mean", None) is not None:
-            module.running_mean.zero_()
-            if module.bias is not None:
-                module.bias.zero_()
+        mean, bias = (getattr(module, name, None) for name in ("running_mean", "bias"))
+        if mean is not None:
+            mean.zero_()
+            if bias is not None:
+                bias.zero_()

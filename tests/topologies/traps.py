@@ -19,7 +19,8 @@ class WeightOfInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.conv.weight * x.mean().sigmoid()
-        return self.norm(nn.functional.conv2d(x, weight, self.conv.bias))
+        y: Tensor = self.norm(nn.functional.conv2d(x, weight, self.conv.bias))
+        return y
 
 
 class Twice(nn.Module):
@@ -31,7 +32,8 @@ class Twice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x)
-        return self.norm(y) * y
+        output: Tensor = self.norm(y) * y
+        return output
 
 
 def _negative_variance(model: Any) -> None:

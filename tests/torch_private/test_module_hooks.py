@@ -59,7 +59,8 @@ def test_shared_hooks_are_called_as_they_were_registered(module: nn.Module) -> N
         seen.append(kwargs)
 
     def after(_: nn.Module, args: Any, kwargs: dict[str, Any], y: Tensor) -> Tensor:
-        return y.add(kwargs["by"])
+        shifted: Tensor = y + kwargs["by"]
+        return shifted
 
     source, target = Scale(), Scale()
     source.register_forward_pre_hook(before, with_kwargs=True)

@@ -64,6 +64,6 @@ def test_a_right_file_of_small_probabilities_is_not_flagged_and_a_wrong_one_is(
     model, inputs = trained(Rare()), (torch.randn(2, 2, 30),)
     assert bnc.export(model, inputs, tmp_path / "m.onnx").failures == ()
     with torch.no_grad():
-        model.conv.weight[0] *= 1.01
+        model.get_parameter("conv.weight")[0] *= 1.01
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, tmp_path / "m.onnx", inputs)

@@ -103,7 +103,7 @@ def test_the_finding_names_the_module_and_figures(model: nn.Module, tmp_path: Pa
     path = written(model, tmp_path / "m.onnx", "torch")
     other = copy.deepcopy(model)
     with torch.no_grad():
-        other.right.weight *= 1.001
+        other.get_parameter("right.weight").mul_(1.001)
     with pytest.raises(bnc.VerificationError) as failure:
         bnc.verify(other, path, INPUTS)
     (finding,) = failure.value.report.findings
@@ -127,7 +127,7 @@ def test_a_file_that_holds_what_a_wrong_fold_computes_is_laid_to_the_fold(
 ) -> None:
     wrong = copy.deepcopy(model)
     with torch.no_grad():
-        wrong.left.weight *= 1.01
+        wrong.get_parameter("left.weight").mul_(1.01)
     path = written(wrong, tmp_path / "m.onnx", "torch")
     graphs = Graphs(capture_of(model, INPUTS).module, capture_of(wrong, INPUTS).module)
     found = find_divergence(model, Example.of(INPUTS), path, lambda example: graphs)

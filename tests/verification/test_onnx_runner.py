@@ -63,7 +63,7 @@ def scaling(path: Path, *, opset: int = 20, ir: int = 10, operator: str = "Mul")
         "g",
         value[:1],
         value[1:],
-        [numpy_helper.from_array(np.float32([2.0]), "two")],
+        [numpy_helper.from_array(np.array([2.0], dtype=np.float32), "two")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
     onnx.save(model, path)

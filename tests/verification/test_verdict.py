@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import Judge, Verdict
@@ -81,7 +82,7 @@ def test_the_model_is_asked_again_only_where_something_fails() -> None:
 
 def test_a_run_that_fails_otherwise_excuses_nothing() -> None:
     one, two, three = case("one"), case("two"), case("three")
-    run = {one: [TIE], two: "a kernel fails", three: [RIGHT, RIGHT]}
+    run: dict[Case, Outputs] = {one: [TIE], two: "a kernel fails", three: [RIGHT, RIGHT]}
     found = judge([one, two, three], 1).judge(run)
     assert not any(passed for those in verdicts(found).values() for passed in those)
     assert [checks[0].detail for checks in found.checks.values()] == [

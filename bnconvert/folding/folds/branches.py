@@ -82,7 +82,7 @@ class Summed(Remapped):
 
     def apply(self, graph: MutableGraph) -> Replacements:
         """Put one map in the place of the sum."""
-        total = graph.mapped(self.node, self.source, self.change)
+        total = graph.replace_by_map(self.node, self.source, self.change)
         for node in self.others:
             graph.replace(node, total)
         return {self.node: total}
@@ -122,7 +122,7 @@ def _merging(
     host = one.host or two.host
     others = tuple(b.node for b in (one, two) if b.node not in (host, source))
     if host is not None:
-        fits = graph.fits(argument(host, "weight"), whole.weight, whole.bias)
+        fits = graph.stays_finite(argument(host, "weight"), whole.weight, whole.bias)
         return Merged(host, whole, total, others) if fits else None
     if whole.weight.shape[1:].numel() > 1 or total in others:
         return None  # average pooling stays what it is
@@ -133,7 +133,7 @@ def _merging(
 
 def set_kernel(graph: MutableGraph, node: fx.Node, kernel: Kernel) -> None:
     """Make a convolution, or a linear layer, compute `kernel`."""
-    graph.give(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
+    graph.set_weights(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
     rank = len(kernel.size)
     node.kwargs = {}
     if rank == 0:

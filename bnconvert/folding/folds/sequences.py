@@ -44,7 +44,7 @@ class Sequences(Fold):
         whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
         like = argument(node, "weight")
-        fits = propagator.graph.fits(like, whole.weight, whole.bias)
+        fits = propagator.graph.stays_finite(like, whole.weight, whole.bias)
         if whole.cost * example_size(node) >= before or not fits:
             return None
         return GraphPlan((Joined(node, whole, second.source),))

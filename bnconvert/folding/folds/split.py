@@ -39,7 +39,9 @@ class SplitAffine(AffineFold):
         if not reading.change.scales or not reading.change.shifts:
             return None
         for plan, rest in _candidates(propagator, node, reading):
-            if isinstance(plan, Refusal) or not propagator.graph.fits(node, rest.scale, rest.shift):
+            if isinstance(plan, Refusal) or not propagator.graph.stays_finite(
+                node, rest.scale, rest.shift
+            ):
                 continue
             last = Eliminated(node) if rest.is_identity else Remapped(node, rest)
             whole = plan.with_plan(GraphPlan((last,)))

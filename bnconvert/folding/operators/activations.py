@@ -29,7 +29,7 @@ class Activation(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand a positive multiplication up."""
+        """Propagate a positive scale into the producer."""
         return _refusal(node, output_map) or propagator.into_producer(
             input_of(node), node, output_map
         )
@@ -37,7 +37,7 @@ class Activation(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand a positive multiplication down."""
+        """Propagate a positive scale into the consumers."""
         if node.args[0] is not source:
             return Refusal("not-the-input", "it is the slope of an activation")
         return _refusal(node, input_map) or propagator.into_consumers(node, input_map)

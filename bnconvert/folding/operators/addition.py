@@ -52,7 +52,7 @@ class Sum(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand an addition on, or put it into the other summand."""
+        """Propagate a shift into the other summand, or into the consumers."""
         first, second = summands_of(node)
         sign = sign_of(node, source)
         if first is second or sign is None:

@@ -20,7 +20,7 @@ class Concatenation(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Divide the map among the parts; all must take theirs."""
+        """Divide the map among the parts, all of which must absorb their share."""
         parts, axis, sizes = _parts(node)
         if len(set(parts)) < len(parts):
             return Refusal("value-used-twice", "it concatenates a value with itself")
@@ -39,7 +39,7 @@ class Concatenation(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down, with nothing for the other parts."""
+        """Propagate the map into the consumers, as the identity on the other parts."""
         parts, axis, sizes = _parts(node)
         if not all(isinstance(size, int) for size in sizes):
             return Refusal("dynamic-size", "it is concatenated with parts of dynamic size")

@@ -44,7 +44,7 @@ class Reweighted(Edit):
 
     def apply(self, graph: MutableGraph) -> Replacements:
         """Give them to the layer."""
-        graph.give(self.node, self.weight, self.bias)
+        graph.set_weights(self.node, self.weight, self.bias)
         return {}
 
 
@@ -56,7 +56,7 @@ class Remapped(Edit):
 
     def apply(self, graph: MutableGraph) -> Replacements:
         """Put an operator with the new ones in its place."""
-        return {self.node: graph.mapped(self.node, _mapped_by(self.node), self.change)}
+        return {self.node: graph.replace_by_map(self.node, _mapped_by(self.node), self.change)}
 
 
 @dataclass(frozen=True, eq=False)

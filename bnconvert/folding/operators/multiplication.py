@@ -40,7 +40,7 @@ class Product(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand a multiplication on."""
+        """Propagate a scale into the consumers."""
         if input_map.shifts:
             return Refusal(
                 "addition-does-not-pass",

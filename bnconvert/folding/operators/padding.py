@@ -36,7 +36,7 @@ class Padding(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up; the constant becomes what the map makes of it."""
+        """Propagate the map into the producer; the constant is mapped too."""
         if refusal := _varying(node, output_map):
             return refusal
         plan = propagator.into_producer(input_of(node), node, output_map)
@@ -51,7 +51,7 @@ class Padding(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down; the constant becomes what the map makes the old one of."""
+        """Propagate the map into the consumers; the constant becomes what is mapped to it."""
         if refusal := _varying(node, input_map):
             return refusal
         plan = propagator.into_consumers(node, input_map)

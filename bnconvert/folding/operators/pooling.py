@@ -39,7 +39,7 @@ class Pooling(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up."""
+        """Propagate the map into the producer."""
         source = input_of(node)
         if refusal := _refusal(node, output_map):
             return refusal
@@ -54,7 +54,7 @@ class Pooling(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down."""
+        """Propagate the map into the consumers."""
         if refusal := _refusal(node, input_map):
             return refusal
         if any(input_map.varies_along(axis) for axis in _pooled_axes(node)):

@@ -38,7 +38,7 @@ class Resizing(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up."""
+        """Propagate the map into the producer."""
         if any(output_map.varies_along(axis) for axis in _moved_axes(node)):
             return Refusal("other-axis", "it varies from place to place of a resized value")
         return propagator.into_producer(input_of(node), node, output_map)
@@ -46,7 +46,7 @@ class Resizing(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down."""
+        """Propagate the map into the consumers."""
         if any(input_map.varies_along(axis) for axis in _moved_axes(node)):
             return Refusal("other-axis", "it varies from place to place of a value that is resized")
         return propagator.into_consumers(node, input_map)
@@ -70,7 +70,7 @@ class Shuffling(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up, its channels where they came from."""
+        """Propagate the map into the producer, its channels in their order there."""
         source = input_of(node)
         moved = _moved(node, output_map, sizes_of(node), back=True)
         return (
@@ -80,7 +80,7 @@ class Shuffling(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down, its channels where they go."""
+        """Propagate the map into the consumers, its channels in their order there."""
         moved = _moved(node, input_map, sizes_of(source), back=False)
         return moved if isinstance(moved, Refusal) else propagator.into_consumers(node, moved)
 

@@ -23,15 +23,15 @@ class Piece(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up, as one that leaves all other pieces as they are."""
+        """Propagate the map into the producer, as the identity on all other pieces."""
         found = _place(node)
         if isinstance(found, Refusal):
             return found
         source, axis, picked = found
         pieces = _pieces_of(source)
         if pieces == {node} and not output_map.varies_along(axis):
-            reader = node if node.target is aten.slice.Tensor else input_of(node)
-            return propagator.into_producer(source, reader, output_map)
+            consumer = node if node.target is aten.slice.Tensor else input_of(node)
+            return propagator.into_producer(source, consumer, output_map)
         if picked is None:
             return Refusal("dynamic-size", "it is a piece of an axis of dynamic size")
         overlapping = {other for other in pieces if _meets(other, node, axis, picked)}
@@ -44,7 +44,7 @@ class Piece(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the piece's part of the map down."""
+        """Propagate the part of the map that belongs to the piece into its consumers."""
         found = _place(node)
         if isinstance(found, Refusal):
             return found
@@ -71,7 +71,7 @@ class Split(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Let every part hand its share down."""
+        """Propagate the map into the consumers of every part."""
         parts = consumers_of(node)
         if any(part.target is not operator.getitem for part in parts):
             return Refusal("unsupported-operator", "a list of pieces that is read as a whole")
@@ -104,15 +104,15 @@ def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | Refusal:
 
 
 def _pieces_of(source: fx.Node) -> set[fx.Node]:
-    """Return every reader of a value, with the parts of a split instead of the split."""
+    """Return every consumer of a value, with the parts of a split instead of the split."""
     found: set[fx.Node] = set()
-    for reader in consumers_of(source):
-        found |= consumers_of(reader) if reader.target in _SPLITS else {reader}
+    for consumer in consumers_of(source):
+        found |= consumers_of(consumer) if consumer.target in _SPLITS else {consumer}
     return found
 
 
 def _meets(other: fx.Node, node: fx.Node, axis: int, picked: Tensor) -> bool:
-    """Tell whether another reader of the source reads a position that `node` reads."""
+    """Tell whether another consumer of the source reads a position that `node` reads."""
     if other is node:
         return False
     if other.target not in Piece.targets:

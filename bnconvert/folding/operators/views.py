@@ -52,7 +52,7 @@ class Reshaping(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up, reshaped."""
+        """Propagate the map into the producer, reshaped."""
         source = input_of(node)
         moved = reshaped(output_map, sizes_of(node), sizes_of(source))
         return (
@@ -62,7 +62,7 @@ class Reshaping(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down, reshaped."""
+        """Propagate the map into the consumers, reshaped."""
         moved = reshaped(input_map, sizes_of(source), sizes_of(node))
         return moved if isinstance(moved, Refusal) else propagator.into_consumers(node, moved)
 
@@ -77,7 +77,7 @@ class Permutation(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up, its axes permuted back."""
+        """Propagate the map into the producer, its axes permuted back."""
         order = _order(node)
         back = [order.index(axis) for axis in range(len(order))]
         return propagator.into_producer(
@@ -87,7 +87,7 @@ class Permutation(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down, its axes permuted."""
+        """Propagate the map into the consumers, its axes permuted."""
         order = _order(node)
         return propagator.into_consumers(node, input_map.each(lambda t: t.permute(order)))
 
@@ -100,7 +100,7 @@ class Repetition(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Hand the map up where it does not vary along what is repeated."""
+        """Propagate the map into the producer unless it varies along a repeated axis."""
         source = input_of(node)
         missing = output_map.axes - len(sizes_of(source))
         sizes = [1] * missing + sizes_of(source)
@@ -112,7 +112,7 @@ class Repetition(OperatorRule):
     def absorb_input_map(
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
-        """Hand the map down."""
+        """Propagate the map into the consumers."""
         return propagator.into_consumers(node, input_map.lifted(len(sizes_of(node))))
 
 

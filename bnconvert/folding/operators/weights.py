@@ -47,7 +47,7 @@ def reweighted(
     graph = propagator.graph
     like = argument(node, "weight")
     assert isinstance(like, fx.Node)
-    if not graph.fits(like, weight, bias):
+    if not graph.stays_finite(like, weight, bias):
         return Refusal("weight-overflows", f"the folded weight overflows {like.meta['val'].dtype}")
     others = graph.sharers(node, like)
     if not others or propagator.tied_weights_agree or _followed_alike(node, others):

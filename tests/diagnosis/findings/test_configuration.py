@@ -18,7 +18,7 @@ def test_a_clean_model_has_none() -> None:
 
 def test_a_norm_in_eval_mode_will_be_thawed_by_train() -> None:
     model = build("residual")[0].train()
-    model.bn1.eval()
+    model.get_submodule("bn1").eval()
     assert found(model) == {"BN003": ("bn1",)}
     assert found(convert(model, Frozen())) == {}
 

@@ -44,11 +44,16 @@ class Done:
 class Solos(Excerpts):
     """Excerpts for single folds."""
 
-    def verdict(self, fold: Fold, name: str, target: object = None, at: int = 0) -> str | None:
+    def verdict(
+        self,
+        fold: Fold,
+        name: str,
+        target: Callable[..., Any] = aten.batch_norm.default,
+        at: int = 0,
+    ) -> str | None:
         """Return what a fold decides about one operator (a norm unless told) of an excerpt."""
         graph = MutableGraph(self[name])
-        wanted = aten.batch_norm.default if target is None else target
-        node = list(graph.fx_graph.find_nodes(op="call_function", target=wanted))[at]
+        node = list(graph.fx_graph.find_nodes(op="call_function", target=target))[at]
         code = graph.fx_graph.python_code("self").src
         verdict = fold.decide(MapPropagator(graph), node)
         assert graph.fx_graph.python_code("self").src == code  # it only looks

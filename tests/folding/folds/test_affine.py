@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from bnconvert.folding.folds.affine import Affine
 from bnconvert.graphs.aten import aten
-from tests.excerpts import Applied, function
+from tests.excerpts import Applied, Modules, function
 from tests.folding.folds.solo import PLAN, Solos, seasoned
 
 IMAGE = (2, 4, 3, 3)
@@ -12,7 +12,7 @@ IMAGE = (2, 4, 3, 3)
 
 def identity() -> nn.Module:
     norm = nn.BatchNorm2d(4, eps=0.0)
-    norm.running_var.fill_(1.0)
+    norm.get_buffer("running_var").fill_(1.0)
     return nn.Sequential(norm)
 
 
@@ -54,7 +54,7 @@ solo = Solos(
 )
 
 
-def both(m: nn.Module, y: Tensor) -> tuple[Tensor, Tensor]:
+def both(m: Modules, y: Tensor) -> tuple[Tensor, Tensor]:
     return m.second(y), y
 
 

@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 from bnconvert.folding.folds.direct import Direct
 from bnconvert.graphs.aten import aten
-from tests.excerpts import Applied
+from tests.excerpts import Applied, Modules
 from tests.folding.folds.solo import PLAN, Solos, seasoned
 
 SERIES, IMAGE, VOLUME, ROWS = (2, 3, 6), (2, 3, 6, 5), (2, 3, 4, 5, 4), (2, 3)
@@ -23,7 +23,7 @@ def pair(layer: nn.Module, norm: nn.Module) -> nn.Module:
     return Applied(lambda m, x: m.norm(m.layer(x)), layer=layer, norm=norm)
 
 
-def both(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def both(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     y = m.layer(x)
     return m.norm(y), y
 

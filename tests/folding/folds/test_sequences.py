@@ -8,7 +8,7 @@ from bnconvert.folding.folds.sequences import Sequences
 from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
-from tests.excerpts import Applied, Sketch, capture_of, model
+from tests.excerpts import Applied, Modules, Sketch, capture_of, model
 from tests.folding.folds.solo import PLAN, Solos
 
 IMAGE, SERIES = (2, 4, 7, 6), (2, 4, 7)
@@ -18,7 +18,7 @@ def row(layers: Callable[[], Sequence[nn.Module]], shape: tuple[int, ...] = IMAG
     return model(lambda: nn.Sequential(*layers()), shape)
 
 
-def read_elsewhere(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def read_elsewhere(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     y = m.a(x)
     return m.b(y), y
 
@@ -111,8 +111,8 @@ def test_a_weight_or_bias_that_overflows_is_not_made(what: str) -> None:
     for first, second, moves in ((1.0, 1.0, True), (1e3, 1e3, False)):
         for parameter in layers.parameters():
             nn.init.constant_(parameter, 1.0)
-        nn.init.constant_(getattr(layers[0], what), first)
-        nn.init.constant_(layers[1].weight, second)
+        nn.init.constant_(layers.get_parameter(f"0.{what}"), first)
+        nn.init.constant_(layers.get_parameter("1.weight"), second)
         module = capture_of(layers, (torch.zeros(2, 2, 5).half(),)).module
         _, node = module.graph.find_nodes(op="call_function", target=aten.conv1d.default)
         assert (Sequences().decide(MapPropagator(MutableGraph(module)), node) is not None) == moves

@@ -11,7 +11,7 @@ from bnconvert.folding.folds.split import SplitAffine
 from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
-from tests.excerpts import Sketch, capture_of, function
+from tests.excerpts import Modules, Sketch, capture_of, function
 from tests.folding.folds.solo import PLAN, Solos, seasoned, using
 from tests.zoo import trained
 
@@ -30,18 +30,19 @@ def around(applied: Callable[..., Any], sign: int = 1) -> Sketch:
     return seasoned(lambda: using(applied, kinds), IMAGE, IMAGE, sign=sign)
 
 
-def up_and_down(m: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+def up_and_down(m: Modules, x: Tensor, z: Tensor) -> Tensor:
     """Let only scales pass in front, by the ReLU, and only additions behind, by the sum."""
-    return m.c(m.norm(F.relu(m.a(x))) + z)
+    y: Tensor = m.c(m.norm(F.relu(m.a(x))) + z)
+    return y
 
 
-def down_and_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def down_and_up(m: Modules, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Let only additions pass in front, by the second reader, and only scales behind."""
     y = m.b(x)
     return m.a(F.relu(m.norm(y))), m.c(y)
 
 
-def addition_up(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def addition_up(m: Modules, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     y = m.b(x)
     return F.silu(m.norm(y)), m.c(y)
 
@@ -66,7 +67,7 @@ PARTS = {
 }
 
 
-def two_norms(m: nn.Module, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def two_norms(m: Modules, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     y = m.b(x)
     return F.silu(m.norm(y)), F.silu(m.other(y))
 
@@ -136,8 +137,8 @@ def test_a_map_that_only_scales_or_only_shifts_has_no_parts() -> None:
 def test_what_would_be_left_must_fit_the_dtype() -> None:
     """An addition of t / s before the multiplication overflows where s is small."""
     model = trained(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4)))
-    model[0].weight.data.fill_(1e-4)
-    model[0].bias.data.fill_(100)
+    model.get_parameter("0.weight").data.fill_(1e-4)
+    model.get_parameter("0.bias").data.fill_(100)
     x = torch.randn(2, 4)
     for dtype, moves in ((torch.float32, True), (torch.float16, False)):
         module = capture_of(model.to(dtype), (x.to(dtype),)).module

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from bnconvert.errors import Refusal
 from bnconvert.folding.operators.affine import AffineReading, read_affine
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
@@ -82,7 +83,7 @@ decomposed = Passages(
 )
 
 
-def reading(name: str) -> tuple[AffineReading | str | None, fx.GraphModule]:
+def reading(name: str) -> tuple[AffineReading | Refusal | None, fx.GraphModule]:
     module = (decomposed if name in decomposed.sketches else passage)[name]
     (result,) = module.graph.output_node().all_input_nodes
     made = result.all_input_nodes[0] if result.target is operator.getitem else result

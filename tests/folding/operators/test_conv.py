@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -5,12 +9,13 @@ from torch.nn import functional as F
 
 from bnconvert.folding.operators.conv import BORDER
 from bnconvert.graphs.aten import aten
-from tests.excerpts import function, model
+from tests.excerpts import Sketch, function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
 
-CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+#: Their arguments differ in type, by the number of axes.
+CONVS: tuple[Callable[..., nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 SHAPES = ((2, 4, 7), (2, 4, 7, 6), (2, 4, 5, 6, 5))
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
     "no_bias": {"bias": False},
     "strided": {"stride": 2, "dilation": 2},
@@ -19,12 +24,15 @@ SETTINGS = {
     "valid": {"padding": "valid"},
     "same_point": {"kernel_size": 1, "padding": "same"},
 }
-PADDED = {"padded": {"padding": 1, "groups": 2}, "same": {"padding": "same"}}
+PADDED: dict[str, dict[str, Any]] = {
+    "padded": {"padding": 1, "groups": 2},
+    "same": {"padding": "same"},
+}
 
 
-def convolutions(settings: dict[str, dict[str, object]]) -> dict[str, object]:
+def convolutions(settings: dict[str, dict[str, Any]]) -> dict[str, Sketch]:
     return {
-        f"{name}{rank}d": model(lambda c=conv, k=kwargs: c(4, 8, **{"kernel_size": 3, **k}), shape)
+        f"{name}{rank}d": model(partial(conv, 4, 8, **{"kernel_size": 3, **kwargs}), shape)
         for name, kwargs in settings.items()
         for rank, conv, shape in zip((1, 2, 3), CONVS, SHAPES, strict=True)
         if rank != 3 or name in ("plain", "grouped", "padded")
@@ -33,7 +41,8 @@ def convolutions(settings: dict[str, dict[str, object]]) -> dict[str, object]:
 
 def lowered(x: Tensor, w: Tensor, transposed: bool = False) -> Tensor:
     ones = [1, 1]
-    return aten.convolution.default(x, w, None, ones, [0, 0], ones, transposed, [0, 0], 1)
+    y: Tensor = aten.convolution.default(x, w, None, ones, [0, 0], ones, transposed, [0, 0], 1)
+    return y
 
 
 WHOLE, CUT = convolutions(SETTINGS), convolutions(PADDED)

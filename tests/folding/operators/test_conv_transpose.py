@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 from torch import nn
 from torch.nn import functional as F
@@ -5,9 +9,14 @@ from torch.nn import functional as F
 from tests.excerpts import function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
 
-CONVS = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+#: Their arguments differ in type, by the number of axes.
+CONVS: tuple[Callable[..., nn.Module], ...] = (
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 SHAPES = ((2, 4, 5), (2, 4, 5, 3), (2, 4, 3, 4, 3))
-SETTINGS = {
+SETTINGS: dict[str, tuple[int, dict[str, Any]]] = {
     "plain": (6, {}),
     "square": (4, {"bias": False}),
     "grouped": (6, {"stride": 2, "groups": 2}),
@@ -16,7 +25,7 @@ SETTINGS = {
     "multiplied": (8, {"groups": 4, "bias": False, "dilation": 2}),
 }
 TRANSPOSED = {
-    f"{name}{rank}d": model(lambda c=conv, o=out, k=kwargs: c(4, o, 3, **k), shape)
+    f"{name}{rank}d": model(partial(conv, 4, out, 3, **kwargs), shape)
     for name, (out, kwargs) in SETTINGS.items()
     for rank, conv, shape in zip((1, 2, 3), CONVS, SHAPES, strict=True)
     if rank == 2 or name in ("plain", "grouped")

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -31,7 +34,7 @@ EXCERPTS = Excerpts(
 )
 
 
-def operators(graph: MutableGraph, target: object) -> list[fx.Node]:
+def operators(graph: MutableGraph, target: Callable[..., Any]) -> list[fx.Node]:
     return list(graph.fx_graph.find_nodes(op="call_function", target=target))
 
 

@@ -6,13 +6,13 @@ from torch.nn import functional as F
 from bnconvert.folding.operators.padding import BORDER
 from bnconvert.graphs.aten import aten
 from bnconvert.numerics.channel_map import ChannelMap
-from tests.excerpts import function
+from tests.excerpts import Sketch, function
 from tests.folding.operators.passage import ANY, PASSES, POSITIVE, SCALE, SHIFT, Passages
 
 SERIES, IMAGE, VOLUME = (2, 4, 5), (2, 4, 5, 6), (2, 4, 3, 4, 5)
 
 
-def lowered(name: str, rank: int) -> object:
+def lowered(name: str, rank: int) -> Sketch:
     operator = getattr(aten, f"{name}_pad{rank}d").default
     return function(lambda x: operator(x, [1, 2] * rank), (SERIES, IMAGE, VOLUME)[rank - 1])
 

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -9,13 +12,13 @@ from bnconvert.folding.operators.propagation import OPERATOR_RULES, MapPropagato
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
-from tests.excerpts import Applied, Sketch, function, model
+from tests.excerpts import Applied, Modules, Sketch, function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
 
 IMAGE = (2, 4, 6, 6)
 
 
-def convolved(applied: object, **padding: int) -> Sketch:
+def convolved(applied: Callable[..., Any], **padding: int) -> Sketch:
     """Sketch a function of an input and of convolutions by name, with so much padding."""
     return model(
         lambda: Applied(applied, **{n: nn.Conv2d(4, 4, 3, padding=p) for n, p in padding.items()}),
@@ -23,18 +26,19 @@ def convolved(applied: object, **padding: int) -> Sketch:
     )
 
 
-def halves(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def halves(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     """Average what the first makes, which the second reads too."""
     y = m.first(x)
     return F.avg_pool2d(y, 2), m.second(y)
 
 
-def meeting(m: nn.Module, x: Tensor) -> Tensor:
+def meeting(m: Modules, x: Tensor) -> Tensor:
     y = m.first(x)
-    return y + F.avg_pool2d(m.second(y), 1)
+    output: Tensor = y + F.avg_pool2d(m.second(y), 1)
+    return output
 
 
-def looping(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+def looping(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     """Average what is read twice more, by what meets again."""
     y = m.first(x)
     return F.avg_pool2d(y, 2), m.second(y + F.avg_pool2d(y, 1))

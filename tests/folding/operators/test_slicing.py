@@ -16,7 +16,8 @@ END = 2**63 - 1
 
 def cut(x: Tensor, start: int | None, end: int | None, step: int = 1, axis: int = 1) -> Tensor:
     """Cut an axis with one operator: x[:, start:end] cuts the batch with another one before."""
-    return aten.slice.Tensor(x, axis, start, end, step)
+    y: Tensor = aten.slice.Tensor(x, axis, start, end, step)
+    return y
 
 
 PIECES = {

@@ -1,7 +1,7 @@
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.graph_plan import GraphPlan
@@ -34,13 +34,21 @@ def layers(module: fx.GraphModule) -> tuple[MutableGraph, list[fx.Node]]:
     )
 
 
+def read(graph: MutableGraph, node: fx.Node) -> tuple[Tensor, Tensor | None]:
+    """Return the weights of a layer that has some."""
+    weights = weights_of(graph, node)
+    assert not isinstance(weights, Refusal)
+    return weights
+
+
 def test_weights_are_read_in_float64() -> None:
     module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
     graph, (node,) = layers(module)
-    weight, bias = weights_of(graph, node)
-    assert weight.dtype is bias.dtype is torch.float64  # type: ignore[union-attr]
+    weight, bias = read(graph, node)
+    assert bias is not None
+    assert weight.dtype is bias.dtype is torch.float64
     graph, (node,) = layers(EXCERPTS["one"])
-    assert weights_of(graph, node)[1] is None
+    assert read(graph, node)[1] is None
 
 
 def test_a_weight_of_whole_numbers_cannot_be_scaled() -> None:
@@ -57,7 +65,8 @@ def test_a_weight_of_whole_numbers_cannot_be_scaled() -> None:
 def test_weights_that_overflow_their_dtype_are_refused() -> None:
     module = capture_of(nn.Linear(3, 4).half().eval(), (torch.ones(2, 3).half(),)).module
     graph, (node,) = layers(module)
-    weight, bias = weights_of(graph, node)
+    weight, bias = read(graph, node)
+    assert bias is not None
     refusal = Refusal("weight-overflows", "the folded weight overflows torch.float16")
     assert isinstance(reweighted(MapPropagator(graph), node, weight, bias), GraphPlan)
     assert reweighted(MapPropagator(graph), node, weight * 1e6, bias) == refusal
@@ -66,11 +75,11 @@ def test_weights_that_overflow_their_dtype_are_refused() -> None:
 
 def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_moves() -> None:
     graph, (first, _) = layers(EXCERPTS["narrow"])
-    plan = reweighted(MapPropagator(graph), first, *weights_of(graph, first))
+    plan = reweighted(MapPropagator(graph), first, *read(graph, first))
     assert isinstance(plan, GraphPlan)
     assert plan.remarks == ("with a copy of its weight, which 1 (linear) reads too",)
     graph, (first, *_) = layers(EXCERPTS["wide"])
-    assert reweighted(MapPropagator(graph), first, *weights_of(graph, first)) == Refusal(
+    assert reweighted(MapPropagator(graph), first, *read(graph, first)) == Refusal(
         "weight-shared",
         "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more",
     )
