@@ -9,7 +9,7 @@ ALLOWED = {
     "torch.nn.Module._parameters": "there is no public way to replace or remove a parameter",
     "torch.nn.Module._buffers": "the same for buffers",
     "torch.nn.Module._modules": "the same for children",
-    "torch.nn.modules.batchnorm._BatchNorm": "how all of torch's world recognizes a batch norm",
+    "torch.nn.modules.batchnorm._BatchNorm": "how every tool around torch recognizes a batch norm",
     "torch.nn.modules.batchnorm._NormBase": "our norms extend it, to have torch's own state",
     "torch.utils._pytree": "torch.export takes and gives its specs, and has no public name for it",
     "torch.ops.aten": "operators are data; an underscore in the name of one is no privacy",

@@ -73,7 +73,7 @@ def test_linear_then_norm_on_sequences_as_long_as_they_are_wide() -> None:
     folded, error = folded_in_double(model, inputs)
     assert error == 0
     (reason,) = reasons(folded)
-    assert reason.startswith("the linear layer's output has 3 axes")
+    assert reason.startswith("a linear layer on 3 axes: its features are the last axis")
 
 
 def test_one_norm_at_two_names_of_one_parent() -> None:

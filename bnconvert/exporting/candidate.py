@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
-from bnconvert.exporting.onnx_tracing import OneForward, write_trace
+from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
@@ -99,7 +99,7 @@ class Candidate:
 
     def _traced(self, reason: str) -> "Candidate":
         """Write one forward as the tracer sees it, and say what that means in a finding."""
-        forward = OneForward(self.folded.module, self.example)
+        forward = FlatCall(self.folded.module, self.example)
         places = write_trace(forward, named_tensors(self.model, self.example), self.path)
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
         where = f" (in {', '.join(places[:3])}{more})" if places else ""

@@ -23,8 +23,8 @@ _OPSET = 18
 _FIXING = "Converting a tensor to a", "Iterating over a tensor", "Using len", "torch."
 
 
-class OneForward(nn.Module):
-    """A model as the tracer takes it: tensors in, in the order of the example, and tensors out.
+class FlatCall(nn.Module):
+    """A model with a flat call, as the tracer takes it: tensors in, tensors out.
 
     Attributes:
         model: the model.
@@ -39,7 +39,7 @@ class OneForward(nn.Module):
         self._leaves, self._structure = tree_flatten((example.args, example.kwargs))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Run the model on its inputs, with other tensors in their places."""
+        """Run the model on the example with these tensors in it; return the output tensors."""
         given = iter(tensors)
         leaves = [next(given) if isinstance(x, Tensor) else x for x in self._leaves]
         args, kwargs = tree_unflatten(leaves, self._structure)
@@ -49,7 +49,7 @@ class OneForward(nn.Module):
         return found
 
 
-def write_trace(model: OneForward, inputs: Sequence[NamedTensor], path: Path) -> list[str]:
+def write_trace(model: FlatCall, inputs: Sequence[NamedTensor], path: Path) -> list[str]:
     """Write one forward of a model as ONNX, by torch.onnx's exporter for TorchScript.
 
     Args:

@@ -89,7 +89,7 @@ class AdaptiveNorm(TrackingNorm):
             for old, new in zip(before, batch, strict=True)
         )
         if self.over == "stream":
-            self._remember(mean.detach(), var.detach())
+            self._write_stream_statistics(mean.detach(), var.detach())
         scale = (var + self.eps).rsqrt()
         scale = scale if weight is None else scale * weight
         shift = None if bias is None else bias.unsqueeze(0)
@@ -103,7 +103,7 @@ class AdaptiveNorm(TrackingNorm):
             return self.running_mean.clone(), self.running_var.clone()
         return self.extras().get_buffer("mean"), self.extras().get_buffer("var")
 
-    def _remember(self, mean: Tensor, var: Tensor) -> None:
+    def _write_stream_statistics(self, mean: Tensor, var: Tensor) -> None:
         """Write a mixture into the stream's statistics, unless it has a NaN or an infinity."""
         if not self.updates:
             return

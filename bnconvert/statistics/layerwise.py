@@ -114,7 +114,7 @@ class LayerwiseMeasurement:
         for estimates in self.task.ranks.gather(local):
             merge_into(self.finished, estimates)
         for index in self.collected & self.finished.keys():
-            self.task.finish(self.task.targets[index], self.finished[index])
+            self.task.write_statistics(self.task.targets[index], self.finished[index])
         self.results |= self.finished
         return not self.deferred or not self.finished
 
@@ -142,7 +142,7 @@ class LayerwiseMeasurement:
             if not waiting:
                 return True
             target = self.task.targets[self.order.next_to_finish(waiting)]
-            self.task.finish(target, waiting[target.index])
+            self.task.write_statistics(target, waiting[target.index])
             self.finished[target.index] = waiting[target.index]
             done = len(self.results | self.finished)
             self.task.progress(done, len(self.task.targets), target.path)

@@ -104,7 +104,7 @@ class MiniBatchMeasurement:
     def _finish(self, target: StatisticsTarget, estimate: Estimate) -> None:
         """Write a target's final statistics, by the average that was asked for."""
         if self.average == "aggregate":
-            self.task.finish(target, estimate)
+            self.task.write_statistics(target, estimate)
             return
         target.set_final(*self.moving[target.index])
         if target.counter is not None:

@@ -38,7 +38,7 @@ class Task:
         """The targets, by the id of their buffer of means."""
         return {id(target.mean): target for target in self.targets}
 
-    def finish(self, target: StatisticsTarget, estimate: Estimate) -> None:
+    def write_statistics(self, target: StatisticsTarget, estimate: Estimate) -> None:
         """Write the estimate into a target's buffers, as its final statistics.
 
         Raises:

@@ -1,8 +1,8 @@
 """What torch's norm classes share: the base of instance norms, the check of an input's dimensions.
 
 Stands in for a public base class of instance norms, and a public form of the check that every
-BatchNormNd makes. Known to work since torch 2.13. (`_BatchNorm` and `_NormBase` are used wherever
-they are needed: they are how all of torch's world recognizes a batch norm.)
+BatchNormNd makes. Known to work since torch 2.13. `_BatchNorm` and `_NormBase` may be used
+anywhere: they are how every tool around torch recognizes a batch norm.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """Loading a checkpoint into a module that has more, or less, state than the checkpoint.
 
-Stands in for a public method of the class; `register_load_state_dict_pre_hook` is one of the
-instance, which the hook would have to find its way into copies and pickles with. `nn.Module`
-documents the method that is extended here in its source only. Known to work since torch 2.13.
+Stands in for a public method that a class can extend. `register_load_state_dict_pre_hook` is
+public, but it registers with one instance, and every copy, pickle and successor of a module would
+have to be registered anew. Known to work since torch 2.13.
 """
 
 from collections.abc import Collection, Mapping

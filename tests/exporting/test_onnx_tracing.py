@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.exporting.onnx_tracing import OneForward, write_trace
+from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.example import Example
 from tests.zoo import IMAGE, trained
 
@@ -63,7 +63,7 @@ def test_given_dynamic_shapes_are_refused(tmp_path: Path) -> None:
 
 def test_the_places_of_decisions_are_returned_once(tmp_path: Path) -> None:
     model = nn.Sequential(trained(Deciding(small)), nn.Sigmoid(), nn.Conv2d(4, 3, 1)).eval()
-    twice = OneForward(nn.Sequential(model, model), Example.of(IMAGE))
+    twice = FlatCall(nn.Sequential(model, model), Example.of(IMAGE))
     (place,) = write_trace(twice, [("x", *IMAGE)], tmp_path / "m.onnx")
     assert place.startswith("test_onnx_tracing.py:")
 
@@ -100,5 +100,5 @@ def test_what_the_exporter_refuses_is_an_error(
             return y
 
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: no ONNX file can be made by tracing"):
-        write_trace(OneForward(Odd(), Example.of(IMAGE)), [("x", *IMAGE)], tmp_path / "m.onnx")
+        write_trace(FlatCall(Odd(), Example.of(IMAGE)), [("x", *IMAGE)], tmp_path / "m.onnx")
     assert capfd.readouterr().out == ""

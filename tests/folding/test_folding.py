@@ -13,7 +13,7 @@ from tests.zoo import IMAGE, ZOO, Net, ZooModel, build, trained
 NOT_FOLDED = {
     "without_statistics": "it has no running statistics",
     "pre_activation": "its input is made by the model's input",
-    "linear_on_sequences": "the linear layer's output has 3 axes",
+    "linear_on_sequences": "a linear layer on 3 axes: its features are the last axis",
     "root_is_norm": "its input is made by the model's input",
 }
 

@@ -22,7 +22,7 @@ def test_a_target_is_finished_with_the_variance_that_was_asked_for(
 ) -> None:
     norm, x = nn.BatchNorm1d(3), torch.randn(8, 3)
     task = task_for(norm, variance)
-    task.finish(task.targets[0], measure(x, 0).merge(measure(x, 8)))
+    task.write_statistics(task.targets[0], measure(x, 0).merge(measure(x, 8)))
     twice = torch.cat([x, x])
     torch.testing.assert_close(norm.running_mean, twice.mean(0))
     torch.testing.assert_close(norm.running_var, twice.var(0, correction=correction))
@@ -33,10 +33,10 @@ def test_a_target_is_finished_with_the_variance_that_was_asked_for(
 def test_nothing_and_single_values_do_not_finish_a_target() -> None:
     norm = nn.BatchNorm1d(3)
     task = task_for(norm)
-    task.finish(task.targets[0], measure(torch.empty(0, 3), 0))
+    task.write_statistics(task.targets[0], measure(torch.empty(0, 3), 0))
     assert torch.equal(norm.get_buffer("running_var"), torch.ones(3))
     with pytest.raises(StatisticsError, match=r"\(root\): every batch has one value per channel"):
-        task.finish(task.targets[0], measure(torch.randn(1, 3), 0))
+        task.write_statistics(task.targets[0], measure(torch.randn(1, 3), 0))
 
 
 def test_what_was_measured_adds_up_by_target() -> None:

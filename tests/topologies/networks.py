@@ -95,7 +95,7 @@ TOPOLOGIES = (
         "network_dense_block",
         _dense_block,
         gone=2,
-        standing=("multiplication is gone",),
+        standing=("multiplication is folded",),
         positive=True,
         arithmetic=1,
     ),

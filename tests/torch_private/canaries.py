@@ -293,7 +293,7 @@ _ANYWHERE = (
     ("torch.nn.Module._modules", "to edit a module", "low: unchanged for years, much used"),
     (
         "torch.nn.modules.batchnorm._BatchNorm",
-        "to recognize batch norms, as all the world does",
+        "to recognize batch norms",
         "low: timm, mmcv and torch's own tools ask so",
     ),
     (
