@@ -177,7 +177,7 @@ def test_a_rank_that_fails_lets_the_others_fail_and_nothing_changes(results: lis
             assert said == "OSError: the disk is gone"
         else:
             assert said.startswith(
-                "StatisticsError: rank 1 failed: OSError: the disk is gone; mend"
+                "StatisticsError: rank 1 failed: OSError: the disk is gone; fix"
             )
 
 
