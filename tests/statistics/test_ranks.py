@@ -176,9 +176,7 @@ def test_a_rank_that_fails_lets_the_others_fail_and_nothing_changes(results: lis
         if rank == 1:
             assert said == "OSError: the disk is gone"
         else:
-            assert said.startswith(
-                "StatisticsError: rank 1 failed: OSError: the disk is gone; fix"
-            )
+            assert said.startswith("StatisticsError: rank 1 failed: OSError: the disk is gone; fix")
 
 
 def test_no_data_on_any_rank_is_refused(results: list[Any]) -> None:
