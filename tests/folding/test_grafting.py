@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from tests.zoo import IMAGE, ZOO, Net, ZooModel, build, trained
@@ -123,3 +123,11 @@ def test_a_graft_captures_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert [row.outcome for row in folded.graft_report(model).norms] == ["folded"]
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
+
+
+def test_a_model_with_a_process_group_is_grafted(lone_process_group: dist.ProcessGroup) -> None:
+    norm = nn.SyncBatchNorm(8, process_group=lone_process_group)
+    model = trained(nn.Sequential(nn.Conv2d(3, 8, 3), norm))
+    grafted = bnc.fold(model, IMAGE).graft(model)
+    assert isinstance(grafted.get_submodule("1"), nn.Identity)
+    torch.testing.assert_close(grafted(*IMAGE), model(*IMAGE), rtol=1e-5, atol=1e-5)
