@@ -15,6 +15,7 @@ from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.folding.folding import Folded, fold
+from bnconvert.graphs.aten import listed
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
 from bnconvert.reporting.progress import Steps
@@ -101,8 +102,7 @@ class Candidate:
         """Write one forward as the tracer sees it, and say what that means in a finding."""
         forward = FlatCall(self.folded.module, self.example)
         places = write_trace(forward, named_tensors(self.model, self.example), self.path)
-        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        where = f" (in {', '.join(places[:3])}{more})" if places else ""
+        where = f" (in {listed(places)})" if places else ""
         found = Finding(
             TRACED,
             "warning",

@@ -57,8 +57,9 @@ def graft_rows(model: nn.Module, parts: Sequence[Part]) -> tuple[NormRow, ...]:
     """
     _require_captured(model, parts)
     outcomes: dict[str, GraftOutcome] = {}
+    sites = _sites(model)
     for part in parts:
-        outcomes |= plan_graft(part, _sites(model)).outcomes
+        outcomes |= plan_graft(part, sites).outcomes
     found = [(site, outcomes.get(site.path, _UNCALLED)) for site in sites_in(model)]
     return tuple(
         NormRow(

@@ -17,8 +17,7 @@ from bnconvert.folding.operators.operator_rule import sizes_of
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.numerics.channel_map import ChannelMap
-from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_output_map
+from bnconvert.numerics.linear_maps import conv_with_input_map
 
 BORDER = Refusal("border", "zero padding: at the border its addition would be left out")
 
@@ -57,21 +56,11 @@ class Conv(WeightedRule):
         groups = int(argument(node, "groups"))
         return channel_axis(source, weight.dim()), weight.shape[1] * groups
 
-    def with_output_map(
-        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
-    ) -> Weights:
-        """Scale along axis 0 of the weight."""
-        return linear_with_output_map(*weights, scale, shift)
-
     def with_input_map(
         self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
     ) -> Weights:
         """Scale along the input channels of the weight."""
         return conv_with_input_map(*weights, scale, shift, int(argument(node, "groups")))
-
-    def other_axis(self, value: fx.Node, change: ChannelMap, axis: int) -> Refusal:
-        """Name the axes along which the map varies."""
-        return varies_elsewhere(change, axis)
 
 
 def channel_axis(value: fx.Node, weight_axes: int) -> int:
@@ -88,19 +77,6 @@ def pads(node: fx.Node) -> bool:
         kernel = argument(node, "weight").meta["val"].shape[2:]
         return any(size != 1 for size in kernel)
     return any(padding) if isinstance(padding, list | tuple) else bool(padding)
-
-
-def varies_elsewhere(change: ChannelMap, axis: int) -> Refusal:
-    """Return the reason where a map varies along another axis than the layer's channels."""
-    if axis == 0:
-        return Refusal(
-            "other-axis", "the convolution has no batch axis: the norm's axis 1 is not its channels"
-        )
-    varying = [str(i) for i in range(change.axes) if i != axis and change.varies_along(i)]
-    return Refusal(
-        "other-axis",
-        f"it varies along axis {', '.join(varying)}, the layer's channels are axis {axis}",
-    )
 
 
 def lowered_transposed(node: fx.Node) -> Refusal | None:

@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
-from bnconvert.folding.operators.conv import channel_axis, varies_elsewhere
+from bnconvert.folding.operators.conv import channel_axis
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.numerics.channel_map import ChannelMap
 from bnconvert.numerics.linear_maps import transposed_with_input_scale, transposed_with_output_map
 
 _OVERLAP = Refusal(
@@ -61,7 +60,3 @@ class ConvTranspose(WeightedRule):
     ) -> Weights:
         """Scale along axis 0 of the weight; nothing is shifted."""
         return transposed_with_input_scale(weights[0], scale), weights[1]
-
-    def other_axis(self, value: fx.Node, change: ChannelMap, axis: int) -> Refusal:
-        """Name the axes along which the map varies."""
-        return varies_elsewhere(change, axis)

@@ -14,7 +14,7 @@ from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import aten
 from bnconvert.numerics.channel_map import ChannelMap
-from bnconvert.numerics.linear_maps import conv_with_input_map, linear_with_output_map
+from bnconvert.numerics.linear_maps import conv_with_input_map
 
 
 class Linear(WeightedRule):
@@ -31,12 +31,6 @@ class Linear(WeightedRule):
     def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
         """Return them: features on the last axis, axis 1 of the weight."""
         return -1, weight.shape[1]
-
-    def with_output_map(
-        self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
-    ) -> Weights:
-        """Scale along axis 0 of the weight, (out, in)."""
-        return linear_with_output_map(*weights, scale, shift)
 
     def with_input_map(
         self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor

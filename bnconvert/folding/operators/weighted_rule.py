@@ -10,6 +10,7 @@ from bnconvert.folding.operators.graph_plan import Verdict
 from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator
 from bnconvert.folding.operators.weights import Weights, plan_new_weights, weights_of
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.linear_maps import linear_with_output_map
 
 
 class WeightedRule(OperatorRule):
@@ -64,11 +65,14 @@ class WeightedRule(OperatorRule):
     def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
         """Return the axis of `source` along which its channels are, and how many."""
 
-    @abstractmethod
     def with_output_map(
         self, node: fx.Node, weights: Weights, scale: Tensor, shift: Tensor
     ) -> Weights:
-        """Return weight and bias that compute scale * y + shift instead of y."""
+        """Return weight and bias that compute scale * y + shift instead of y.
+
+        The output channels are axis 0 of the weight, unless a layer says otherwise.
+        """
+        return linear_with_output_map(*weights, scale, shift)
 
     @abstractmethod
     def with_input_map(
@@ -76,9 +80,16 @@ class WeightedRule(OperatorRule):
     ) -> Weights:
         """Return weight and bias that compute from x what these do from scale * x + shift."""
 
-    @abstractmethod
     def other_axis(self, value: fx.Node, change: ChannelMap, axis: int) -> Refusal:
         """Return the refusal of a map that varies along another axis of `value` than `axis`."""
+        if axis == 0:
+            said = "the convolution has no batch axis: the norm's axis 1 is not its channels"
+            return Refusal("other-axis", said)
+        varying = [str(i) for i in range(change.axes) if i != axis and change.varies_along(i)]
+        return Refusal(
+            "other-axis",
+            f"it varies along axis {', '.join(varying)}, the layer's channels are axis {axis}",
+        )
 
     def _weights(self, propagator: Propagator, node: fx.Node) -> Weights | Refusal:
         found = weights_of(propagator.graph, node)
