@@ -15,12 +15,12 @@ from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.folding.folding import Folded, fold
-from bnconvert.graphs.aten import listed
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.table import listed
 from bnconvert.verification.finding_ids import TRACED
 from bnconvert.verification.localization import Graphs, localize
 from bnconvert.verification.reference import SEED

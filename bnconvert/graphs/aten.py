@@ -1,7 +1,6 @@
 """Reading graphs of ATen operators: norms, constants, and the consumers of a value."""
 
 import operator
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
+from bnconvert.reporting.table import listed
 from bnconvert.torch_private.operators import formals_of
 
 aten = torch.ops.aten
@@ -165,8 +165,3 @@ def describe(node: fx.Node) -> str:
 def names_of(nodes: set[fx.Node]) -> str:
     """Return some operators in words, the first three by name."""
     return listed(sorted({describe(node) for node in nodes}))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

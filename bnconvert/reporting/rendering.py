@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
-from bnconvert.reporting.table import table
+from bnconvert.reporting.table import listed, table
 
 _NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 _CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
@@ -161,8 +161,7 @@ def _check_rows(checks: Sequence[Check]) -> _Rows:
 
 
 def _abbreviated(paths: Sequence[str]) -> str:
-    shown = ", ".join(path or "(root)" for path in paths[:3])
-    return f"{shown} and {len(paths) - 3} more" if len(paths) > 3 else shown
+    return listed([path or "(root)" for path in paths])
 
 
 def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Text tables in the width of the terminal, without colour codes."""
+"""Text for people: tables in the width of the terminal, without colour codes; short lists."""
 
 import io
 import shutil
@@ -25,6 +25,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     sink = io.StringIO()
     Console(file=sink, width=max(width, 80), color_system=None).print(drawn)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def footnoted(remarks: Sequence[str], often: int = 3) -> tuple[list[str], list[str]]:

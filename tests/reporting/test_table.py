@@ -1,6 +1,6 @@
 import pytest
 
-from bnconvert.reporting.table import footnoted, table
+from bnconvert.reporting.table import footnoted, listed, table
 
 
 def test_a_column_without_content_is_left_out() -> None:
@@ -30,3 +30,9 @@ def test_remarks_that_repeat_become_notes() -> None:
     remarks, notes = footnoted(["x", "y", "x", "", "x", "y"])
     assert remarks == ["(1)", "y", "(1)", "", "(1)", "y"]
     assert notes == ["(1) x"]
+
+
+def test_three_of_many_names_are_listed() -> None:
+    assert listed([]) == ""
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
-from bnconvert.graphs.aten import aten, describe, listed
+from bnconvert.graphs.aten import aten, describe
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.reporting.table import listed
 
 #: Operators that were replaced, and what computes their value now.
 Replacements = Mapping[fx.Node, fx.Node]
