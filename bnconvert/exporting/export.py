@@ -2,14 +2,14 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bnconvert.errors import ExportError, VerificationError
+from bnconvert.errors import ExportError, InconclusiveError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.metadata import metadata
@@ -21,7 +21,8 @@ from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.recomputation import recompute_statistics
-from bnconvert.verification.verification import failure_sentences
+from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.verification import failure_sentences, unproven_sentences
 
 _CALIBRATING = "recomputing statistics"
 
@@ -34,6 +35,7 @@ def export(
     calibration: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
     preprocess: Preprocess | None = None,
+    allow_nonfinite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Fold the eval model, write it as ONNX, and verify that the file computes the same function.
@@ -57,6 +59,7 @@ def export(
         preprocess: (mean, std), numbers or one for each channel: the file computes
             (x - mean) / std itself, as far as possible in its first convolution; then
             `example_inputs` are raw. Calibration batches stay as the model takes them.
+        allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
 
@@ -65,6 +68,9 @@ def export(
 
     Raises:
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
+        InconclusiveError: nothing differs, but the comparison proves too little: an output is
+            empty, not finite or always the same, or weights move nothing that was compared. The
+            file is kept as `*.unproven.onnx`.
         ExportError: a norm is in training mode or remembers the test stream, or the file cannot
             be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
@@ -82,15 +88,26 @@ def export(
     model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
-        report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
+        claim = Claim(allow_nonfinite=allow_nonfinite)
+        candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
+        candidate, proof = candidate.proven(steps)
+        report = _report(candidate.folded, proof, path, calibrated)
         onnx_file.label(path, metadata(model, report))
         if report.failures:
-            kept = target.with_name(f"{target.stem}.failed{target.suffix}")
-            onnx_file.move(path, kept)
+            kept = _moved(path, target, "failed")
             raise VerificationError(failure_sentences(report), report, kept)
+        if report.verdict != "agrees":
+            kept = _moved(path, target, "unproven")
+            raise InconclusiveError(unproven_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
+
+
+def _moved(path: Path, target: Path, why: str) -> Path:
+    """Keep a file that is not proven under another name than the one that was asked for."""
+    kept = target.with_name(f"{target.stem}.{why}{target.suffix}")
+    onnx_file.move(path, kept)
+    return kept
 
 
 def _calibrated(

@@ -4,3 +4,7 @@
 DIVERGENCE = "BN404"
 #: The file is one traced forward.
 TRACED = "BN412"
+#: It names what a comparison says nothing about.
+UNPROVEN = "BN413"
+#: The model itself gives NaN or infinity.
+NOT_FINITE = "BN414"
