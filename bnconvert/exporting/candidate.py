@@ -77,7 +77,8 @@ class Candidate:
         steps.begin(FOLDING)
         folded = fold(model, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
-        claim = replace(claim, holds=partial(folded.captured.holds, model))
+        if folded.is_whole:
+            claim = replace(claim, holds=partial(folded.captured.holds, model))
         candidate = cls(model, example, dynamic_shapes, path, claim, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return candidate._traced("the model cannot be captured whole")
@@ -174,7 +175,8 @@ class Candidate:
 
     def _of_given_batch(self, proof: Proof) -> "Candidate | None":
         """Write the file for the given batch size, where it is right there and nowhere else."""
-        may_vary = self.dynamic_shapes is None and self.folded.captured.dynamic_shapes is not None
+        may_vary = self.dynamic_shapes is None and self.folded.is_whole
+        may_vary = may_vary and self.folded.captured.dynamic_shapes is not None
         if not (proof.report.failures and proof.holds_as_given and may_vary and self.example.batch):
             return None
         if any(check.measure == "rows" for check in proof.report.failures):

@@ -12,15 +12,18 @@ from typing import Any
 from torch.export import ExportedProgram
 
 _OF_STRIDES = re.compile(r"(?:!= 1|> 1)$|\)\*\(| < .*L\[")
+_SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
 
 
 def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     """Return the conditions as Python, such as "L['x'].size()[0] % 8 == 0".
 
-    Without those that torch adds for strides and broadcasting: that no inner size is 1.
+    Without those that torch adds for strides and broadcasting, that no inner size is 1, and
+    without those that inputs have the same batch size.
     """
     guards = getattr(program, "_guards_code", None) or ()
-    return tuple(guard for guard in guards if not _OF_STRIDES.search(guard))
+    plain = _OF_STRIDES, _SAME_AXIS
+    return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
 
 
 def broken_guard(guards: Iterable[str], arguments: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
+from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.input_dependence import InputDependence
@@ -17,7 +18,7 @@ from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
 #: How often an input is perturbed to see whether an output is discontinuous.
-PERTURBATIONS = 16
+PERTURBATIONS = 32
 
 
 class Reference:
@@ -128,6 +129,12 @@ class Reference:
         with torch.no_grad(), InputDependence(copied.tensors()) as watch:
             result = self.model(*copied.args, **copied.kwargs)
         return watch.among(_leaves(result, self._count))
+
+    def normalizes_by_batch(self, example: Example) -> bool:
+        """Tell whether some norm takes its statistics from several samples in eval mode."""
+        with BatchStatistics() as watch:
+            self.outputs(example)
+        return watch.seen
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
