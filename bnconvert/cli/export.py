@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnconvert.cli.options import (
+    AllowNonfinite,
     BatchSize,
     Input,
     Model,
@@ -37,6 +38,7 @@ def command(
     ] = None,
     batch_size: BatchSize = 32,
     preprocess: Preprocess = None,
+    allow_nonfinite: AllowNonfinite = None,
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx."""
@@ -48,13 +50,15 @@ def command(
         loaded, example = load_model(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
         more = {"calibration": batches, "preprocess": preprocess, "progress": say}
+        more["allow_nonfinite"] = allow_nonfinite or ()
         with saved_on_failure(report):
             result = export(loaded, require_example(example), output, **more)
     show(result, report)
     shapes = [word for text in inputs or () for word in ("--input", text)]
     raw = preprocess and "/".join(",".join(map(str, part)) for part in preprocess)
+    allowed = [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     given = {"data": data, "batch_size": batch_size, "weights": weights}
-    again = _again(model, output, shapes, given, raw)
+    again = _again(model, output, [*shapes, *allowed], given, raw)
     typer.echo(f"\nwrote {output}; to compare it again: {again}")
 
 

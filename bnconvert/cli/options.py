@@ -90,6 +90,14 @@ Preprocess = Annotated[
         "are one number or one per channel: 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
     ),
 ]
+AllowNonfinite = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-nonfinite",
+        metavar="OUTPUT",
+        help="An output of the file in which NaN and infinity are meant. Repeat for several.",
+    ),
+]
 ReportPath = Annotated[
     Path | None,
     typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, Preprocess, ReportPath, Weights
+from bnconvert.cli.options import AllowNonfinite, Input, Model, Preprocess, ReportPath, Weights
 from bnconvert.reporting.progress import showing_progress
 
 
@@ -15,6 +15,7 @@ def command(
     weights: Weights = None,
     inputs: Input = None,
     preprocess: Preprocess = None,
+    allow_nonfinite: AllowNonfinite = None,
     report: ReportPath = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge."""
@@ -26,6 +27,11 @@ def command(
         loaded, example = load_model(model, weights, inputs)
         with saved_on_failure(report):
             result = verify(
-                loaded, file, require_example(example), preprocess=preprocess, progress=say
+                loaded,
+                file,
+                require_example(example),
+                preprocess=preprocess,
+                allow_nonfinite=allow_nonfinite or (),
+                progress=say,
             )
     show(result, report)

@@ -12,17 +12,18 @@ from typing import Any
 from torch.export import ExportedProgram
 
 _OF_STRIDES = re.compile(r"(?:!= 1|> 1)$|\)\*\(| < .*L\[")
+_FITS = re.compile(r"^L\S+\.size\(\)\[[1-9]\d*\] >= \d+$")
 _SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
 
 
 def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     """Return the conditions as Python, such as "L['x'].size()[0] % 8 == 0".
 
-    Without those that torch adds for strides and broadcasting, that no inner size is 1, and
-    without those that inputs have the same batch size.
+    Without those that torch adds for strides and broadcasting, that no inner size is 1, those that
+    inputs have the same batch size, and those that a kernel fits.
     """
     guards = getattr(program, "_guards_code", None) or ()
-    plain = _OF_STRIDES, _SAME_AXIS
+    plain = _OF_STRIDES, _FITS, _SAME_AXIS
     return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
 
 

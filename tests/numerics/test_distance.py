@@ -47,9 +47,13 @@ def test_values_that_are_not_finite_are_left_to_difference() -> None:
     assert difference(truth, truth) == ""
 
 
-def test_an_output_without_a_finite_value_proves_nothing() -> None:
-    nothing = torch.full((3,), math.nan)
-    assert difference(nothing, nothing).startswith("the model's own output is NaN or infinite")
+@pytest.mark.parametrize("other", [-math.inf, math.inf, 1.0])
+def test_nan_and_both_infinities_are_different_values(other: float) -> None:
+    nothing = torch.tensor([math.nan, 1.0])
+    assert difference(nothing, nothing) == ""
+    assert "other places" in difference(torch.tensor([other, 1.0]), nothing)
+    infinite = torch.tensor([math.inf, 1.0])
+    assert bool(difference(torch.tensor([other, 1.0]), infinite)) == (other != math.inf)
 
 
 def test_shapes_and_dtypes_differ_in_words() -> None:
