@@ -1,6 +1,7 @@
 """`bnconvert export`: fold a model, and write a verified ONNX file."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,11 @@ from bnconvert.cli.options import (
     BatchSize,
     Input,
     Model,
-    Preprocess,
     ReportPath,
     Weights,
     output_file,
 )
+from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def command(
         ),
     ] = None,
     batch_size: BatchSize = 32,
-    preprocess: Preprocess = None,
+    preprocess: PreprocessOption = None,
     report: ReportPath = None,
 ) -> None:
     """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx."""
@@ -44,17 +45,18 @@ def command(
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.export import export
 
+    scaling = parse_preprocess(preprocess)
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         batches = _calibration(data, loaded, batch_size)
-        more = {"calibration": batches, "preprocess": preprocess, "progress": say}
-        with saved_on_failure(report):
+        more: dict[str, Any] = {"calibration": batches, "preprocess": scaling, "progress": say}
+        given = {"data": data, "batch_size": batch_size, "weights": weights}
+        raw = preprocess_words(scaling)
+        with saved_on_failure(report), _saying_how_to_compare_again(model, raw, given):
             result = export(loaded, require_example(example), output, **more)
     show(result, report)
     shapes = [word for text in inputs or () for word in ("--input", text)]
-    raw = preprocess and "/".join(",".join(map(str, part)) for part in preprocess)
-    given = {"data": data, "batch_size": batch_size, "weights": weights}
-    again = _again(model, output, shapes, given, raw)
+    again = _again(model, output, [*shapes, *raw], given)
     typer.echo(f"\nwrote {output}; to compare it again: {again}")
 
 
@@ -68,9 +70,24 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
     return load_data(data, model, batch_size, ImagePreprocessing.of(model)).calibration(model)
 
 
-def _again(
-    model: str, output: Path, shapes: list[str], given: dict[str, Any], raw: str | None
-) -> str:
+@contextlib.contextmanager
+def _saying_how_to_compare_again(
+    model: str, raw: list[str], given: dict[str, Any]
+) -> Iterator[None]:
+    """Print the whole command where the verification inside the context fails."""
+    from bnconvert.errors import VerificationError
+
+    try:
+        yield
+    except VerificationError as failure:
+        if failure.bundle is not None and failure.path is not None:
+            words = ["--input", str(failure.bundle), *raw]
+            again = _again(model, failure.path, words, given)
+            typer.echo(f"to compare {failure.path} again: {again}", err=True)
+        raise
+
+
+def _again(model: str, output: Path, more: list[str], given: dict[str, Any]) -> str:
     """Return the commands with which the user can verify the file again."""
     from bnconvert.cli.output import command_line
 
@@ -78,6 +95,4 @@ def _again(
     if given["data"]:  # the file has other statistics than MODEL itself
         weights = output.with_suffix(".safetensors")
         first = command_line("recompute", model, **given, output=weights) + " && "
-    return first + command_line(
-        "verify", model, str(output), *shapes, weights=weights, preprocess=raw
-    )
+    return first + command_line("verify", model, str(output), *more, weights=weights)

@@ -164,6 +164,10 @@ def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
 
 def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
     """Make example inputs from the texts of --input, by position or by name."""
+    if len(texts) == 1 and texts[0].endswith(".zip"):
+        from bnconvert.exporting.failure_bundle import read_bundle
+
+        return read_bundle(Path(texts[0]))
     named = [_parse_input(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)

@@ -14,6 +14,7 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
+from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
@@ -23,6 +24,7 @@ from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.verification.finding_ids import TRACED
 from bnconvert.verification.localization import Graphs, localize
+from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED
 from bnconvert.verification.verification import prove
 
@@ -40,8 +42,9 @@ class Candidate:
     """An ONNX file that is written and not yet verified.
 
     Attributes:
-        model: what it is made from.
-        example: what the model was captured with.
+        model: what it is made from, and compared with: the user's own, without preprocessing.
+        example: what the model was captured with, as the file takes it.
+        raw: which inputs the file normalizes itself.
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
         folded: the folded model that it holds.
@@ -49,13 +52,20 @@ class Candidate:
 
     model: nn.Module
     example: Example
+    raw: Sequence[RawInput]
     dynamic_shapes: Any
     path: Path
     folded: Folded
 
     @classmethod
     def written(
-        cls, model: nn.Module, example: Example, dynamic_shapes: Any, path: Path, steps: Steps
+        cls,
+        model: nn.Module,
+        example: Example,
+        raw: Sequence[RawInput],
+        dynamic_shapes: Any,
+        path: Path,
+        steps: Steps,
     ) -> "Candidate":
         """Fold a model and write it as ONNX: of any batch size, else of a fixed one, else traced.
 
@@ -64,9 +74,10 @@ class Candidate:
             CaptureError: the model cannot be captured.
         """
         steps.begin(FOLDING)
-        folded = fold(model, example, dynamic_shapes=dynamic_shapes)
+        whole = with_preprocess(model, raw)
+        folded = fold(whole, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
-        candidate = cls(model, example, dynamic_shapes, path, folded)
+        candidate = cls(model, example, raw, dynamic_shapes, path, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return candidate._traced("the model cannot be captured whole")
         if dropped := drop_numbers(graphs_of(folded).folded):
@@ -92,7 +103,7 @@ class Candidate:
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
         """Write the file for the example's batch size only, with a note that says why."""
         fixed = self.example.shapes(lambda leaf: None, self.model)
-        candidate = self.written(self.model, self.example, fixed, self.path, steps)
+        candidate = self.written(self.model, self.example, self.raw, fixed, self.path, steps)
         return candidate._with_notes(
             f"the file takes batches of {self.example.batch} only: others cannot be written "
             f"({reason})"
@@ -154,7 +165,7 @@ class Candidate:
         return report
 
     def _proof(self, steps: Steps) -> Report:
-        proof = prove(self.model, self.example, self.path)
+        proof = prove(self.model, self.example, self.path, self.raw)
         return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
     def _proof_of_simpler(self) -> Report | None:
@@ -169,7 +180,7 @@ class Candidate:
         if simpler is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
-            report = prove(self.model, self.example, simpler).report
+            report = prove(self.model, self.example, simpler, self.raw).report
             if not report.failures:
                 onnx_file.move(simpler, self.path)
                 return report
@@ -179,7 +190,8 @@ class Candidate:
         """Export and compare a copy with random statistics too; return both proofs as one."""
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
-        again = Candidate.written(other, self.example, self.dynamic_shapes, path, unseen)
+        shapes = self.dynamic_shapes
+        again = Candidate.written(other, self.example, self.raw, shapes, path, unseen)
         second = again._proof(unseen)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(

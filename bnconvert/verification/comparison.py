@@ -8,7 +8,7 @@ and passes wrong ones of well-conditioned networks. The reference is the model i
 with errors relative to the size of the output.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED, Reference
 from bnconvert.verification.tolerance import Tolerance
 from bnconvert.verification.verdict import Judge, Verdict
@@ -61,7 +62,9 @@ def mixing_norms(model: nn.Module) -> list[str]:
 class Comparison:
     """The outputs of a model and a file on the same inputs; each is computed once and kept."""
 
-    def __init__(self, model: nn.Module, example: Example, path: Path) -> None:
+    def __init__(
+        self, model: nn.Module, example: Example, path: Path, raw: Sequence[RawInput] = ()
+    ) -> None:
         """Run the model and the file on every case.
 
         Raises:
@@ -72,7 +75,7 @@ class Comparison:
         self._file = OnnxRunner(path)
         self._feed = self._file.feed(named_tensors(model, example))
         self._size = self._batch_size(example)
-        self._reference = Reference(model, len(self._file.output_names))
+        self._reference = Reference(model, len(self._file.output_names), raw)
         pool = Pool.of(example, self._size, _generator())
         known = None
         if pool.size and self._size != example.batch and not self._mixing:

@@ -4,3 +4,7 @@
 DIVERGENCE = "BN404"
 #: The file is one traced forward.
 TRACED = "BN412"
+#: The file was made from something else than what it is compared with.
+ORIGIN = "BN413"
+#: The model's statistics or weights hide what is wrong.
+HIDDEN = "BN414"

@@ -11,6 +11,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.raw_inputs import RawInput, as_floating, normalized
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
@@ -27,18 +28,21 @@ class Reference:
         notes: what could not be done as usual, and why.
     """
 
-    def __init__(self, model: nn.Module, count: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, count: int | None = None, raw: Sequence[RawInput] = ()
+    ) -> None:
         """Copy the model, in eval mode unless it is already, and once more in float64.
 
         Args:
             model: looked at only.
             count: how many outputs the file has; where it is the number of the model's tensors and
                 plain numbers together, the numbers are compared too.
+            raw: which inputs are normalized before the model gets them.
 
         Raises:
             UnsupportedModelError: an attribute of the model cannot be copied.
         """
-        self._count = count
+        self._count, self._raw = count, raw
         self.model = copy_model(model)
         if model.training:
             self.model.eval()
@@ -74,7 +78,7 @@ class Reference:
             exact = self._exact(pool.example)
             native = self._run(self.model, pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
-            perturbed = self._run(self.model, first.example.perturbed())
+            perturbed = self._run(self.model, self._floating(first.example).perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
         if exact is None or not _have_same_shapes(exact[0], native):
@@ -94,7 +98,7 @@ class Reference:
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self._run(self.model, example)
-        perturbed = self._run(self.model, example.perturbed())
+        perturbed = self._run(self.model, self._floating(example).perturbed())
         exact = self._exact(example)
         if exact is None:
             return Answers(native, native, perturbed)
@@ -110,7 +114,8 @@ class Reference:
         They are the same at every call.
         """
         generator = torch.Generator().manual_seed(SEED)
-        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
+        floating = self._floating(example)
+        examples = (floating.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
         try:
             return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
@@ -133,7 +138,11 @@ class Reference:
         )
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
+        example = normalized(example, self._raw, exact=model is self.exact)
         return outputs_of(model, example, self._count)
+
+    def _floating(self, example: Example) -> Example:
+        return as_floating(example, self._raw)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self.notes:

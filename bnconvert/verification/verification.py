@@ -1,5 +1,6 @@
 """`prove`: compare a model with an ONNX file in every way, and describe a failure in words."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -8,22 +9,27 @@ from bnconvert.graphs.example import Example
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.report import Report
 from bnconvert.verification.comparison import Comparison, Proof
-from bnconvert.verification.finding_ids import DIVERGENCE
+from bnconvert.verification.finding_ids import DIVERGENCE, ORIGIN
+from bnconvert.verification.raw_inputs import RawInput
+
+#: The findings that say why a file differs.
+_CAUSES = (DIVERGENCE, ORIGIN)
 
 
-def prove(model: nn.Module, example: Example, path: Path) -> Proof:
+def prove(model: nn.Module, example: Example, path: Path, raw: Sequence[RawInput] = ()) -> Proof:
     """Compare a model with an ONNX file in every way; return the figures, good or bad.
 
     Args:
-        model: an eager module; compared in eval mode.
-        example: real inputs.
+        model: the user's own; compared in eval mode.
+        example: real inputs, as the file takes them.
         path: the file.
+        raw: which inputs the file normalizes and the model does not: the judge does it itself.
 
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs do not fit file or model.
     """
     with preserved_random_state():  # a forward may draw numbers
-        return Comparison(model, example, path).proof()
+        return Comparison(model, example, path, raw).proof()
 
 
 def failure_sentences(report: Report) -> list[str]:
@@ -38,5 +44,5 @@ def failure_sentences(report: Report) -> list[str]:
             f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
             for c in report.failures
         ),
-        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
+        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id in _CAUSES),
     ]
