@@ -240,11 +240,11 @@ def test_a_file_takes_raw_inputs_and_is_compared_on_them(run: Run, factory: str)
 
 
 def test_several_raw_inputs_are_named(run: Run, factory: str) -> None:
-    raw = ["--preprocess", "x=127/128", "--preprocess", "y=0.5/0.25"]
+    raw = ["--preprocess", "image=127/128", "--preprocess", "vector=0.5/0.25"]
     result = run("export", f"{factory}:two_inputs", "-o", "m.onnx", *raw)
     assert (result.code, result.err) == (0, "")
     again = result.out.splitlines()[-1].partition("to compare it again: ")[2]
-    assert again.endswith("--preprocess x=127.0/128.0 --preprocess y=0.5/0.25")
+    assert again.endswith("--preprocess image=127.0/128.0 --preprocess vector=0.5/0.25")
     assert run(*shlex.split(again)[1:]).code == 0
     twice = run("export", f"{factory}:two_inputs", "--preprocess", "1/2", "--preprocess", "x=1/2")
     assert (twice.code, "name each input once, as NAME=MEAN/STD" in twice.err) == (2, True)
