@@ -47,7 +47,7 @@ def command(
 
     scaling = parse_preprocess(preprocess)
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs, scaling)
         batches = _calibration(data, loaded, batch_size)
         more: dict[str, Any] = {"calibration": batches, "preprocess": scaling, "progress": say}
         given = {"data": data, "batch_size": batch_size, "weights": weights}

@@ -33,7 +33,7 @@ def command(
 
     scaling = parse_preprocess(preprocess)
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs, scaling)
         given = require_example(example)
         try:
             with saved_on_failure(report):

@@ -98,19 +98,19 @@ def export(
         if report.failures:
             kept = target.with_name(f"{target.stem}.failed{target.suffix}")
             onnx_file.move(path, kept)
-            again = shlex.join(
-                ["bnconvert", "verify", "MODEL", str(kept), *_options(target, origin)]
-            )
+            again = _verify_command(kept, bundle_of(target), origin)
             bundle = write_bundle(bundle_of(target), example, report, again)
             raise VerificationError(failure_sentences(report), report, kept, bundle, again)
         onnx_file.move(path, target)
     return report
 
 
-def _options(target: Path, origin: Origin) -> list[str]:
-    """Return the options with which `bnconvert verify` compares a failed file again."""
-    raw = origin.preprocess_options() or ()
-    return ["--input", str(bundle_of(target)), *raw]
+def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
+    """Return the command that compares a failed file again."""
+    weights = ["--weights", "RECOMPUTED"] if origin.calibrated else []
+    raw = origin.preprocess_options() or []
+    given = ["--input", str(bundle), *weights, *raw]
+    return shlex.join(["bnconvert", "verify", "MODEL", str(kept), *given])
 
 
 def _calibrated(

@@ -48,10 +48,9 @@ def raw_inputs(
     for place in places:
         if places.count(place) > 1:
             raise ExportError(f"preprocess: names {place.name} twice; name each input once")
-    dtype = next(
-        (t.dtype for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), None
-    )
-    return tuple(_raw(place, numbers, dtype) for place, numbers in chosen)
+    tensors = (*model.parameters(), *model.buffers())
+    dtypes = list(dict.fromkeys(t.dtype for t in tensors if t.is_floating_point()))
+    return tuple(_raw(place, numbers, dtypes) for place, numbers in chosen)
 
 
 def describe(inputs: Sequence[RawInput]) -> list[str]:
@@ -135,11 +134,11 @@ def _only(found: Sequence[_Place], numbers: Any) -> _Place:
     return candidates[0]
 
 
-def _raw(place: _Place, numbers: Any, dtype: torch.dtype | None) -> RawInput:
-    """Decide how one input is normalized."""
+def _raw(place: _Place, numbers: Any, dtypes: Sequence[torch.dtype]) -> RawInput:
+    """Decide how one input of a model that has tensors of these dtypes is normalized."""
     x = place.tensor
-    if dtype is None:
-        dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    floating = [x.dtype] if x.is_floating_point() else [torch.get_default_dtype()]
+    dtype = x.dtype if x.dtype in dtypes else [*dtypes, *floating][0]
     try:
         mean, std = (
             torch.as_tensor(part, dtype=torch.float64, device=x.device) for part in numbers

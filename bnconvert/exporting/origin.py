@@ -4,6 +4,7 @@ A file whose numbers disagree is often compared with something else than it was 
 weights, or inputs that it normalizes itself. The digests say which, before any operator is blamed.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -92,7 +93,7 @@ class Origin:
         Args:
             given: what it is compared with.
         """
-        if self.preprocess != given.preprocess:
+        if _comparable(self.preprocess) != _comparable(given.preprocess):
             yield self._other_preprocess(given)
         if self.weights != given.weights:
             other = f" ({self.model}, and this is {given.model})"
@@ -179,11 +180,13 @@ def _digests(model: nn.Module, *, of_statistics: bool) -> Iterator[bytes]:
 
 
 def _tensor_digest(tensor: Tensor) -> bytes:
-    values = tensor.detach().cpu().contiguous()
-    head = f"{values.dtype}{tuple(values.shape)}".encode()
-    digest = hashlib.sha256(head)
-    if values.numel():
-        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    """Return a digest of dtype, shape and numbers; of the dtype alone where there are none."""
+    digest = hashlib.sha256(f"{tensor.dtype}".encode())
+    with contextlib.suppress(Exception):  # sparse, sharded, on the meta device, not yet made
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{tuple(values.shape)}".encode())
+        if values.numel():
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()
 
 
@@ -196,6 +199,19 @@ def _numbers(values: Tensor) -> Any:
     if values.dim() > 1 or values.numel() > _MANY:
         return f"sha256:{_tensor_digest(values).hex()}"
     return values.tolist()
+
+
+def _comparable(preprocess: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Return a preprocessing so that the same numbers, written in other ways, compare equal."""
+    return {name: [_short(n["mean"]), _short(n["std"])] for name, n in preprocess.items()}
+
+
+def _short(numbers: Any) -> Any:
+    """Return numbers with the digits of float32; one number where all are the same."""
+    if not isinstance(numbers, list):
+        return numbers if isinstance(numbers, str) else f"{numbers:.7g}"
+    texts = [f"{number:.7g}" for number in numbers]
+    return texts[0] if len(set(texts)) == 1 else texts
 
 
 def _words(origin: Origin) -> str:

@@ -77,6 +77,25 @@ def as_floating(example: Example, inputs: Sequence[RawInput]) -> Example:
     )
 
 
+def denormalized(
+    example: Example, inputs: Sequence[RawInput], generator: torch.Generator
+) -> Example:
+    """Return an example whose raw inputs are drawn around the mean, as far as their dtype goes."""
+
+    def one(raw: RawInput, x: Tensor) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        shape = [-1, *[1] * (-1 - raw.axis)] if raw.axis is not None else raw.mean.shape
+        values = noise * raw.std.reshape(shape) + raw.mean.reshape(shape)
+        if x.dtype == torch.bool:
+            return values > 0.5
+        if not x.is_floating_point():
+            limits = torch.iinfo(x.dtype)
+            values = values.round().clamp(limits.min, limits.max)
+        return values.to(x.dtype)
+
+    return _mapped(example, inputs, one)
+
+
 def _mapped(example: Example, inputs: Sequence[RawInput], function: Any) -> Example:
     """Apply `function` to each raw input and its tensor."""
     args, kwargs = list(example.args), dict(example.kwargs)

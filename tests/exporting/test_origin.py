@@ -89,6 +89,19 @@ def test_a_preprocessing_that_was_forgotten_is_said_as_an_option(
     assert words in str(difference)
 
 
+@pytest.mark.parametrize(
+    "given", [((0.5,) * 3, 0.2), (torch.tensor(0.5), 0.2), ([0.5] * 3, torch.full((3,), 0.2))]
+)
+def test_the_same_numbers_may_be_written_in_other_ways(given: Any) -> None:
+    assert codes(origin(net(), (0.5, 0.2)), origin(net(), given)) == []
+
+
+def test_tensors_without_numbers_are_no_obstacle() -> None:
+    model = nn.Sequential(nn.LazyConv2d(3, 3), nn.Conv2d(3, 4, 1, device="meta"))
+    model.register_buffer("graph", torch.eye(3).to_sparse())
+    assert codes(origin(model), origin(model)) == []
+
+
 def test_recomputed_statistics_are_told_from_changed_ones() -> None:
     model = changed("norm.running_var")
     (one,) = origin(net(), calibrated=True).differences(origin(model))
