@@ -107,6 +107,27 @@ class ExportError(BnconvertError):
     """The ONNX file cannot be written, checked or run."""
 
 
+class InconclusiveError(BnconvertError):
+    """It cannot be judged whether an ONNX file computes the model's function.
+
+    Nothing differs, but the comparison proves too little: outputs that are empty, not finite or
+    the same whatever the input, or weights that move nothing that was compared.
+
+    Attributes:
+        report: the `Report`; its error findings say what is not proven, and what would help.
+        path: where `export` has kept the file; None from `verify`, which moves no file.
+    """
+
+    def __init__(self, reasons: Sequence[str], report: Any, path: Path | None = None) -> None:
+        """Collect every reason into one message."""
+        self.reasons = tuple(reasons)
+        self.report = report  # Any: errors.py lies below the reports
+        self.path = path
+        kept = f"\n  the file is kept as {path}" if path is not None else ""
+        head = "it cannot be judged whether the file computes the model's function"
+        super().__init__("\n  ".join((head, *self.reasons)) + kept)
+
+
 class VerificationError(BnconvertError):
     """An ONNX file does not compute the model's function.
 

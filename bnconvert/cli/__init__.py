@@ -22,7 +22,7 @@ app = typer.Typer(
         "MODEL is path/to/file.py:factory or package.module:factory (returns a model, or a "
         "model and its example inputs), timm:NAME or torchvision:NAME.\n\n"
         "Exit codes: 0 fine; 1 findings at or above --fail-on; 2 usage, or a refused policy; "
-        "3 numbers disagree; 4 could not load, trace or export."
+        "3 numbers disagree; 4 could not load, trace or export; 5 cannot be judged."
     ),
     no_args_is_help=True,
     add_completion=False,

@@ -38,12 +38,12 @@ def save(report: "Report", path: Path | None) -> None:
 
 @contextlib.contextmanager
 def saved_on_failure(path: Path | None) -> Iterator[None]:
-    """Write the report to `path` also where the verification inside the context fails."""
-    from bnconvert.errors import VerificationError
+    """Write the report to `path` also where the verification inside fails, or proves nothing."""
+    from bnconvert.errors import InconclusiveError, VerificationError
 
     try:
         yield
-    except VerificationError as failure:
+    except (InconclusiveError, VerificationError) as failure:
         save(failure.report, path)
         raise
 

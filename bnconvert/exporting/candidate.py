@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
+from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.comparison import Proof
 from bnconvert.verification.finding_ids import TRACED
 from bnconvert.verification.localization import Graphs, localize
-from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED
 from bnconvert.verification.verification import prove
 
@@ -44,17 +46,17 @@ class Candidate:
     Attributes:
         model: what it is made from, and compared with: the user's own, without preprocessing.
         example: what the model was captured with, as the file takes it.
-        raw: which inputs the file normalizes itself.
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
+        claim: what is said about the file beforehand.
         folded: the folded model that it holds.
     """
 
     model: nn.Module
     example: Example
-    raw: Sequence[RawInput]
     dynamic_shapes: Any
     path: Path
+    claim: Claim
     folded: Folded
 
     @classmethod
@@ -62,9 +64,9 @@ class Candidate:
         cls,
         model: nn.Module,
         example: Example,
-        raw: Sequence[RawInput],
         dynamic_shapes: Any,
         path: Path,
+        claim: Claim,
         steps: Steps,
     ) -> "Candidate":
         """Fold a model and write it as ONNX: of any batch size, else of a fixed one, else traced.
@@ -74,10 +76,12 @@ class Candidate:
             CaptureError: the model cannot be captured.
         """
         steps.begin(FOLDING)
-        whole = with_preprocess(model, raw)
+        whole = with_preprocess(model, claim.raw)
         folded = fold(whole, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
-        candidate = cls(model, example, raw, dynamic_shapes, path, folded)
+        if folded.is_whole:
+            claim = replace(claim, holds=partial(folded.captured.holds, model))
+        candidate = cls(model, example, dynamic_shapes, path, claim, folded)
         if not folded.is_whole and dynamic_shapes is None:
             return candidate._traced("the model cannot be captured whole")
         if dropped := drop_numbers(graphs_of(folded).folded):
@@ -95,7 +99,7 @@ class Candidate:
         reason = onnx_file.reason(failure.__cause__ or failure)
         if self.folded.captured.dynamic_shapes is not None:
             with contextlib.suppress(ExportError, CaptureError):
-                return self._with_fixed_batch(reason, steps)
+                return self._with_fixed_batch(f"others cannot be written ({reason})", steps)
         with contextlib.suppress(ExportError):
             return self._traced(f"torch.onnx cannot write the captured graph ({reason})")
         raise failure
@@ -103,10 +107,9 @@ class Candidate:
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
         """Write the file for the example's batch size only, with a note that says why."""
         fixed = self.example.shapes(lambda leaf: None, self.model)
-        candidate = self.written(self.model, self.example, self.raw, fixed, self.path, steps)
+        candidate = self.written(self.model, self.example, fixed, self.path, self.claim, steps)
         return candidate._with_notes(
-            f"the file takes batches of {self.example.batch} only: others cannot be written "
-            f"({reason})"
+            f"the file takes batches of {self.example.batch} only: {reason}"
         )
 
     def _traced(self, reason: str) -> "Candidate":
@@ -145,12 +148,16 @@ class Candidate:
                 return
         onnx_file.write(module, args, kwargs, shapes, self.path)
 
-    def proof(self, steps: Steps) -> Report:
+    def proven(self, steps: Steps) -> tuple["Candidate", Report]:
         """Compare the file with its model; where they differ, localize the operator.
 
         The file is replaced by a simplified one where that passes the same comparison. Where the
         statistics hide folding bugs, it is not, and a copy of the model with random ones is
         exported and compared as well.
+
+        Returns:
+            The candidate, and its figures. It is another one, of a fixed batch size, where the
+            file computes something else in batches of other sizes than the given one.
 
         Raises:
             ExportError: ONNX Runtime cannot run it.
@@ -158,14 +165,34 @@ class Candidate:
         untrained = bool(untrained_norms(self.model))
         report = None if untrained else self._proof_of_simpler()
         steps.begin(VERIFYING)
-        report = report or self._proof(steps)
+        if report is None:
+            proof = self._proof()
+            if fixed := self._of_given_batch(proof):
+                return fixed.proven(steps)
+            report = self._localized(proof, steps)
         if untrained and not report.failures:
             steps.tell("verifying a copy with random statistics: the model's are untrained")
             report = self._proof_with_jitter(report)
-        return report
+        return self, report
 
-    def _proof(self, steps: Steps) -> Report:
-        proof = prove(self.model, self.example, self.path, self.raw)
+    def _of_given_batch(self, proof: Proof) -> "Candidate | None":
+        """Write the file for the given batch size, where it is right there and nowhere else."""
+        may_vary = self.dynamic_shapes is None and self.folded.is_whole
+        may_vary = may_vary and self.folded.captured.dynamic_shapes is not None
+        if not (proof.report.failures and proof.holds_as_given and may_vary and self.example.batch):
+            return None
+        if any(check.measure == "rows" for check in proof.report.failures):
+            return None  # the file mixes rows that the model does not mix
+        failed = proof.report.failures[0].case
+        with contextlib.suppress(ExportError, CaptureError):
+            unseen = Steps(None, *STEPS)
+            return self._with_fixed_batch(f"it computes something else on {failed}", unseen)
+        return None
+
+    def _proof(self) -> Proof:
+        return prove(self.model, self.example, self.path, self.claim)
+
+    def _localized(self, proof: Proof, steps: Steps) -> Report:
         return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
     def _proof_of_simpler(self) -> Report | None:
@@ -180,8 +207,8 @@ class Candidate:
         if simpler is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
-            report = prove(self.model, self.example, simpler, self.raw).report
-            if not report.failures:
+            report = prove(self.model, self.example, simpler, self.claim).report
+            if report.verdict == "agrees":
                 onnx_file.move(simpler, self.path)
                 return report
         return None
@@ -190,12 +217,14 @@ class Candidate:
         """Export and compare a copy with random statistics too; return both proofs as one."""
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
-        shapes = self.dynamic_shapes
-        again = Candidate.written(other, self.example, self.raw, shapes, path, unseen)
-        second = again._proof(unseen)
+        shapes, claim = self.dynamic_shapes, self.claim
+        again = Candidate.written(other, self.example, shapes, path, claim, unseen)
+        second = again._localized(again._proof(), unseen)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(
             proof,
+            title=second.title if second.verdict != "agrees" else proof.title,
+            verdict=second.verdict,
             checks=(*proof.checks, *renamed),
             findings=second.findings,
             notes=(*proof.notes, _UNTRAINED),

@@ -3,14 +3,14 @@
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bnconvert.errors import ExportError, VerificationError
+from bnconvert.errors import ExportError, InconclusiveError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
@@ -24,7 +24,8 @@ from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.recomputation import recompute_statistics
-from bnconvert.verification.verification import failure_sentences
+from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.verification import failure_sentences, unproven_sentences
 
 _CALIBRATING = "recomputing statistics"
 
@@ -37,6 +38,7 @@ def export(
     calibration: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
     preprocess: Preprocess | None = None,
+    allow_nonfinite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Fold the eval model, write it as ONNX, and verify that the file computes the same function.
@@ -62,6 +64,7 @@ def export(
             first convolution; then `example_inputs` are raw, of any dtype. Channels are axis 1,
             or the one axis of that size; of several inputs, name those that are raw:
             {"left": (mean, std)}. Calibration batches stay as the model takes them.
+        allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
 
@@ -71,6 +74,9 @@ def export(
     Raises:
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`, and what
             reproduces that, but for the weights, as `*.failed.zip`.
+        InconclusiveError: nothing differs, but the comparison proves too little: an output is
+            empty, not finite or always the same, or weights move nothing that was compared. The
+            file is kept as `*.unproven.onnx`.
         ExportError: a norm is in training mode or remembers the test stream, `preprocess` may mean
             several inputs or axes, or the file cannot be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
@@ -88,19 +94,22 @@ def export(
     model, calibrated = _calibrated(model, calibration, steps)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        candidate = Candidate.written(model, example, raw, dynamic_shapes, path, steps)
-        proof = candidate.proof(steps)
+        claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
+        candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
+        candidate, proof = candidate.proven(steps)
         proof = replace(proof, notes=(*proof.notes, *describe(raw)))
         report = _report(candidate.folded, proof, path, calibrated)
         axes, was = onnx_file.input_axes(path), calibrated is not None
         origin = Origin.of(model, raw, dynamic_axes=axes, calibrated=was)
         onnx_file.label(path, metadata(origin, onnx_file.content_digest(path), report))
         if report.failures:
-            kept = target.with_name(f"{target.stem}.failed{target.suffix}")
-            onnx_file.move(path, kept)
+            kept = _moved(path, target, "failed")
             again = _verify_command(kept, bundle_of(target), origin)
             bundle = write_bundle(bundle_of(target), example, report, again)
             raise VerificationError(failure_sentences(report), report, kept, bundle, again)
+        if report.verdict != "agrees":
+            kept = _moved(path, target, "unproven")
+            raise InconclusiveError(unproven_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
 
@@ -111,6 +120,13 @@ def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
     raw = origin.preprocess_options() or []
     given = ["--input", str(bundle), *weights, *raw]
     return shlex.join(["bnconvert", "verify", "MODEL", str(kept), *given])
+
+
+def _moved(path: Path, target: Path, why: str) -> Path:
+    """Keep a file that is not proven under another name than the one that was asked for."""
+    kept = target.with_name(f"{target.stem}.{why}{target.suffix}")
+    onnx_file.move(path, kept)
+    return kept
 
 
 def _calibrated(

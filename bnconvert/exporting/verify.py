@@ -1,11 +1,12 @@
 """`verify`: compare a model with an ONNX file of any exporter."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
-from bnconvert.errors import ExportError, VerificationError
+from bnconvert.errors import ExportError, InconclusiveError, VerificationError
 from bnconvert.exporting.blame import Blame
 from bnconvert.exporting.candidate import VERIFYING, graphs_of
 from bnconvert.exporting.input_choice import Preprocess, raw_inputs
@@ -15,8 +16,9 @@ from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
+from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.localization import Graphs, localize
-from bnconvert.verification.verification import failure_sentences, prove
+from bnconvert.verification.verification import failure_sentences, prove, unproven_sentences
 
 
 def verify(
@@ -25,6 +27,7 @@ def verify(
     inputs: Inputs,
     *,
     preprocess: Preprocess | None = None,
+    allow_nonfinite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Compare a model with an ONNX file of any exporter, on given and generated inputs.
@@ -39,6 +42,7 @@ def verify(
         onnx_path: the file.
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
         preprocess: (mean, std) where the file takes raw inputs, as for `export`.
+        allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
 
@@ -48,6 +52,7 @@ def verify(
 
     Raises:
         VerificationError: the numbers disagree; it carries the report.
+        InconclusiveError: nothing differs, but the comparison proves too little, as for `export`.
         ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
     """
     require_eager(model)
@@ -60,7 +65,7 @@ def verify(
     steps.begin(VERIFYING)
     blame = Blame.of(model, raw, path)
     try:
-        proof = prove(model, example, path, raw)
+        proof = prove(model, example, path, Claim(raw=raw, allow_nonfinite=allow_nonfinite))
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
     if proof.report.failures and blame.differences:
@@ -76,4 +81,6 @@ def verify(
     report = blame.explained(localize(proof, model, path, graphs, steps.tell))
     if report.failures:
         raise VerificationError(failure_sentences(report), report)
+    if report.verdict != "agrees":
+        raise InconclusiveError(unproven_sentences(report), report)
     return report

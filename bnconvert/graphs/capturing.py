@@ -10,15 +10,17 @@ from torch.export import Dim, ExportedProgram, export
 
 from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
-from bnconvert.graphs.example import Example
+from bnconvert.graphs.example import Example, arguments_of
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
+from bnconvert.torch_private.size_guards import broken_guard, in_words, size_guards
 
 Mode = Literal["non-strict", "strict"]
+_BATCHES = 65  # batch sizes below this one are tried against a graph's conditions
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,7 @@ class Captured:
         example: the inputs that it was captured with; a single sample is doubled.
         dynamic_shapes: what may vary, as torch.export takes it; None for nothing.
         range_constraints: what symbolic sizes may be, as torch.export found it.
+        guards: the conditions on sizes under which the graph is what the model computes.
         notes: what had to be done otherwise than asked, with the reason.
     """
 
@@ -37,7 +40,17 @@ class Captured:
     example: Example
     dynamic_shapes: Any
     range_constraints: Mapping[Any, Any]
+    guards: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def holds(self, model: nn.Module, example: Example) -> bool:
+        """Tell whether the graph is what the model computes for inputs of these sizes.
+
+        Args:
+            model: what was captured; it says which parameter an input is.
+            example: the inputs.
+        """
+        return not self.guards or not broken_guard(self.guards, arguments_of(model, example))
 
 
 def capture(
@@ -77,12 +90,20 @@ def capture(
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue
+        guards = size_guards(program)
+        if dynamic_shapes is None and (bound := _bounded_batch(model, attempt.example, guards)):
+            failures.append(f"{attempt.name}: the model computes other things unless {bound}")
+            continue
         if failures:
             notes.append(f"captured with {attempt.name}, because {'; '.join(failures)}")
         if switches_autocast_off(program.graph_module):
             notes.append("its forward switches autocast off: run what is captured without autocast")
         ranges = program.range_constraints
-        return Captured(module, attempt.example, attempt.dynamic_shapes, ranges, tuple(notes))
+        if guards:
+            held = ", ".join(map(in_words, guards))
+            notes.append(f"the graph is what the model computes where {held}")
+        shapes = attempt.dynamic_shapes
+        return Captured(module, attempt.example, shapes, ranges, guards, tuple(notes))
     raise CaptureError(
         f"{type(model).__name__}: torch.export cannot capture it ({'; '.join(failures)}); "
         "capture a submodule, or give example inputs that its forward accepts"
@@ -119,6 +140,22 @@ def _doubled(example: Example) -> Example:
     if example.batch != 1:
         return example
     return example.map(lambda t: torch.cat([t, t]) if example.is_batched(t) else t)
+
+
+def _bounded_batch(model: nn.Module, example: Example, guards: Sequence[str]) -> str | None:
+    """Return a condition that some batch size does not meet; None where any size will do."""
+    if not guards or not example.batch:
+        return None
+
+    def sized(size: int) -> Example:
+        def other(tensor: Tensor) -> Tensor:
+            rows = (size, *tensor.shape[1:]) if example.is_batched(tensor) else tensor.shape
+            return torch.empty(rows, device="meta")
+
+        return example.map(other)
+
+    tried = (broken_guard(guards, arguments_of(model, sized(n))) for n in range(2, _BATCHES))
+    return next((condition for condition in tried if condition), None)
 
 
 def _dynamic_batch(model: nn.Module, example: Example) -> Any:

@@ -47,7 +47,7 @@ class Example:
         args, kwargs = pytree.tree_map(of, (self.args, self.kwargs))
         if not (args and kwargs):
             return kwargs or args
-        return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
+        return arguments_of(model, Example(args, kwargs))
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors in the order of the call, nested ones included."""
@@ -69,9 +69,29 @@ class Example:
         return tensor.dim() > 0 and tensor.shape[0] == self.batch
 
     def rows(self, chosen: Sequence[int]) -> "Example":
-        """Return the chosen samples as a batch."""
+        """Return the chosen samples as a batch.
+
+        Boxes that name their image by its place in the batch, as `torchvision.ops.roi_align` takes
+        them, name one of the new batch.
+        """
         picks = list(chosen)
-        return self.map(lambda t: t[picks] if self.is_batched(t) else t)
+
+        def picked(tensor: Tensor) -> Tensor:
+            rows = tensor[picks] if self.is_batched(tensor) else tensor
+            if self._names_images(tensor) and picks:
+                rows = torch.cat([rows[:, :1] % len(picks), rows[:, 1:]], 1)
+            return rows
+
+        return self.map(picked)
+
+    def _names_images(self, tensor: Tensor) -> bool:
+        """Tell whether the rows of a tensor are boxes: an image of the batch, and four numbers."""
+        if not (tensor.dim() == 2 and tensor.shape[1] == 5 and tensor.is_floating_point()):
+            return False
+        image = tensor[:, 0]
+        images = any(other.dim() > 3 for other in self.tensors())
+        batch = self.batch or 0
+        return images and bool(((image == image.round()) & (image >= 0) & (image < batch)).all())
 
     def in_double(self) -> "Example":
         """Return the example with its floating-point tensors in float64."""
@@ -88,7 +108,8 @@ class Example:
             noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             noise = noise.to(tensor.device)
             spread = tensor.double().std(correction=0) if tensor.numel() else 0.0
-            return (noise * spread + tensor.double().mean()).to(tensor)
+            numbers = (noise * spread + tensor.double().mean()).to(tensor)
+            return _with_whole_columns(numbers, tensor, generator)
 
         return self.map(drawn)
 
@@ -123,6 +144,21 @@ class Example:
             return other
 
         return self.map(replaced)
+
+
+def _with_whole_columns(drawn: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a drawn table whose columns of whole numbers, such as indices, have given values."""
+    if like.dim() != 2 or not like.numel():
+        return drawn
+    whole = (like == like.round()).all(0)
+    picks = torch.randint(len(like), like.shape, generator=generator).to(like.device)
+    return torch.where(whole, like.gather(0, picks), drawn)
+
+
+def arguments_of(model: nn.Module, example: Example) -> dict[str, Any]:
+    """Return the inputs by the names of the parameters of `forward`."""
+    signature = inspect.signature(model.forward)
+    return dict(signature.bind(*example.args, **example.kwargs).arguments)
 
 
 def named_tensors(model: nn.Module, example: Example) -> list[NamedTensor]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
+#: What a comparison with an ONNX file says.
+Verdict = Literal["", "agrees", "differs", "cannot be judged", "failed to run"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Contents:
 
     Attributes:
         title: one line.
+        verdict: of a comparison with an ONNX file, else "".
         norms: one row per norm and call.
         statistics: how far running statistics were from measured ones.
         findings: what the user should know.
@@ -131,6 +134,7 @@ class Contents:
     """
 
     title: str
+    verdict: Verdict = ""
     norms: tuple[NormRow, ...] = ()
     statistics: tuple[StatisticsRow, ...] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -10,6 +10,10 @@ from bnconvert.graphs.example import Example
 
 Rows = tuple[int, ...]
 _GENERATED = 2  # rows in addition to the given ones
+_MANY_ROWS = 33  # odd, and more than any batch that kernels treat specially
+_SMALL = 2**12  # numbers in a row up to which so many rows cost nothing
+_DOUBLED = 8  # given rows up to which twice as many are compared
+_STRONGER = (3.0, 10.0, -10.0, 100.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class Pool:
             drawn = Case("generated", example.like(generator), (), False)
             return cls(example, (Case("given inputs", example, (), True), drawn))
         if size is None:
-            wide = _filled(example, _free(example, own + _GENERATED, 1), generator)
+            wide = _filled(example, _free(example, _most_rows(example, own), 1), generator)
             return cls(wide, tuple(_of_any_size(wide, own)))
         chunks = -(-own // size) + 1  # the last one is all generated
         wide = _filled(example, _free(example, chunks * size, size), generator)
@@ -66,9 +70,27 @@ class Pool:
         """How many rows there are."""
         return self.example.batch or 0
 
+    @property
+    def few_rows(self) -> Example:
+        """The first and the last rows in one batch, where that is a case; else the given inputs."""
+        for case in self.cases:
+            if len(case.rows) in (2, 3, 4) and case.rows[-1] == self.size - 1:
+                return case.example
+        return self.cases[0].example
+
+
+def _most_rows(example: Example, own: int) -> int:
+    """Return how many rows to compare in one batch: more where that costs little."""
+    if sum(t.numel() for t in example.tensors()) <= _SMALL * own:
+        return max(own + _GENERATED, _MANY_ROWS)
+    return max(own + _GENERATED, 2 * own + 1 if own <= _DOUBLED else 0)
+
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
-    """Yield cases of batch sizes 1, 2, that of the given inputs, and a larger one."""
+    """Yield cases of other batch sizes: 1, 2, odd ones, multiples, and a larger one.
+
+    What a model computes for a batch size may depend on whether it is a multiple of something.
+    """
     size = wide.batch or 0
     given = tuple(range(own))
     yield Case(f"given inputs, batch {own}", wide.rows(given), given, True)
@@ -76,6 +98,11 @@ def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
         yield Case("given rows, batch 1", wide.rows([0]), (0,), True)
     if own != 2:
         yield Case("mixed rows, batch 2", wide.rows([0, size - 1]), (0, size - 1), False)
+    for count in sorted({3, 8, 32, own + _GENERATED, 2 * own} - {1, 2, own, size}):
+        if count < size:
+            rows = (*range(count - 1), size - 1)
+            origin = "mixed" if count <= own else "given and generated"
+            yield Case(f"{origin} rows, batch {count}", wide.rows(rows), rows, False)
     yield Case(f"given and generated rows, batch {size}", wide, tuple(range(size)), False)
 
 
@@ -111,3 +138,12 @@ def _free(example: Example, least: int, step: int) -> int:
     """Return a batch size that is not by chance the first axis of a tensor without a batch."""
     others = {t.shape[0] for t in example.tensors() if t.dim() and not example.is_batched(t)}
     return next(n for n in range(least, least + step * (len(others) + 1), step) if n not in others)
+
+
+def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
+    """Yield inputs far from the given ones, which may move an output that these do not."""
+    for factor in _STRONGER:
+        drawn = example.like(generator)
+        scaled = drawn.map(lambda t, by=factor: t * by if t.is_floating_point() else t)  # type: ignore[misc]
+        name = "zeros" if factor == 0 else f"generated, {factor:g} times as large"
+        yield Case(name, scaled, (), False)

@@ -8,33 +8,44 @@ and passes wrong ones of well-conditioned networks. The reference is the model i
 with errors relative to the size of the output.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
-from bnconvert.numerics.distance import relative_error
-from bnconvert.reporting.records import Check
+from bnconvert.reporting.records import Check, Finding, Verdict
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement
-from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.cases import Case
+from bnconvert.verification.compared_inputs import Claim, ComparedInputs
+from bnconvert.verification.evidence import Evidence
+from bnconvert.verification.inner_values import weights_seen_inside
 from bnconvert.verification.onnx_runner import OnnxRunner
-from bnconvert.verification.raw_inputs import RawInput
-from bnconvert.verification.reference import SEED, Reference
+from bnconvert.verification.reference import Reference
+from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import Tolerance
-from bnconvert.verification.verdict import Judge, Verdict
+from bnconvert.verification.verdict import Judge, Judgement
 
 _BLAME = (
     "relative error {:.1e}, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
     "without them the file is within the tolerance"
 )
+
+
+_OUT_OF_RANGE = re.compile(r"out of (?:range|bounds|data bounds)|indices element", re.IGNORECASE)
+_WORDS: dict[Verdict, str] = {
+    "agrees": "agrees with",
+    "differs": "DIFFERS from",
+    "cannot be judged": "CANNOT BE JUDGED against",
+    "failed to run": "DOES NOT RUN beside",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +55,12 @@ class Proof:
     Attributes:
         report: the figures.
         divergent_input: the smallest input on which the file computes something else, or None.
+        holds_as_given: whether every check on the given inputs holds, in a batch as given.
     """
 
     report: Report
     divergent_input: Example | None
+    holds_as_given: bool
 
 
 def mixing_norms(model: nn.Module) -> list[str]:
@@ -63,26 +76,38 @@ class Comparison:
     """The outputs of a model and a file on the same inputs; each is computed once and kept."""
 
     def __init__(
-        self, model: nn.Module, example: Example, path: Path, raw: Sequence[RawInput] = ()
+        self, model: nn.Module, example: Example, path: Path, claim: Claim | None = None
     ) -> None:
         """Run the model and the file on every case.
 
         Raises:
             ExportError: as `prove`.
         """
-        self._model, self._path = model, path
+        self._model, self._path, self._claim = model, path, claim or Claim()
         self._mixing = mixing_norms(model)
         self._file = OnnxRunner(path)
         self._feed = self._file.feed(named_tensors(model, example))
-        self._size = self._batch_size(example)
-        self._reference = Reference(model, len(self._file.output_names), raw)
-        pool = Pool.of(example, self._size, _generator())
-        known = None
-        if pool.size and self._size != example.batch and not self._mixing:
-            known = self._reference.answers_at_once(pool)
-        self._answers = known or self._reference.answers_to(pool)
+        count = len(self._file.output_names)
+        self._reference = Reference(model, count, self._claim.raw)
+        self._inputs = ComparedInputs(self._reference, self._feed, self._shapes(), self._claim)
+        mixing = bool(self._mixing)
+        self._answers = self._inputs.answers(example, at_once=not mixing)
         self._tolerance = Tolerance.of(self._answers.values())
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
+        self._drop_senseless()
+
+    def _shapes(self) -> dict[str, list[int | str | None]]:
+        return {name: self._file.shape_of(name) for name in self._file.input_names}
+
+    def _drop_senseless(self) -> None:
+        """Leave out inputs that nobody gave and in which an index is out of range."""
+        first = next(iter(self._outputs))
+        for case, outputs in [*self._outputs.items()]:
+            if case is not first and isinstance(outputs, str) and _OUT_OF_RANGE.search(outputs):
+                del self._outputs[case], self._answers[case]
+                self._reference.note(
+                    f"{case.name}: left out, because an index in the rows is out of range there"
+                )
 
     def proof(self) -> Proof:
         """Judge the outputs that were computed."""
@@ -101,18 +126,45 @@ class Comparison:
             ),
             *(check for those in unoptimized.checks.values() for check in those),
         ]
-        rows = list(self._row_checks())
-        passed = all(check.passed for check in (*checks, *rows))
-        verdict = "agrees with" if passed else "DIFFERS from"
+        rows = RowIndependence(
+            names,
+            self._reference,
+            self._tolerance,
+            self._inputs.size,
+            partial(self._run, self._file),
+        )
+        checks += [] if self._mixing else rows.checks(self._outputs)
+        findings = self._findings(checks)
+        verdict = _verdict(checks, findings, self._outputs)
         discontinuous = optimized.excused | unoptimized.excused
-        more = self._notes(discontinuous, rows)
+        more = self._notes(discontinuous, checks, rows.mixed)
         report = Report(
-            f"{self._path.name} {verdict} {type(self._model).__name__}",
-            checks=(*checks, *rows),
+            f"{self._path.name} {_WORDS[verdict]} {type(self._model).__name__}",
+            verdict=verdict,
+            checks=tuple(checks),
+            findings=findings,
             facts=agreement(names, self._answers, self._outputs),
             notes=(*self._reference.notes, *self._feed.notes, *notes, *more),
         )
-        return Proof(report, self._divergent_input(optimized, unoptimized))
+        first = next(iter(self._answers))
+        as_given = not optimized.fails(first) and not unoptimized.fails(first)
+        return Proof(report, self._divergent_input(optimized, unoptimized), as_given)
+
+    def _findings(self, checks: Sequence[Check]) -> tuple[Finding, ...]:
+        """Return what the comparison proves nothing about; nothing where it fails anyway."""
+        if not all(check.passed for check in checks):
+            return ()
+        names = self._file.output_names
+        few = self._inputs.few_rows
+        if not self._reference.accepts(few):
+            few = self._inputs.given
+        evidence = Evidence(self._reference, names, self._answers, few, self._seen_inside)
+        return tuple(evidence.findings(self._claim.allow_nonfinite))
+
+    def _seen_inside(self, example: Example) -> set[str]:
+        model, exact = self._reference.model, self._reference.exact
+        fed = named_tensors(self._model, example)
+        return weights_seen_inside(model, exact, example, self._path, fed)
 
     def _run_unoptimized(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
         """Run the file without optimizations on the given inputs; or note why that fails."""
@@ -123,7 +175,7 @@ class Comparison:
         given = (case for case in self._answers if case.given)
         return {case: self._run(file, case.example) for case in given}, ()
 
-    def _divergent_input(self, optimized: Verdict, unoptimized: Verdict) -> Example | None:
+    def _divergent_input(self, optimized: Judgement, unoptimized: Judgement) -> Example | None:
         """Return the smallest input that fails, unless ONNX Runtime's optimizations are why."""
         for case in self._answers:
             if case.given and optimized.fails(case) and not unoptimized.fails(case):
@@ -132,53 +184,18 @@ class Comparison:
         smallest = min(wrong, key=lambda case: len(case.rows), default=None)
         return smallest.example if smallest else None
 
-    def _batch_size(self, example: Example) -> int | None:
-        """Return the file's fixed batch size, or None where it may have any."""
-        fed = self._feed.tensors.items()
-        sizes = [self._file.first_axis(name) for name, t in fed if example.is_batched(t)]
-        return next((size for size in sizes if size), None)
-
     def _run(self, file: OnnxRunner, example: Example) -> Outputs:
-        return file.run(file.feed(named_tensors(self._model, example)))
+        feed = file.feed(named_tensors(self._model, example))
+        try:
+            return file.run(feed)
+        except ExportError as failure:
+            if example is self._inputs.given:
+                raise
+            return str(failure)
 
-    def _row_checks(self) -> Iterator[Check]:
-        """Compare the first and last row of a batch with the same rows in another batch.
-
-        With a dynamic batch size the row is run alone; else the other rows are replaced. A file
-        that normalizes by the batch's own statistics fails, even where it agrees with the model.
-        """
-        case = max(reversed(self._answers), key=lambda case: len(case.rows))
-        together, size = self._outputs[case], len(case.rows)
-        if self._mixing or isinstance(together, str) or size < 2:
-            return  # mixing norms are meant to fail a row check
-        if self._size is not None and not self._reference.accepts(case.example.rows([0])):
-            return
-        for row in (0, size - 1):
-            place, elsewhere = self._in_other_batch(case, row)
-            if isinstance(elsewhere, str):
-                continue
-            for index, (whole, single) in enumerate(zip(together, elsewhere, strict=True)):
-                if (
-                    whole.dim() == 0
-                    or len(whole) != size
-                    or (index, "peak") not in self._tolerance.model_error
-                ):
-                    continue  # no row of this output belongs to a row of the input
-                error = relative_error(single[place], whole[row], "peak")
-                allowed = self._tolerance.allowed(index, "peak")
-                label, name = f"row {row} of {case.name}", self._file.output_names[index]
-                yield Check(label, name, "rows", error, allowed, error <= allowed)
-
-    def _in_other_batch(self, case: Case, row: int) -> tuple[int, Outputs]:
-        """Run a row in another batch; return its place there, and the file's outputs."""
-        if self._size is not None:
-            other = case.example.with_other_rows(row, _generator())
-            return row, self._run(self._file, other)
-        alone = (case.rows[row],)
-        known = next((got for c, got in self._outputs.items() if c.rows == alone), None)
-        return 0, known or self._run(self._file, case.example.rows([row]))
-
-    def _notes(self, discontinuous: Collection[str], rows: Collection[Check]) -> Iterator[str]:
+    def _notes(
+        self, discontinuous: Collection[str], checks: Collection[Check], mixed: Collection[str]
+    ) -> Iterator[str]:
         """Yield the notes: what the figures do not prove, and why."""
         if discontinuous:
             yield (
@@ -193,7 +210,12 @@ class Comparison:
                 "too; for a fixed function recompute the statistics on target data and revert the "
                 "model"
             )
-        elif not rows:
+        elif mixed:
+            yield (
+                f"rows of {', '.join(sorted(mixed))} are not compared in other batches: the "
+                "model's own depend on the rest of axis 0, which is no batch or is mixed on purpose"
+            )
+        elif not any(check.measure == "rows" for check in checks):
             yield ("no row was compared in another batch: there is only one, or no output has rows")
         if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
             yield (
@@ -207,9 +229,15 @@ class Comparison:
             )
 
 
-def _generator() -> torch.Generator:
-    """Return a generator of its own for each draw, so that no draw depends on another."""
-    return torch.Generator().manual_seed(SEED)
+def _verdict(
+    checks: Sequence[Check], findings: Sequence[Finding], outputs: Mapping[Case, Outputs]
+) -> Verdict:
+    if isinstance(next(iter(outputs.values())), str):
+        return "failed to run"
+    if not all(check.passed for check in checks):
+        return "differs"
+    unproven = any(finding.severity == "error" for finding in findings)
+    return "cannot be judged" if unproven else "agrees"
 
 
 def _blaming_optimizations(check: Check) -> Check:

@@ -55,11 +55,13 @@ class Feed:
 
     Attributes:
         tensors: by the names of the inputs.
+        given: which of the given tensors each one is, by its place.
         notes: what had to be done to fit them to the file, in words.
         casts: whether one had to be cast: the file is in another precision than the model.
     """
 
     tensors: dict[str, Tensor]
+    given: dict[str, int]
     notes: tuple[str, ...] = ()
     casts: bool = False
 
@@ -106,9 +108,14 @@ class OnnxRunner:
             if value.type in _DTYPES
         }
 
+    def shape_of(self, name: str) -> list[int | str | None]:
+        """Return an input's sizes; of an axis that may have any, its symbol, or None."""
+        (shape,) = (v.shape for v in self._session.get_inputs() if v.name == name)
+        return list(shape)
+
     def first_axis(self, name: str) -> int | None:
         """Return the fixed size of an input's first axis; None where it may have any."""
-        (shape,) = (v.shape for v in self._session.get_inputs() if v.name == name)
+        shape = self.shape_of(name)
         return shape[0] if shape and isinstance(shape[0], int) else None
 
     def feed(self, tensors: Sequence[NamedTensor]) -> Feed:
@@ -118,8 +125,8 @@ class OnnxRunner:
             ExportError: there are too few or too many, or one is an integer instead of a float.
         """
         names = self.input_names
-        by_name = {name: tensor for name, tensor in tensors if name in names}
-        left = [tensor for name, tensor in tensors if name not in by_name]
+        by_name = {name: place for place, (name, _) in enumerate(tensors) if name in names}
+        left = [place for place, (name, _) in enumerate(tensors) if name not in by_name]
         open_names = [name for name in names if name not in by_name]
         if open_names and len(open_names) != len(left):
             raise ExportError(
@@ -129,7 +136,8 @@ class OnnxRunner:
         notes: list[str] = []
         if left and not open_names:
             notes.append(f"{len(left)} of the model's inputs are not in the file and were left out")
-        given = by_name | dict(zip(open_names, left, strict=False))
+        places = by_name | dict(zip(open_names, left, strict=False))
+        given = {name: tensors[place][1] for name, place in places.items()}
         fitted = {name: self._cast(name, given[name]) for name in names}
         cast = [name for name in names if fitted[name] is not given[name]]
         notes += [
@@ -137,7 +145,7 @@ class OnnxRunner:
             "to it"
             for name in cast
         ]
-        return Feed(fitted, tuple(notes), bool(cast))
+        return Feed(fitted, places, tuple(notes), bool(cast))
 
     def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
         """Run the file; return its outputs, all or those named, or why a kernel fails.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
@@ -65,6 +65,21 @@ def normalized(example: Example, inputs: Sequence[RawInput], *, exact: bool) -> 
         return result if exact else result.to(raw.dtype)
 
     return _mapped(example, inputs, one)
+
+
+class RawNormalization:
+    """A forward pre-hook of the judge's copy of a model, which then takes raw inputs."""
+
+    def __init__(self, inputs: Sequence[RawInput], *, exact: bool) -> None:
+        """Keep which inputs are raw, and whether the copy is in float64."""
+        self.inputs, self.exact = tuple(inputs), exact
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the call's inputs as the user's own model takes them."""
+        example = normalized(Example(args, kwargs), self.inputs, exact=self.exact)
+        return example.args, example.kwargs
 
 
 def as_floating(example: Example, inputs: Sequence[RawInput]) -> Example:

@@ -1,6 +1,7 @@
 """The reference: a model's outputs in float64 and in its own dtype."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,14 +10,16 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
+from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
-from bnconvert.verification.raw_inputs import RawInput, as_floating, normalized
+from bnconvert.verification.input_dependence import InputDependence
+from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
 #: How often an input is perturbed to see whether an output is discontinuous.
-PERTURBATIONS = 16
+PERTURBATIONS = 32
 
 
 class Reference:
@@ -47,6 +50,10 @@ class Reference:
         if model.training:
             self.model.eval()
         self.exact = copy_model(self.model).double()
+        if raw:
+            for copied, exact in ((self.model, False), (self.exact, True)):
+                hook = RawNormalization(raw, exact=exact)
+                copied.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         self.notes: list[str] = []
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
@@ -104,7 +111,7 @@ class Reference:
             return Answers(native, native, perturbed)
         true, bounded = exact
         if not _have_same_shapes(true, native):
-            self._note("in float64 the model gives outputs of other shapes: its own are the truth")
+            self.note("in float64 the model gives outputs of other shapes: its own are the truth")
             return Answers(native, native, perturbed, bounded)
         return Answers(true, native, perturbed, bounded)
 
@@ -120,6 +127,23 @@ class Reference:
             return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
             return []  # the model checks its inputs
+
+    def outputs(self, example: Example) -> list[Tensor]:
+        """Run the model in its own dtype; errors of its forward pass through."""
+        return self._run(self.model, example)
+
+    def outputs_of_inputs(self, example: Example) -> set[int]:
+        """Return which outputs are computed from the numbers of the inputs."""
+        copied = example.map(Tensor.clone)
+        with torch.no_grad(), InputDependence(copied.tensors()) as watch:
+            result = self.model(*copied.args, **copied.kwargs)
+        return watch.among(_leaves(result, self._count))
+
+    def normalizes_by_batch(self, example: Example) -> bool:
+        """Tell whether some norm takes its statistics from several samples in eval mode."""
+        with BatchStatistics() as watch:
+            self.outputs(example)
+        return watch.seen
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -138,13 +162,13 @@ class Reference:
         )
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
-        example = normalized(example, self._raw, exact=model is self.exact)
         return outputs_of(model, example, self._count)
 
     def _floating(self, example: Example) -> Example:
         return as_floating(example, self._raw)
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Note, once, what could not be done as usual."""
         if sentence not in self.notes:
             self.notes.append(sentence)
 
@@ -156,7 +180,7 @@ class Reference:
             return outputs, watch.among(outputs)
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
-            self._note(
+            self.note(
                 f"the model does not run in float64 ({first_line(failure)}): the tolerance is "
                 "measured by perturbing its inputs by one unit in the last place"
             )
@@ -174,9 +198,13 @@ def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> 
     """
     with torch.no_grad():
         result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
+    return [torch.as_tensor(leaf).cpu() for leaf in _leaves(result, count)]
+
+
+def _leaves(result: Any, count: int | None) -> list[Any]:
     leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor | int | float)]
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    return [torch.as_tensor(leaf).cpu() for leaf in (leaves if len(leaves) == count else tensors)]
+    return leaves if len(leaves) == count else tensors
 
 
 def _have_same_shapes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:

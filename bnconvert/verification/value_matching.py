@@ -39,26 +39,16 @@ _WITH_BIAS = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Expected:
-    """A value of the captured graph, which a file is expected to compute.
+class Wanted:
+    """A value to search for among those of a file.
 
     Attributes:
-        node: the node that computes it.
         exact: the value, in float64 where it is floating-point.
         allowed: how far from it another value may be, relative to its size.
     """
 
-    node: fx.Node
     exact: Tensor
     allowed: Mapping[Measure, float]
-
-    @classmethod
-    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
-        """Derive the allowed error from the value's rounding error in its own dtype."""
-        errors = relative_errors(native, exact)
-        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
-        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
-        return cls(node, exact, allowed)
 
     def error_of(self, value: Tensor) -> float | None:
         """Return the relative error of a value that is the same up to rounding, else None."""
@@ -78,6 +68,25 @@ class Expected:
         return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
 
 
+@dataclass(frozen=True, eq=False)
+class Expected(Wanted):
+    """A value of the captured graph, which a file is expected to compute.
+
+    Attributes:
+        node: the node that computes it.
+    """
+
+    node: fx.Node
+
+    @classmethod
+    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
+        """Derive the allowed error from the value's rounding error in its own dtype."""
+        errors = relative_errors(native, exact)
+        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
+        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
+        return cls(exact, allowed, node)
+
+
 class FileValues:
     """The values of a file on one input, searched by their numbers."""
 
@@ -92,7 +101,7 @@ class FileValues:
             for shape, names in self._names.items()
         }
 
-    def holders(self, expected: Expected) -> dict[str, float]:
+    def holders(self, expected: Wanted) -> dict[str, float]:
         """Return the names of the values equal to the expected one up to rounding; their errors."""
         names = self._names.get(expected.exact.shape, [])
         if not names:

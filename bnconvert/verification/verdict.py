@@ -20,7 +20,7 @@ from bnconvert.verification.tolerance import Answers, Tolerance
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Judgement:
     """Which outputs of one run of a file are right.
 
     Attributes:
@@ -54,7 +54,7 @@ class Judge:
     perturbed: Callable[[Case], Sequence[Sequence[Tensor]]]
     casts: bool = False
 
-    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Verdict:
+    def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Judgement:
         """Compare every output of a run with the model's answers.
 
         Args:
@@ -74,7 +74,7 @@ class Judge:
             else:
                 those = [c for one in ones for c in self._checks(label, one, excused.get(one))]
             checks[case] = tuple(replace(check, optimized=optimized) for check in those)
-        return Verdict(checks, frozenset(self.names[one.index] for one in excused))
+        return Judgement(checks, frozenset(self.names[one.index] for one in excused))
 
     def _obstacle(self, case: Case, outputs: Outputs) -> str:
         """Return why outputs cannot be compared one by one, or ""."""

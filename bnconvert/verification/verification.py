@@ -1,6 +1,5 @@
 """`prove`: compare a model with an ONNX file in every way, and describe a failure in words."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -8,28 +7,38 @@ from torch import nn
 from bnconvert.graphs.example import Example
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.table import listed
+from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.comparison import Comparison, Proof
-from bnconvert.verification.finding_ids import DIVERGENCE, ORIGIN
-from bnconvert.verification.raw_inputs import RawInput
+from bnconvert.verification.finding_ids import DIVERGENCE, NOT_FINITE, ORIGIN, UNPROVEN
 
 #: The findings that say why a file differs.
 _CAUSES = (DIVERGENCE, ORIGIN)
 
 
-def prove(model: nn.Module, example: Example, path: Path, raw: Sequence[RawInput] = ()) -> Proof:
+def prove(model: nn.Module, example: Example, path: Path, claim: Claim | None = None) -> Proof:
     """Compare a model with an ONNX file in every way; return the figures, good or bad.
 
     Args:
         model: the user's own; compared in eval mode.
         example: real inputs, as the file takes them.
         path: the file.
-        raw: which inputs the file normalizes and the model does not: the judge does it itself.
+        claim: what is said about the file beforehand.
 
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs do not fit file or model.
     """
     with preserved_random_state():  # a forward may draw numbers
-        return Comparison(model, example, path, raw).proof()
+        return Comparison(model, example, path, claim).proof()
+
+
+def unproven_sentences(report: Report) -> list[str]:
+    """Describe in sentences what a comparison that does not fail says nothing about."""
+    return [
+        f"{f.id}: {listed(f.paths)}: {f.message}; {f.fix}"
+        for f in report.findings
+        if f.id in (UNPROVEN, NOT_FINITE) and f.severity == "error"
+    ]
 
 
 def failure_sentences(report: Report) -> list[str]:

@@ -49,7 +49,7 @@ def edited(path: Path, target: Path) -> Path:
 def test_verify_says_that_weights_or_preprocessing_were_forgotten(exported: Path) -> None:
     """No operator is blamed: nobody has edited the file."""
     model, both = trained(Net(), seed=7), {"preprocess": (0.5, 0.2)}
-    with pytest.raises(bnc.VerificationError, match="BN413: the file was made from other weights"):
+    with pytest.raises(bnc.VerificationError, match="BN415: the file was made from other weights"):
         bnc.verify(model, exported, IMAGE, **both)  # type: ignore[arg-type]
     with pytest.raises(bnc.VerificationError) as failure:
         bnc.verify(build("plain")[0], exported, IMAGE)
@@ -57,7 +57,7 @@ def test_verify_says_that_weights_or_preprocessing_were_forgotten(exported: Path
     assert "BN404" not in str(failure.value)
     assert not failure.value.report.notes or "diverges" not in failure.value.report.notes[-1]
     (finding,) = failure.value.report.findings
-    assert (finding.id, finding.severity) == ("BN413", "error")
+    assert (finding.id, finding.severity) == ("BN415", "error")
     assert finding.fix == "give raw inputs and --preprocess x=0.5/0.2"
     assert bnc.verify(build("plain")[0], exported, IMAGE, **both).failures == ()  # type: ignore[arg-type]
 
@@ -108,7 +108,7 @@ def test_what_statistics_hide_is_a_warning_by_name(make: object, path: str, expo
     assert callable(make)
     hiding = Blame((), None, blame(exported, make(), raw=False).hiding)
     (found,) = hiding.explained(Report("")).findings
-    assert (found.id, found.severity, found.paths) == ("BN414", "warning", (path,))
+    assert (found.id, found.severity, found.paths) == ("BN416", "warning", (path,))
     assert hiding.explained(Report("", checks=(WRONG,))).findings == ()
     assert blame(exported, raw=False).hiding == ()
 
@@ -118,7 +118,7 @@ def test_a_file_as_export_wrote_it_was_proven_with_other_statistics() -> None:
     assert report.findings == ()
     assert "its export proved a copy with other statistics" in report.notes[0]
     (edited_since,) = Blame((), False, ("norm",)).explained(Report("")).findings
-    assert edited_since.id == "BN414"
+    assert edited_since.id == "BN416"
 
 
 def test_a_wrong_weight_behind_a_zero_one_is_not_passed_in_silence(
@@ -127,9 +127,9 @@ def test_a_wrong_weight_behind_a_zero_one_is_not_passed_in_silence(
     """timm's zero last weights hide every convolution of their branch."""
     model, path = zeroed(), tmp_path / "m.onnx"
     bnc.export(model, IMAGE, path)
-    assert bnc.verify(model, path, IMAGE).findings == ()
+    assert [finding.id for finding in bnc.verify(model, path, IMAGE).findings] == ["BN413"]
     with torch.no_grad():
         model.get_parameter("conv2.weight").mul_(2)
     report = bnc.verify(model, path, IMAGE)
-    assert [finding.id for finding in report.findings] == ["BN413", "BN414"]
+    assert [finding.id for finding in report.findings] == ["BN413", "BN415", "BN416"]
     assert {finding.severity for finding in report.findings} == {"warning"}

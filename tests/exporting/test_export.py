@@ -163,7 +163,7 @@ def test_positional_and_keyword_inputs_are_exported_and_verified_together(tmp_pa
     assert bnc.verify(model, path, example).failures == ()
     with torch.no_grad():
         model.get_parameter("conv.weight").mul_(1.01)
-    with pytest.raises(bnc.VerificationError, match="BN413: the file was made from other weights"):
+    with pytest.raises(bnc.VerificationError, match="BN415: the file was made from other weights"):
         bnc.verify(model, path, example)
 
 

@@ -226,6 +226,13 @@ _BY_FILE = {
             "high: goes when that exporter goes",
         ),
     ),
+    "size_guards": (
+        (
+            "torch.export.ExportedProgram._guards_code",
+            "to read on which conditions on sizes a program is right",
+            "high: no method returns them, and the attribute is internal",
+        ),
+    ),
     "state_loading": (
         (
             "torch.nn.Module._load_from_state_dict",

@@ -1,14 +1,14 @@
 import torch
 
 from bnconvert.graphs.example import Example
-from bnconvert.verification.cases import Pool
+from bnconvert.verification.cases import Pool, stronger
 
 
 def sizes(pool: Pool) -> dict[str, int]:
     return {case.name: case.example.batch or 0 for case in pool.cases}
 
 
-def test_batch_sizes_are_one_two_that_of_the_inputs_and_a_larger_one() -> None:
+def test_batch_sizes_are_one_two_that_of_the_inputs_its_double_and_larger_ones() -> None:
     example = Example.of((torch.randn(3, 4),))
     pool = Pool.of(example, None, torch.Generator().manual_seed(0))
     assert sizes(pool) == {
@@ -16,10 +16,30 @@ def test_batch_sizes_are_one_two_that_of_the_inputs_and_a_larger_one() -> None:
         "given rows, batch 1": 1,
         "mixed rows, batch 2": 2,
         "given and generated rows, batch 5": 5,
+        "given and generated rows, batch 6": 6,
+        "given and generated rows, batch 8": 8,
+        "given and generated rows, batch 32": 32,
+        "given and generated rows, batch 33": 33,
     }
     assert torch.equal(pool.cases[0].example.args[0], example.args[0])
-    assert [case.given for case in pool.cases] == [True, True, False, False]
-    assert pool.cases[-1].rows == (0, 1, 2, 3, 4)
+    assert [case.given for case in pool.cases] == [True, True, *[False] * 6]
+    assert pool.cases[-1].rows == tuple(range(33))
+    assert [len(case.rows) for case in pool.cases if case.example is pool.few_rows] == [2]
+
+
+def test_of_large_images_only_twice_as_many_are_compared() -> None:
+    example = Example.of((torch.randn(2, 3, 64, 64),))
+    pool = Pool.of(example, None, torch.Generator().manual_seed(0))
+    assert sorted(sizes(pool).values()) == [1, 2, 3, 4, 5]
+
+
+def test_stronger_inputs_are_far_from_the_given_ones() -> None:
+    example = Example.of((torch.randn(3, 4), torch.tensor([1, 2, 3])))
+    cases = list(stronger(example, torch.Generator().manual_seed(0)))
+    spreads = [float(case.example.args[0].std()) for case in cases]
+    assert max(spreads) > 20
+    assert min(spreads) == 0
+    assert all(set(case.example.args[1].tolist()) <= {1, 2, 3} for case in cases)
 
 
 def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:

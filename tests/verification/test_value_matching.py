@@ -18,7 +18,7 @@ def titles(nodes: object) -> list[str]:
 
 def expected(exact: Tensor, allowed: float = 1e-6) -> Expected:
     node = fx.Graph().placeholder("x")
-    return Expected(node, exact, {"norm": allowed, "peak": 4 * allowed})
+    return Expected(exact, {"norm": allowed, "peak": 4 * allowed}, node)
 
 
 def test_values_are_found_by_their_numbers(

@@ -11,7 +11,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
 from bnconvert.verification.tolerance import Answers, Tolerance
-from bnconvert.verification.verdict import Judge, Verdict
+from bnconvert.verification.verdict import Judge, Judgement
 
 RIGHT, TIE = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 30.0])
 WRONG = torch.tensor([1.0, -2.0, 3.0])
@@ -34,7 +34,7 @@ def judge(cases: Sequence[Case], outputs: int, asked: list[Case] | None = None) 
     return Judge(names, answers, Tolerance.of(answers.values()), perturbed)
 
 
-def verdicts(verdict: Verdict) -> Mapping[str, list[bool]]:
+def verdicts(verdict: Judgement) -> Mapping[str, list[bool]]:
     return {case.name: [c.passed for c in checks] for case, checks in verdict.checks.items()}
 
 

@@ -1,0 +1,52 @@
+"""The conditions on sizes under which a captured program is right, as torch.export found them.
+
+Stands in for a public list of a program's guards: they are dropped when it is written as a file.
+Known to work since torch 2.13.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch.export import ExportedProgram
+
+_OF_STRIDES = re.compile(r"(?:!= 1|> 1)$|\)\*\(| < .*L\[")
+_SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
+
+
+def size_guards(program: ExportedProgram) -> tuple[str, ...]:
+    """Return the conditions as Python, such as "L['x'].size()[0] % 8 == 0".
+
+    Without those that torch adds for strides and broadcasting, that no inner size is 1, and
+    without those that inputs have the same batch size.
+    """
+    guards = getattr(program, "_guards_code", None) or ()
+    plain = _OF_STRIDES, _SAME_AXIS
+    return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
+
+
+def broken_guard(guards: Iterable[str], arguments: Mapping[str, Any]) -> str | None:
+    """Return the first condition that does not hold for a call, in words, or None.
+
+    A condition that cannot be evaluated counts as one that holds.
+
+    Args:
+        guards: of `size_guards`.
+        arguments: of the call, by the names of the parameters.
+    """
+    names = {"L": dict(arguments), "math": math}
+    for guard in guards:
+        try:
+            holds = bool(eval(guard, {"__builtins__": {}}, names))  # torch wrote it, no user did
+        except Exception:
+            continue
+        if not holds:
+            return in_words(guard)
+    return None
+
+
+def in_words(guard: str) -> str:
+    """Return a condition as a reader would write it: "x.shape[0] % 8 == 0"."""
+    plain = guard.replace("L['", "").replace(".size()[", ".shape[")
+    return plain.replace("']", "")

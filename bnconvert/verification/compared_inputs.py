@@ -1,0 +1,143 @@
+"""The inputs that a file is compared on, and the model's answers to them.
+
+They are the given rows and others like them, in several batch sizes; the same in other sizes of
+every axis that the file declares dynamic; and stronger inputs where an output hides otherwise.
+"""
+
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from bnconvert.graphs.example import Example
+from bnconvert.verification.cases import Case, Pool, stronger
+from bnconvert.verification.evidence import hidden_outputs
+from bnconvert.verification.onnx_runner import Feed
+from bnconvert.verification.raw_inputs import RawInput
+from bnconvert.verification.reference import SEED, Reference
+from bnconvert.verification.sizes import free_axes, resized
+from bnconvert.verification.tolerance import Answers
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What is said about a file beforehand, which the comparison takes into account.
+
+    Attributes:
+        holds: tells whether the file is made for inputs of such sizes.
+        allow_nonfinite: the outputs that may be NaN or infinite in the model itself.
+        raw: which inputs the file normalizes and the model does not: the judge does it itself.
+    """
+
+    holds: Callable[[Example], bool] = lambda example: True
+    allow_nonfinite: Collection[str] = ()
+    raw: Sequence[RawInput] = ()
+
+
+class ComparedInputs:
+    """The inputs to compare on."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        feed: Feed,
+        shapes: Mapping[str, list[int | str | None]],
+        claim: Claim,
+    ) -> None:
+        """Take what decides about them.
+
+        Args:
+            reference: the model.
+            feed: the given inputs as the file takes them.
+            shapes: of the file's inputs, with symbols for dynamic axes.
+            claim: for which sizes the file is made.
+        """
+        self._reference, self._feed, self._shapes, self._claim = reference, feed, shapes, claim
+
+    def answers(self, example: Example, *, at_once: bool) -> dict[Case, Answers]:
+        """Run the model on all of them.
+
+        Args:
+            example: the given inputs.
+            at_once: whether a row may be computed together with the others.
+
+        Raises:
+            ExportError: the model does not run on the given inputs.
+        """
+        self.size = self._batch_size(example)
+        self._pool = Pool.of(example, self.size, _generator())
+        found = self._answers_to_pool(example, at_once)
+        found |= self._answers_at_other_sizes()
+        return found | self._answers_to_stronger(found)
+
+    @property
+    def given(self) -> Example:
+        """The given inputs, in a batch that the file takes."""
+        return self._pool.cases[0].example
+
+    @property
+    def few_rows(self) -> Example:
+        """Few rows in one batch, given and generated ones."""
+        return self._pool.few_rows
+
+    def _batch_size(self, example: Example) -> int | None:
+        """Return the file's fixed batch size, or None where it may have any."""
+        fed = self._feed.tensors.items()
+        first = [self._shapes[name][0] for name, t in fed if example.is_batched(t)]
+        return next((size for size in first if isinstance(size, int)), None)
+
+    def _answers_to_pool(self, example: Example, at_once: bool) -> dict[Case, Answers]:
+        """Run the model on the given rows and others like them, in batches of several sizes."""
+        holding = tuple(case for case in self._pool.cases if self._holds(case.example))
+        pool = replace(self._pool, cases=holding or self._pool.cases[:1])
+        known = None
+        if pool.size and self.size != example.batch and at_once:
+            known = self._reference.answers_at_once(pool)
+        return known or self._reference.answers_to(pool)
+
+    def _answers_at_other_sizes(self) -> dict[Case, Answers]:
+        """Run the model on inputs whose dynamic axes have other sizes than the given ones."""
+        few = self._pool.few_rows
+        tensors = few.tensors()
+        shapes: list[list[int | str | None]] = [[*tensor.shape] for tensor in tensors]
+        for name, place in self._feed.given.items():
+            shapes[place] = self._shapes[name]
+        batched = [i for i, tensor in enumerate(tensors) if few.is_batched(tensor)]
+        axes = free_axes(shapes, tensors, batched)
+        found: dict[Case, Answers] = {}
+        for other in resized(few, axes, self._holds) if axes else ():
+            words = ", ".join(f"{name} {size}" for name, size in other.sizes.items())
+            with contextlib.suppress(Exception):  # the model does not take this size
+                answers = self._reference.answers(other.example)
+                found[Case(f"given rows, {words}", other.example, (), False)] = answers
+        for axis in axes:
+            sizes = sorted({axis.given, *(int(n) for n in _sizes_of(axis.name, found))})
+            self._reference.note(f"{axis.name}: compared at {', '.join(map(str, sizes))}")
+        return found
+
+    def _answers_to_stronger(self, known: Mapping[Case, Answers]) -> dict[Case, Answers]:
+        """Run the model on inputs far from the given ones, where an output hides otherwise."""
+        found: dict[Case, Answers] = {}
+        hidden = hidden_outputs(known)
+        for case in stronger(self._pool.cases[0].example, _generator()) if hidden else ():
+            with contextlib.suppress(Exception):  # nobody gave such an input
+                more = {case: self._reference.answers(case.example)}
+                still = hidden_outputs({**known, **found, **more})
+                if still != hidden:
+                    found, hidden = found | more, still
+        return found
+
+    def _holds(self, example: Example) -> bool:
+        return self._claim.holds(example)
+
+
+def _sizes_of(axis: str, cases: Collection[Case]) -> list[str]:
+    """Return the sizes of an axis that the names of cases tell."""
+    parts = (part for case in cases for part in case.name.split(", ")[1:])
+    return [part.removeprefix(f"{axis} ") for part in parts if part.startswith(f"{axis} ")]
+
+
+def _generator() -> torch.Generator:
+    """Return a generator of its own for each draw, so that no draw depends on another."""
+    return torch.Generator().manual_seed(SEED)

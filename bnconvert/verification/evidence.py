@@ -1,0 +1,183 @@
+"""Evidence: whether a comparison that holds proves anything, output by output, weight by weight.
+
+An output that is empty, not finite or the same whatever the input agrees with every file, and so
+does a layer whose weights move nothing that was compared.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bnconvert.errors import first_line
+from bnconvert.graphs.example import Example
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.table import listed
+from bnconvert.verification.cases import Case
+from bnconvert.verification.finding_ids import NOT_FINITE, UNPROVEN
+from bnconvert.verification.influence import GradientRun, weight_names
+from bnconvert.verification.reference import Reference
+from bnconvert.verification.tolerance import Answers
+from bnconvert.verification.weight_trials import WeightTrials
+
+Hidden = Literal["empty", "the same"]
+#: Values that differ by less than so many units in the last place are the same.
+_SAME = 32
+
+
+def hidden_outputs(answers: Mapping[Case, Answers]) -> dict[int, Hidden]:
+    """Return which outputs say nothing: those that are always empty, or always the same."""
+    count = min(len(known.native) for known in answers.values())
+    found = {index: _hidden(index, answers) for index in range(count)}
+    return {index: kind for index, kind in found.items() if kind is not None}
+
+
+def _hidden(index: int, answers: Mapping[Case, Answers]) -> Hidden | None:
+    values = [(case, known.native[index]) for case, known in answers.items()]
+    if not any(value.numel() for _, value in values):
+        return "empty"
+    items: list[Tensor] = []
+    for case, value in values:
+        rows = value.dim() > 0 and len(value) == case.example.batch
+        items += list(value) if rows else [value]
+    return "the same" if all(_is_same(items[0], item) for item in items[1:]) else None
+
+
+def _is_same(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape:
+        return False
+    if not first.is_floating_point():
+        return torch.equal(first, second)
+    within = _SAME * torch.finfo(first.dtype).eps
+    return torch.allclose(first.double(), second.double(), within, 0.0, equal_nan=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a comparison, all of whose checks hold, proves nothing about.
+
+    Attributes:
+        reference: the model.
+        names: of the file's outputs.
+        answers: the model's, by case.
+        example: an input of few rows.
+        seen_inside: returns which weights move an inner value that the file computes too.
+    """
+
+    reference: Reference
+    names: Sequence[str]
+    answers: Mapping[Case, Answers]
+    example: Example
+    seen_inside: Callable[[Example], set[str]]
+
+    def findings(self, allow_nonfinite: Collection[str]) -> Iterator[Finding]:
+        """Yield a finding for every output and every weight that was not compared."""
+        yield from self._not_finite(allow_nonfinite)
+        trials = WeightTrials(self.reference.model, self.example)
+        hidden = self._hidden()
+        for kind in sorted(set(hidden.values())):
+            named = [self.names[i] for i, this in hidden.items() if this == kind]
+            what = "empty" if kind == "empty" else "the same"
+            yield Finding(
+                UNPROVEN,
+                "error",
+                ("(root)",),
+                f"the model's output {listed(named)} is {what} on every input that was tried, "
+                "given, generated and stronger ones: a file may compute anything else there",
+                "give inputs on which it is not, such as images in which the model finds "
+                "something, and several of them",
+            )
+        yield from self._unseen_weights(trials)
+
+    def _not_finite(self, allowed: Collection[str]) -> Iterator[Finding]:
+        for index, name in enumerate(self.names):
+            bad = [
+                (int((~torch.isfinite(known.native[index])).sum()), known.native[index].numel())
+                for case, known in self.answers.items()
+                if case.given and index < len(known.native)
+            ]
+            worst, total = max(bad, default=(0, 0))
+            if worst and name not in allowed:
+                yield Finding(
+                    NOT_FINITE,
+                    "error",
+                    ("(root)",),
+                    f"the model's own output {name} is NaN or infinite in {worst} of {total} "
+                    "entries on the given inputs",
+                    "look for weights that are not finite (bnconvert inspect) and for inputs that "
+                    f'overflow; if it is meant, allow it: allow_nonfinite=("{name}",)',
+                )
+
+    def _hidden(self) -> dict[int, Hidden]:
+        """Return the outputs that say nothing, though they are computed from the inputs."""
+        hidden = hidden_outputs(self.answers)
+        depending = self.reference.outputs_of_inputs(self.example) if hidden else set()
+        return {index: kind for index, kind in hidden.items() if index in depending}
+
+    def _gradients(self, model: torch.nn.Module, example: Example) -> GradientRun | None:
+        try:
+            return GradientRun.of(model, example)
+        except Exception as failure:
+            self.reference.note(
+                f"how weights move the outputs was tried without gradients: {first_line(failure)}"
+            )
+            return None
+
+    def _unseen_weights(self, trials: WeightTrials) -> Iterator[Finding]:
+        """Yield findings about weights that neither outputs nor inner values show."""
+        left = set(weight_names(self.reference.model))
+        pairs = (
+            (self.reference.model, self.example),
+            (self.reference.exact, self.example.in_double()),
+        )
+        differentiable = False
+        for model, example in pairs:
+            if left and (run := self._gradients(model, example)):
+                left -= self._moving(run)
+                differentiable |= bool(run.outputs)
+        if left:
+            left &= trials.used(left)
+        if left:
+            left -= self._seen_inside()
+        if left and not differentiable:
+            left -= trials.moving_outputs(left)
+        if left:
+            cut = left & trials.cut_by_zeros()
+            yield from _cut(cut)
+            left -= cut
+        if left:
+            yield Finding(
+                UNPROVEN,
+                "error",
+                tuple(sorted(left)),
+                "these weights move no output on the inputs that were tried, and no value inside "
+                "the file shows them: a file with other ones would agree too",
+                "give inputs for which they matter: real ones, and several",
+            )
+
+    def _moving(self, run: GradientRun) -> set[str]:
+        try:
+            return run.moving([*run.outputs.values()])
+        except Exception:  # values were overwritten that the backward pass needs
+            return set()
+
+    def _seen_inside(self) -> set[str]:
+        try:
+            return self.seen_inside(self.example)
+        except Exception as failure:
+            self.reference.note(f"no inner value of the file was compared: {first_line(failure)}")
+            return set()
+
+
+def _cut(weights: set[str]) -> Iterator[Finding]:
+    if weights:
+        yield Finding(
+            UNPROVEN,
+            "warning",
+            tuple(sorted(weights)),
+            "these weights do not matter while others behind them are zero, as the last gamma of "
+            "an untrained residual block is: a fault in them was not looked for",
+            "train the model, or load its weights, before you verify",
+        )

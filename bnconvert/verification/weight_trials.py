@@ -1,0 +1,129 @@
+"""Trials with other weights: which weights are used at all, and which move an output."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.graphs.example import Example
+from bnconvert.modules.copying import copy_model
+from bnconvert.verification.influence import GradientRun, weights_of
+from bnconvert.verification.reference import SEED, outputs_of
+
+_MOST_RUNS = 200  # forwards to find which of many weights are used
+
+
+class WeightTrials:
+    """A copy of a model, with other weights for the time of one forward."""
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
+        """Take the model, in eval mode, whose weights are changed and restored."""
+        self._model, self._example = model, example
+
+    def used(self, names: Collection[str]) -> set[str]:
+        """Return which weights are used in the forward: NaN in them reaches some module's output.
+
+        Where there are too many to try, the rest counts as used.
+        """
+        runs = iter(range(_MOST_RUNS))
+
+        def search(some: Sequence[str]) -> set[str]:
+            if next(runs, None) is None:
+                return set(some)
+            if not some or not self._poisons(some):
+                return set()
+            if len(some) == 1:
+                return set(some)
+            middle = len(some) // 2
+            return search(some[:middle]) | search(some[middle:])
+
+        return search(sorted(names))
+
+    def moving_outputs(self, names: Collection[str]) -> set[str]:
+        """Return which weights change an output when they alone are drawn anew."""
+        if len(names) > _MOST_RUNS:
+            return set()
+        before, found = self._outputs(), set[str]()
+        for name in sorted(names):
+            generator = torch.Generator().manual_seed(SEED)
+            with self._changed([name], lambda t, g=generator: _draw(t, g)):  # type: ignore[misc]
+                after = self._outputs()
+            if before is not None and after is not None and not _are_equal(before, after):
+                found.add(name)
+        return found
+
+    def cut_by_zeros(self) -> set[str]:
+        """Return the weights that move an output once all-zero parameters are drawn anew."""
+        copied = copy_model(self._model)
+        zeros = [p for p in copied.parameters() if p.is_floating_point() and not p.any()]
+        generator = torch.Generator().manual_seed(SEED)
+        for parameter in zeros:
+            _draw(parameter, generator)
+        try:
+            run = GradientRun.of(copied, self._example)
+            return run.moving([*run.outputs.values()]) if zeros else set()
+        except Exception:
+            return set()
+
+    def _outputs(self) -> list[Tensor] | None:
+        try:
+            return outputs_of(self._model, self._example)
+        except Exception:
+            return None
+
+    def _poisons(self, names: Iterable[str]) -> bool:
+        """Tell whether NaN in these weights reaches the output of some module, or stops the model.
+
+        Where the model has NaN itself, this cannot be told: then it does.
+        """
+        seen: list[bool] = []
+
+        def look(module: nn.Module, args: Any, output: Any) -> None:
+            tensors = (leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
+            seen.extend(bool(t.isnan().any()) for t in tensors if t.is_floating_point())
+
+        with self._changed(names, lambda tensor: tensor.fill_(float("nan"))):
+            hooks = [module.register_forward_hook(look) for module in self._model.modules()]
+            try:
+                return self._outputs() is None or any(seen)
+            finally:
+                for handle in hooks:
+                    handle.remove()
+
+    @contextmanager
+    def _changed(self, names: Iterable[str], change: Callable[[Tensor], Any]) -> Iterator[None]:
+        tensors = [t for name in names for t in weights_of(self._model, name)]
+        before = [tensor.detach().clone() for tensor in tensors]
+        try:
+            with torch.no_grad():
+                for tensor in tensors:
+                    change(tensor)
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, old in zip(tensors, before, strict=True):
+                    tensor.copy_(old)
+
+
+def _draw(tensor: Tensor, generator: torch.Generator) -> None:
+    """Fill a tensor with random numbers of its own size and sign pattern; zeros get some too."""
+    with torch.no_grad():
+        values = tensor.double().cpu()
+        size = float(values[torch.isfinite(values)].square().mean().sqrt()) or 0.5
+        noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+        positive = bool((values > 0).all())  # a variance stays positive
+        drawn = size * (0.5 + noise) if positive else 2 * size * (2 * noise - 1)
+        tensor.copy_(drawn)
+
+
+def _is_equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(
+        first.double().nan_to_num(), second.double().nan_to_num()
+    )
+
+
+def _are_equal(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    return len(first) == len(second) and all(map(_is_equal, first, second))
