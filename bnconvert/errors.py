@@ -134,12 +134,23 @@ class VerificationError(BnconvertError):
     Attributes:
         report: the `Report` with every figure that was measured.
         path: where `export` has kept the failing file; None from `verify`, which moves no file.
+        bundle: the archive with the inputs and figures, or None.
     """
 
-    def __init__(self, failures: Sequence[str], report: Any, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        failures: Sequence[str],
+        report: Any,
+        path: Path | None = None,
+        bundle: Path | None = None,
+        command: str = "",
+    ) -> None:
         """Collect every failed check into one message."""
         self.failures = tuple(failures)
         self.report = report  # Any: errors.py lies below the reports
         self.path = path
+        self.bundle = bundle
         kept = f"\n  the failing file is kept as {path}" if path is not None else ""
+        if bundle is not None:
+            kept += f"\n  its inputs and all figures are in {bundle}; to compare again: {command}"
         super().__init__("\n  ".join(("the numbers disagree", *self.failures)) + kept)

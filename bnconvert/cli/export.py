@@ -1,6 +1,7 @@
 """`bnconvert export`: fold a model, and write a verified ONNX file."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +12,11 @@ from bnconvert.cli.options import (
     BatchSize,
     Input,
     Model,
-    Preprocess,
     ReportPath,
     Weights,
     output_file,
 )
+from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def command(
         ),
     ] = None,
     batch_size: BatchSize = 32,
-    preprocess: Preprocess = None,
+    preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
     report: ReportPath = None,
 ) -> None:
@@ -46,19 +47,20 @@ def command(
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.export import export
 
+    scaling = parse_preprocess(preprocess)
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs)
+        loaded, example = load_model(model, weights, inputs, scaling)
         batches = _calibration(data, loaded, batch_size)
-        more = {"calibration": batches, "preprocess": preprocess, "progress": say}
+        more: dict[str, Any] = {"calibration": batches, "preprocess": scaling, "progress": say}
         more["allow_nonfinite"] = allow_nonfinite or ()
-        with saved_on_failure(report):
+        given = {"data": data, "batch_size": batch_size, "weights": weights}
+        raw = preprocess_words(scaling)
+        raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
+        with saved_on_failure(report), _saying_how_to_compare_again(model, raw, given):
             result = export(loaded, require_example(example), output, **more)
     show(result, report)
     shapes = [word for text in inputs or () for word in ("--input", text)]
-    raw = preprocess and "/".join(",".join(map(str, part)) for part in preprocess)
-    allowed = [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
-    given = {"data": data, "batch_size": batch_size, "weights": weights}
-    again = _again(model, output, [*shapes, *allowed], given, raw)
+    again = _again(model, output, [*shapes, *raw], given)
     typer.echo(f"\nwrote {output}; to compare it again: {again}")
 
 
@@ -72,9 +74,24 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
     return load_data(data, model, batch_size, ImagePreprocessing.of(model)).calibration(model)
 
 
-def _again(
-    model: str, output: Path, shapes: list[str], given: dict[str, Any], raw: str | None
-) -> str:
+@contextlib.contextmanager
+def _saying_how_to_compare_again(
+    model: str, raw: list[str], given: dict[str, Any]
+) -> Iterator[None]:
+    """Print the whole command where the verification inside the context fails."""
+    from bnconvert.errors import VerificationError
+
+    try:
+        yield
+    except VerificationError as failure:
+        if failure.bundle is not None and failure.path is not None:
+            words = ["--input", str(failure.bundle), *raw]
+            again = _again(model, failure.path, words, given)
+            typer.echo(f"to compare {failure.path} again: {again}", err=True)
+        raise
+
+
+def _again(model: str, output: Path, more: list[str], given: dict[str, Any]) -> str:
     """Return the commands with which the user can verify the file again."""
     from bnconvert.cli.output import command_line
 
@@ -82,6 +99,4 @@ def _again(
     if given["data"]:  # the file has other statistics than MODEL itself
         weights = output.with_suffix(".safetensors")
         first = command_line("recompute", model, **given, output=weights) + " && "
-    return first + command_line(
-        "verify", model, str(output), *shapes, weights=weights, preprocess=raw
-    )
+    return first + command_line("verify", model, str(output), *more, weights=weights)

@@ -13,6 +13,7 @@ from bnconvert.errors import LoadError, first_line
 if TYPE_CHECKING:
     from torch import nn
 
+    from bnconvert.exporting.input_choice import Preprocess
     from bnconvert.graphs.example import Inputs
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
@@ -21,9 +22,19 @@ _ZOO_INPUT = (1, 3, 224, 224)
 
 
 def load_model(
-    source: str, weights: Path | None, inputs: Sequence[str] | None
+    source: str,
+    weights: Path | None,
+    inputs: Sequence[str] | None,
+    preprocess: "Preprocess | None" = None,
 ) -> tuple["nn.Module", "Inputs | None"]:
     """Return the model, with its weights loaded, and example inputs where any are known.
+
+    Args:
+        source: names the model.
+        weights: a file of weights, if any.
+        inputs: describe the example inputs, if any do.
+        preprocess: what the inputs are raw for: random ones are drawn so that the model gets
+            numbers around 0 again.
 
     Raises:
         LoadError: says what cannot be found or read, and what to give instead.
@@ -39,7 +50,12 @@ def load_model(
     model, example = made(name) if made else _from_factory(kind, name)
     if weights is not None:
         _load_weights(model, weights)
-    return model, _example_inputs(model, inputs) if inputs else example
+    if inputs:
+        example = _example_inputs(model, inputs)
+    drawn = example is not None and (made or inputs) and not _is_archive(inputs)
+    if preprocess is not None and example is not None and drawn:
+        example = _raw_example(model, example, preprocess)
+    return model, example
 
 
 def require_example(example: "Inputs | None") -> "Inputs":
@@ -164,6 +180,10 @@ def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
 
 def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
     """Make example inputs from the texts of --input, by position or by name."""
+    if _is_archive(texts):
+        from bnconvert.exporting.failure_bundle import read_bundle
+
+        return read_bundle(Path(texts[0]))
     named = [_parse_input(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)
@@ -175,6 +195,20 @@ def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
                 f"{', '.join(known)}; name one of these"
             )
     return dict(named)
+
+
+def _is_archive(texts: Sequence[str] | None) -> bool:
+    return texts is not None and len(texts) == 1 and texts[0].endswith(".zip")
+
+
+def _raw_example(model: "nn.Module", inputs: "Inputs", preprocess: "Preprocess") -> "Inputs":
+    """Turn random numbers around 0 into raw ones around the mean, such as pixels."""
+    from bnconvert.exporting.input_choice import raw_inputs
+    from bnconvert.graphs.example import Example
+    from bnconvert.verification.raw_inputs import denormalized
+
+    example = Example.of(inputs)
+    return denormalized(example, raw_inputs(model, example, preprocess), _generator())
 
 
 def _parse_input(text: str) -> tuple[str, Any]:

@@ -62,32 +62,8 @@ Input = Annotated[
         "--input",
         metavar="SHAPE",
         help="Shape of an example input, which is filled with random numbers: 1,3,224,224, with a "
-        "name x:1,3,224,224, with a dtype ids:1,16:int64. Give it once per input.",
-    ),
-]
-
-
-def _mean_and_std(text: str | None) -> tuple[list[float], list[float]] | None:
-    """Read numbers from MEAN/STD, each one or one per channel."""
-    if text is None:
-        return None
-    try:
-        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
-    except ValueError as failure:
-        raise typer.BadParameter(
-            f"{text}: write MEAN/STD, as 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25"
-        ) from failure
-    return mean, std
-
-
-Preprocess = Annotated[
-    Any,
-    typer.Option(
-        "--preprocess",
-        metavar="MEAN/STD",
-        parser=_mean_and_std,
-        help="The ONNX file takes raw inputs and computes (x - MEAN) / STD itself. MEAN and STD "
-        "are one number or one per channel: 127/128 or 0.5,0.5,0.5/0.25,0.25,0.25.",
+        "name x:1,3,224,224, with a dtype ids:1,16:int64. Give it once per input. Or the archive "
+        "m.failed.zip that a failed verification left, whose inputs are taken.",
     ),
 ]
 AllowNonfinite = Annotated[

@@ -15,6 +15,7 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
+from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
@@ -43,8 +44,8 @@ class Candidate:
     """An ONNX file that is written and not yet verified.
 
     Attributes:
-        model: what it is made from.
-        example: what the model was captured with.
+        model: what it is made from, and compared with: the user's own, without preprocessing.
+        example: what the model was captured with, as the file takes it.
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
         claim: what is said about the file beforehand.
@@ -75,7 +76,8 @@ class Candidate:
             CaptureError: the model cannot be captured.
         """
         steps.begin(FOLDING)
-        folded = fold(model, example, dynamic_shapes=dynamic_shapes)
+        whole = with_preprocess(model, claim.raw)
+        folded = fold(whole, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
         if folded.is_whole:
             claim = replace(claim, holds=partial(folded.captured.holds, model))

@@ -1,5 +1,6 @@
 """`export`: from a model to an ONNX file that is proven to compute the same function."""
 
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -12,9 +13,11 @@ from torch import nn
 from bnconvert.errors import ExportError, InconclusiveError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, Candidate
+from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
+from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
+from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
-from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
@@ -56,9 +59,11 @@ def export(
             them before it is folded, and the file is compared with that. The report has the rows.
         dynamic_shapes: as for torch.export; by default the batch size may vary, where the
             exporter can write that (a note says where not).
-        preprocess: (mean, std), numbers or one for each channel: the file computes
-            (x - mean) / std itself, as far as possible in its first convolution; then
-            `example_inputs` are raw. Calibration batches stay as the model takes them.
+        preprocess: (mean, std), each one number, one for each channel, or a tensor that
+            broadcasts: the file computes (x - mean) / std itself, as far as possible in its
+            first convolution; then `example_inputs` are raw, of any dtype. Channels are axis 1,
+            or the one axis of that size; of several inputs, name those that are raw:
+            {"left": (mean, std)}. Calibration batches stay as the model takes them.
         allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
@@ -67,12 +72,13 @@ def export(
         The report: norms, checks, files.
 
     Raises:
-        VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
+        VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`, and what
+            reproduces that, but for the weights, as `*.failed.zip`.
         InconclusiveError: nothing differs, but the comparison proves too little: an output is
             empty, not finite or always the same, or weights move nothing that was compared. The
             file is kept as `*.unproven.onnx`.
-        ExportError: a norm is in training mode or remembers the test stream, or the file cannot
-            be written or run.
+        ExportError: a norm is in training mode or remembers the test stream, `preprocess` may mean
+            several inputs or axes, or the file cannot be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -84,23 +90,36 @@ def export(
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
+    raw = raw_inputs(model, example, preprocess)
     model, calibrated = _calibrated(model, calibration, steps)
-    model = model if preprocess is None else with_preprocess(model, preprocess)
     with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
         path = Path(scratch) / target.name
-        claim = Claim(allow_nonfinite=allow_nonfinite)
+        claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
         candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
         candidate, proof = candidate.proven(steps)
+        proof = replace(proof, notes=(*proof.notes, *describe(raw)))
         report = _report(candidate.folded, proof, path, calibrated)
-        onnx_file.label(path, metadata(model, report))
+        axes, was = onnx_file.input_axes(path), calibrated is not None
+        origin = Origin.of(model, raw, dynamic_axes=axes, calibrated=was)
+        onnx_file.label(path, metadata(origin, onnx_file.content_digest(path), report))
         if report.failures:
             kept = _moved(path, target, "failed")
-            raise VerificationError(failure_sentences(report), report, kept)
+            again = _verify_command(kept, bundle_of(target), origin)
+            bundle = write_bundle(bundle_of(target), example, report, again)
+            raise VerificationError(failure_sentences(report), report, kept, bundle, again)
         if report.verdict != "agrees":
             kept = _moved(path, target, "unproven")
             raise InconclusiveError(unproven_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
+
+
+def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
+    """Return the command that compares a failed file again."""
+    weights = ["--weights", "RECOMPUTED"] if origin.calibrated else []
+    raw = origin.preprocess_options() or []
+    given = ["--input", str(bundle), *weights, *raw]
+    return shlex.join(["bnconvert", "verify", "MODEL", str(kept), *given])
 
 
 def _moved(path: Path, target: Path, why: str) -> Path:

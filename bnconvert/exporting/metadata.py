@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import torch
-from torch import nn
 
+from bnconvert.exporting.origin import KEY as ORIGIN, Origin
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 
 
-def metadata(model: nn.Module, report: Report) -> dict[str, str]:
+def metadata(origin: Origin, content: str, report: Report) -> dict[str, str]:
     """Return a file's metadata: versions, the model, the outcome of each norm, the proof.
 
     Args:
-        model: what was exported.
+        origin: what was exported.
+        content: a digest of what the file computes.
         report: the export's, with one row per call of a norm.
     """
     classes = Counter({row.path: row.class_name for row in report.norms}.values())
@@ -27,12 +28,14 @@ def metadata(model: nn.Module, report: Report) -> dict[str, str]:
     return {
         "bnconvert.version": version("bnconvert"),
         "bnconvert.torch": torch.__version__,
-        "bnconvert.model": type(model).__name__,
+        "bnconvert.model": origin.model,
         "bnconvert.policy": json.dumps(classes),
         "bnconvert.folded": str(report.count("folded")),
         "bnconvert.standing": str(report.count("standing")),
         "bnconvert.norms": json.dumps(list(_norms(report.norms))),
         "bnconvert.verification": json.dumps(figures),
+        "bnconvert.content": content,
+        ORIGIN: origin.to_json(),
     }
 
 

@@ -1,5 +1,6 @@
 """The ONNX file: write it from a captured graph, simplify, label and move it, read its nodes."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -106,6 +107,51 @@ def label(path: Path, properties: Mapping[str, str]) -> None:
     model = onnx.load(str(path), load_external_data=False)
     onnx.helper.set_model_props(model, dict(properties))
     onnx.save(model, str(path))
+
+
+def properties_of(path: Path) -> dict[str, str]:
+    """Return the file's own metadata (`metadata_props`)."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def content_digest(path: Path) -> str:
+    """Return a digest of all that a file computes: its graph, functions and weights.
+
+    It does not depend on the file's name, nor on its metadata.
+    """
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = ""
+    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
+    for part in (*model.functions, *model.opset_import):
+        digest.update(part.SerializeToString(deterministic=True))
+    if (weights := _weights_beside(path)).exists():
+        with weights.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
+def input_axes(path: Path) -> dict[str, list[int | str]]:
+    """Return the sizes of the inputs' axes: numbers, and names where they may vary."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: [
+            axis.dim_value if axis.HasField("dim_value") else axis.dim_param
+            for axis in value.type.tensor_type.shape.dim
+        ]
+        for value in model.graph.input
+        if value.name not in weights
+    }
 
 
 def move(source: Path, target: Path) -> None:

@@ -3,56 +3,67 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
-from bnconvert.errors import ExportError
 from bnconvert.modules.copying import copy_model
+from bnconvert.verification.raw_inputs import RawInput
 
-Preprocess = tuple[Sequence[float] | float, Sequence[float] | float]
 
-
-def with_preprocess(model: nn.Module, preprocess: Preprocess) -> nn.Module:
-    """Return a copy of a model that first normalizes its first input, channel by channel.
+def with_preprocess(model: nn.Module, inputs: Sequence[RawInput]) -> nn.Module:
+    """Return a copy of a model that first normalizes its raw inputs; the model where none are.
 
     Args:
         model: an eager module; it is not changed.
-        preprocess: mean and standard deviation, one number or one for each channel, in the
-            units of the input.
+        inputs: what is raw, as `raw_inputs` decides.
 
     Raises:
-        ExportError: a deviation is zero, or a number is not finite.
         UnsupportedModelError: the model cannot be copied.
     """
-    mean, std = (torch.as_tensor(part, dtype=torch.float64).flatten() for part in preprocess)
-    if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std != 0).all()):
-        raise ExportError(
-            f"preprocess=({mean.tolist()}, {std.tolist()}): the deviations must be finite and "
-            "not zero; give (mean, std) in the units of the input"
-        )
+    if not inputs:
+        return model
     copied = copy_model(model)
-    copied.register_forward_pre_hook(Normalizing(mean, std), with_kwargs=True, prepend=True)
+    # In front of the user's own hooks, which see what they always see.
+    copied.register_forward_pre_hook(Normalizing(inputs), with_kwargs=True, prepend=True)
     return copied
 
 
 class Normalizing:
-    """A forward pre-hook: (x - mean) / std of the first input, along axis 1."""
+    """A forward pre-hook: (x - mean) / std of the raw inputs, as operators of the graph."""
 
-    def __init__(self, mean: Tensor, std: Tensor) -> None:
-        """Keep both in float64; each input is normalized in its own dtype."""
-        self.mean = mean
-        self.std = std
+    def __init__(self, inputs: Sequence[RawInput]) -> None:
+        """Make constants that broadcast, in the precision to normalize in."""
+        self.inputs = tuple(
+            (raw, _constant(raw.mean, raw), _constant(raw.std, raw)) for raw in inputs
+        )
 
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the call's inputs with the first one normalized."""
-        if args:
-            return (self._normalized(args[0]), *args[1:]), kwargs
-        first = next(iter(kwargs))
-        return args, {**kwargs, first: self._normalized(kwargs[first])}
+        """Return the call's inputs with the raw ones normalized."""
+        positional, keyword = list(args), dict(kwargs)
+        for raw, mean, std in self.inputs:
+            home: Any = positional if isinstance(raw.argument, int) else keyword
+            given = home[raw.argument]
+            if isinstance(given, Tensor):
+                home[raw.argument] = _scaled(given, mean, std, raw)
+            else:
+                leaves, structure = pytree.tree_flatten(given)
+                leaves[raw.leaf] = _scaled(leaves[raw.leaf], mean, std, raw)
+                home[raw.argument] = pytree.tree_unflatten(leaves, structure)
+        return tuple(positional), keyword
 
-    def _normalized(self, x: Tensor) -> Tensor:
-        shape = [1, -1, *[1] * (x.dim() - 2)]
-        mean, std = (part.reshape(shape).to(x) for part in (self.mean, self.std))
-        return (x - mean) / std
+
+def _constant(values: Tensor, raw: RawInput) -> Tensor:
+    """Return a mean or deviation in a shape that broadcasts against the input."""
+    if raw.axis is not None:
+        values = values.reshape(-1, *[1] * (-1 - raw.axis))
+    return values.to(raw.precision)
+
+
+def _scaled(x: Tensor, mean: Tensor, std: Tensor, raw: RawInput) -> Tensor:
+    """Normalize an input, of any dtype, and round to the model's dtype once."""
+    if x.dtype != raw.precision:
+        x = x.to(raw.precision)
+    x = (x - mean) / std
+    return x if raw.dtype == raw.precision else x.to(raw.dtype)

@@ -1,13 +1,16 @@
 """`verify`: compare a model with an ONNX file of any exporter."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, VerificationError
+from bnconvert.exporting.blame import Blame
 from bnconvert.exporting.candidate import VERIFYING, graphs_of
-from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
+from bnconvert.exporting.input_choice import Preprocess, raw_inputs
+from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import fold
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.survey import require_eager
@@ -30,8 +33,9 @@ def verify(
     """Compare a model with an ONNX file of any exporter, on given and generated inputs.
 
     Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
-    rows are compared in batches of that size. On failure the report names the first operator of
-    the file that computes something else.
+    rows are compared in batches of that size. On failure the report names the cause: that a file
+    of `export` was made from other weights or with another `preprocess`, else the first operator
+    of the file that computes something else.
 
     Args:
         model: an eager module; compared in eval mode.
@@ -43,7 +47,8 @@ def verify(
             many, and the one that begins.
 
     Returns:
-        The report with every figure.
+        The report with every figure. A warning in it names norms whose statistics or weights
+        hide what may be wrong.
 
     Raises:
         VerificationError: the numbers disagree; it carries the report.
@@ -54,17 +59,26 @@ def verify(
     path = Path(onnx_path)
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
-    model = model if preprocess is None else with_preprocess(model, preprocess)
+    example = Example.of(inputs)
+    raw = raw_inputs(model, example, preprocess)
     steps = Steps(progress, VERIFYING)
     steps.begin(VERIFYING)
-    proof = prove(model, Example.of(inputs), path, Claim(allow_nonfinite=allow_nonfinite))
+    blame = Blame.of(model, raw, path)
+    try:
+        proof = prove(model, example, path, Claim(raw=raw, allow_nonfinite=allow_nonfinite))
+    except ExportError as failure:
+        raise blame.of_inputs(failure) from failure
+    if proof.report.failures and blame.differences:
+        report = replace(proof.report, findings=(*proof.report.findings, *blame.findings(True)))
+        raise VerificationError(failure_sentences(report), report)
 
     def graphs(differing: Example) -> Graphs:
         # Any size would do: fixed ones are captured faster.
+        whole = with_preprocess(model, raw)
         fixed = differing.shapes(lambda leaf: None, model)
-        return graphs_of(fold(model, differing, dynamic_shapes=fixed))
+        return graphs_of(fold(whole, differing, dynamic_shapes=fixed))
 
-    report = localize(proof, model, path, graphs, steps.tell)
+    report = blame.explained(localize(proof, model, path, graphs, steps.tell))
     if report.failures:
         raise VerificationError(failure_sentences(report), report)
     if report.verdict != "agrees":

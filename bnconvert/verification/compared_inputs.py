@@ -5,7 +5,7 @@ every axis that the file declares dynamic; and stronger inputs where an output h
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.verification.cases import Case, Pool, stronger
 from bnconvert.verification.evidence import hidden_outputs
 from bnconvert.verification.onnx_runner import Feed
+from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED, Reference
 from bnconvert.verification.sizes import free_axes, resized
 from bnconvert.verification.tolerance import Answers
@@ -26,10 +27,12 @@ class Claim:
     Attributes:
         holds: tells whether the file is made for inputs of such sizes.
         allow_nonfinite: the outputs that may be NaN or infinite in the model itself.
+        raw: which inputs the file normalizes and the model does not: the judge does it itself.
     """
 
     holds: Callable[[Example], bool] = lambda example: True
     allow_nonfinite: Collection[str] = ()
+    raw: Sequence[RawInput] = ()
 
 
 class ComparedInputs:

@@ -8,3 +8,7 @@ TRACED = "BN412"
 UNPROVEN = "BN413"
 #: The model itself gives NaN or infinity.
 NOT_FINITE = "BN414"
+#: The file was made from something else than what it is compared with.
+ORIGIN = "BN415"
+#: The model's statistics or weights hide what is wrong.
+HIDDEN = "BN416"

@@ -14,6 +14,7 @@ from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.input_dependence import InputDependence
+from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
@@ -30,22 +31,29 @@ class Reference:
         notes: what could not be done as usual, and why.
     """
 
-    def __init__(self, model: nn.Module, count: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, count: int | None = None, raw: Sequence[RawInput] = ()
+    ) -> None:
         """Copy the model, in eval mode unless it is already, and once more in float64.
 
         Args:
             model: looked at only.
             count: how many outputs the file has; where it is the number of the model's tensors and
                 plain numbers together, the numbers are compared too.
+            raw: which inputs are normalized before the model gets them.
 
         Raises:
             UnsupportedModelError: an attribute of the model cannot be copied.
         """
-        self._count = count
+        self._count, self._raw = count, raw
         self.model = copy_model(model)
         if model.training:
             self.model.eval()
         self.exact = copy_model(self.model).double()
+        if raw:
+            for copied, exact in ((self.model, False), (self.exact, True)):
+                hook = RawNormalization(raw, exact=exact)
+                copied.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         self.notes: list[str] = []
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
@@ -77,7 +85,7 @@ class Reference:
             exact = self._exact(pool.example)
             native = self._run(self.model, pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
-            perturbed = self._run(self.model, first.example.perturbed())
+            perturbed = self._run(self.model, self._floating(first.example).perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
         if exact is None or not _have_same_shapes(exact[0], native):
@@ -97,7 +105,7 @@ class Reference:
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self._run(self.model, example)
-        perturbed = self._run(self.model, example.perturbed())
+        perturbed = self._run(self.model, self._floating(example).perturbed())
         exact = self._exact(example)
         if exact is None:
             return Answers(native, native, perturbed)
@@ -113,7 +121,8 @@ class Reference:
         They are the same at every call.
         """
         generator = torch.Generator().manual_seed(SEED)
-        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
+        floating = self._floating(example)
+        examples = (floating.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
         try:
             return [self._run(self.model, perturbed) for perturbed in examples]
         except Exception:
@@ -154,6 +163,9 @@ class Reference:
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
         return outputs_of(model, example, self._count)
+
+    def _floating(self, example: Example) -> Example:
+        return as_floating(example, self._raw)
 
     def note(self, sentence: str) -> None:
         """Note, once, what could not be done as usual."""

@@ -10,15 +10,18 @@ from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.comparison import Comparison, Proof
-from bnconvert.verification.finding_ids import DIVERGENCE, NOT_FINITE, UNPROVEN
+from bnconvert.verification.finding_ids import DIVERGENCE, NOT_FINITE, ORIGIN, UNPROVEN
+
+#: The findings that say why a file differs.
+_CAUSES = (DIVERGENCE, ORIGIN)
 
 
 def prove(model: nn.Module, example: Example, path: Path, claim: Claim | None = None) -> Proof:
     """Compare a model with an ONNX file in every way; return the figures, good or bad.
 
     Args:
-        model: an eager module; compared in eval mode.
-        example: real inputs.
+        model: the user's own; compared in eval mode.
+        example: real inputs, as the file takes them.
         path: the file.
         claim: what is said about the file beforehand.
 
@@ -50,5 +53,5 @@ def failure_sentences(report: Report) -> list[str]:
             f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
             for c in report.failures
         ),
-        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id == DIVERGENCE),
+        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id in _CAUSES),
     ]

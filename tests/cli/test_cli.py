@@ -239,6 +239,37 @@ def test_a_file_takes_raw_inputs_and_is_compared_on_them(run: Run, factory: str)
     assert run("verify", f"{factory}:plain", "m.onnx", *per_channel).code == 0
 
 
+def test_several_raw_inputs_are_named(run: Run, factory: str) -> None:
+    raw = ["--preprocess", "image=127/128", "--preprocess", "vector=0.5/0.25"]
+    result = run("export", f"{factory}:two_inputs", "-o", "m.onnx", *raw)
+    assert (result.code, result.err) == (0, "")
+    again = result.out.splitlines()[-1].partition("to compare it again: ")[2]
+    assert again.endswith("--preprocess image=127.0/128.0 --preprocess vector=0.5/0.25")
+    assert run(*shlex.split(again)[1:]).code == 0
+    twice = run("export", f"{factory}:two_inputs", "--preprocess", "1/2", "--preprocess", "x=1/2")
+    assert (twice.code, "name each input once, as NAME=MEAN/STD" in twice.err) == (2, True)
+
+
+def test_a_failure_leaves_what_reproduces_it_and_says_how(run: Run, factory: str) -> None:
+    model = f"{factory}:without_statistics"
+    failed = run("export", model, "-o", "m.onnx")
+    assert failed.code == 3
+    (again,) = [
+        line.partition("to compare m.failed.onnx again: ")[2]
+        for line in failed.err.splitlines()
+        if line.startswith("to compare")
+    ]
+    assert again == f"bnconvert verify {model} m.failed.onnx --input m.failed.zip"
+    assert run(*shlex.split(again)[1:]).code == 3
+    assert run("export", f"{factory}:plain", "-o", "n.onnx").code == 0
+    other = run("verify", model, "n.onnx", "--input", "2,3,8,8")
+    assert other.code == 3
+    again = other.err.partition("to compare again: ")[2].splitlines()[0]
+    assert again == f"bnconvert verify {model} n.onnx --input n.failed.zip"
+    assert run(*shlex.split(again)[1:]).code == 3
+    assert run("verify", model, "n.onnx", "--input", "m.onnx.zip").code == 4
+
+
 @pytest.mark.parametrize("text", ["127", "a/b", "1/2/3", "0.5,/1"])
 def test_a_preprocessing_that_is_none_is_refused(run: Run, factory: str, text: str) -> None:
     result = run("export", f"{factory}:plain", "--preprocess", text)

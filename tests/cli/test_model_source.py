@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.errors import LoadError
+from bnconvert.graphs.example import Example
 from tests.cli.conftest import FACTORY
-from tests.zoo import Net, trained
+from tests.zoo import Net, build, trained
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +137,15 @@ def test_a_shape_that_is_none_is_refused(text: str) -> None:
 def test_a_name_that_the_forward_does_not_take_is_refused_with_those_it_takes() -> None:
     with pytest.raises(LoadError, match="forward takes image, vector; name one of these"):
         load_model("models.py:two_inputs", None, ["picture:2,3,8,8", "vector:2,5"])
+
+
+def test_random_inputs_that_are_raw_are_drawn_around_the_mean() -> None:
+    """Numbers around 0 would all be -2 after (x - 127) / 64, and prove little."""
+    _, drawn = load_model("models.py:plain", None, ["2,3,8,8:uint8"], (127.0, 64.0))
+    assert drawn is not None
+    (x,) = Example.of(drawn).tensors()
+    assert (x.dtype, x.shape) == (torch.uint8, (2, 3, 8, 8))
+    assert 100 < float(x.double().mean()) < 150
+    _, own = load_model("models.py:plain", None, None, (127.0, 64.0))
+    assert own is not None
+    assert torch.equal(Example.of(own).tensors()[0], build("plain")[1][0])

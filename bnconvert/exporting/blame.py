@@ -1,0 +1,110 @@
+"""Who is to blame for a difference: what the file is compared with, an edit, or neither."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from bnconvert.errors import ExportError, Refusal
+from bnconvert.exporting.jitter import untrained_norms
+from bnconvert.exporting.origin import Origin, is_unedited
+from bnconvert.modules.kinds import norms_in
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.report import Report
+from bnconvert.reporting.table import listed
+from bnconvert.verification.finding_ids import DIVERGENCE, HIDDEN, ORIGIN
+from bnconvert.verification.raw_inputs import RawInput
+
+_EDITED = (
+    "the file was changed after bnconvert had written it: export again, or check the tool that "
+    "changed it"
+)
+_UNEDITED = (
+    "the file is as bnconvert wrote it, from these weights: the model's code, or the versions of "
+    "torch or onnxruntime, have changed since; export again"
+)
+_AS_WRITTEN = (
+    "statistics are untrained, or weights zero, which hides what is wrong; but the file is as "
+    "bnconvert wrote it, from these weights, and its export proved a copy with other statistics"
+)
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What a file says of its origin, beside what it is compared with.
+
+    Attributes:
+        differences: how the two differ.
+        unedited: whether the file is as bnconvert wrote it; None where it does not say.
+        hiding: the paths of norms that hide what is wrong upstream of them, or in them.
+    """
+
+    differences: tuple[Refusal, ...]
+    unedited: bool | None
+    hiding: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
+        """Read what a file says of its origin."""
+        file = Origin.read(path)
+        found = tuple(file.differences(Origin.of(model, raw))) if file is not None else ()
+        return cls(found, is_unedited(path), tuple(_hiding_norms(model)))
+
+    def of_inputs(self, failure: ExportError) -> ExportError:
+        """Return the error to raise where a file does not take the inputs."""
+        for difference in self.differences:
+            if difference.code == "other-preprocess":
+                return ExportError(f"{failure}; {difference}")
+        return failure
+
+    def findings(self, fails: bool) -> Iterator[Finding]:
+        """Yield one finding for each difference: an error where the numbers disagree too."""
+        for difference in self.differences:
+            more = "; and it was changed after it was written" if self.unedited is False else ""
+            more += "" if fails else "; what the outputs show of them agrees nevertheless"
+            yield Finding(
+                ORIGIN,
+                "error" if fails else "warning",
+                ("(root)",),
+                difference.text + more,
+                difference.remedy,
+            )
+
+    def explained(self, report: Report) -> Report:
+        """Add to a report what the file's origin says about its figures."""
+        if report.failures:
+            if self.unedited is None:
+                return report
+            fix = _UNEDITED if self.unedited else _EDITED
+            found = (replace(f, fix=fix) if f.id == DIVERGENCE else f for f in report.findings)
+            return replace(report, findings=tuple(found))
+        notes, more = report.notes, [*self.findings(False)]
+        if self.hiding and self.unedited and not self.differences:
+            notes = (*notes, f"{listed(self.hiding)}: {_AS_WRITTEN}")
+        elif self.hiding:
+            more.append(_hidden(self.hiding))
+        return replace(report, findings=(*report.findings, *more), notes=notes)
+
+
+def _hiding_norms(model: nn.Module) -> Iterator[str]:
+    """Yield the paths of norms with untrained statistics, or with weights that are all zero."""
+    untrained = untrained_norms(model)
+    for path, norm, _ in norms_in(model):
+        weight = getattr(norm, "weight", None)
+        zero = weight is not None and weight.numel() and not bool(weight.any())
+        if zero or any(norm is other for other in untrained):
+            yield path or "(root)"
+
+
+def _hidden(paths: Sequence[str]) -> Finding:
+    return Finding(
+        HIDDEN,
+        "warning",
+        tuple(paths),
+        f"{len(paths)} norms have statistics that never saw data (mean 0, variance 1) or weights "
+        "that are all zero: what is wrong in them, and upstream of zero weights, does not show at "
+        "the outputs, so that agreement proves little",
+        "verify with trained weights (--weights FILE), or export again: export proves a copy with "
+        "other statistics too",
+    )
