@@ -164,6 +164,8 @@ ROOMS = {
         "finding_ids",
         "onnx_graph",
         "reference",
+        "exact_precision",
+        "perturbation",
         "value_matching",
         "verdict",
         "agreement",

@@ -11,6 +11,8 @@ from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.exact_precision import ExactPrecision
+from bnconvert.verification.perturbation import PerturbedRuns, coarsest_eps
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
@@ -97,24 +99,21 @@ class Reference:
         perturbed = self._run(self.model, example.perturbed())
         exact = self._exact(example)
         if exact is None:
-            return Answers(native, native, perturbed)
+            eps = coarsest_eps(self.model, example, self._run)  # a lower one swallows smaller steps
+            units = max(1.0, eps / torch.finfo(torch.float32).eps)
+            return Answers(native, native, self._run(self.model, example.perturbed(units)))
         true, bounded = exact
         if not _have_same_shapes(true, native):
             self._note("in float64 the model gives outputs of other shapes: its own are the truth")
             return Answers(native, native, perturbed, bounded)
         return Answers(true, native, perturbed, bounded)
 
-    def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
-        """Return outputs on several random perturbations of an input, as large as a file may err.
+    def perturbed_outputs(self, example: Example) -> PerturbedRuns:
+        """Return the outputs where roundings are drawn otherwise, as large as a file may err.
 
-        They are the same at every call.
+        They are the same at every call, and none where the model refuses perturbed inputs.
         """
-        generator = torch.Generator().manual_seed(SEED)
-        examples = (example.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
-        try:
-            return [self._run(self.model, perturbed) for perturbed in examples]
-        except Exception:
-            return []  # the model checks its inputs
+        return PerturbedRuns(self.model, example, self._run, units=FACTOR, count=PERTURBATIONS)
 
     def accepts(self, example: Example) -> bool:
         """Tell whether the model itself runs on `example`."""
@@ -142,7 +141,7 @@ class Reference:
     def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
         """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
         try:
-            with BoundedValues() as watch:
+            with ExactPrecision(), BoundedValues() as watch:
                 outputs = self._run(self.exact, example.in_double())
             return outputs, watch.among(outputs)
         except Exception as failure:

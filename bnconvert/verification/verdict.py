@@ -6,7 +6,7 @@ run as a whole or not at all: so the verdict does not depend on the order of out
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -51,7 +51,7 @@ class Judge:
     names: Sequence[str]
     answers: Mapping[Case, Answers]
     tolerance: Tolerance
-    perturbed: Callable[[Case], Sequence[Sequence[Tensor]]]
+    perturbed: Callable[[Case], Iterable[Sequence[Tensor]]]
     casts: bool = False
 
     def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Verdict:
