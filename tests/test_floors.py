@@ -165,6 +165,7 @@ ROOMS = {
         "onnx_graph",
         "reference",
         "exact_precision",
+        "parts",
         "perturbation",
         "value_matching",
         "verdict",
