@@ -177,6 +177,7 @@ ROOMS = {
         "operator_mapping",
         "tolerance",
         "cases",
+        "selections",
     ),
     "graphs": (
         "__init__",

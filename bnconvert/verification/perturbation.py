@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bnconvert.graphs.example import Example
 from bnconvert.torch_private.operator_observer import OperatorObserver
 from bnconvert.torch_private.operators import base_name
+from bnconvert.verification.selections import TiesInOrder
 
 #: Functions whose error in other kernels is about a unit in the last place of 1, not of the value.
 _OF_ONE = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf", "elu", "expm1"})
@@ -104,11 +105,15 @@ class PerturbedRuns:
     ) -> Iterator[list[Tensor]]:
         generator = torch.Generator().manual_seed(0)
         try:
-            step = units * coarsest_eps(model, example, run)
+            with CoarsestPrecision() as watch, TiesInOrder() as ties:
+                outputs = run(model, example)
+            if ties.found:
+                yield outputs
+            step = units * watch.eps
             for _ in range(count):
                 moved = example.map(lambda tensor: _moved(tensor, step, generator))
                 kernels = ApproximatedKernels(step, generator)
-                with _moved_parameters(model, step, generator), kernels:
+                with _moved_parameters(model, step, generator), kernels, TiesInOrder():
                     outputs = run(model, moved)
                 yield outputs
         except Exception:

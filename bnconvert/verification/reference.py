@@ -13,6 +13,7 @@ from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.perturbation import PerturbedRuns, coarsest_eps
+from bnconvert.verification.selections import Selections
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
@@ -79,9 +80,9 @@ class Reference:
             perturbed = self._run(self.model, first.example.perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
-        if exact is None or not _have_same_shapes(exact[0], native):
+        if exact is None or not _have_same_shapes(exact.true, native):
             return None
-        whole = Answers(exact[0], native, bounded=exact[1])
+        whole = exact._replace(native=native)
         found: dict[Case, Answers] = {}
         for case in pool.cases:
             part = whole.of_rows(case.rows, pool.size)
@@ -102,11 +103,10 @@ class Reference:
             eps = coarsest_eps(self.model, example, self._run)  # a lower one swallows smaller steps
             units = max(1.0, eps / torch.finfo(torch.float32).eps)
             return Answers(native, native, self._run(self.model, example.perturbed(units)))
-        true, bounded = exact
-        if not _have_same_shapes(true, native):
+        if not _have_same_shapes(exact.true, native):
             self._note("in float64 the model gives outputs of other shapes: its own are the truth")
-            return Answers(native, native, perturbed, bounded)
-        return Answers(true, native, perturbed, bounded)
+            return Answers(native, native, perturbed, exact.bounded)
+        return exact._replace(native=native, perturbed=perturbed)
 
     def perturbed_outputs(self, example: Example) -> PerturbedRuns:
         """Return the outputs where roundings are drawn otherwise, as large as a file may err.
@@ -138,12 +138,12 @@ class Reference:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
-        """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
+    def _exact(self, example: Example) -> Answers | None:
+        """Return the answers in float64 and what they are; None, with a note, if it cannot."""
         try:
-            with ExactPrecision(), BoundedValues() as watch:
-                outputs = self._run(self.exact, example.in_double())
-            return outputs, watch.among(outputs)
+            with ExactPrecision(), BoundedValues() as bounds, Selections() as choices:
+                true = self._run(self.exact, example.in_double())
+            return Answers(true, true, None, bounds.among(true), choices.among(true))
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
             self._note(

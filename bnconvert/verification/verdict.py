@@ -129,6 +129,8 @@ class Judge:
             if output.detail:
                 return {}
             index, truth = output.index, self.answers[output.case].true[output.index]
+            if (selection := self.answers[output.case].selections.get(index)) is not None:
+                truth = selection.with_ties(output.value, truth)
             least = self.tolerance.allowed(index, "peak")
             truth = nearest_model_output(output.value, truth, self._perturbed(output), least)
             found[output] = relative_errors(output.value, truth)

@@ -60,7 +60,7 @@ def test_a_model_in_training_mode_is_asked_in_eval_mode() -> None:
 def test_a_model_that_cannot_run_in_float64_is_shaken_instead() -> None:
     example = Example.of((torch.randn(3, 4),))
     reference = Reference(Float32Only().eval())
-    true, native, perturbed, _ = reference.answers(example)
+    true, native, perturbed, *_ = reference.answers(example)
     assert native is true
     assert "does not run in float64" in reference.notes[0]
     assert perturbed is not None
