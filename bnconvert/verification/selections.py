@@ -52,7 +52,7 @@ class Selection:
         if not size or ((positions < 0) | (positions >= size)).any():
             return truth
         keys = self.rows * size + positions
-        if len(keys.unique()) < keys.numel():
+        if len(torch.unique(keys)) < keys.numel():
             return truth
         finite = self.values[torch.isfinite(self.values)]
         typical = float(finite.square().mean().sqrt()) if finite.numel() else 0.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -42,7 +43,7 @@ def passes(function: Function, outputs: Sequence[Tensor]) -> bool:
 
 
 #: What is chosen, a file's positions that are right though in another order, and wrong ones.
-POSITIONS: dict[str, tuple[Function, list[list[int]], list[list[int]]]] = {
+POSITIONS: dict[str, tuple[Function, Any, Any]] = {
     "topk": (
         lambda y: y.topk(4).indices,
         [[0, 5, 2, 4], [1, 3, 5, 4]],
@@ -68,10 +69,10 @@ POSITIONS: dict[str, tuple[Function, list[list[int]], list[list[int]]]] = {
         [[5, 2, 4], [3, 2, 5]],
         [[5, 4, 2], [3, 2, 5]],
     ),
-    "argmin": (lambda y: y.argmin(1), [4, 5], [4, 3]),  # type: ignore[dict-item]  # one axis
-    "min with its position": (lambda y: y.min(1).indices, [3, 2], [3, 1]),  # type: ignore[dict-item]
-    "argmin of all": (lambda y: y.argmin(), 10, 7),  # type: ignore[dict-item]  # no axis
-    "kthvalue": (lambda y: y.kthvalue(2).indices, [4, 5], [4, 3]),  # type: ignore[dict-item]
+    "argmin": (lambda y: y.argmin(1), [4, 5], [4, 3]),
+    "min with its position": (lambda y: y.min(1).indices, [3, 2], [3, 1]),
+    "argmin of all": (lambda y: y.argmin(), 10, 7),
+    "kthvalue": (lambda y: y.kthvalue(2).indices, [4, 5], [4, 3]),
 }
 
 
