@@ -9,8 +9,8 @@ from torch import Tensor
 Measure = Literal["norm", "peak"]
 MEASURES: tuple[Measure, ...] = ("norm", "peak")
 
-#: Units in the last place that count as no error at all.
-ULPS = 8
+#: Units in the last place that count as no error at all; of half precision so few are visible.
+ULPS, COARSE_ULPS = 8, 2
 #: The largest of many rounding errors is about so many times their root mean square.
 PEAK = 4.0
 
@@ -56,7 +56,8 @@ def rounding_error(dtype: torch.dtype, measure: Measure) -> float:
     """Return the relative error that rounding alone may cause in `dtype`."""
     if not dtype.is_floating_point:
         return 0.0
-    return ULPS * float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
+    ulps = ULPS if torch.finfo(dtype).bits >= 32 else COARSE_ULPS
+    return ulps * float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
 
 
 def difference(measured: Tensor, expected: Tensor) -> str:
@@ -83,7 +84,8 @@ def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) 
     """
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
-    return rounding_error(dtype, measure) / ULPS / size if size else 0.0
+    eps = float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
+    return eps / size if size else 0.0
 
 
 def rounding_errors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict[Measure, float]:

@@ -64,7 +64,8 @@ class Check:
         case: the input: where it came from and its batch size.
         output: which output.
         measure: "norm" (root mean square error), "peak" (largest error over the root mean
-            square of the output), "rows" (a row alone against the same row in a batch).
+            square of the output), "rows" (a row alone against the same row in a batch), "part" (a
+            channel, a row or the small values, against their own size; only where one is wrong).
         error: the measured error.
         allowed: the tolerance: the largest error that it may have.
         passed: whether it holds.

@@ -13,8 +13,11 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.input_dependence import InputDependence
+from bnconvert.verification.perturbation import PerturbedRuns, coarsest_eps
 from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
+from bnconvert.verification.selections import Selections
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 SEED = 0
@@ -88,9 +91,9 @@ class Reference:
             perturbed = self._run(self.model, self._floating(first.example).perturbed())
         except Exception:
             return None  # it does not take so many rows, or so few
-        if exact is None or not _have_same_shapes(exact[0], native):
+        if exact is None or not _have_same_shapes(exact.true, native):
             return None
-        whole = Answers(exact[0], native, bounded=exact[1])
+        whole = exact._replace(native=native)
         found: dict[Case, Answers] = {}
         for case in pool.cases:
             part = whole.of_rows(case.rows, pool.size)
@@ -108,25 +111,22 @@ class Reference:
         perturbed = self._run(self.model, self._floating(example).perturbed())
         exact = self._exact(example)
         if exact is None:
+            eps = coarsest_eps(self.model, example, self._run)  # a lower one swallows smaller steps
+            units = max(1.0, eps / torch.finfo(torch.float32).eps)
+            perturbed = self._run(self.model, self._floating(example).perturbed(units))
             return Answers(native, native, perturbed)
-        true, bounded = exact
-        if not _have_same_shapes(true, native):
+        if not _have_same_shapes(exact.true, native):
             self.note("in float64 the model gives outputs of other shapes: its own are the truth")
-            return Answers(native, native, perturbed, bounded)
-        return Answers(true, native, perturbed, bounded)
+            return Answers(native, native, perturbed, exact.bounded)
+        return exact._replace(native=native, perturbed=perturbed)
 
-    def perturbed_outputs(self, example: Example) -> list[list[Tensor]]:
-        """Return outputs on several random perturbations of an input, as large as a file may err.
+    def perturbed_outputs(self, example: Example) -> PerturbedRuns:
+        """Return the outputs where roundings are drawn otherwise, as large as a file may err.
 
-        They are the same at every call.
+        They are the same at every call, and none where the model refuses perturbed inputs.
         """
-        generator = torch.Generator().manual_seed(SEED)
         floating = self._floating(example)
-        examples = (floating.perturbed(FACTOR, generator) for _ in range(PERTURBATIONS))
-        try:
-            return [self._run(self.model, perturbed) for perturbed in examples]
-        except Exception:
-            return []  # the model checks its inputs
+        return PerturbedRuns(self.model, floating, self._run, units=FACTOR, count=PERTURBATIONS)
 
     def outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype; errors of its forward pass through."""
@@ -172,12 +172,12 @@ class Reference:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _exact(self, example: Example) -> tuple[list[Tensor], frozenset[int]] | None:
-        """Return the outputs in float64 and which are bounded; None, with a note, if it cannot."""
+    def _exact(self, example: Example) -> Answers | None:
+        """Return the answers in float64 and what they are; None, with a note, if it cannot."""
         try:
-            with BoundedValues() as watch:
-                outputs = self._run(self.exact, example.in_double())
-            return outputs, watch.among(outputs)
+            with ExactPrecision(), BoundedValues() as bounds, Selections() as choices:
+                true = self._run(self.exact, example.in_double())
+            return Answers(true, true, None, bounds.among(true), choices.among(true))
         except Exception as failure:
             self._run(self.model, example)  # raises where the input is the reason
             self.note(

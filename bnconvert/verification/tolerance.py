@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from bnconvert.numerics.distance import (
     rounding_errors,
 )
 from bnconvert.verification.cases import Rows
+from bnconvert.verification.selections import Selection
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
 FACTOR = 4.0
@@ -29,12 +31,14 @@ class Answers(NamedTuple):
         native: the outputs in the model's own dtype.
         perturbed: `native` on inputs perturbed by one unit in the last place, or None.
         bounded: which outputs are values of a bounded function.
+        selections: which outputs are positions, and of what.
     """
 
     true: list[Tensor]
     native: list[Tensor]
     perturbed: list[Tensor] | None = None
     bounded: frozenset[int] = frozenset()
+    selections: Mapping[int, Selection] = MappingProxyType({})
 
     def of_rows(self, rows: Rows, size: int) -> "Answers | None":
         """Return the answers for some rows of a batch, or None where an output has no rows."""
@@ -42,7 +46,8 @@ class Answers(NamedTuple):
             return None
         picks = list(rows)
         true, native = ([t[picks] for t in tensors] for tensors in (self.true, self.native))
-        return Answers(true, native, bounded=self.bounded)
+        selections = {index: one.of_rows(picks) for index, one in self.selections.items()}
+        return Answers(true, native, bounded=self.bounded, selections=selections)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Tolerance:
         """Measure the model's own error on all inputs."""
         own: dict[tuple[int, Measure], float] = {}
         rounding: dict[tuple[int, Measure], float] = {}
-        for true, native, perturbed, bounded in answers:
+        for true, native, perturbed, bounded, _ in answers:
             runs = [native] if perturbed is None else [native, perturbed]
             for index, truth in enumerate(true):
                 alike = [run[index] for run in runs if run[index].shape == truth.shape]

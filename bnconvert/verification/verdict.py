@@ -6,7 +6,7 @@ run as a whole or not at all: so the verdict does not depend on the order of out
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -16,7 +16,8 @@ from bnconvert.reporting.records import Check
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
 from bnconvert.verification.discontinuities import nearest_model_output
-from bnconvert.verification.tolerance import Answers, Tolerance
+from bnconvert.verification.parts import WrongPart, wrong_part
+from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Judge:
     names: Sequence[str]
     answers: Mapping[Case, Answers]
     tolerance: Tolerance
-    perturbed: Callable[[Case], Sequence[Sequence[Tensor]]]
+    perturbed: Callable[[Case], Iterable[Sequence[Tensor]]]
     casts: bool = False
 
     def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Judgement:
@@ -100,6 +101,24 @@ class Judge:
     def _holds(self, output: "_Output") -> bool:
         return not output.detail and self.tolerance.allows(output.index, output.errors)
 
+    def _wrong_part(self, output: "_Output") -> WrongPart | None:
+        """Return the part of an output that is wrong although the whole is within the tolerance."""
+        index, answers = output.index, self.answers[output.case]
+        runs = [run for run in (answers.native, answers.perturbed) if run is not None]
+        return wrong_part(
+            output.value,
+            answers.true[index],
+            [run[index] for run in runs],
+            self._perturbed(output),
+            factor=FACTOR,
+            bounded=index in answers.bounded,
+        )
+
+    def _perturbed(self, output: "_Output") -> Iterator[Tensor]:
+        """Yield the model's own values of an output, perturbed; the model runs when asked for."""
+        for outputs in self.perturbed(output.case):
+            yield outputs[output.index]
+
     def _excused(self, failing: Sequence["_Output"]) -> dict["_Output", dict[Measure, float]]:
         """Return the errors of failing outputs without their discontinuous entries.
 
@@ -110,9 +129,10 @@ class Judge:
             if output.detail:
                 return {}
             index, truth = output.index, self.answers[output.case].true[output.index]
-            perturbed = (outputs[index] for outputs in self.perturbed(output.case))
+            if (selection := self.answers[output.case].selections.get(index)) is not None:
+                truth = selection.with_ties(output.value, truth)
             least = self.tolerance.allowed(index, "peak")
-            truth = nearest_model_output(output.value, truth, perturbed, least)
+            truth = nearest_model_output(output.value, truth, self._perturbed(output), least)
             found[output] = relative_errors(output.value, truth)
             if not self.tolerance.allows(index, found[output]):
                 return {}  # no discontinuity explains it, so the run is wrong anyhow
@@ -122,6 +142,11 @@ class Judge:
         self, label: str, output: "_Output", excused: Mapping[Measure, float] | None
     ) -> Iterator[Check]:
         """Yield one check per measure of an output, with the excused errors if there are any."""
+        if excused is None and self._holds(output) and (wrong := self._wrong_part(output)):
+            part = f"{wrong.name}: relative error {wrong.error:.1e}, {wrong.allowed:.1e} allowed"
+            yield Check(
+                label, self.names[output.index], "part", wrong.error, wrong.allowed, False, part
+            )
         for measure, error in (excused or output.errors).items():
             allowed = self.tolerance.allowed(output.index, measure)
             passed = not output.detail and error <= allowed

@@ -1,0 +1,145 @@
+"""Judge each channel, each row and the small values of an output against their own size.
+
+An error of a tenth in a channel that is a millionth of the largest is nothing to the output as a
+whole. How near each part must be is known from the model's own error there. Where a part of few
+numbers was off by less by chance, further roundings are drawn before it is called wrong.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnconvert.numerics.distance import ULPS
+
+#: As small a group of values may be, so that their error in one run says something.
+_GROUP = 16
+#: Values are grouped by powers of ten of their size, down to this one.
+_SMALLEST = -12
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """A division of an output into parts.
+
+    Attributes:
+        kind: what a part is, for messages.
+        sizes: the root mean square of each part of a tensor of the output's shape, in order.
+        count: of how many numbers the smallest part consists.
+    """
+
+    kind: str
+    sizes: Callable[[Tensor], Tensor]
+    count: int
+
+
+@dataclass(frozen=True)
+class WrongPart:
+    """A part of an output that is wrong.
+
+    Attributes:
+        name: which part.
+        error: its root mean square error, relative to its size.
+        allowed: how large that may be.
+    """
+
+    name: str
+    error: float
+    allowed: float
+
+
+def wrong_part(
+    value: Tensor,
+    truth: Tensor,
+    own: Sequence[Tensor],
+    perturbed: Iterable[Tensor],
+    *,
+    factor: float,
+    bounded: bool,
+) -> WrongPart | None:
+    """Return the part of an output that is worst, if any is wrong.
+
+    Args:
+        value: the file's output.
+        truth: the output in float64.
+        own: the model's own outputs in its dtype, of the same shape.
+        perturbed: its outputs where roundings are drawn otherwise, as large as a file may err;
+            they are computed when they are asked for.
+        factor: how many times the model's own error a file may have.
+        bounded: whether a function bounded by 1 computed it, which kernels round relative to 1.
+    """
+    if not truth.dtype.is_floating_point or not truth.numel() or value.shape != truth.shape:
+        return None
+    alike = [_gap(output, truth) for output in own if output.shape == truth.shape]
+    if not alike:
+        return None
+    gap, eps = _gap(value, truth), float(torch.finfo(value.dtype).eps)
+    for partition in _partitions(truth):
+        size, error = partition.sizes(truth), partition.sizes(gap)
+        rounding = eps * (ULPS * size + bounded)
+        known = torch.stack([partition.sizes(one) for one in alike]).amax(0)
+        allowed = factor * (1 + 4 / partition.count) * known + rounding
+        further = iter(perturbed)
+        while (error > allowed).any():
+            output = next(further, None)
+            if output is None:
+                return _worst(partition, size, error, allowed)
+            if output.shape == truth.shape:
+                allowed = torch.maximum(allowed, partition.sizes(_gap(output, truth)) + rounding)
+    return None
+
+
+def _worst(partition: Partition, size: Tensor, error: Tensor, allowed: Tensor) -> WrongPart:
+    """Describe the part that exceeds what is allowed most."""
+    place = int((error / allowed.clamp(min=1e-300)).argmax())
+    scale = float(size[place]) or 1.0
+    name = f"{partition.kind} {place}" if len(size) > 1 else partition.kind
+    return WrongPart(name, float(error[place]) / scale, float(allowed[place]) / scale)
+
+
+def _gap(value: Tensor, truth: Tensor) -> Tensor:
+    """Return the difference; where either is not finite it counts for nothing."""
+    return (value.double() - truth.double()).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _partitions(truth: Tensor) -> Iterator[Partition]:
+    """Yield the divisions of an output: into rows, into channels, and its small values."""
+    if truth.dim() > 1:
+        for kind, axis in (("row", 0), ("channel", 1)):
+            if truth.shape[axis] > 1:
+                yield _along(kind, axis, truth)
+    if truth.numel() >= 2 * _GROUP:
+        yield from _groups(truth)
+
+
+def _along(kind: str, axis: int, truth: Tensor) -> Partition:
+    others = [other for other in range(truth.dim()) if other != axis]
+    count = truth.numel() // truth.shape[axis]
+    return Partition(kind, lambda tensor: _root_mean_square(tensor, others), count)
+
+
+def _root_mean_square(tensor: Tensor, axes: list[int]) -> Tensor:
+    return tensor.double().nan_to_num(posinf=0.0, neginf=0.0).square().mean(axes).sqrt()
+
+
+def _groups(truth: Tensor) -> Iterator[Partition]:
+    """Yield the values below each power of ten of the output's size, where they are enough."""
+    sizes = truth.double().abs().nan_to_num(posinf=0.0).flatten()
+    typical = float(sizes.square().mean().sqrt())
+    before = sizes.numel()
+    for power in range(-1, _SMALLEST, -1):
+        small = (sizes > 0) & (sizes < typical * 10.0**power)
+        count = int(small.sum())
+        if count < _GROUP:
+            return
+        if count < before:
+            before = count
+            yield _below(power, small, count)
+
+
+def _below(power: int, small: Tensor, count: int) -> Partition:
+    def sizes(tensor: Tensor) -> Tensor:
+        return _root_mean_square(tensor.flatten()[small], [0]).reshape(1)
+
+    return Partition(f"values below 1e{power} of the output's size", sizes, count)
