@@ -65,8 +65,8 @@ def export(
 
     Raises:
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`.
-        ExportError: a norm is in training mode or remembers the test stream, or the file cannot
-            be written or run.
+        ExportError: a norm is in training mode or remembers the test stream, the eval forward
+            changes a buffer, or the file cannot be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
