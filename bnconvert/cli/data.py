@@ -39,9 +39,9 @@ class Data:
 
     def first(self, samples: int | None) -> Iterator[Any]:
         """Yield batches until so many samples were read, or all of them."""
-        from bnconvert.statistics.batches import read_batches
+        from bnconvert.statistics.batches import BatchReader
 
-        return (batch.value for batch in read_batches(self.batches, samples))
+        return (batch.value for batch in BatchReader(self.batches, samples))
 
     def run(self, model: "nn.Module", batch: Any) -> Any:
         """Return the model's output for a batch.

@@ -9,7 +9,7 @@ from bnconvert.conversion.policy import Policy
 from bnconvert.errors import Refusal, RefusedError
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
-from bnconvert.modules.site import Site, Survey
+from bnconvert.modules.site import FunctionalNorm, Site, Survey
 from bnconvert.modules.surgery import hidden_references
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import NormRow
@@ -57,10 +57,14 @@ class Plan:
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """One "path: fact; remedy" sentence per refused norm."""
+        """One "path: fact; remedy" sentence per refused norm, those in forwards included."""
         refused = (d for d in self.decisions if d.rewrite is None)
         return tuple(
             f"{d.site.path or '(root)'}: {' | '.join(map(str, d.refusals))}" for d in refused
+        ) + tuple(
+            f"{call.owner or '(root)'}: {call.fact}; {call.remedy}, or use Keep() for that path"
+            for call in functional_norms(self.survey)
+            if self.policy.choices_for(call.owner)[0].replaces
         )
 
     def require_legal(self) -> None:
@@ -131,15 +135,35 @@ class Plan:
             "use the eager module instead"
             for path in self.survey.scripted
         ]
-        for call in self.survey.functional:
-            if not call.on_weight:
-                notes.append(
-                    f"{call.owner or '(root)'}: calls F.batch_norm in its forward, "
-                    "which cannot be converted; use an nn.BatchNorm module there to convert it"
-                )
+        notes += [
+            f"{call.owner or '(root)'}: {call.fact}; {call.remedy}"
+            for call in self.survey.functional
+            if not call.on_weight
+        ]
+        notes += [
+            f"{site.path}: {site.kind.unsupported}; it is not converted, and the forward does not "
+            "call it"
+            for site in self.survey.idle
+        ]
         if self.refusals:
             notes.append("convert() would raise RefusedError and change nothing")
         return notes
+
+
+def functional_norms(surveyed: Survey) -> list[FunctionalNorm]:
+    """Return the norms in forwards that a rewrite was to replace, and cannot.
+
+    Not those by which a norm module is used, which is refused itself; nor those without running
+    statistics, and those that only the code of a forward mentions.
+    """
+    users = {user for site in surveyed.sites for user in site.used_by}
+    return [
+        call
+        for call in surveyed.functional
+        if call.node is not None
+        and not (call.on_weight or call.by_batch_alone)
+        and call.owner not in users
+    ]
 
 
 def _shown_calls(site: Site) -> str:
@@ -154,7 +178,7 @@ def make_plan(model: nn.Module, policy: Policy) -> Plan:
         UnsupportedModelError: `model` is wrapped, compiled or scripted.
     """
     surveyed = survey(model)
-    policy.require_used(surveyed.sites)
+    policy.require_used(surveyed.sites, [call.owner for call in functional_norms(surveyed)])
     hidden = hidden_references(model, [site.module for site in surveyed.sites])
     decisions = tuple(_decide(site, policy, hidden) for site in surveyed.sites)
     return Plan(policy, surveyed, decisions)
@@ -195,6 +219,13 @@ def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
     """Refuse where the norm cannot be replaced, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
+    if site.used_by:
+        where = ", ".join(path or "(root)" for path in site.used_by)
+        return Refusal(
+            "used-without-call",
+            f"{where} uses its statistics without calling it, which no rewrite changes",
+            "call the norm itself there, or use Keep()",
+        )
     if holder := hidden.get(id(site.module)):
         return Refusal(
             "held-by-attribute",

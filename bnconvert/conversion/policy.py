@@ -107,13 +107,17 @@ class Policy:
                 return rule.choices
         return (Keep(),)
 
-    def require_used(self, sites: Sequence[Site]) -> None:
+    def require_used(self, sites: Sequence[Site], further: Sequence[str] = ()) -> None:
         """Raise unless every rule matches a norm.
+
+        Args:
+            sites: the norms.
+            further: paths of modules with norms in their forward, which a rule may match too.
 
         Raises:
             PolicyError: lists every rule that matches none, with the nearest path.
         """
-        paths = [path for site in sites for path in site.paths]
+        paths = [*(path for site in sites for path in site.paths), *further]
         unused = [r for r in self.rules if not any(r.matches(path) for path in paths)]
         if unused and not self.is_bare:
             raise PolicyError("\n".join(_hint(rule.pattern, paths) for rule in unused))

@@ -13,16 +13,20 @@ from bnconvert.modules.copying import copy_sharing_parameters, replicate
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.table import listed
 from bnconvert.statistics.batches import (
+    Batch,
+    BatchReader,
     ForwardFunction,
     ScoreFunction,
     default_forward,
-    read_batches,
-    tensors_of,
 )
+from bnconvert.statistics.interception import Interception, Watch
+from bnconvert.statistics.model_state import restoring_state
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
+from bnconvert.statistics.unmeasured import UnmeasuredUses
 
 #: What normalizes: the stored averages, each batch's own moments, or the moments of all data.
 STATISTICS = ("running", "batch", "precise")
@@ -45,9 +49,11 @@ class Evaluation:
         """
         self.copy = copy_sharing_parameters(model)
         self.targets: Targets = find_targets(self.copy)
-        self.targets.require_any()
+        self.targets.require_any(model)
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
-        self.batches = [(batch.index, batch.value) for batch in read_batches(batches, None)]
+        self.reader = BatchReader(batches, None)
+        self.read: list[Batch] = list(self.reader)
+        self.batches = [(batch.index, batch.value) for batch in self.read]
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
         self.functions = {name: score for name, score in scores.items() if score is not None}
@@ -59,11 +65,7 @@ class Evaluation:
 
     def run(self) -> None:
         """Run and score all batches with each kind of statistics; the copy is restored."""
-        with observing(), showing_progress(None) as say:
-            replica, call = replicate(self.copy), self._scored("running")
-            for index, batch in enumerate(self.batches):
-                say(index, len(self.batches), "with running statistics")
-                call(replica, batch)
+        self._run_with_running_statistics()
         before = self.targets.snapshot()
         own = recompute_statistics(
             self.copy, self.batches, method="aggregate", forward=self._scored("batch")
@@ -75,15 +77,33 @@ class Evaluation:
         precise.undo()
         self.reports = {"batch": own.report, "precise": precise.report}
 
+    def _run_with_running_statistics(self) -> None:
+        """Run and score all batches, and see how many samples arrive where they do not tell."""
+        watch = Watch(self.targets.measured, UnmeasuredUses())
+        replica, call = replicate(self.copy), self._scored("running")
+        with observing(), restoring_state(self.copy, {}), showing_progress(None) as say:
+            for done, batch in enumerate(self.read):
+                say(done, len(self.read), "with running statistics")
+                with Interception(watch, replica, batch.note_arrival):
+                    call(replica, (batch.index, batch.value))
+
     @property
     def samples(self) -> int:
-        """The number of samples that were read."""
-        return sum(_samples(value) for _, value in self.batches)
+        """The number of samples that were read, of batches that tell how many they have."""
+        return sum(batch.samples() or 0 for batch in self.read)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes of the report."""
         notes = list(self.reports["precise"].notes)
+        if self.reader.empty:
+            empty = listed([*map(str, self.reader.empty)])
+            notes.append(f"left out, because they are empty: batch {empty}")
+        if uncounted := [str(batch.index) for batch in self.read if batch.samples() is None]:
+            notes.append(
+                f"batch {listed(uncounted)} does not tell how many samples it has, and is counted "
+                "as one where scores are averaged"
+            )
         if self.samples < SAMPLES:
             notes.append(
                 f"only {self.samples} samples were read: stale running statistics are reported "
@@ -116,18 +136,16 @@ class Evaluation:
 
     def _scored(self, used: str) -> ForwardFunction:
         """Return a forward function that also notes the scores, under a kind of statistics."""
+        sizes = {batch.index: batch for batch in self.read}
 
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
             output = self.call(model, batch)
             for name, score in self.functions.items():
-                self.scores[name][used][index] = float(score(output, batch)), _samples(batch)
+                score_of_batch = float(score(output, batch))
+                self.scores[name][used][index] = score_of_batch, sizes[index].samples() or 1
 
         return call
-
-
-def _samples(batch: Any) -> int:
-    return next((len(tensor) for tensor in tensors_of(batch)), 1)
 
 
 def initial_weight(

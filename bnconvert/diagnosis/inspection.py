@@ -28,7 +28,8 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     surveyed = survey(model)
     rows = tuple(_row(site) for site in surveyed.sites)
     findings = tuple(finding for family in FINDINGS for finding in family(surveyed))
-    title = f"{type(model).__name__}: " + ("batch normalization" if rows else "no batch norm")
+    seen = rows or any(not call.on_weight for call in surveyed.functional) or surveyed.idle
+    title = f"{type(model).__name__}: " + ("batch normalization" if seen else "no batch norm")
     report = Report(title, norms=rows, findings=findings)
     if not findings:
         report = replace(report, notes=("no findings",))

@@ -15,10 +15,12 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
+from bnconvert.exporting.preconditions import why_by_batch
 from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import Folded, fold
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
+from bnconvert.graphs.state import why_stateful
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -72,7 +74,7 @@ class Candidate:
         """Fold a model and write it as ONNX: of any batch size, else of a fixed one, else traced.
 
         Raises:
-            ExportError: the file cannot be written.
+            ExportError: the file cannot be written, or would hold changing state as a constant.
             CaptureError: the model cannot be captured.
         """
         steps.begin(FOLDING)
@@ -82,8 +84,12 @@ class Candidate:
         if folded.is_whole:
             claim = replace(claim, holds=partial(folded.captured.holds, model))
         candidate = cls(model, example, dynamic_shapes, path, claim, folded)
+        if not folded.is_whole and (refusal := why_stateful(whole, example)):
+            raise ExportError(str(refusal))
         if not folded.is_whole and dynamic_shapes is None:
             return candidate._traced("the model cannot be captured whole")
+        if refusal := why_by_batch(model, folded.captured.module):
+            raise ExportError(str(refusal))
         if dropped := drop_numbers(graphs_of(folded).folded):
             candidate = candidate._with_notes(_DROPPED.format(dropped))
         try:

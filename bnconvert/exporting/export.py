@@ -77,8 +77,9 @@ def export(
         InconclusiveError: nothing differs, but the comparison proves too little: an output is
             empty, not finite or always the same, or weights move nothing that was compared. The
             file is kept as `*.unproven.onnx`.
-        ExportError: a norm is in training mode or remembers the test stream, `preprocess` may mean
-            several inputs or axes, or the file cannot be written or run.
+        ExportError: a norm is in training mode or remembers the test stream, the eval forward
+            changes a buffer, `preprocess` may mean several inputs or axes, or the file cannot be
+            written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.

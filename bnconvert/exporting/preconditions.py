@@ -1,9 +1,10 @@
 """Preconditions of an export: refuse models whose eval forward is not one fixed function."""
 
-from torch import nn
+from torch import fx, nn
 
-from bnconvert.errors import ExportError
-from bnconvert.modules.kinds import has_running_statistics, norms_in
+from bnconvert.errors import ExportError, Refusal
+from bnconvert.graphs.aten import norm_calls
+from bnconvert.modules.kinds import has_running_statistics, kind_of, norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.survey import require_eager
 
@@ -41,3 +42,26 @@ def require_exportable(model: nn.Module) -> None:
             f"{', '.join(remembering)}: remember the test stream, which a file cannot; "
             'convert with Adaptive(over="batch"), or revert(model)'
         )
+
+
+def why_by_batch(model: nn.Module, graph: fx.GraphModule) -> Refusal | None:
+    """Refuse calls of `F.batch_norm` without running statistics: ONNX has no such operator.
+
+    A norm module without them is judged by what its file computes.
+    """
+    callers = [
+        call.caller or "(root)"
+        for call in norm_calls(graph)
+        if call.obstacle is not None
+        and call.obstacle.code == "batch-statistics"
+        and kind_of(model.get_submodule(call.caller)) is None
+    ]
+    if not callers:
+        return None
+    return Refusal(
+        "batch-statistics",
+        f"{', '.join(dict.fromkeys(callers))}: calls F.batch_norm without running statistics, "
+        "which ONNX cannot do in inference",
+        "write a norm of each sample as its formula, (x - x.mean(dims, keepdim=True)) / "
+        "(x.var(dims, correction=0, keepdim=True) + eps).sqrt(), or as F.instance_norm",
+    )

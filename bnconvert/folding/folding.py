@@ -107,7 +107,8 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
 
     The model itself is not changed. All arithmetic is done in float64 and rounded once. What is
     not folded stands in the report with its reason. A model that torch.export cannot capture
-    whole, such as a detector, is folded by its largest parts that it can.
+    whole, such as a detector, is folded by its largest parts that it can; so is one whose forward
+    changes a buffer in eval mode, which a graph would hold as a constant.
 
     Args:
         model: an eager module.
@@ -218,4 +219,6 @@ def _uncalled(site: Site) -> NormRow:
     if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
         outcome = "standing"
         reason = f"a {site.class_name} is no fixed affine map in eval mode"
+    elif site.kind.is_other_class:
+        outcome, reason = "standing", "its class normalizes by other operators than batch norm's"
     return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)

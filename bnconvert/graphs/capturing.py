@@ -12,6 +12,7 @@ from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.example import Example, arguments_of
 from bnconvert.graphs.functionalizing import functional_module
+from bnconvert.graphs.state import why_stateful
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
@@ -75,9 +76,11 @@ def capture(
         modes: torch.export's modes to try.
 
     Raises:
-        CaptureError: torch.export fails every way.
+        CaptureError: torch.export fails every way, or the forward changes state.
     """
     notes: list[str] = []
+    if refusal := why_stateful(model, example):
+        raise CaptureError(str(refusal))
     copy = eval_copy(model)
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from torch.nn.utils import parametrize
 
 from bnconvert.errors import Refusal
 from bnconvert.modules.normalization import Extras, Normalization
+from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.torch_private.compilation import is_compiled_in_place
+from bnconvert.torch_private.norm_classes import is_instance_norm
 
 #: timm's fused layers (`BatchNormAct2d`) normalize, then call these children, in this order.
 CHILDREN_AFTER = ("drop", "act")
@@ -38,12 +40,14 @@ class Kind:
             order.
         has_fixed_statistics: the running statistics are used in training too, and never change.
         unsupported: why no rewrite may replace it, or None.
+        is_other_class: nothing is known of its class but that it holds running statistics.
     """
 
     plain_class: type[_BatchNorm]
     children_after: tuple[str, ...] = ()
     has_fixed_statistics: bool = False
     unsupported: Refusal | None = None
+    is_other_class: bool = False
 
 
 def kind_of(module: nn.Module) -> Kind | None:
@@ -54,6 +58,8 @@ def kind_of(module: nn.Module) -> Kind | None:
         return _kind_of_batch_norm(module)
     if _looks_frozen(module):
         return _kind_of_frozen(module)
+    if held_statistics(module) is not None and not is_instance_norm(module):
+        return _kind_of_other_class(module)
     return None
 
 
@@ -70,11 +76,22 @@ def norms_in(
             yield path, module, kind
 
 
+def is_only_a_norm(module: nn.Module) -> bool:
+    """Tell whether a module is a norm, and does not hold a model around it."""
+    kind = kind_of(module)
+    if kind is None or not kind.is_other_class:
+        return kind is not None
+    return not any(kind_of(inner) for inner in module.modules() if inner is not module)
+
+
 def channels_of(module: nn.Module) -> int:
     """Return the number of channels of a norm; 0 while a lazy one has not seen its input."""
     mean = module._buffers.get("running_mean")
     if mean is not None and not isinstance(mean, nn.parameter.UninitializedBuffer):
         return mean.numel()
+    held = held_statistics(module)
+    if held is not None and not isinstance(held[0], nn.UninitializedBuffer):
+        return held[0].numel()
     return int(getattr(module, "num_features", 0))
 
 
@@ -85,7 +102,7 @@ def eps_of(module: nn.Module) -> float:
 
 def has_running_statistics(module: nn.Module) -> bool:
     """Tell whether a norm holds running statistics: `track_running_stats=False` leaves none."""
-    return module._buffers.get("running_mean") is not None
+    return module._buffers.get("running_mean") is not None or held_statistics(module) is not None
 
 
 def has_default_statistics(module: nn.Module) -> bool:
@@ -134,7 +151,10 @@ def _kind_of_frozen(module: nn.Module) -> Kind:
         layers = sys.modules[type(module).__module__]
         plain: type[_BatchNorm] = getattr(layers, _TIMM[type(module).__name__])
         return Kind(plain, _children_after(module), has_fixed_statistics=True)
-    if _agrees_with_formula(module):
+    behavior = _behavior(module)
+    if behavior == "moves":
+        return _kind_of_other_class(module)
+    if behavior == "batch norm":
         return Kind(nn.BatchNorm2d, has_fixed_statistics=True)
     return Kind(
         nn.BatchNorm2d,
@@ -145,6 +165,19 @@ def _kind_of_frozen(module: nn.Module) -> Kind:
             "sqrt(running_var + eps) + bias",
             "use Keep()",
         ),
+    )
+
+
+def _kind_of_other_class(module: nn.Module) -> Kind:
+    """Return the kind of a module of an unknown class that holds running statistics."""
+    fact = (
+        f"{type(module).__name__} holds running statistics and is no batch norm class that is "
+        "known here, so that nothing can stand in for it"
+    )
+    return Kind(
+        nn.BatchNorm2d,
+        unsupported=Refusal("other-class", fact, "use Keep() for it, or an nn.BatchNorm module"),
+        is_other_class=True,
     )
 
 
@@ -166,15 +199,30 @@ def _looks_frozen(module: nn.Module) -> bool:
     )
 
 
-def _agrees_with_formula(module: nn.Module) -> bool:
-    """Check on numbers that a frozen norm computes batch norm: its name does not prove that."""
+def _behavior(module: nn.Module) -> Literal["batch norm", "another formula", "moves"]:
+    """Try on numbers what a frozen norm computes in training mode: its name proves nothing.
+
+    A stand-in is tried, whose buffers may move.
+    """
     weight, bias, mean, var = (module._buffers[name] for name in _FROZEN_BUFFERS)
     assert weight is not None  # _looks_frozen has seen the four buffers
     if weight.is_meta or not weight.dtype.is_floating_point:
-        return False
+        return "another formula"
     ramp = torch.linspace(-2, 2, 2 * weight.numel(), dtype=weight.dtype, device=weight.device)
     x = ramp.reshape(2, -1).movedim(0, -1).reshape(1, -1, 2, 1).contiguous()
+    stand_in = type(module).__new__(type(module))
+    copies = {n: None if b is None else b.clone() for n, b in module._buffers.items()}
+    vars(stand_in).update(vars(module) | {"_buffers": copies, "training": True})
     with torch.no_grad():
-        measured = type(module).forward(module, x)
+        measured = type(module).forward(stand_in, x)
         expected = F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps_of(module))
-    return torch.allclose(measured, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
+    if not (_is_same(copies["running_mean"], mean) and _is_same(copies["running_var"], var)):
+        return "moves"
+    agrees = torch.allclose(measured, expected, rtol=1e-3, atol=1e-3, equal_nan=True)
+    return "batch norm" if agrees else "another formula"
+
+
+def _is_same(a: Tensor | None, b: Tensor | None) -> bool:
+    assert a is not None
+    assert b is not None
+    return torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

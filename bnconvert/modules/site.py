@@ -11,18 +11,51 @@ from bnconvert.modules.kinds import Kind, channels_of, norms_in
 
 @dataclass(frozen=True, eq=False)
 class FunctionalNorm:
-    """A call of `F.batch_norm` in a forward: a norm, but not a module that could be replaced.
+    """A norm in a forward that is not a module of the model, so that it cannot be replaced.
+
+    It is a call of `F.batch_norm`, or of a norm module that the forward makes.
 
     Attributes:
         owner: path of the module whose forward calls it.
-        node: the call in the survey's graph.
+        node: the call in the survey's graph; None where only the code of the forward mentions it.
         on_weight: whether it standardizes a weight (as in weight-standardized convolutions), and
             does not normalize activations.
+        is_made_there: whether it is a norm module that the forward makes anew at each call.
+        by_batch_alone: whether it has no running statistics, and normalizes by its input's own.
     """
 
     owner: str
-    node: fx.Node
-    on_weight: bool
+    node: fx.Node | None
+    on_weight: bool = False
+    is_made_there: bool = False
+    by_batch_alone: bool = False
+
+    @property
+    def fact(self) -> str:
+        """What it is, in words."""
+        if self.is_made_there and self.node is None:
+            return "its forward could not be traced and names a batch norm class, which it may make"
+        if self.is_made_there:
+            return "makes a batch norm in its forward, which begins anew at every call"
+        if self.by_batch_alone:
+            return (
+                "calls F.batch_norm without running statistics in its forward, which normalizes by "
+                "its input's own, in eval mode too"
+            )
+        return "calls F.batch_norm in its forward, which cannot be converted"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        if self.is_made_there:
+            return "make the norm in __init__ and hold it as a submodule"
+        if self.by_batch_alone:
+            return (
+                "use an nn.BatchNorm module, or for a norm of each sample its formula: "
+                "(x - x.mean(dims, keepdim=True)) / "
+                "(x.var(dims, correction=0, keepdim=True) + eps).sqrt()"
+            )
+        return "use an nn.BatchNorm module there to convert it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +70,8 @@ class Site:
         model: the root module, the user's own object too.
         calls: its calls in the survey's traced graph.
         has_hidden_calls: whether there may be more calls, which were not traced.
+        used_by: paths of the modules whose forward normalizes by its statistics without calling
+            it, where no rewrite reaches.
     """
 
     path: str
@@ -46,6 +81,7 @@ class Site:
     model: nn.Module
     calls: tuple[fx.Node, ...] = ()
     has_hidden_calls: bool = True
+    used_by: tuple[str, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -79,7 +115,8 @@ class Survey:
         untraceable: path to reason, for each submodule that could not be traced: the norms inside
             are listed, but their calls are unknown. "" is the root.
         scripted: paths of TorchScript modules; norms inside are not listed.
-        functional: calls of `F.batch_norm` seen outside the norm modules.
+        functional: norms in forwards that are no modules of the model.
+        idle: norms that plain attributes hold and that no forward was seen to call.
     """
 
     model: nn.Module
@@ -88,6 +125,7 @@ class Survey:
     untraceable: Mapping[str, str]
     scripted: tuple[str, ...] = ()
     functional: tuple[FunctionalNorm, ...] = ()
+    idle: tuple[Site, ...] = ()
 
 
 def sites_in(model: nn.Module) -> tuple[Site, ...]:

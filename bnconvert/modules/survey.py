@@ -1,23 +1,27 @@
 """`survey`: find all norms of a model and trace their calls by torch.fx, as far as it goes."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.modules.copying import copy_sharing_parameters
-from bnconvert.modules.kinds import kind_of
-from bnconvert.modules.site import FunctionalNorm, Site, Survey, sites_in
+from bnconvert.modules.kinds import is_only_a_norm, kind_of
+from bnconvert.modules.running_statistics import STATISTICS_NAMES
+from bnconvert.modules.site import Survey
+from bnconvert.modules.trace import (
+    Trace,
+    functional_norms,
+    registered_sites,
+    unregistered_sites,
+)
+from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.compilation import is_compiled
-
-_FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
 
 def survey(model: nn.Module) -> Survey:
@@ -25,16 +29,21 @@ def survey(model: nn.Module) -> Survey:
 
     The trace runs on a deep copy that shares the parameters, because tracing leaves proxies in
     the caches of some models. A submodule that cannot be traced is one call in the graph, and
-    its reason is noted; where the root itself cannot be traced, only the module tree is read.
+    its reason is noted; where the root itself cannot be traced, only the module tree is read,
+    and the code of the forwards.
 
     Raises:
         UnsupportedModelError: `model` is wrapped, compiled or scripted, or no module at all.
     """
     require_eager(model)
-    graph, untraceable = _trace(model)
+    trace = _traced(model)
     scripted = tuple(scripted_paths(model))
-    sites = tuple(_sites(model, graph, untraceable))
-    return Survey(model, graph, sites, untraceable, scripted, tuple(_functional_norms(graph)))
+    sites = tuple(registered_sites(model, trace))
+    called, idle = unregistered_sites(model, trace)
+    functional = tuple(functional_norms(model, trace))
+    return Survey(
+        model, trace.graph, (*sites, *called), trace.closed, scripted, functional, tuple(idle)
+    )
 
 
 def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
@@ -76,20 +85,32 @@ class NormTracer(fx.Tracer):
 
     Attributes:
         untraceable: path to reason, for each submodule that could not be traced.
+        unregistered: the calls of norms that are no submodules, and the norms.
     """
 
     def __init__(self) -> None:
         """Create a tracer that has traced nothing yet."""
         super().__init__()
         self.untraceable: dict[str, str] = {}
+        self.unregistered: dict[fx.Node, nn.Module] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tell whether a module is one call in the graph: norms, and what torch.fx says."""
         return (
-            kind_of(m) is not None
+            is_only_a_norm(m)
             or isinstance(m, torch.jit.ScriptModule)
             or super().is_leaf_module(m, module_qualified_name)
         )
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """Record where a forward reads running statistics, as torch.fx does for parameters."""
+        if attr in STATISTICS_NAMES and isinstance(attr_val, Tensor):
+            for path, buffer in self.root.named_buffers():
+                if buffer is attr_val:
+                    if path not in parameter_proxy_cache:
+                        parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
+                    return parameter_proxy_cache[path]
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def call_module(
         self,
@@ -99,6 +120,11 @@ class NormTracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Trace into `m`; where that fails, remove its nodes and record one call instead."""
+        if self._is_unregistered(m) and kind_of(m) is not None:
+            x = args[0] if args else next(iter(kwargs.values()))
+            proxy = self.create_proxy("call_function", F.batch_norm, (x, None, None), {})
+            self.unregistered[proxy.node] = m
+            return proxy
         last, stack = next(iter(reversed(self.graph.nodes))), self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
@@ -115,53 +141,31 @@ class NormTracer(fx.Tracer):
             self.untraceable[path] = first_line(failure)
             return self.create_proxy("call_module", path, args, kwargs)
 
+    def _is_unregistered(self, module: nn.Module) -> bool:
+        try:
+            self.path_of_module(module)
+        except NameError:
+            return True
+        return False
 
-def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
+
+def _traced(model: nn.Module) -> Trace:
     """Trace a copy of the model; return the graph, and what could not be traced."""
+    if kind_of(model) is not None and is_only_a_norm(model):
+        return Trace(None, {"": "the model is itself a norm"})
     tracer = NormTracer()
-    if kind_of(model) is not None:
-        return None, {"": "the model is itself a norm"}
     try:
+        copy = copy_sharing_parameters(model)
+        places = [id(norm) for _, _, norm, _ in unregistered_norms(copy)]
         with preserved_random_state():  # a forward may draw numbers while it is traced
-            graph = tracer.trace(copy_sharing_parameters(model))
+            graph = tracer.trace(copy)
     except Exception as failure:
-        return None, {"": first_line(failure)}
-    return graph, tracer.untraceable
-
-
-def _sites(
-    model: nn.Module, graph: fx.Graph | None, untraceable: Mapping[str, str]
-) -> Iterator[Site]:
-    """Yield every norm with its calls in the traced graph."""
-    calls: dict[object, list[fx.Node]] = defaultdict(list)
-    for node in graph.nodes if graph is not None else ():
-        if node.op == "call_module":
-            calls[node.target].append(node)
-    for site in sites_in(model):
-        seen = tuple(node for path in site.paths for node in calls[path])
-        yield replace(site, calls=seen, has_hidden_calls=_is_inside(site.path, untraceable))
-
-
-def _is_inside(path: str, outer_paths: Iterable[str]) -> bool:
-    """Tell whether a module lies inside one of others; "" is the root, which holds all."""
-    return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in outer_paths)
-
-
-def _functional_norms(graph: fx.Graph | None) -> Iterator[FunctionalNorm]:
-    """Yield the calls of `F.batch_norm` in a traced graph."""
-    for node in graph.nodes if graph is not None else ():
-        if node.op == "call_function" and node.target in _FUNCTIONAL:
-            stack = node.meta.get("nn_module_stack") or {"": ("", None)}
-            owner = str(list(stack.values())[-1][0])
-            yield FunctionalNorm(owner, node, on_weight=_comes_from_parameter(node))
-
-
-def _comes_from_parameter(node: fx.Node) -> bool:
-    """Tell whether a call normalizes a (reshaped) parameter, as weight standardization does."""
-    argument = node.args[0] if node.args else node.kwargs.get("input")
-    while isinstance(argument, fx.Node) and argument.op != "get_attr" and argument.args:
-        argument = argument.args[0]
-    return isinstance(argument, fx.Node) and argument.op == "get_attr"
+        return Trace(None, {"": first_line(failure)})
+    unregistered = {
+        node: places.index(id(norm)) if id(norm) in places else None
+        for node, norm in tracer.unregistered.items()
+    }
+    return Trace(graph, tracer.untraceable, unregistered)
 
 
 def _nodes_after(last: fx.Node) -> Iterator[fx.Node]:

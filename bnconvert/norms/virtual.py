@@ -23,6 +23,7 @@ from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.site import Site
 from bnconvert.modules.tracking import TrackingNorm, unbiased
+from bnconvert.norms.call_count import why_several_calls
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.switches import update_statistics
 from bnconvert.numerics.kernels import values_per_sample
@@ -37,7 +38,8 @@ class VirtualNorm(TrackingNorm):
     Attributes:
         reference: the reference batch: positional inputs of the whole model.
         per_sample: whether each sample is merged with the reference alone.
-        phase: "idle" before the reference ran, "recording" while it runs, then "ready".
+        phase: "idle" before the reference ran, "recording" while it runs, "recorded" once it has
+            passed here, then "ready".
     """
 
     added_names: ClassVar[tuple[str, ...]] = ("reference", "per_sample", "phase")
@@ -59,11 +61,18 @@ class VirtualNorm(TrackingNorm):
         """Normalize by the batch's moments merged with the reference's.
 
         Raises:
-            RuntimeError: the root's forward, which runs the reference, was never called.
+            RuntimeError: the root's forward, which runs the reference, was never called; or the
+                reference came here twice.
         """
         if self.phase == "recording":
             self._record(x)
+            self.phase = "recorded"
             return self.normalize_by_whole_batch(x, weight, bias)  # it tracks nothing in this phase
+        if self.phase == "recorded":
+            raise RuntimeError(
+                "a virtual batch norm was called twice in one forward of its reference, whose "
+                'moments of one call do not fit another; use Separate(domains="calls") or Keep()'
+            )
         if self.phase == "idle":
             raise RuntimeError(
                 "a virtual batch norm was called before its reference batch ran; call the "
@@ -146,7 +155,9 @@ class ReferencePass:
     def __call__(self, model: nn.Module, inputs: Any) -> None:
         """Run the reference through the model; every virtual norm records its moments."""
         norms = self.norms_of(model)
-        if not any(norm.training for norm in norms) or any(n.phase == "recording" for n in norms):
+        if not any(norm.training for norm in norms) or any(
+            n.phase in ("recording", "recorded") for n in norms
+        ):
             return
         try:
             for norm in norms:
@@ -205,14 +216,7 @@ class Virtual(Replacement):
 
     def why_not(self, site: Site) -> Refusal | None:
         """Refuse a norm that is called several times: each call needs moments of its own."""
-        if len(site.calls) > 1:
-            return Refusal(
-                "called-several-times",
-                f"is called {len(site.calls)} times in one forward, and the reference's moments "
-                "of one call do not fit another",
-                'use Separate(domains="calls") or Keep()',
-            )
-        return None
+        return why_several_calls(site, tuple(self.reference))
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the reference."""

@@ -1,13 +1,14 @@
 """The forward pass of one batch, paused at each set of statistics until all batches arrived."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from torch import Tensor
 
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import Estimate, measure
-from bnconvert.statistics.interception import Interception
+from bnconvert.statistics.interception import OnArrival
 from bnconvert.statistics.lockstep import PausableForward
 from bnconvert.statistics.targets import StatisticsTarget
 
@@ -30,6 +31,7 @@ class BatchForward:
         waiting: the target where it waits, and the estimate of its values there; or None.
         collected: targets that are measured at the end of the pass, and its estimates there.
         failure: why the batch cannot be used, or None.
+        has_values: whether any of its values arrived at a target.
         is_late: whether it came to a target that was finished without it; from there on it only
             shows which targets it reaches.
     """
@@ -38,7 +40,7 @@ class BatchForward:
         self,
         batch: Batch,
         run: Callable[[], object],
-        by_mean: Mapping[int, StatisticsTarget],
+        intercept: Callable[[OnArrival], AbstractContextManager[object]],
         role_of: Callable[[StatisticsTarget], Role],
     ) -> None:
         """Prepare the forward; nothing runs yet.
@@ -46,7 +48,7 @@ class BatchForward:
         Args:
             batch: the batch.
             run: its forward, through a replica of its own.
-            by_mean: the targets, by the id of their buffer of means.
+            intercept: makes the context that tells of arrivals at targets.
             role_of: what a target is at this moment.
         """
         self.batch = batch
@@ -54,11 +56,12 @@ class BatchForward:
         self.waiting: tuple[StatisticsTarget, Estimate] | None = None
         self.collected: list[tuple[StatisticsTarget, Estimate]] = []
         self.failure: str | None = None
+        self.has_values = False
         self.is_late = False
         self._role_of = role_of
 
         def intercepted() -> None:
-            with Interception(by_mean, self._arrive):
+            with intercept(self._arrive):
                 run()
 
         self._forward = PausableForward(intercepted)
@@ -79,6 +82,8 @@ class BatchForward:
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
         """Handle the arrival at a target, as its role says; it may pause the forward."""
         self.reached.append(target.index)
+        self.batch.note_arrival(target, x)
+        self.has_values |= x.numel() > 0
         role = self._role_of(target)
         self.is_late |= role == "finished"
         if self.is_late or role == "final":

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,12 @@ ForwardFunction = Callable[[nn.Module, Any], Any]
 #: score(output, batch) returns a number, the smaller the better: a loss or an error.
 ScoreFunction = Callable[[Any, Any], Any]
 
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+#: Types of defaults of parameters that take no tensor.
+_SWITCHES = (bool, int, float, str)
+#: Where wrappers keep what they wrap: torch's AveragedModel and DataParallel, PEFT, torch.compile.
+_WRAPPED = ("module", "base_model", "model", "_orig_mod")
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -25,41 +31,92 @@ class Batch:
     Attributes:
         index: its place in the iterable.
         value: what the iterable gave.
-        seen: how many samples the batches before it had.
+        seen: how many samples the batches before it had, as far as that is known.
+        arrivals: the length of the first axis of its values at each norm, as they arrive there.
     """
 
     index: int
     value: Any
     seen: int
+    arrivals: list[int] = field(default_factory=list)
+
+    def note_arrival(self, target: object, x: Tensor) -> None:
+        """Note how many rows of values arrive at a norm."""
+        self.arrivals.append(x.shape[0])
 
     def versions(self) -> list[int | None]:
         """Return torch's version counter of each tensor, which counts in-place changes."""
         return [version_of(tensor) for tensor in tensors_of(self.value)]
 
+    def samples(self) -> int | None:
+        """Return how many samples it has; None where that cannot be told.
 
-def read_batches(batches: Iterable[Any], max_samples: int | None) -> Iterator[Batch]:
-    """Yield whole batches until `max_samples` samples were read; empty ones are left out.
+        Its tensors tell where they agree; where they do not, what arrived at the first norm, and
+        where nothing did, the longest.
+        """
+        lengths = {tensor.shape[0] for tensor in tensors_of(self.value)}
+        if not self.arrivals:
+            return max(lengths, default=None)
+        plausible = lengths | _lengths_of_lists(self.value)
+        if len(lengths) == 1 and self.arrivals[0] not in plausible:
+            return lengths.pop()  # its axes were joined on the way, as images and patches are
+        return self.arrivals[0]
 
-    Raises:
-        StatisticsError: `batches` is not an iterable of batches.
+
+class BatchReader:
+    """The user's batches, read one by one and counted.
+
+    Attributes:
+        empty: the indices of batches without a single value, which are left out.
     """
-    wrong = isinstance(batches, Tensor | nn.Module | str | Mapping)
-    if wrong or not isinstance(batches, Iterable):
-        raise StatisticsError(
-            f"batches is a {type(batches).__name__}; give an iterable of batches, such as a "
-            "DataLoader or images.split(32)"
-        )
-    if max_samples is not None and max_samples < 1:
-        raise StatisticsError(f"max_samples is {max_samples}; give a positive number, or None")
-    seen = 0
-    for index, value in enumerate(batches):
-        tensors = tensors_of(value)
-        samples = tensors[0].shape[0] if tensors else None
-        if samples != 0:
-            yield Batch(index, value, seen)
-        seen += samples or 0
-        if max_samples is not None and seen >= max_samples:
-            return
+
+    def __init__(self, batches: Iterable[Any], max_samples: int | None) -> None:
+        """Prepare to read whole batches until `max_samples` samples were read.
+
+        Raises:
+            StatisticsError: `batches` is not an iterable of batches.
+        """
+        wrong = isinstance(batches, Tensor | nn.Module | str | Mapping)
+        if wrong or not isinstance(batches, Iterable):
+            raise StatisticsError(
+                f"batches is a {type(batches).__name__}; give an iterable of batches, such as a "
+                "DataLoader or images.split(32)"
+            )
+        if max_samples is not None and max_samples < 1:
+            raise StatisticsError(f"max_samples is {max_samples}; give a positive number, or None")
+        self._batches, self._max = batches, max_samples
+        self.empty: list[int] = []
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches; each is counted when the next is asked for.
+
+        Raises:
+            StatisticsError: there is a `max_samples`, and a batch does not tell how many it has.
+        """
+        seen = 0
+        for index, value in enumerate(self._batches):
+            tensors = tensors_of(value)
+            if tensors and not any(tensor.numel() for tensor in tensors):
+                self.empty.append(index)
+                continue
+            batch = Batch(index, value, seen)
+            yield batch
+            samples = batch.samples()
+            if samples is None and self._max is not None:
+                raise StatisticsError(
+                    f"batch {index}: a {type(value).__name__} does not tell how many samples it "
+                    "has, and max_samples counts them; leave max_samples out, and give as many "
+                    "batches as you want (itertools.islice(batches, 100))"
+                )
+            seen += samples or 0
+            if self._max is not None and seen >= self._max:
+                return
+
+
+def _lengths_of_lists(value: Any) -> set[int]:
+    """Return the lengths of a batch, or its first element, that is a list of samples."""
+    first = value[0] if isinstance(value, tuple | list) and value else None
+    return {len(held) for held in (value, first) if isinstance(held, tuple | list)}
 
 
 def tensors_of(value: Any) -> list[Tensor]:
@@ -90,19 +147,50 @@ def default_forward(device: torch.device) -> ForwardFunction:
 def required_arguments(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> int:
     """Return how many elements of a batch are inputs: as many as the forward requires.
 
-    The rest are labels.
+    The rest are labels. The forward of a wrapper that takes anything is that of what it wraps.
 
     Raises:
-        StatisticsError: the forward requires none, or more than there are.
+        StatisticsError: the forward requires none, or more than there are; or it may take an
+            element that would be left out.
     """
     if len(batch) == 1:
         return 1
+    model = _unwrapped(model)
+    name = f"{type(model).__name__}.forward"
     parameters = inspect.signature(model.forward).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    if not 0 < len(required) <= len(batch):
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    required = sum(p.default is p.empty for p in positional)
+    remedy = "give forward=lambda model, batch: model(...)"
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         raise StatisticsError(
-            f"a batch has {len(batch)} elements and {type(model).__name__}.forward requires "
-            f"{len(required)}; give forward=lambda model, batch: model(...)"
+            f"a batch has {len(batch)} elements and {name} takes any number, so that inputs and "
+            f"labels cannot be told apart; {remedy}"
         )
-    return len(required)
+    if not 0 < required <= len(batch):
+        raise StatisticsError(
+            f"a batch has {len(batch)} elements and {name} requires {required}; {remedy}"
+        )
+    optional = positional[required : len(batch)]
+    doubtful = [p.name for p in optional if not isinstance(p.default, _SWITCHES)]
+    if doubtful:
+        raise StatisticsError(
+            f"a batch has {len(batch)} elements, of which {name} requires {required} and may take "
+            f"{', '.join(doubtful)} too, so that inputs and labels cannot be told apart; {remedy}"
+        )
+    return required
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Return the innermost model of wrappers whose forward takes whatever it is given."""
+    seen: list[nn.Module] = []
+    while model not in seen and _takes_anything(model):
+        seen.append(model)
+        inner = (getattr(model, name, None) for name in _WRAPPED)
+        model = next((m for m in inner if isinstance(m, nn.Module)), model)
+    return model
+
+
+def _takes_anything(model: nn.Module) -> bool:
+    kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return inspect.Parameter.VAR_POSITIONAL in kinds and kinds <= variadic

@@ -25,7 +25,7 @@ from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import Estimate
 from bnconvert.statistics.reach_order import ReachOrder
 from bnconvert.statistics.targets import StatisticsTarget
-from bnconvert.statistics.task import Task, TaskResult, merge_into, why_no_data
+from bnconvert.statistics.task import UNREACHED, Task, TaskResult, merge_into, why_no_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,6 @@ class LayerwiseMeasurement:
     def __init__(self, task: Task, memory: Memory) -> None:
         """Prepare to measure, with activations in `memory`."""
         self.task, self.memory = task, memory
-        self.by_mean = task.by_mean
         self.order = ReachOrder()
         self.results: dict[int, Estimate] = {}
         self.skipped: dict[int, str] = {}
@@ -110,6 +109,7 @@ class LayerwiseMeasurement:
         finally:
             for forward in forwards:
                 forward.cancel()
+        self._note_unreached(forwards)
         local = _merged(pair for forward in forwards for pair in forward.collected)
         for estimates in self.task.ranks.gather(local):
             merge_into(self.finished, estimates)
@@ -117,6 +117,12 @@ class LayerwiseMeasurement:
             self.task.write_statistics(self.task.targets[index], self.finished[index])
         self.results |= self.finished
         return not self.deferred or not self.finished
+
+    def _note_unreached(self, forwards: Sequence[BatchForward]) -> None:
+        """Note the batches of which no value arrived at any target."""
+        for forward in forwards:
+            if forward.failure is None and not forward.has_values:
+                self.skipped.setdefault(forward.batch.index, UNREACHED)
 
     def _learn_order(self, forwards: Sequence[BatchForward]) -> None:
         """Note, on all ranks, the order in which late batches reached the targets."""
@@ -157,7 +163,7 @@ class LayerwiseMeasurement:
         def run() -> Any:
             self.task.call(replica, batch.value)
 
-        return BatchForward(batch, run, self.by_mean, self._role_of)
+        return BatchForward(batch, run, self.task.interceptor(replica), self._role_of)
 
     def _advance(self, forward: BatchForward) -> None:
         """Resume a forward within the memory limit; cancel it where its batch is unusable."""

@@ -18,9 +18,8 @@ from bnconvert.modules.copying import replicate
 from bnconvert.statistics.batch_forward import why_unusable
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import Estimate, measure
-from bnconvert.statistics.interception import Interception
 from bnconvert.statistics.targets import StatisticsTarget
-from bnconvert.statistics.task import Task, TaskResult, merge_into, why_no_data
+from bnconvert.statistics.task import UNREACHED, Task, TaskResult, merge_into, why_no_data
 
 Average = Literal["aggregate", "ema"]
 
@@ -37,13 +36,12 @@ class MiniBatchMeasurement:
         """
         self.task = task
         self.average = average
-        self.by_mean = task.by_mean
         self.before = {t.index: (t.mean.clone(), t.var.clone()) for t in self.task.targets}
         self.moving: dict[int, tuple[Tensor, Tensor]] = {}
         self.updates: dict[int, int] = {}
         self.estimates: list[tuple[StatisticsTarget, Estimate]] = []
         self.failure: str | None = None
-        self.seen = 0
+        self.batch: Batch | None = None
 
     def run(self, batches: Iterable[Batch]) -> TaskResult:
         """Measure; the buffers have the final statistics afterwards.
@@ -52,14 +50,15 @@ class MiniBatchMeasurement:
             StatisticsError: there is no usable data.
         """
         replica = replicate(self.task.model)
+        intercept = self.task.interceptor(replica)
         results: dict[int, Estimate] = {}
         skipped: dict[int, str] = {}
         for batch in batches:
-            self.estimates, self.failure, self.seen = [], None, batch.seen
-            with Interception(self.by_mean, self._arrive):
+            self.estimates, self.failure, self.batch = [], None, batch
+            with intercept(self._arrive):
                 self.task.call(replica, batch.value)
-            if self.failure is not None:
-                skipped[batch.index] = self.failure
+            if self.failure is not None or not self.estimates:
+                skipped[batch.index] = self.failure or UNREACHED
                 continue
             for target, estimate in self.estimates:
                 merge_into(results, {target.index: estimate})
@@ -68,7 +67,7 @@ class MiniBatchMeasurement:
         shares, results = self.task.ranks.gather(results), {}
         for share in shares:
             merge_into(results, share)
-        if not results:
+        if not results and not any(why == UNREACHED for why in skipped.values()):
             raise StatisticsError(why_no_data(skipped))
         for target in self.task.targets:
             target.set_values(*self.before[target.index])
@@ -78,7 +77,9 @@ class MiniBatchMeasurement:
 
     def _arrive(self, target: StatisticsTarget, x: Tensor) -> None:
         """Estimate the statistics of a batch at a target, and let it normalize by these."""
-        estimate = measure(x, self.seen)
+        assert self.batch is not None
+        self.batch.note_arrival(target, x)
+        estimate = measure(x, self.batch.seen)
         reason = why_unusable(estimate, by_itself=True)
         self.failure = self.failure or (reason and f"{reason} at {target.path}")
         if self.failure is None and estimate.batches:

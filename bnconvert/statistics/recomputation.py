@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from math import ceil, log
 from typing import Any, Literal
 
 import torch
@@ -15,21 +14,20 @@ from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
-from bnconvert.statistics.batches import ForwardFunction, default_forward, read_batches
+from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
+from bnconvert.statistics.model_state import restoring_state
+from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.report_rows import statistics_rows
-from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
+from bnconvert.statistics.targets import SavedStatistics, find_targets
 from bnconvert.statistics.task import Task, TaskResult
 
 Method = Literal["layerwise", "aggregate", "ema"]
 Variance = Literal["population", "unbiased"]
 _METHODS, _VARIANCES = ("layerwise", "aggregate", "ema"), ("population", "unbiased")
-#: The weight that initial values may still have in a moving average.
-_WASHED_OUT = 0.01
-_SEPARATE = 'Separate(domains="calls")'
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,8 @@ def recompute_statistics(
     Args:
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
         batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
-            model's forward requires; the rest are labels) or of mappings (keyword arguments).
+            model's forward requires; the rest are labels, and where the forward might take one of
+            them too, `forward` is needed) or of mappings (keyword arguments).
         method: "layerwise": each norm is measured while all upstream norms already use their
             final statistics, so that how the data are divided into batches does not
             matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
@@ -88,7 +87,8 @@ def recompute_statistics(
             training; or "unbiased", which torch keeps in `running_var`.
         forward: forward(model, batch), for batches that the model does not take directly. It must
             call the model that it is given, which is a replica.
-        max_samples: read batches until there are so many samples.
+        max_samples: read batches until there are so many samples; they must tell how many they
+            have, by their tensors or by what arrives at the first norm.
         domain: for norms that were converted with `Separate`: the domain whose statistics to
             replace; other norms are left alone. None for the domain in use.
         memory_limit: bytes of activations to hold, for "layerwise" on the CPU; what exceeds it is
@@ -102,8 +102,8 @@ def recompute_statistics(
         The report, and `undo()`.
 
     Raises:
-        StatisticsError: no norm to measure, no usable data, one value per channel in every
-            batch, a lost rank.
+        StatisticsError: no norm to measure, or none that any value arrived at; no usable data,
+            one value per channel in every batch, a lost rank.
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
         ValueError: no such method or variance, or ranks for "ema".
     """
@@ -113,25 +113,30 @@ def recompute_statistics(
         targets = find_targets(model, domain)
         before = targets.snapshot()
         try:
-            targets.require_any()
+            targets.require_any(model)
             memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
             call = forward or default_forward(targets.measured[0].mean.device)
             task = Task(model, targets.measured, call, ranks, variance, say)
-            measurement = (
-                LayerwiseMeasurement(task, memory)
-                if method == "layerwise"
-                else MiniBatchMeasurement(task, method)
-            )
-            with observing():
-                result = measurement.run(read_batches(batches, max_samples))
+            reader = BatchReader(batches, max_samples)
+            with observing(), restoring_state(model, before):
+                result = _run(task, method, memory, reader)
+            require_measured(targets, result, task.uses)
         except BaseException as failure:
             _restore(before)
             ranks.announce(failure)
             raise
-    notes = (*_notes(targets, result, method), *_run_notes(memory, process_group))
+    notes = measuring_notes(targets, result, method, task.uses)
+    notes += [*reading_notes(reader), *_run_notes(memory, process_group)]
     rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
-    return Recomputation(Report(title, statistics=rows, notes=notes), before)
+    return Recomputation(Report(title, statistics=rows, notes=tuple(notes)), before)
+
+
+def _run(task: Task, method: Method, memory: Memory, batches: BatchReader) -> TaskResult:
+    """Measure by the method that was asked for."""
+    if method == "layerwise":
+        return LayerwiseMeasurement(task, memory).run(batches)
+    return MiniBatchMeasurement(task, method).run(batches)
 
 
 def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
@@ -178,53 +183,3 @@ def _restore(before: SavedStatistics) -> None:
         for target, values in before.items():
             for buffer, value in zip(target.buffers, values, strict=True):
                 buffer.copy_(value)
-
-
-def _notes(targets: Targets, result: TaskResult, method: str) -> list[str]:
-    """Return the notes of the report: what was left alone, skipped or repeated."""
-    unreached = [s.path for s in targets.measured if not _reached(result, s.index)]
-    notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
-    notes += [f"{path}: left alone: no batch reached it" for path in unreached]
-    notes += [f"batch {index} skipped: {why}" for index, why in sorted(result.skipped.items())]
-    if result.inseparable:
-        paths = ", ".join(targets.measured[index].path for index in sorted(result.inseparable))
-        notes.append(
-            f"{paths}: called several times in one forward, so that it cannot be measured "
-            "layer by layer; measured over the calls, each normalized by its own mini-batch; "
-            f"convert with {_SEPARATE} for statistics per call"
-        )
-    if result.passes > 1:
-        notes.append(f"{result.passes} passes over the data were needed")
-    return notes + (_momentum_notes(targets, result) if method == "ema" else [])
-
-
-def _reached(result: TaskResult, index: int) -> bool:
-    return index in result.results and result.results[index].moments.count > 0
-
-
-def _momentum_notes(targets: Targets, result: TaskResult) -> list[str]:
-    """Return how many updates each momentum needs until the old values are forgotten.
-
-    That is the least n with (1 - m)^n < 0.01.
-    """
-    needs: dict[float, list[int]] = {}
-    for target in targets.measured:
-        if (
-            target.momentum is not None
-            and 0 <= target.momentum < 1
-            and target.index in result.results
-        ):
-            needs.setdefault(target.momentum, []).append(result.results[target.index].batches)
-    return [_momentum_note(momentum, min(counts)) for momentum, counts in needs.items()]
-
-
-def _momentum_note(momentum: float, had: int) -> str:
-    """Return the note for one momentum, of which `had` updates were made."""
-    if momentum == 0:
-        return "momentum 0: nothing changes; set another momentum, or use another method"
-    needed = ceil(log(_WASHED_OUT) / log(1 - momentum))
-    left = (1 - momentum) ** had
-    return (
-        f"momentum {momentum:g} needs {needed} updates until the weight of the old values is below "
-        f"1%; after the {had} that were made it is {left:.1%}"
-    )

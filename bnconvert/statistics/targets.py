@@ -10,10 +10,20 @@ from torch.nn.parameter import UninitializedBuffer
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.kinds import Kind, eps_of, has_running_statistics, norms_in
 from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.running_statistics import held_statistics
+from bnconvert.modules.survey import survey
 from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.torch_switches import is_switched
 from bnconvert.numerics.blocks import Blocks
+from bnconvert.torch_private.norm_classes import is_instance_norm
+
+_UNREGISTERED = (
+    "it is held by a plain attribute, which no mode and no state_dict reaches; hold it in an "
+    "nn.ModuleList or nn.ModuleDict to measure it"
+)
+_PER_SAMPLE = "an instance norm averages the statistics of single samples, which are not measured"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +94,8 @@ class Targets:
         """Return copies of the targets' buffers."""
         return {target: [b.detach().clone() for b in target.buffers] for target in self.measured}
 
-    def require_any(self) -> None:
-        """Raise where there is nothing to measure.
+    def require_any(self, model: nn.Module) -> None:
+        """Raise where there is nothing to measure in `model`.
 
         Raises:
             StatisticsError: with the reason for each norm.
@@ -93,7 +103,14 @@ class Targets:
         if self.measured:
             return
         if not self.excluded:
-            raise StatisticsError("the model has no batch norm; there is nothing to recompute")
+            facts = [
+                f"{call.owner or '(root)'}: {call.fact}; {call.remedy}"
+                for call in survey(model).functional
+                if not call.on_weight
+            ]
+            what = "batch norm module" if facts else "batch norm"
+            head = f"the model has no {what}; there is nothing to recompute"
+            raise StatisticsError("\n  ".join((head, *facts)))
         reasons = "\n  ".join(f"{path}: {reason}" for path, reason in self.excluded.items())
         raise StatisticsError(
             "no norm has running statistics to recompute; convert or unfreeze some first\n  "
@@ -117,12 +134,19 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
         _refuse_switches(path, norm)
-        reason = _why_excluded(norm, kind, model.training, domain)
+        reason = _why_not_readable(norm) if kind.is_other_class else None
+        reason = reason or _why_excluded(norm, kind, model.training, domain)
         if reason is not None:
             excluded[path] = reason
             continue
         for target_path, holder in _holders(path, norm):
             measured.append(_target(len(measured), target_path, type(norm).__name__, holder))
+    excluded |= {place: _UNREGISTERED for _, place, _, _ in unregistered_norms(model)}
+    excluded |= {
+        path or "(root)": _PER_SAMPLE
+        for path, module in model.named_modules()
+        if is_instance_norm(module) and held_statistics(module) is not None
+    }
     return Targets(tuple(measured), excluded)
 
 
@@ -166,6 +190,17 @@ def _why_excluded(
     if domain is not None and domain not in getattr(norm, "domains", ()):
         return f"holds no domain {domain!r}"
     return None
+
+
+def _why_not_readable(norm: nn.Module) -> str | None:
+    """Return why the statistics of a norm of another class cannot be measured, or None."""
+    mean, var = (norm._buffers.get(name) for name in ("running_mean", "running_var"))
+    if mean is not None and var is not None and mean.dim() == 1 and mean.shape == var.shape:
+        return None
+    return (
+        f"{type(norm).__name__} does not keep its statistics as batch norm does, in two buffers "
+        "running_mean and running_var of shape (C,); use an nn.BatchNorm module to measure them"
+    )
 
 
 def _refuse_switches(path: str, norm: nn.Module) -> None:

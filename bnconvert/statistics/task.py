@@ -1,6 +1,6 @@
 """The task of measuring statistics and its result, the same for every method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -9,8 +9,15 @@ from bnconvert.errors import StatisticsError
 from bnconvert.reporting.progress import Progress
 from bnconvert.statistics.batches import ForwardFunction
 from bnconvert.statistics.estimate import Estimate
+from bnconvert.statistics.interception import Interception, OnArrival, Watch
 from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.targets import StatisticsTarget
+from bnconvert.statistics.unmeasured import UnmeasuredUses
+
+#: Why a batch did not count.
+UNREACHED = "none of its values reached a norm that is measured"
+#: Makes the interception of one forward, from what is done at each arrival.
+Interceptor = Callable[[OnArrival], Interception]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +31,7 @@ class Task:
         ranks: the processes that measure together.
         variance: which variance is written, "population" or "unbiased".
         progress: called with how much is done.
+        uses: notes of what forwards do with statistics that cannot be measured.
     """
 
     model: nn.Module
@@ -32,11 +40,12 @@ class Task:
     ranks: Ranks
     variance: str
     progress: Progress
+    uses: UnmeasuredUses = field(default_factory=UnmeasuredUses)
 
-    @property
-    def by_mean(self) -> dict[int, StatisticsTarget]:
-        """The targets, by the id of their buffer of means."""
-        return {id(target.mean): target for target in self.targets}
+    def interceptor(self, replica: nn.Module) -> Interceptor:
+        """Return what makes the interception of a forward of `replica`, from what is to be done."""
+        watch = Watch(self.targets, self.uses)
+        return lambda on_arrival: Interception(watch, replica, on_arrival)
 
     def write_statistics(self, target: StatisticsTarget, estimate: Estimate) -> None:
         """Write the estimate into a target's buffers, as its final statistics.

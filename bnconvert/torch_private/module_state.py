@@ -11,6 +11,8 @@ from torch import nn
 
 _TABLES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
+_OWN_TABLES = frozenset(vars(nn.Module()))
+
 
 def state_without(module: nn.Module, names: Set[str]) -> dict[str, Any]:
     """Return the instance's state without some attributes, parameters, buffers and children.
@@ -24,7 +26,7 @@ def state_without(module: nn.Module, names: Set[str]) -> dict[str, Any]:
 
 def is_own_table(name: str) -> bool:
     """Tell whether an attribute is one that torch gives every module, and not its author."""
-    return name in vars(nn.Module())
+    return name in _OWN_TABLES
 
 
 def _without(table: Any, names: Set[str]) -> Any:

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -86,3 +90,29 @@ def test_the_model_is_not_changed() -> None:
     for path, pair in statistics_of(model).items():
         assert all(map(torch.equal, pair, before[path]))
     assert [row.against for row in evaluation.rows("batch")] == ["batch", "batch"]
+
+
+@pytest.mark.parametrize(
+    ("wrap", "unwrap"),
+    [
+        (lambda x: {"boxes": x[:0], "x": x}, lambda batch: batch["x"]),
+        (lambda x: SimpleNamespace(x=x), lambda batch: batch.x),
+        (lambda x: [x.unbind(), "names"], lambda batch: torch.stack(batch[0])),
+    ],
+)
+def test_the_samples_of_any_batch_are_counted(
+    wrap: Callable[[Tensor], Any], unwrap: Callable[[Any], Tensor]
+) -> None:
+    batches = [wrap(x) for x in torch.randn(66, 3).split(11)]
+    report = bnc.diagnose(
+        nn.BatchNorm1d(3), batches, forward=lambda model, batch: model(unwrap(batch))
+    )
+    assert report.title == "BatchNorm1d: diagnosis over 66 samples"
+    assert not any("samples were read" in note for note in report.notes)
+
+
+def test_empty_batches_are_named() -> None:
+    x = torch.randn(64, 3)
+    report = bnc.diagnose(nn.BatchNorm1d(3), [x, x[:0], x])
+    assert "left out, because they are empty: batch 1" in report.notes
+    assert report.title.endswith("over 128 samples")

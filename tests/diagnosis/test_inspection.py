@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
+from tests.disguises import PLACES, Held, Made, Styled, network
 from tests.zoo import IMAGE, ZOO, Net, ZooModel, build, trained
 
 
@@ -66,6 +67,11 @@ def test_models_without_numbers_are_listed() -> None:
     assert bnc.inspect(Net().to("meta")).norms[0].channels == 8
     assert bnc.inspect(nn.Sequential(nn.LazyBatchNorm2d())).norms[0].channels == 0
     assert bnc.inspect(nn.ReLU()).title == "ReLU: no batch norm"
+
+
+def test_norms_that_are_no_modules_are_not_called_no_batch_norm() -> None:
+    for norm in (Made(), Styled(), Held(PLACES["norm.0"])):
+        assert bnc.inspect(network(norm)).title == "Sequential: batch normalization"
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])

@@ -13,6 +13,7 @@ from bnconvert.modules.kinds import (
     has_running_statistics,
     kind_of,
 )
+from tests.disguises import FrozenBatchNormInName
 from tests.zoo import FrozenBatchNorm2d, OwnBatchNorm2d, ScaledBatchNorm2d, trained
 
 
@@ -130,3 +131,17 @@ def test_default_statistics_are_mean_zero_and_variance_one() -> None:
     assert not has_default_statistics(trained(nn.BatchNorm2d(4)))
     assert not has_default_statistics(nn.BatchNorm2d(4, track_running_stats=False))
     assert not has_default_statistics(nn.BatchNorm2d(4, device="meta"))
+
+
+def test_a_frozen_norm_in_name_only_is_not_called_frozen() -> None:
+    kind = kind_of(FrozenBatchNormInName())
+    assert kind is not None
+    assert kind.is_other_class
+    assert not kind.has_fixed_statistics
+
+
+def test_looking_at_a_frozen_norm_in_name_only_does_not_move_it() -> None:
+    module = FrozenBatchNormInName()
+    kind_of(module)
+    assert torch.equal(module.running_mean, torch.zeros(4))
+    assert module.training

@@ -140,15 +140,21 @@ def test_a_second_survey_sees_the_same() -> None:
     assert [len(s.calls) for s in first.sites] == [len(s.calls) for s in second.sites]
 
 
-def test_a_norm_outside_the_module_tree_closes_its_user() -> None:
+def test_a_norm_outside_the_module_tree_is_a_call_and_another_module_closes_its_user() -> None:
     class Unregistered(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.hidden = [nn.BatchNorm2d(3)]
+            self.hidden = [nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)]
 
         def forward(self, x: Tensor) -> Tensor:
             return F.relu(self.hidden[0](x))
 
+    class Convolving(Unregistered):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.hidden[1](x))
+
     found = survey(nn.Sequential(Unregistered(), nn.BatchNorm2d(3)))
+    assert {site.path: site.observed_calls for site in found.sites} == {"1": 1, "0.hidden.0": 1}
+    found = survey(nn.Sequential(Convolving(), nn.BatchNorm2d(3)))
     assert list(found.untraceable) == ["0"]
     assert "not installed as a submodule" in found.untraceable["0"]

@@ -199,3 +199,48 @@ def test_what_is_no_batch_is_refused_and_the_repr_shows_shapes() -> None:
             bnc.Virtual(wrong)  # type: ignore[arg-type]
     assert repr(bnc.Virtual(REFERENCE, per_sample=True)) == "Virtual(<7x3x6x5>, per_sample=True)"
     assert "reference=(7, 3, 6, 5)" in repr(virtual())
+
+
+class Steps(nn.Module):
+    """Calls its norm once for each step; torch.fx cannot count them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.norm(x[:, step]) for step in range(x.shape[1])])
+
+
+class Halving(Steps):
+    def forward(self, x: Tensor) -> Tensor:
+        while x.abs().max() > 1:
+            x = self.norm(x / 2) / 2
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "reference"),
+    [(Steps(), torch.randn(8, 2, 3)), (Halving(), torch.full((8, 3), 9.0))],
+)
+def test_a_norm_that_a_loop_calls_is_refused(model: nn.Module, reference: Tensor) -> None:
+    (refusal,) = bnc.plan(model, bnc.Virtual(reference)).refusals
+    assert "times in one forward, and the reference's moments of one call" in refusal
+    assert torch.equal(model.get_buffer("norm.num_batches_tracked"), torch.tensor(0))
+
+
+def test_hidden_calls_are_counted_with_the_reference() -> None:
+    assert bnc.plan(Steps(), bnc.Virtual(torch.randn(8, 1, 3))).refusals == ()
+    (refusal,) = bnc.plan(Steps(), bnc.Virtual(torch.randn(8, 1, 4))).refusals
+    assert "the reference does not run through the model (RuntimeError" in refusal
+
+
+def test_a_reference_that_comes_twice_after_all_is_an_error() -> None:
+    class More(Steps):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.cat([x, x], 1) if self.training else x)
+
+    model = bnc.convert(More(), bnc.Virtual(torch.randn(8, 1, 3))).train()
+    with pytest.raises(RuntimeError, match="called twice in one forward of its reference"):
+        model(torch.randn(4, 1, 3))
+    assert torch.equal(model.get_buffer("norm.running_mean"), torch.zeros(3))

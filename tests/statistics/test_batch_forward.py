@@ -4,17 +4,22 @@ from torch import nn
 from bnconvert.statistics.batch_forward import BatchForward, Role, why_unusable
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import measure
+from bnconvert.statistics.interception import Interception, OnArrival, Watch
 from bnconvert.statistics.targets import StatisticsTarget, find_targets
+from bnconvert.statistics.unmeasured import UnmeasuredUses
 
 
 def visit(role: Role, x: torch.Tensor) -> tuple[BatchForward, nn.BatchNorm1d]:
     norm = nn.BatchNorm1d(3).eval()
-    targets = {id(target.mean): target for target in find_targets(norm).measured}
+    watch = Watch(find_targets(norm).measured, UnmeasuredUses())
 
     def role_of(target: StatisticsTarget) -> Role:
         return role
 
-    return BatchForward(Batch(0, x, 0), lambda: norm(x), targets, role_of), norm
+    def intercept(on_arrival: OnArrival) -> Interception:
+        return Interception(watch, norm, on_arrival)
+
+    return BatchForward(Batch(0, x, 0), lambda: norm(x), intercept, role_of), norm
 
 
 def test_it_waits_where_its_values_are_measured() -> None:

@@ -34,11 +34,12 @@ def test_a_root_and_a_shared_norm_are_one_target() -> None:
     ],
 )
 def test_what_is_left_has_its_reason(norm: nn.Module, reason: str) -> None:
-    targets = find_targets(nn.Sequential(norm))
+    model = nn.Sequential(norm)
+    targets = find_targets(model)
     assert targets.measured == ()
     assert targets.excluded["0"].startswith(reason)
     with pytest.raises(StatisticsError, match=f"no norm has running.*\n  0: {reason}"):
-        targets.require_any()
+        targets.require_any(model)
 
 
 def test_a_norm_whose_tracking_was_switched_off_is_left() -> None:

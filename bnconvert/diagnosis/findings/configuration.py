@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from bnconvert.diagnosis.findings.rule import Rule, found_by
 from bnconvert.modules.kinds import has_running_statistics
+from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
+from bnconvert.torch_private.norm_classes import is_instance_norm
 
 _SUSPICIOUS = 0.5
 RULES = (
@@ -48,15 +50,29 @@ def configuration_findings(survey: Survey) -> Iterator[Finding]:
     for site in survey.sites:
         if refusal := site.kind.unsupported:
             yield Finding("BN012", "error", (site.path,), refusal.text, refusal.remedy)
-    functional = tuple(call.owner for call in survey.functional if not call.on_weight)
-    if functional:
-        yield Finding(
-            "BN019",
-            "info",
-            functional,
-            "F.batch_norm is called in the forward, where it cannot be converted",
-            "use an nn.BatchNorm module there to convert it; fold and export need no change",
-        )
+    facts: dict[tuple[str, str], list[str]] = {}
+    for call in survey.functional:
+        if not call.on_weight:
+            facts.setdefault((call.fact, call.remedy), []).append(call.owner)
+    for (fact, remedy), owners in facts.items():
+        yield Finding("BN019", "info", tuple(owners), fact, remedy)
+    for site in survey.sites:
+        if site.used_by:
+            users = ", ".join(path or "(root)" for path in site.used_by)
+            message = f"{users} uses its statistics without calling it"
+            yield Finding("BN019", "info", (site.path,), message, "call the norm itself there")
+    for site in survey.idle:
+        if refusal := site.kind.unsupported:
+            yield Finding("BN012", "warning", (site.path,), refusal.text, refusal.remedy)
+    per_sample = tuple(
+        path or "(root)"
+        for path, module in survey.model.named_modules()
+        if is_instance_norm(module) and held_statistics(module) is not None
+    )
+    if per_sample:
+        message = "an instance norm that normalizes by running statistics in eval mode"
+        fix = "nothing to do, but know that it is neither converted nor measured"
+        yield Finding("BN019", "info", per_sample, message, fix)
     for path, reason in survey.untraceable.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"could not be traced, so that calls inside are not counted ({reason})"

@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
+import pytest
 from torch import nn
 
 from bnconvert.conversion.conversion import convert
 from bnconvert.diagnosis.findings.configuration import configuration_findings
 from bnconvert.modules.survey import survey
 from bnconvert.norms.frozen import Frozen
+from tests.disguises import BORROWED, OTHERS, PLACES, Held, Made, Styled, network
 from tests.zoo import build
 
 
@@ -49,3 +53,20 @@ def test_every_finding_has_a_next_step() -> None:
         for finding in configuration_findings(survey(build(name)[0])):
             assert finding.fix
             assert finding.message
+
+
+@pytest.mark.parametrize(
+    ("build_norm", "ids"),
+    [
+        *((norm, {"BN019"}) for norm in BORROWED),
+        *((norm, {"BN012"}) for norm in OTHERS),
+        *((lambda hide=hide: Held(hide), {"BN012"}) for hide in PLACES.values()),
+        (Made, {"BN019"}),
+        (Styled, {"BN019"}),
+        (lambda: nn.InstanceNorm2d(4, track_running_stats=True), {"BN019"}),
+    ],
+)
+def test_no_norm_in_disguise_is_passed_over(
+    build_norm: Callable[[], nn.Module], ids: set[str]
+) -> None:
+    assert ids <= found(network(build_norm())).keys()

@@ -1,0 +1,124 @@
+"""State that an eval forward changes, and that no graph can keep: it would be a constant there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bnconvert.errors import Refusal
+from bnconvert.graphs.example import Example
+from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.unregistered import unregistered_norms
+from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.module_state import is_own_table
+from bnconvert.torch_private.tensor_versions import version_of
+
+
+def why_stateful(model: nn.Module, example: Example) -> Refusal | None:
+    """Refuse a model whose eval forward changes a buffer, or what its own next output depends on.
+
+    Observers, counters, streaming caches and codebooks do. The norms are not asked: what they
+    keep is reported as theirs. A forward that fails tells nothing here.
+    """
+    try:
+        copy = _eval_copy(model)
+        before = {name: tensor.clone() for name, tensor in _buffers(copy)}
+        in_norms = {n: b.clone() for n, b in copy.named_buffers() if n not in before}
+        attributes = _attributes(copy)
+        first = _run(copy, example)
+        after = dict(_buffers(copy))
+        changed = [name for name, old in before.items() if not _is_same(old, after.get(name))]
+        if (
+            not changed
+            and not _agree(first, _run(copy, example))
+            and _agree(first, _run(_eval_copy(model), example))  # else it is random
+        ):
+            after, moved = dict(copy.named_buffers()), _attributes(copy)
+            changed = [n for n, old in in_norms.items() if not _is_same(old, after.get(n))]
+            changed += [name for name, value in attributes.items() if moved.get(name) != value]
+            changed = changed or ["(an attribute)"]
+    except Exception:  # whatever the user's model raises: the capture says what
+        return None
+    if not changed:
+        return None
+    fact = (
+        f"{', '.join(changed)}: the eval forward changes it, which in a graph would be a constant"
+    )
+    remedy = (
+        "change it in training mode only (if self.training), or fold and export the submodules "
+        "that do without it"
+    )
+    return Refusal("changes-state", fact, remedy)
+
+
+def _eval_copy(model: nn.Module) -> nn.Module:
+    copy = copy_sharing_parameters(model)
+    return copy.eval() if model.training else copy
+
+
+def _run(copy: nn.Module, example: Example) -> list[Any]:
+    """Return the leaves of a copy's output."""
+    given = example.map(Tensor.clone)
+    with torch.no_grad(), preserved_random_state():
+        leaves = pytree.tree_leaves(copy(*given.args, **given.kwargs))
+    return [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+
+
+def _buffers(copy: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers with their names, but for those of norms that are modules of the model."""
+    norms = {id(norm) for _, norm, kind in norms_in(copy) if not kind.is_other_class}
+    inside = {id(inner) for norm in copy.modules() if id(norm) in norms for inner in norm.modules()}
+    for path, module in copy.named_modules():
+        if id(module) not in inside:
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    yield f"{path}.{name}".lstrip("."), buffer
+    for _, place, norm, _ in unregistered_norms(copy):
+        yield from ((f"{place}.{name}", buffer) for name, buffer in norm.named_buffers())
+
+
+def _attributes(copy: nn.Module) -> dict[str, object]:
+    """Return the plain attributes in a form that can be compared."""
+    return {
+        f"{path}.{name}".lstrip("."): _comparable(value)
+        for path, module in copy.named_modules()
+        for name, value in vars(module).items()
+        if not is_own_table(name)
+    }
+
+
+def _comparable(value: object) -> object:
+    """Return numbers as they are, tensors with their version, anything else by identity."""
+    leaves = pytree.tree_leaves(value)
+    return tuple(
+        leaf
+        if isinstance(leaf, bool | int | float | str | None)
+        else (id(leaf), version_of(leaf) if isinstance(leaf, Tensor) else None)
+        for leaf in leaves
+    )
+
+
+def _agree(first: list[Any], second: list[Any]) -> bool:
+    """Tell whether two outputs are the same, up to what an inexact kernel may change."""
+    return len(first) == len(second) and all(map(_is_close, first, second))
+
+
+def _is_close(a: Any, b: Any) -> bool:
+    if not isinstance(a, Tensor):
+        return not isinstance(a, bool | int | float) or bool(a == b)
+    if _is_same(a, b) or not (isinstance(b, Tensor) and a.shape == b.shape):
+        return isinstance(b, Tensor) and a.shape == b.shape
+    if not a.is_floating_point():
+        return False
+    size = float(a.abs().nan_to_num().max())
+    return torch.allclose(a, b, rtol=1e-3, atol=1e-5 * size, equal_nan=True)
+
+
+def _is_same(a: Tensor, b: object) -> bool:
+    """Tell whether two tensors hold the same numbers; NaN is the same as NaN."""
+    if not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
