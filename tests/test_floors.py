@@ -47,6 +47,7 @@ ROOMS = {
         "npz",
         "user_code",
         "options",
+        "values",
     ),
     "exporting": (
         "__init__",
@@ -186,6 +187,8 @@ ROOMS = {
         "functionalizing",
         "subgraphs",
         "aten",
+        "opaque_objects",
+        "torch_words",
     ),
     "modules": (
         "__init__",

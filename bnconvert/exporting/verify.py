@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, VerificationError
+from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import VERIFYING, graphs_of
 from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
 from bnconvert.folding.folding import fold
@@ -49,6 +50,7 @@ def verify(
     path = Path(onnx_path)
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
+    onnx_file.require_contained(path)
     model = model if preprocess is None else with_preprocess(model, preprocess)
     steps = Steps(progress, VERIFYING)
     steps.begin(VERIFYING)
