@@ -114,7 +114,7 @@ def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
             f"{where}:{name}: returned a {type(example).__name__} as example inputs; return a "
             "tuple of tensors, or a dict of keyword tensors"
         )
-    return model, example
+    return model, tuple(example) if isinstance(example, list) else example
 
 
 def _load_weights(model: "nn.Module", path: Path) -> None:

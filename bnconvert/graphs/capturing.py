@@ -123,8 +123,8 @@ def _refusal(
         said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
         remedy = "capture a submodule, or give example inputs that its forward accepts"
         return CaptureError(f"{name}: torch.export cannot capture it ({said}); {remedy}")
-    said = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
-    words = " / ".join(said.values())
+    told = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
+    words = " / ".join(told.values())
     fixed = [tried for tried in _capture_attempts(copy, example, None) if not tried.dynamic_shapes]
     done, others = _first_that_succeeds(copy, fixed)
     if done is not None:

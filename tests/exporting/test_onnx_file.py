@@ -101,8 +101,13 @@ def test_an_operator_that_onnx_lacks_is_refused(tmp_path: Path) -> None:
 def beside(exported: Path, folder: Path) -> Path:
     """Save a file again with its weights in a file of their own; return it."""
     path = folder / "model.onnx"
-    kept = {"save_as_external_data": True, "location": "w.data", "size_threshold": 0}
-    onnx.save(onnx.load(exported), str(path), **kept)
+    onnx.save(
+        onnx.load(exported),
+        str(path),
+        save_as_external_data=True,
+        location="w.data",
+        size_threshold=0,
+    )
     return path
 
 
