@@ -1,5 +1,7 @@
 """The command `bnconvert`: runs a command, and turns errors into messages and exit codes."""
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,10 +11,13 @@ from bnconvert.errors import (
     InconclusiveError,
     PolicyError,
     RefusedError,
+    UsageError,
     VerificationError,
+    first_line,
 )
 
 USAGE, NUMBERS_DISAGREE, NOT_LOADED, INCONCLUSIVE = 2, 3, 4, 5
+_TRACEBACK = "BNCONVERT_TRACEBACK"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,6 +31,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BnconvertError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_exit_code(error))
+    except OSError as failure:
+        print(f"error: {_words(failure)}", file=sys.stderr)
+        sys.exit(NOT_LOADED)
+    except Exception as failure:
+        if os.environ.get(_TRACEBACK):
+            raise
+        print(
+            f"error: {first_line(failure)}; this is a fault of bnconvert: please report it, with "
+            f"what the same command prints where {_TRACEBACK}=1 is set",
+            file=sys.stderr,
+        )
+        sys.exit(NOT_LOADED)
+
+
+def _words(failure: OSError) -> str:
+    """Return what the system refused, and what to do about it."""
+    said = f"{failure.filename or 'a file'}: {failure.strerror or failure}"
+    if failure.errno == errno.ENOSPC:
+        return f"{said}; free some space, or choose another place"
+    if isinstance(failure, PermissionError):
+        return f"{said}; choose another place, or ask for the permission"
+    return f"{said}; give another path"
 
 
 def _exit_code(error: BnconvertError) -> int:
@@ -33,7 +60,8 @@ def _exit_code(error: BnconvertError) -> int:
         return NUMBERS_DISAGREE
     if isinstance(error, InconclusiveError):
         return INCONCLUSIVE
-    return USAGE if isinstance(error, PolicyError | RefusedError) else NOT_LOADED
+    usage = isinstance(error, PolicyError | RefusedError | UsageError)
+    return USAGE if usage else NOT_LOADED
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ class LoadError(BnconvertError):
     """The model, weights or data named on the command line cannot be loaded."""
 
 
+class UsageError(LoadError):
+    """A value on the command line is wrong; nothing was loaded."""
+
+
 class ConventionError(BnconvertError):
     """Another framework's norm cannot be converted: unknown or missing keys, or wrong numbers."""
 

@@ -48,6 +48,7 @@ ROOMS = {
         "preprocessing",
         "user_code",
         "options",
+        "values",
     ),
     "exporting": (
         "__init__",
@@ -202,6 +203,8 @@ ROOMS = {
         "example",
         "subgraphs",
         "aten",
+        "opaque_objects",
+        "torch_words",
     ),
     "modules": (
         "__init__",

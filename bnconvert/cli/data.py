@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.cli.npz import NpzArrays
-from bnconvert.cli.user_code import describe_failure, load_object
+from bnconvert.cli.user_code import describe_failure, load_object, user_code
 from bnconvert.errors import BnconvertError, LoadError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Data:
             return default_forward(device)(model, inputs)
         except BnconvertError:
             raise
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
                 f"--data {self.source}: on a batch of {shapes} the model "
@@ -112,12 +112,8 @@ def _load_loader(source: str) -> Iterable[Any]:
     from torch import Tensor, nn
 
     made = load_object(source)
-    try:
+    with user_code(f"--data {source}", "it must run without arguments"):
         loader = made() if callable(made) else made
-    except Exception as failure:
-        raise LoadError(
-            f"--data {source}: {describe_failure(failure)}; it must run without arguments"
-        ) from failure
     # These can be iterated over, but not batch by batch.
     wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
     if wrong or not isinstance(loader, Iterable):
@@ -130,12 +126,15 @@ def _load_loader(source: str) -> Iterable[Any]:
 
 def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
     """Yield batches; raise errors of the user's loader as LoadError."""
-    try:
-        yield from batches
-    except Exception as failure:
-        raise LoadError(
-            f"--data {source}: {describe_failure(failure)}; fix the loader"
-        ) from failure
+    with user_code(f"--data {source}", "fix the loader"):
+        iterator = iter(batches)
+    end = object()
+    while True:
+        with user_code(f"--data {source}", "fix the loader"):
+            batch = next(iterator, end)
+        if batch is end:
+            return
+        yield batch
 
 
 def _images(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:

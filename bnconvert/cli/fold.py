@@ -25,7 +25,7 @@ def command(
     import torch
 
     from bnconvert.cli.model_source import load_model, require_example
-    from bnconvert.cli.output import show
+    from bnconvert.cli.output import placed, show
     from bnconvert.folding.folding import fold
 
     with showing_progress(first="loading the model") as say:
@@ -34,7 +34,8 @@ def command(
         folded = fold(loaded, require_example(example))
         if output is not None:
             say(0, None, "writing")
-            torch.export.save(folded.program() or _traced(folded), output)
+            with placed(output) as draft:
+                torch.export.save(folded.program() or _traced(folded), draft)
     show(folded.report, report)
     if output is not None:
         typer.echo(f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()")

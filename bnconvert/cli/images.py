@@ -122,7 +122,7 @@ def open_image(file: Path) -> Any:
             mode = picture.mode
             converted = picture.convert("RGB")
     # What Pillow raises for files that are broken in the middle is not of one class.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as failure:
+    except Exception as failure:
         raise LoadError(f"{file}: is not a readable image ({failure}); remove it") from None
     if mode.startswith(("I", "F")):  # Pillow cuts these off at 255
         raise LoadError(f"{file}: has more than 8 bits per channel; {_OWN}, or npz:FILE")

@@ -5,10 +5,12 @@ import inspect
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.user_code import describe_failure, load_object
-from bnconvert.errors import LoadError, first_line
+from bnconvert.cli.user_code import load_object, user_code
+from bnconvert.cli.values import model_source, shape_of
+from bnconvert.errors import LoadError, UsageError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
+_LONGEST = 600  # characters of what torch says of keys that do not fit
 _ZOO_INPUT = (1, 3, 224, 224)
 
 
@@ -39,12 +42,7 @@ def load_model(
     Raises:
         LoadError: says what cannot be found or read, and what to give instead.
     """
-    kind, _, name = source.partition(":")
-    if not name:
-        raise LoadError(
-            f"{source}: is not a MODEL; write file.py:factory, package.module:factory, "
-            "timm:NAME or torchvision:NAME"
-        )
+    kind, _, name = model_source(source).partition(":")
     _seed()  # the same MODEL has the same weights in the next command
     made = {"timm": _from_timm, "torchvision": _from_torchvision}.get(kind)
     model, example = made(name) if made else _from_factory(kind, name)
@@ -114,24 +112,25 @@ def _import_extra(module: str, package: str) -> Any:
 
 def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
     """Call the user's factory; return its model, and its example inputs if it gives any."""
-    from torch import nn
+    from torch import Tensor, nn
 
     factory = load_object(f"{where}:{name}")
     if not callable(factory):
         raise LoadError(f"{where}:{name}: is not a function; name one that returns the model")
-    try:
+    with user_code(f"{where}:{name}", "it must run without arguments"):
         made = factory()
-    except Exception as failure:
-        raise LoadError(
-            f"{where}:{name}: {describe_failure(failure)}; it must run without arguments"
-        ) from failure
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise LoadError(
             f"{where}:{name}: returned a {type(model).__name__}; return a torch.nn.Module, "
             "or (model, example_inputs)"
         )
-    return model, example
+    if not isinstance(example, Tensor | tuple | list | Mapping | None):
+        raise LoadError(
+            f"{where}:{name}: returned a {type(example).__name__} as example inputs; return a "
+            "tuple of tensors, or a dict of keyword tensors"
+        )
+    return model, tuple(example) if isinstance(example, list) else example
 
 
 def _load_weights(model: "nn.Module", path: Path) -> None:
@@ -139,8 +138,11 @@ def _load_weights(model: "nn.Module", path: Path) -> None:
     state = _state_dict(path)
     try:
         model.load_state_dict(state)
-    except RuntimeError as failure:
-        raise LoadError(f"{path}: does not fit the model: {failure}") from None
+    except Exception as failure:  # of values that are no tensors, torch raises anything
+        said = shorten(str(failure), _LONGEST, placeholder=" ...")
+        raise LoadError(
+            f"{path}: does not fit the model: {said}; give the state_dict of this very model"
+        ) from None
 
 
 def _state_dict(path: Path) -> dict[str, Any]:
@@ -167,6 +169,11 @@ def _state_dict(path: Path) -> dict[str, Any]:
             state = state[key]
     if not isinstance(state, Mapping):
         raise LoadError(f"{path}: holds a {type(state).__name__}; save model.state_dict() instead")
+    odd = [key for key in state if not isinstance(key, str)]
+    if odd:
+        raise LoadError(
+            f"{path}: holds the key {odd[0]!r}, which is no name; save model.state_dict() instead"
+        )
     return {_without_prefix(key, state): value for key, value in state.items()}
 
 
@@ -187,13 +194,17 @@ def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
     named = [_parse_input(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)
-    known = list(inspect.signature(model.forward).parameters)
+    parameters = inspect.signature(model.forward).parameters
+    known = list(parameters)
+    gathers = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, _ in named:
-        if name not in known:
+        if not name or (name not in known and not gathers):
             raise LoadError(
                 f"--input {name or '(without a name)'}: the model's forward takes "
                 f"{', '.join(known)}; name one of these"
             )
+        if [other for other, _ in named].count(name) > 1:
+            raise UsageError(f"--input {name}: is given twice; give each input once")
     return dict(named)
 
 
@@ -215,19 +226,21 @@ def _parse_input(text: str) -> tuple[str, Any]:
     """Return the name (or an empty one) and the random tensor that a text of --input describes."""
     import torch
 
-    parts = text.split(":")
-    name = parts.pop(0) if parts[0].replace("_", "a").isidentifier() else ""
+    name, shape, written = shape_of(text)
+    dtype = getattr(torch, written, None)
+    if not isinstance(dtype, torch.dtype):
+        raise UsageError(
+            f"--input {text}: there is no dtype {written}, so that this is not a shape; write "
+            "1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
+        )
     try:
-        shape = [int(size) for size in parts[0].split(",")]
-        dtype = getattr(torch, parts[1]) if len(parts) > 1 else torch.float32
-        assert isinstance(dtype, torch.dtype)
-    except (ValueError, IndexError, AttributeError, AssertionError):
-        raise LoadError(
-            f"--input {text}: is not a shape; write 1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
+        if dtype.is_floating_point:
+            return name, torch.randn(shape, generator=_generator()).to(dtype)
+        return name, torch.randint(2, shape, generator=_generator()).to(dtype)
+    except (RuntimeError, TypeError, MemoryError) as failure:
+        raise UsageError(
+            f"--input {text}: cannot be made ({first_line(failure)}); give another shape or dtype"
         ) from None
-    if dtype.is_floating_point:
-        return name, torch.randn(shape, generator=_generator()).to(dtype)
-    return name, torch.randint(2, shape, generator=_generator()).to(dtype)
 
 
 def _seed() -> None:

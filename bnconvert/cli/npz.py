@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Some rows of each array of a file, by name.
 ArrayBatch = dict[str, "Tensor"]
+#: An archive that unpacks to more than this, and to so many times its size, is a bomb.
+_LARGE, _RATIO = 2**30, 100
 _LABELS = ("labels", "label", "targets", "target", "y")
 
 
@@ -86,9 +88,18 @@ def _read(file: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(file):
         raise LoadError(f"{file}: is not an .npz file; save one with numpy.savez")
     try:
+        with zipfile.ZipFile(file) as archived:
+            packed = archived.infolist()
+        unpacked = sum(entry.file_size for entry in packed)
+        if unpacked > _LARGE and unpacked > _RATIO * file.stat().st_size:
+            raise LoadError(
+                f"{file}: unpacks to {unpacked / 2**30:.0f} GB; save numbers with numpy.savez"
+            )
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as failure:
+    except LoadError:
+        raise
+    except Exception as failure:  # of a broken archive, zipfile and NumPy raise anything
         raise LoadError(
             f"{file}: cannot be read ({failure}); save numbers with numpy.savez"
         ) from None
@@ -101,8 +112,9 @@ def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor
     try:
         tensor = torch.from_numpy(array)
     except TypeError:
+        kind = getattr(array, "dtype", type(array).__name__)  # bytes: no array at all
         raise LoadError(
-            f"{file}: {name} holds {array.dtype}, which are not numbers; leave it out"
+            f"{file}: {name} holds {kind}, which are not numbers; leave it out"
         ) from None
     if not tensor.is_floating_point():
         return tensor

@@ -6,35 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-
-def _in_existing_folder(path: Path | None) -> Path | None:
-    """Refuse a file in a folder that does not exist, before any work is done."""
-    if path is not None and not path.parent.is_dir():
-        raise typer.BadParameter(f"{path}: there is no folder {path.parent}; make it first")
-    return path
-
-
-def _plot_file(path: Path | None) -> Path | None:
-    """Refuse a file whose suffix is not a format of plots."""
-    if path is not None and path.suffix.lower() not in _PLOT_FORMATS:
-        raise typer.BadParameter(
-            f"{path}: is not a format of plots; use one of {', '.join(_PLOT_FORMATS)}"
-        )
-    return _in_existing_folder(path)
+from bnconvert.cli.values import model_source, output_path, plot_path, shape_texts
 
 
 def output_file(text: str) -> Any:
     """Return the option --output, with its help text, for the file that a command writes."""
-    return typer.Option("-o", "--output", metavar="FILE", callback=_in_existing_folder, help=text)
+    return typer.Option("-o", "--output", metavar="FILE", callback=output_path, help=text)
 
 
-_PLOT_FORMATS = (".png", ".svg", ".pdf")
 _IMAGES, _SCORES = "How image files are read", "Scores"
 
 Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
+        callback=model_source,
         help="file.py:factory, package.module:factory, timm:NAME or torchvision:NAME.",
     ),
 ]
@@ -61,6 +47,7 @@ Input = Annotated[
     typer.Option(
         "--input",
         metavar="SHAPE",
+        callback=shape_texts,
         help="Shape of an example input, which is filled with random numbers: 1,3,224,224, with a "
         "name x:1,3,224,224, with a dtype ids:1,16:int64. Give it once per input. Or the archive "
         "m.failed.zip that a failed verification left, whose inputs are taken.",
@@ -79,7 +66,7 @@ ReportPath = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        callback=_in_existing_folder,
+        callback=output_path,
         help="Also write the report to this file: HTML if it ends in .html, else JSON.",
     ),
 ]
@@ -163,7 +150,7 @@ Plot = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        callback=_plot_file,
+        callback=plot_path,
         help="Also plot how far the running statistics are off: .png, .svg or .pdf.",
     ),
 ]

@@ -1,7 +1,11 @@
 """The output of commands: results on stdout, reports and weights in files, exit codes."""
 
 import contextlib
+import errno
+import os
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
 
 
+_SMALLEST = 2**16  # bytes: a disk with less is full
 _RANK = ("info", "warning", "error")
 
 
@@ -23,17 +28,39 @@ def show(report: "Report", path: Path | None, picture: Path | None = None) -> No
     typer.echo(str(report))
     save(report, path)
     if picture is not None:
-        report.plot(picture)
+        with placed(picture) as draft:
+            report.plot(draft)
 
 
 def save(report: "Report", path: Path | None) -> None:
     """Write a report to `path`, if there is one: HTML by its suffix, else JSON."""
     if path is None:
         return
-    if path.suffix in (".html", ".htm"):
-        report.to_html(path)
-    else:
-        report.to_json(path)
+    with placed(path) as draft:
+        if path.suffix in (".html", ".htm"):
+            report.to_html(draft)
+        else:
+            report.to_json(draft)
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """Yield where to write a file that moves to `path` whole, or leaves what is there.
+
+    Raises:
+        OSError: it cannot be written; where the disk is full, it says so, whatever the library
+            that wrote the file says.
+    """
+    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=path.parent) as scratch:
+        draft = Path(scratch) / path.name
+        try:
+            yield draft
+        except Exception as failure:
+            if shutil.disk_usage(scratch).free < _SMALLEST:
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+                raise full from failure
+            raise
+        os.replace(draft, path)
 
 
 @contextlib.contextmanager
@@ -80,6 +107,9 @@ def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> 
 
         # Clones: safetensors refuses tensors that share memory, and tied weights do.
         state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        save_file(state, path, metadata={**labels, "bnconvert.version": version("bnconvert")})
+        every = {**labels, "bnconvert.version": version("bnconvert")}
+        with placed(path) as draft:
+            save_file(state, draft, metadata=every)
     else:
-        torch.save(model.state_dict(), path)
+        with placed(path) as draft:
+            torch.save(model.state_dict(), draft)

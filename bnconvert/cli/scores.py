@@ -72,7 +72,7 @@ def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
     def checked(output: Any, batch: Any) -> float:
         try:
             return float(score(output, batch))
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             raise LoadError(
                 f"{name}: {describe_failure(failure)}, for an output of class "
                 f"{type(output).__name__}; give --loss and --metric file.py:function of "

@@ -1,14 +1,16 @@
 """Python objects that the user names: file.py:name or package.module:name."""
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
 from typing import Any
 
-from bnconvert.errors import LoadError
+from bnconvert.errors import BnconvertError, LoadError
 
 _LONGEST = 400  # characters of an error message from the user's code
 
@@ -26,8 +28,30 @@ def load_object(source: str) -> Any:
     return found
 
 
-def describe_failure(failure: Exception) -> str:
+@contextlib.contextmanager
+def user_code(name: str, remedy: str) -> Iterator[None]:
+    """Run the user's code: what it prints goes to stderr, and no exception of it gets out.
+
+    Args:
+        name: what it is, for the error message.
+        remedy: what to do about it.
+
+    Raises:
+        LoadError: it raises anything, `SystemExit` included, with which it would end the command.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            yield
+    except BnconvertError:
+        raise
+    except (Exception, SystemExit) as failure:
+        raise LoadError(f"{name}: {describe_failure(failure)}; {remedy}") from failure
+
+
+def describe_failure(failure: BaseException) -> str:
     """Describe an exception from the user's code, as a part of a sentence."""
+    if isinstance(failure, SystemExit):
+        return f"called sys.exit({'' if failure.code is None else repr(failure.code)})"
     return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
 
 
@@ -39,12 +63,13 @@ def _import(where: str) -> ModuleType:
             raise LoadError(f"{where}: there is no such file; give a path from here")
         return _execute(path)
     sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(where)
-    except ImportError as failure:
-        raise LoadError(f"{where}: cannot be imported ({failure}); give file.py:factory") from None
-    except Exception as failure:
-        raise LoadError(f"{where}: {describe_failure(failure)}; fix the module") from failure
+    with user_code(where, "fix the module"):
+        try:
+            return importlib.import_module(where)
+        except ImportError as failure:
+            raise LoadError(
+                f"{where}: cannot be imported ({failure}); give file.py:factory"
+            ) from None
 
 
 def _execute(path: Path) -> ModuleType:
@@ -59,8 +84,9 @@ def _execute(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as failure:
-        del sys.modules[path.stem]
-        raise LoadError(f"{path}: {describe_failure(failure)}; fix the file") from failure
+        with user_code(str(path), "fix the file"):
+            spec.loader.exec_module(module)
+    except BnconvertError:
+        sys.modules.pop(path.stem, None)
+        raise
     return module

@@ -13,12 +13,14 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from bnconvert.errors import PolicyError
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms import NORMS
 
+_LONGEST = 200  # characters of a text that is quoted in a message
 _KNOWN = {norm.__name__: norm for norm in NORMS}
 
 
@@ -37,7 +39,7 @@ def read_rules(path: Path) -> dict[str, Rewrite | Alternatives]:
         rules = tomllib.loads(path.read_text())
     except OSError as failure:
         raise PolicyError(f"{path}: cannot be read ({failure.strerror}); give a file") from failure
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as failure:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as failure:
         raise PolicyError(
             f'{path}: is not TOML ({failure}); write rules as "head.*" = {{norm = "keep"}}'
         ) from failure
@@ -74,15 +76,15 @@ def parse_rewrite(source: str) -> Rewrite | Alternatives:
         PolicyError: it describes none.
     """
     try:
-        tree = ast.parse(source, mode="eval").body
-    except SyntaxError as error:
+        return _rewrite_from_ast(ast.parse(source, mode="eval").body, source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # or nested too deep
         raise PolicyError(_no_rewrite(source)) from error
-    return _rewrite_from_ast(tree, source)
 
 
 def _no_rewrite(source: str) -> str:
     """Return the error message for a text that is not a rewrite."""
-    return f"{source!r} is not a rewrite; write it as {rewrite_names()}, or a | b"
+    text = shorten(source, _LONGEST, placeholder=" ...") or source[:_LONGEST]
+    return f"{text!r} is not a rewrite; write it as {rewrite_names()}, or a | b"
 
 
 def _argument(value: object, where: str) -> object:
@@ -110,7 +112,7 @@ def _value_of(tree: ast.expr, source: str) -> object:
         return float("inf")
     try:
         return ast.literal_eval(tree)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise PolicyError(f"{source!r}: {ast.unparse(tree)} is not a literal; {error}") from error
 
 

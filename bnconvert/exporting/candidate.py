@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,8 @@ class Candidate:
         folded = fold(whole, example, dynamic_shapes=dynamic_shapes)
         steps.begin(WRITING)
         if folded.is_whole:
-            claim = replace(claim, holds=partial(folded.captured.holds, model))
+            limits = folded.captured.limits
+            claim = replace(claim, holds=lambda other: not limits.broken_by(model, other))
         candidate = cls(model, example, dynamic_shapes, path, claim, folded)
         if not folded.is_whole and (refusal := why_stateful(whole, example)):
             raise ExportError(str(refusal))

@@ -19,6 +19,8 @@ _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph i
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+_NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
+_NO_INPUT = "the model: takes no tensor, and the file would be a constant; give example tensors"
 _ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
 
 
@@ -41,15 +43,28 @@ def write(
 
     weights = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
     large = sum(t.nbytes for t in weights.values()) > _SINGLE_FILE_LIMIT
+    if args and isinstance(args[-1], dict) and not kwargs:
+        args = (*args, {})  # torch.onnx takes a dict at the end for the keyword inputs
     try:
         with torch.no_grad(), quiet():
             program = torch.onnx.export(
                 model, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
             )
             assert program is not None
+            if not program.model.graph.outputs:
+                raise ExportError(_NO_OUTPUT)
+            if not program.model.graph.inputs:
+                raise ExportError(_NO_INPUT)
             _strip_paths(program.model)
             program.save(str(path), external_data=large)
         onnx.checker.check_model(str(path), full_check=True)
+    except ExportError:
+        raise
+    except OSError as failure:
+        raise ExportError(
+            f"{path.name}: cannot be written ({failure.strerror or failure}); free some space, or "
+            "export into another folder"
+        ) from failure
     except Exception as failure:
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({reason(failure)}); "
@@ -177,6 +192,44 @@ def files_of(path: Path) -> list[Path]:
 
 def _weights_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.data")
+
+
+def require_contained(path: Path) -> None:
+    """Require that a file reads no weights from outside its own folder.
+
+    Raises:
+        ExportError: it names an absolute path, one through `..`, or a link that leads out.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:
+        return  # ONNX Runtime says what is wrong with it
+    folders = path.parent.resolve(), path.resolve().parent  # a cache may link file and weights
+    for tensor in _tensors_of(model):
+        for entry in tensor.external_data:
+            if entry.key == "location" and not _lies_in(folders, entry.value):
+                raise ExportError(
+                    f"{path}: reads its weights from {entry.value}, outside its folder; put them "
+                    "into the same folder, and write their name alone into the file"
+                )
+
+
+def _lies_in(folders: tuple[Path, Path], location: str) -> bool:
+    place = (folders[0] / location).resolve()
+    return any(place.is_relative_to(folder) for folder in folders)
+
+
+def _tensors_of(model: Any) -> Iterator[Any]:
+    """Yield every tensor that a file holds: weights, and attributes of nodes."""
+    yield from model.graph.initializer
+    for graph in (model.graph, *model.functions):
+        for node in nodes_of(graph):
+            for attribute in node.attribute:
+                yield attribute.t
+                yield from attribute.tensors
+                yield from attribute.g.initializer
 
 
 def count_operators(path: str | Path, operator: str) -> int:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_file import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
+from bnconvert.graphs.opaque_objects import input_obstacle, output_obstacle
 from bnconvert.torch_private.silence import quiet, without_graph_prints
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.
@@ -32,18 +33,31 @@ class FlatCall(nn.Module):
     """
 
     def __init__(self, model: nn.Module, example: Example) -> None:
-        """Keep the inputs that are not tensors."""
+        """Keep the inputs that are not tensors.
+
+        Raises:
+            ExportError: tensors of the inputs would be constants.
+        """
         super().__init__()
+        if refusal := input_obstacle((example.args, example.kwargs)):
+            raise ExportError(f"{type(model).__name__}: {refusal}")
         self.model, self.others = model, 0
         self.training = model.training
         self._leaves, self._structure = tree_flatten((example.args, example.kwargs))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Run the model on the example with these tensors in it; return the output tensors."""
+        """Run the model on the example with these tensors in it; return the output tensors.
+
+        Raises:
+            ExportError: tensors of the output would be left out, or it has none.
+        """
         given = iter(tensors)
         leaves = [next(given) if isinstance(x, Tensor) else x for x in self._leaves]
         args, kwargs = tree_unflatten(leaves, self._structure)
-        results = tree_leaves(self.model(*args, **kwargs))
+        output = self.model(*args, **kwargs)
+        if refusal := output_obstacle(output):
+            raise ExportError(f"{type(self.model).__name__}: {refusal}")
+        results = tree_leaves(output)
         found = tuple(value for value in results if isinstance(value, Tensor))
         self.others = sum(value is not None for value in results) - len(found)
         return found
@@ -82,6 +96,8 @@ def write_trace(model: FlatCall, inputs: Sequence[NamedTensor], path: Path) -> l
                 opset_version=_OPSET,
             )
         _finish(path)
+    except ExportError:
+        raise
     except Exception as failure:
         raise ExportError(
             f"{path.name}: no ONNX file can be made by tracing ({first_line(failure)}); "

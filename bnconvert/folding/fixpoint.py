@@ -38,7 +38,7 @@ def fold_graph(
     ledger = Ledger([_before_folds(call, call.node in used, call.node in left) for call in calls])
     while _pass_once(graph, folds, ledger):
         pass
-    rewrite_maps_as_operators(graph)
+    rewrite_maps_as_operators(graph, ledger.operators)
     graph.commit()
     require_sound(graph.module, interface, ledger.outcomes)
     return ledger.outcomes

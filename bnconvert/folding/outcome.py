@@ -80,6 +80,11 @@ class Ledger:
             found.call.node: (index,) for index, found in enumerate(outcomes)
         }
 
+    @property
+    def operators(self) -> set[fx.Node]:
+        """The operators that stand for a norm, or for arithmetic that a norm was composed with."""
+        return {node for node, calls in self._held.items() if calls}
+
     def note_refusals(self, node: fx.Node, refusals: Mapping[Direction, Refusal]) -> None:
         """Keep why no fold takes an operator."""
         for index in self._held.get(node, ()):

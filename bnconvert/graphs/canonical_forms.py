@@ -1,5 +1,7 @@
 """The forms of operators: lowered ones are raised to layers, maps are lowered to operators."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, fx
 
@@ -56,11 +58,16 @@ def _as_linear(
     graph.replace(node, linear)
 
 
-def rewrite_maps_as_operators(graph: MutableGraph) -> None:
+def rewrite_maps_as_operators(graph: MutableGraph, norms: Collection[fx.Node]) -> None:
     """Write the maps that are left as one multiplication, one addition, or one batch norm.
 
-    Batch norm is one operator where the map goes along axis 1: ONNX Runtime computes it as fast as
-    the two, and it is one node less.
+    A norm that stands stays one operator where its map goes along axis 1: ONNX Runtime computes it
+    as fast as the two, and it is one node less. Other arithmetic is never written as a batch norm:
+    the model had none there, and quantizers leave batch norms in floating point.
+
+    Args:
+        graph: is changed in place.
+        norms: the maps that stand for a norm, or hold one.
     """
     for node in list(graph.fx_graph.nodes):
         if node.target is not channelwise:
@@ -71,7 +78,8 @@ def rewrite_maps_as_operators(graph: MutableGraph) -> None:
         assert shift is not None
         change = ChannelMap.of(scale, shift)
         with graph.fx_graph.inserting_before(node):
-            new = _lowered(graph, node, x, change, scale_node, shift_node)
+            held = (scale_node, shift_node)
+            new = _lowered(graph, node, x, change, held, is_norm=node in norms)
         new.meta = dict(node.meta)
         graph.replace(node, new)
 
@@ -81,15 +89,16 @@ def _lowered(
     node: fx.Node,
     x: fx.Node,
     change: ChannelMap,
-    scale: fx.Node,
-    shift: fx.Node,
+    constants: tuple[fx.Node, fx.Node],
+    *,
+    is_norm: bool,
 ) -> fx.Node:
-    call = graph.fx_graph.call_function
+    call, (scale, shift) = graph.fx_graph.call_function, constants
     if not change.shifts:
         return call(aten.mul.Tensor, (x, scale))
     if not change.scales:
         return call(aten.add.Tensor, (x, shift))
-    channels = node.meta["val"].shape[1] if change.axes > 1 else None
+    channels = node.meta["val"].shape[1] if is_norm and change.axes > 1 else None
     vectors = change.vectors(1, channels) if isinstance(channels, int) else None
     if vectors is None:
         product = call(aten.mul.Tensor, (x, scale))

@@ -1,5 +1,6 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,18 +11,18 @@ from torch.export import Dim, ExportedProgram, export
 
 from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
-from bnconvert.graphs.example import Example, arguments_of
+from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
+from bnconvert.graphs.size_limits import SizeLimits
 from bnconvert.graphs.state import why_stateful
 from bnconvert.graphs.subgraphs import switches_autocast_off
+from bnconvert.graphs.torch_words import reason_of
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
-from bnconvert.torch_private.size_guards import broken_guard, in_words, size_guards
 
 Mode = Literal["non-strict", "strict"]
-_BATCHES = 65  # batch sizes below this one are tried against a graph's conditions
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Captured:
         example: the inputs that it was captured with; a single sample is doubled.
         dynamic_shapes: what may vary, as torch.export takes it; None for nothing.
         range_constraints: what symbolic sizes may be, as torch.export found it.
-        guards: the conditions on sizes under which the graph is what the model computes.
+        limits: the sizes for which the graph is what the model computes.
         notes: what had to be done otherwise than asked, with the reason.
     """
 
@@ -41,17 +42,8 @@ class Captured:
     example: Example
     dynamic_shapes: Any
     range_constraints: Mapping[Any, Any]
-    guards: tuple[str, ...]
+    limits: SizeLimits
     notes: tuple[str, ...]
-
-    def holds(self, model: nn.Module, example: Example) -> bool:
-        """Tell whether the graph is what the model computes for inputs of these sizes.
-
-        Args:
-            model: what was captured; it says which parameter an input is.
-            example: the inputs.
-        """
-        return not self.guards or not broken_guard(self.guards, arguments_of(model, example))
 
 
 def capture(
@@ -72,11 +64,12 @@ def capture(
         model: an eager module.
         example: its inputs.
         dynamic_shapes: as for torch.export; by default the batch size may vary, falling back to
-            fixed shapes and then to strict capture.
+            fixed shapes and then to strict capture of both.
         modes: torch.export's modes to try.
 
     Raises:
-        CaptureError: torch.export fails every way, or the forward changes state.
+        CaptureError: torch.export fails every way, which says whether the given shapes are why;
+            or the forward changes state.
     """
     notes: list[str] = []
     if refusal := why_stateful(model, example):
@@ -84,33 +77,21 @@ def capture(
     copy = eval_copy(model)
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")
-    failures: list[str] = []
-    for attempt in _capture_attempts(model, example, dynamic_shapes):
-        if attempt.mode not in modes:
-            continue
-        try:
-            program, module = _export(copy, attempt)
-        except Exception as failure:
-            failures.append(f"{attempt.name}: {first_line(failure)}")
-            continue
-        guards = size_guards(program)
-        if dynamic_shapes is None and (bound := _bounded_batch(model, attempt.example, guards)):
-            failures.append(f"{attempt.name}: the model computes other things unless {bound}")
-            continue
-        if failures:
-            notes.append(f"captured with {attempt.name}, because {'; '.join(failures)}")
-        if switches_autocast_off(program.graph_module):
-            notes.append("its forward switches autocast off: run what is captured without autocast")
-        ranges = program.range_constraints
-        if guards:
-            held = ", ".join(map(in_words, guards))
-            notes.append(f"the graph is what the model computes where {held}")
-        shapes = attempt.dynamic_shapes
-        return Captured(module, attempt.example, shapes, ranges, guards, tuple(notes))
-    raise CaptureError(
-        f"{type(model).__name__}: torch.export cannot capture it ({'; '.join(failures)}); "
-        "capture a submodule, or give example inputs that its forward accepts"
-    )
+    attempts = [a for a in _capture_attempts(model, example, dynamic_shapes) if a.mode in modes]
+    done, failures = _first_that_succeeds(copy, attempts)
+    if done is None:
+        raise _refusal(copy, type(model).__name__, example, dynamic_shapes, failures)
+    attempt, program, module = done
+    if failures:
+        said = (f"{tried.name}: {first_line(failure)}" for tried, failure in failures.items())
+        notes.append(f"captured with {attempt.name}, because {'; '.join(said)}")
+    if switches_autocast_off(program.graph_module):
+        notes.append("its forward switches autocast off: run what is captured without autocast")
+    limits = SizeLimits.of(program)
+    if limits.conditions:
+        notes.append(f"the graph is what the model computes where {limits}")
+    ranges = program.range_constraints
+    return Captured(module, attempt.example, attempt.dynamic_shapes, ranges, limits, tuple(notes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +102,52 @@ class _Attempt:
     example: Example
     dynamic_shapes: Any
     mode: Mode = "non-strict"
+    any_batch: bool = False
+
+
+_Done = tuple[_Attempt, ExportedProgram, fx.GraphModule]
+_Failures = dict[_Attempt, Exception]
+
+
+def _first_that_succeeds(
+    copy: nn.Module, attempts: Sequence[_Attempt]
+) -> tuple[_Done | None, _Failures]:
+    """Return the first capture that succeeds, if any, and the failures before it."""
+    failures: _Failures = {}
+    for attempt in attempts:
+        try:
+            return (attempt, *_export(copy, attempt)), failures
+        except Exception as failure:
+            failures[attempt] = failure
+    return None, failures
+
+
+def _refusal(
+    copy: nn.Module, name: str, example: Example, dynamic_shapes: Any, failures: _Failures
+) -> CaptureError:
+    """Return the error that says why no capture succeeded, and what to do about it.
+
+    Where dynamic shapes were given, torch's own words are kept: they say which size cannot vary
+    and what to write instead. Whether the shapes are the reason is tried out.
+    """
+    if dynamic_shapes is None:
+        said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
+        remedy = "capture a submodule, or give example inputs that its forward accepts"
+        return CaptureError(f"{name}: torch.export cannot capture it ({said}); {remedy}")
+    told = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
+    words = " / ".join(told.values())
+    fixed = [tried for tried in _capture_attempts(copy, example, None) if not tried.dynamic_shapes]
+    done, others = _first_that_succeeds(copy, fixed)
+    if done is not None:
+        return CaptureError(
+            f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "
+            "change them as torch says, or leave them out: then the batch size varies if it can"
+        )
+    said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in others.items())
+    return CaptureError(
+        f"{name}: torch.export cannot capture it, neither with the given dynamic_shapes ({words}) "
+        f"nor without ({said}); capture a submodule, or leave them out to fold its parts"
+    )
 
 
 def _capture_attempts(
@@ -133,8 +160,12 @@ def _capture_attempts(
         return
     if example.batch:
         wide = _doubled(example)
-        yield _Attempt("a dynamic batch size", wide, _dynamic_batch(model, wide))
+        shapes = _dynamic_batch(model, wide)
+        yield _Attempt("a dynamic batch size", wide, shapes, any_batch=True)
     yield _Attempt("a fixed batch size", example, None)
+    if example.batch:  # of use where the other mode fails for another reason than the batch size
+        name = "a dynamic batch size and strict mode"
+        yield _Attempt(name, wide, shapes, mode="strict", any_batch=True)
     yield _Attempt("a fixed batch size and strict mode", example, None, mode="strict")
 
 
@@ -143,22 +174,6 @@ def _doubled(example: Example) -> Example:
     if example.batch != 1:
         return example
     return example.map(lambda t: torch.cat([t, t]) if example.is_batched(t) else t)
-
-
-def _bounded_batch(model: nn.Module, example: Example, guards: Sequence[str]) -> str | None:
-    """Return a condition that some batch size does not meet; None where any size will do."""
-    if not guards or not example.batch:
-        return None
-
-    def sized(size: int) -> Example:
-        def other(tensor: Tensor) -> Tensor:
-            rows = (size, *tensor.shape[1:]) if example.is_batched(tensor) else tensor.shape
-            return torch.empty(rows, device="meta")
-
-        return example.map(other)
-
-    tried = (broken_guard(guards, arguments_of(model, sized(n))) for n in range(2, _BATCHES))
-    return next((condition for condition in tried if condition), None)
 
 
 def _dynamic_batch(model: nn.Module, example: Example) -> Any:
@@ -197,7 +212,15 @@ def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.Gra
             dynamic_shapes=attempt.dynamic_shapes,
             strict=attempt.mode == "strict",
         )
-        module = functional_module(program)
+        if attempt.any_batch:
+            SizeLimits.of(program).require_any_batch(copy, example)
+        module = functional_module(program, _gathered(copy))
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
     return program, module
+
+
+def _gathered(model: nn.Module) -> str | None:
+    """Return the parameter of a forward that takes all keyword inputs, as `**batch` does."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    return next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)

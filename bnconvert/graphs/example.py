@@ -45,9 +45,11 @@ class Example:
             model: takes the inputs; it says which parameter a positional one is.
         """
         args, kwargs = pytree.tree_map(of, (self.args, self.kwargs))
-        if not (args and kwargs):
-            return kwargs or args
-        return arguments_of(model, Example(args, kwargs))
+        signature = inspect.signature(model.forward)
+        gathers = any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values())
+        if args and (kwargs or gathers):
+            return arguments_of(model, Example(args, kwargs))
+        return kwargs or args
 
     def tensors(self) -> list[Tensor]:
         """Return the tensors in the order of the call, nested ones included."""

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import NORMS, argument, aten
 from bnconvert.graphs.subgraphs import inline_regions
+from bnconvert.torch_private.exported_graphs import name_guards_by_keyword
 from bnconvert.torch_private.operators import (
     base_name,
     changes_further_inputs,
@@ -85,21 +86,30 @@ _VIEWS = {"slice", "select", "view", "reshape", "flatten", "permute", "transpose
 _LOOKING = _FRESH | {"sym_size", "max_pool2d", "avg_pool2d"}
 
 
-def functional_module(program: ExportedProgram) -> fx.GraphModule:
-    """Return a program as a graph without in-place operators; its behavior is the same."""
-    module = program.module()
-    assert isinstance(module, fx.GraphModule)
-    inline_regions(module)
+def functional_module(program: ExportedProgram, gathered: str | None = None) -> fx.GraphModule:
+    """Return a program as a graph without in-place operators; its behavior is the same.
+
+    Args:
+        program: what was captured.
+        gathered: the parameter of the model's forward that takes all keyword inputs, if any.
+    """
+    module = _module_of(program, gathered)
     if all(_is_plain(node) for node in module.graph.nodes):
         for node in list(module.graph.nodes):
             _make_functional(node)
         module.graph.lint()
         module.recompile()
         return module
-    decomposed = program.run_decompositions({}).module()
-    assert isinstance(decomposed, fx.GraphModule)
-    inline_regions(decomposed)
-    return decomposed
+    return _module_of(program.run_decompositions({}), gathered)
+
+
+def _module_of(program: ExportedProgram, gathered: str | None) -> fx.GraphModule:
+    if gathered is not None:
+        name_guards_by_keyword(program, gathered)
+    module = program.module()
+    assert isinstance(module, fx.GraphModule)
+    inline_regions(module)
+    return module
 
 
 def _is_plain(node: fx.Node) -> bool:

@@ -46,11 +46,14 @@ def capture_parts(
 
     Raises:
         CaptureError: neither the model nor any part of it with norms can be captured, or the
-            model does not run on the inputs.
+            model does not run on the inputs, or dynamic shapes are given and it is not captured
+            whole.
     """
     try:
         return [Part("", capture(model, example, dynamic_shapes))], []
     except CaptureError as failure:
+        if dynamic_shapes is not None:
+            raise  # they are of the whole model's inputs, and say how it was meant to be captured
         copy = eval_copy(model)
         above = _paths_above_norms(copy)
         parts = list(_parts(copy, "", _observe(copy, above, example), above))

@@ -4,6 +4,7 @@ Stands in for a public way to make an ExportedProgram of a graph that was captur
 work since torch 2.13.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from torch import Tensor, fx
 from torch._export.verifier import SpecViolationError as SpecViolationError
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.export import ExportedProgram
 
 
 def maker_of_values(values: Iterable[object]) -> Callable[[Tensor], Tensor] | None:
@@ -31,3 +33,17 @@ def calling_convention(graph: fx.Graph) -> Any:
     Any: torch's class for it is as private as its place.
     """
     return graph._codegen.pytree_info  # type: ignore[attr-defined]
+
+
+def name_guards_by_keyword(program: ExportedProgram, gathered: str) -> None:
+    """Let a program's guards read keyword inputs by their own names, as its module does.
+
+    The guards of a forward that takes `**batch` read `batch["image"]`, and the module that torch
+    makes of the program has an input `image` and nothing called `batch`: it cannot be called.
+
+    Args:
+        program: its guards are spelled anew.
+        gathered: the name of the parameter that takes the keyword inputs.
+    """
+    within = re.compile(rf"L\['{re.escape(gathered)}'\](?=\[')")
+    program._guards_code[:] = [within.sub("L", guard) for guard in program._guards_code]

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from bnconvert.cli.model_source import load_model, require_example
-from bnconvert.errors import LoadError
+from bnconvert.errors import LoadError, UsageError
 from bnconvert.graphs.example import Example
 from tests.cli.conftest import FACTORY
 from tests.zoo import Net, build, trained
@@ -19,6 +19,39 @@ def _beside_the_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "models", raising=False)
+
+
+ODD = """
+import sys
+import torch
+
+def exits():
+    sys.exit(0)
+
+def exits_silently():
+    sys.exit()
+
+def leaves():
+    raise SystemExit("bye")
+
+def wants_more(size):
+    return torch.nn.Identity()
+
+def nothing():
+    pass
+
+def three():
+    return torch.nn.Identity(), 1, 2
+
+def odd_example():
+    return torch.nn.Identity(), 3
+
+def chatty():
+    print("building")
+    return torch.nn.Identity()
+
+a_class = lambda: torch.nn.Identity
+"""
 
 
 class Bomb:
@@ -149,3 +182,70 @@ def test_random_inputs_that_are_raw_are_drawn_around_the_mean() -> None:
     _, own = load_model("models.py:plain", None, None, (127.0, 64.0))
     assert own is not None
     assert torch.equal(Example.of(own).tensors()[0], build("plain")[1][0])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("exits", "called sys.exit(0); it must run without arguments"),
+        ("exits_silently", "called sys.exit(); it must run without arguments"),
+        ("leaves", "called sys.exit('bye'); it must run without arguments"),
+        ("wants_more", "missing 1 required positional argument"),
+        ("a_class", "returned a type; return a torch.nn.Module"),
+        ("nothing", "returned a NoneType; return a torch.nn.Module"),
+        ("three", "returned a tuple; return a torch.nn.Module"),
+        ("odd_example", "returned a int as example inputs; return a tuple of tensors"),
+    ],
+)
+def test_a_factory_that_misbehaves_is_told_so(source: str, said: str) -> None:
+    Path("odd.py").write_text(ODD)
+    with pytest.raises(LoadError) as error:
+        load_model(f"odd.py:{source}", None, None)
+    assert said in str(error.value)
+
+
+def test_what_a_factory_prints_is_no_result(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("odd.py").write_text(ODD)
+    load_model("odd.py:chatty", None, None)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "building" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({3: torch.zeros(1)}, "holds the key 3, which is no name"),
+        ({"state_dict": {0: torch.zeros(1)}}, "holds the key 0, which is no name"),
+        ({("a", "b"): torch.zeros(1)}, "which is no name"),
+        ({"conv.weight": "text"}, "does not fit the model"),
+        ({"conv.weight": torch.zeros(1)}, "does not fit the model"),
+        ([torch.zeros(1)], "holds a list"),
+        (7, "holds a int"),
+    ],
+)
+def test_a_checkpoint_that_is_no_state_dict_is_refused(content: object, said: str) -> None:
+    torch.save(content, "odd.pt")
+    with pytest.raises(LoadError) as error:
+        load_model("models.py:plain", Path("odd.pt"), None)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_safetensors_that_are_cut_off_or_promise_too_much_are_refused() -> None:
+    save_file(trained(Net()).state_dict(), "w.safetensors")
+    whole = Path("w.safetensors").read_bytes()
+    for name, content in (
+        ("cut", whole[: len(whole) // 2]),
+        ("huge_header", (2**62).to_bytes(8, "little") + whole[8:]),
+        ("no_header", whole[:8]),
+        ("outside", whole.replace(b'"data_offsets":[0', b'"data_offsets":[9')),
+    ):
+        Path(f"{name}.safetensors").write_bytes(content)
+        with pytest.raises(LoadError, match=r"cannot be read|does not fit"):
+            load_model("models.py:plain", Path(f"{name}.safetensors"), None)
+
+
+def test_an_input_is_named_once() -> None:
+    with pytest.raises(UsageError, match="--input image: is given twice; give each input once"):
+        load_model("models.py:two_inputs", None, ["image:1,3,8,8", "image:2,3,8,8"])

@@ -1,3 +1,5 @@
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bnconvert.cli import npz
 from bnconvert.cli.npz import NpzArrays
 from bnconvert.errors import LoadError
 
@@ -100,3 +103,41 @@ def test_what_is_no_archive_is_refused(file: Path) -> None:
         np.save(stream, IMAGES)
     with pytest.raises(LoadError, match=r"a.npz: is not an .npz file; save one with numpy.savez"):
         NpzArrays.of(file, Two())
+
+
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_an_archive_of_pickles_is_refused_and_never_run(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    np.savez(file, image=np.array([Bomb()], dtype=object))
+    with pytest.raises(LoadError, match=r"cannot be read .* save numbers with numpy\.savez"):
+        NpzArrays.of(file, Two())
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'shape': (1" + b"0" * 30 + b",)}"],
+)
+def test_an_archive_with_entries_that_are_no_arrays_is_refused(file: Path, entry: bytes) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("image.npy", entry)
+    with pytest.raises(LoadError, match=r"a.npz: "):
+        NpzArrays.of(file, Two())
+
+
+def test_an_archive_that_unpacks_to_far_too_much_is_refused_before_it_is(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(file, image=np.zeros((1000, 1000)))
+    monkeypatch.setattr(npz, "_LARGE", 2**20)
+    with pytest.raises(LoadError, match="unpacks to 0 GB; save numbers with"):
+        NpzArrays.of(file, Two())
+    assert file.stat().st_size < 2**16

@@ -96,3 +96,35 @@ def test_what_a_file_says_wrongly_is_a_sentence(tmp_path: Path, text: str, said:
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(bnc.PolicyError, match=r"none\.toml: cannot be read \(No such file"):
         bnc.Policy.parse([str(tmp_path / "none.toml")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').mkdir('exploded')",
+        "Ghost(__import__('os').mkdir('exploded'))",
+        "Ghost(size=(lambda: 3)())",
+        "Ghost(size=[x for x in (1,)])",
+        "Ghost(**{'size': 3})",
+        "Ghost(*[3])",
+        "Ghost.__init__(3)",
+        "Ghost(" + "(" * 500 + "3" + ")" * 500 + ")",
+        "Keep()" + " | Keep()" * 5000,
+        "Keep(\0)",
+        "-" * 5000,
+    ],
+    ids=range(11),
+)
+def test_code_is_a_sentence_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(bnc.PolicyError) as error:
+        bnc.Policy.parse([text])
+    assert len(str(error.value)) < 1000
+    with pytest.raises(bnc.PolicyError):
+        bnc.Policy.parse(["*=" + text])
+    (tmp_path / "p.toml").write_text(f'"*" = {{norm = {text.replace(chr(0), "")!r}}}')
+    with pytest.raises(bnc.PolicyError):
+        bnc.Policy.parse(["p.toml"])
+    assert not (tmp_path / "exploded").exists()

@@ -96,3 +96,95 @@ def test_an_operator_that_onnx_lacks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bnc.ExportError, match="no ONNX file can be made"):
         bnc.export(Odd().eval(), IMAGE, tmp_path / "odd.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def beside(exported: Path, folder: Path) -> Path:
+    """Save a file again with its weights in a file of their own; return it."""
+    path = folder / "model.onnx"
+    onnx.save(
+        onnx.load(exported),
+        str(path),
+        save_as_external_data=True,
+        location="w.data",
+        size_threshold=0,
+    )
+    return path
+
+
+def relocate(path: Path, location: str) -> None:
+    model = onnx.load(str(path), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = location
+    onnx.save(model, str(path))
+
+
+@pytest.mark.parametrize("kind", ["parent", "absolute", "link", "through"])
+def test_weights_outside_the_files_folder_are_not_read(
+    exported: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    path, outside = beside(exported, folder), tmp_path / "secret"
+    onnx_file.require_contained(path)
+    (folder / "w.data").rename(outside)
+    locations = {"parent": "../secret", "absolute": str(outside), "through": "x/../../secret"}
+    if kind == "link":
+        (folder / "w.data").symlink_to(outside)
+    else:
+        relocate(path, locations[kind])
+    model, inputs = build("two_inputs")
+    with pytest.raises(bnc.ExportError, match="outside its folder; put them into the same folder"):
+        bnc.verify(model, path, inputs)
+
+
+def test_a_file_and_its_weights_may_both_be_links_into_a_cache(
+    exported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    path = beside(exported, tmp_path / "blobs")
+    for name in ("model.onnx", "w.data"):
+        (tmp_path / "snapshot" / name).symlink_to(path.with_name(name))
+    onnx_file.require_contained(tmp_path / "snapshot" / "model.onnx")
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\xff" * 100])
+def test_what_is_no_onnx_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    model, inputs = build("two_inputs")
+    with pytest.raises(bnc.ExportError):
+        bnc.verify(model, path, inputs)
+
+
+def test_a_dict_as_the_last_input_is_an_input(tmp_path: Path) -> None:
+    """torch.onnx takes it for the keyword inputs."""
+
+    class Observing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x: torch.Tensor, seen: dict[str, torch.Tensor]) -> torch.Tensor:
+            y: torch.Tensor = self.norm(x) + seen["a"] * seen["b"]
+            return y
+
+    x = torch.randn(4, 3)
+    report = bnc.export(Observing().eval(), (x, {"a": x, "b": x + 1}), tmp_path / "m.onnx")
+    assert not report.failures
+    names = [value.name for value in onnx.load(tmp_path / "m.onnx").graph.input]
+    assert names == ["x", "seen_a", "seen_b"]
+
+
+def test_a_full_disk_is_no_fault_of_an_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "save", full)
+    x = torch.ones(2, 3)
+    with pytest.raises(bnc.ExportError, match=r"m\.onnx: cannot be written \(No space left on dev"):
+        onnx_file.write(nn.Linear(3, 2).eval(), (x,), {}, None, tmp_path / "m.onnx")

@@ -1,7 +1,9 @@
 """A model that cannot be captured whole becomes a file that says so."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -57,7 +59,7 @@ def test_a_decision_that_other_inputs_turn_round_is_caught(tmp_path: Path) -> No
 
 def test_given_dynamic_shapes_are_refused(tmp_path: Path) -> None:
     shapes = ({0: torch.export.Dim.DYNAMIC},)
-    with pytest.raises(bnc.CaptureError, match=r"only its parts body"):
+    with pytest.raises(bnc.CaptureError, match=r"neither with the given dynamic_shapes"):
         bnc.export(trained(Deciding(small)), IMAGE, tmp_path / "m.onnx", dynamic_shapes=shapes)
 
 
@@ -102,3 +104,37 @@ def test_what_the_exporter_refuses_is_an_error(
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: no ONNX file can be made by tracing"):
         write_trace(FlatCall(Odd(), Example.of(IMAGE)), [("x", *IMAGE)], tmp_path / "m.onnx")
     assert capfd.readouterr().out == ""
+
+
+@dataclass
+class Picture:
+    pixels: Tensor
+
+
+class Wrapped(nn.Module):
+    """Takes and returns tensors inside objects."""
+
+    def __init__(self, taken: Callable[[Any], Tensor], returned: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
+        self.taken, self.returned = taken, returned
+
+    def forward(self, x: Any) -> Any:
+        return self.returned(self.body(self.taken(x)))
+
+
+@pytest.mark.parametrize(
+    ("taken", "returned", "inputs", "said"),
+    [
+        (lambda x: x, Picture, IMAGE, "its forward returns a Picture, whose tensors torch does"),
+        (lambda x: x, lambda y: (y, Picture(y)), IMAGE, "its forward returns a Picture, whose"),
+        (lambda x: x, lambda y: None, IMAGE, "its forward returns no tensor; return what"),
+        (lambda x: x.pixels, lambda y: y, (Picture(IMAGE[0]),), "its input is a Picture, whose"),
+    ],
+)
+def test_tensors_that_torch_does_not_see_are_refused(
+    tmp_path: Path, taken: Any, returned: Any, inputs: Any, said: str
+) -> None:
+    with pytest.raises(bnc.ExportError, match=said):
+        bnc.export(trained(Wrapped(taken, returned)), inputs, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,7 @@ from torch.nn import functional as F
 from bnconvert.folding.fixpoint import fold_graph
 from bnconvert.folding.folds import FOLDS
 from bnconvert.folding.folds.direct import Direct
-from bnconvert.graphs.aten import norm_calls
+from bnconvert.graphs.aten import aten, norm_calls
 from bnconvert.graphs.mutable_graph import MutableGraph
 from tests.excerpts import Applied, Modules, capture_of
 from tests.folding.folds.solo import Solos, seasoned
@@ -177,3 +179,24 @@ def test_the_folded_graph_has_the_dtype_of_the_model(dtype: torch.dtype) -> None
     assert {tensor.dtype for tensor in module.state_dict().values()} == {dtype}
     assert module(x).dtype is dtype
     assert len(module.state_dict()) == 2 + 4
+
+
+@pytest.mark.parametrize(
+    "arithmetic",
+    [
+        lambda m, y: y * 9.9 + 0.1,
+        lambda m, y: 1 - y * 2,
+        lambda m, y: (y - m.a) / m.b,
+        lambda m, y: y * m.a + m.b,
+        lambda m, y: y + y * m.a - m.b,
+    ],
+)
+def test_arithmetic_is_never_written_as_a_batch_norm(arithmetic: Callable[..., Tensor]) -> None:
+    """The model had no norm there; quantizers leave one in floating point."""
+    constants = {name: nn.Parameter(torch.rand(4, 1, 1) + 1) for name in "ab"}
+    model = Applied(lambda m, x: arithmetic(m, torch.sigmoid(x)), **constants)
+    module = capture_of(model, (torch.randn(IMAGE),)).module
+    fold_graph(MutableGraph(module), [])
+    assert not module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
+    x = torch.randn(3, *IMAGE[1:])
+    torch.testing.assert_close(module(x), model(x))

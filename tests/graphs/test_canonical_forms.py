@@ -87,15 +87,15 @@ def test_a_slice_that_is_the_whole_is_taken_out(name: str, left: int) -> None:
     assert torch.equal(after, before)
 
 
-def lowered(change: ChannelMap) -> tuple[MutableGraph, Tensor, Tensor]:
+def lowered(change: ChannelMap, *, is_norm: bool = True) -> tuple[MutableGraph, Tensor, Tensor]:
     """Lower one map of an image; return the graph, what it computes, and what it should."""
     graph = MutableGraph(EXCERPTS["norm"])
     (norm,) = graph.fx_graph.find_nodes(op="call_function", target=aten.batch_norm.default)
     x = torch.randn(3, *IMAGE[1:]).double()
     source = norm.args[0]
     assert isinstance(source, fx.Node)
-    graph.replace_by_map(norm, source, change)
-    rewrite_maps_as_operators(graph)
+    new = graph.replace_by_map(norm, source, change)
+    rewrite_maps_as_operators(graph, {new} if is_norm else ())
     graph.commit()
     with torch.no_grad():
         return graph, graph.module(x), change.scale * x + change.shift
@@ -122,6 +122,13 @@ def test_a_map_that_is_left_is_as_few_operators_as_can_be(
 ) -> None:
     graph, actual, wanted = lowered(change)
     assert operators(graph) == expected
+    torch.testing.assert_close(actual, wanted, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("change", [channels(2, 3), channels(0, 3).after(channels(2, 1))])
+def test_arithmetic_that_was_no_norm_becomes_none(change: ChannelMap) -> None:
+    graph, actual, wanted = lowered(change, is_norm=False)
+    assert operators(graph) == ["mul", "add"]
     torch.testing.assert_close(actual, wanted, rtol=1e-13, atol=1e-13)
 
 

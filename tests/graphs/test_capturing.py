@@ -1,6 +1,9 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
@@ -147,3 +150,86 @@ def test_keyword_inputs_beside_positional_ones_are_captured_with_a_dynamic_batch
     assert not captured.notes
     x, offset = torch.randn(7, 3), torch.randn(7, 3)
     torch.testing.assert_close(captured.module(x, offset=offset), model(x, offset=offset))
+
+
+class Gathering(nn.Module):
+    """Takes any number of inputs, by position and by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, *views: Tensor, scale: Tensor | None = None, **more: Tensor) -> Tensor:
+        total: Tensor = sum(self.norm(x) for x in (*views, *more.values()))
+        return total if scale is None else total * scale
+
+
+@pytest.mark.parametrize(
+    ("count", "names"),
+    [(1, ()), (3, ()), (0, ("image",)), (0, ("b", "a")), (2, ("a",)), (1, ("a", "scale"))],
+)
+def test_gathered_inputs_are_captured_with_a_dynamic_batch(
+    count: int, names: tuple[str, ...]
+) -> None:
+    def inputs(rows: int) -> Example:
+        args = tuple(torch.randn(rows, 3) for _ in range(count))
+        return Example(args, {name: torch.randn(rows, 3) for name in names})
+
+    model = trained(Gathering())
+    captured = capture_of(model, inputs(2))
+    assert not captured.notes
+    other = inputs(5)
+    torch.testing.assert_close(
+        captured.module(*other.args, **other.kwargs), model(*other.args, **other.kwargs)
+    )
+
+
+def test_a_model_that_only_strict_mode_captures_keeps_its_dynamic_batch() -> None:
+    """The other mode loses its way where a module raises and the forward goes on."""
+
+    class Trying(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor
+            try:
+                y = self.conv(x, lengths=None)
+            except TypeError:
+                y = self.norm(self.conv(x))
+            return y
+
+    model = trained(Trying())
+    captured = capture_of(model, IMAGE)
+    (note,) = captured.notes
+    assert note.startswith("captured with a dynamic batch size and strict mode, because")
+    x = torch.randn(5, *IMAGE[0].shape[1:])
+    torch.testing.assert_close(captured.module(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        (({0: "batch"},), "expected None, an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC"),
+        ({"image": {0: Dim("b")}}, "its top-level keys must be the arg names ['x']"),
+        (({0: Dim("b"), 2: Dim("h", max=5)},), "8 not in range [2, 5]"),
+        (({1: Dim("c")},), "Suggested fixes: c = 3"),
+        (({0: 5},), "Static shape constraint of 5 does not match input size of 2"),
+        (({0: Dim("b")}, {0: Dim("b")}), "`inputs` has 1 elements, but `dynamic_shapes` has 2"),
+    ],
+)
+def test_shapes_that_cannot_vary_are_refused_in_torchs_own_words(shapes: Any, words: str) -> None:
+    model, inputs = build("plain")
+    with pytest.raises(bnc.CaptureError) as error:
+        capture_of(model, (inputs[0][:2],), shapes)
+    text = str(error.value)
+    assert words in text
+    assert "\n" not in text
+    assert "draft_export" not in text
+    assert text.endswith("or leave them out: then the batch size varies if it can")
+
+
+def test_shapes_are_not_blamed_where_the_model_cannot_be_captured_at_all() -> None:
+    class Guarded(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.sum() > 0 else x
+
+    with pytest.raises(bnc.CaptureError, match="neither with the given dynamic_shapes"):
+        capture_of(trained(Guarded()), IMAGE, ({0: Dim.DYNAMIC},))

@@ -60,10 +60,14 @@ def find(name: str) -> Any:
 
 
 @cache
-def _exported() -> torch.fx.GraphModule:
+def _program() -> torch.export.ExportedProgram:
     batch = {0: torch.export.Dim.DYNAMIC}
-    program = torch.export.export(nn.ReLU(), (torch.ones(2, 1),), dynamic_shapes=(batch,))
-    module = program.module()
+    return torch.export.export(nn.ReLU(), (torch.ones(2, 1),), dynamic_shapes=(batch,))
+
+
+@cache
+def _exported() -> torch.fx.GraphModule:
+    module = _program().module()
     assert isinstance(module, torch.fx.GraphModule)
     return module
 
@@ -80,6 +84,7 @@ _EXAMPLES: dict[str, Callable[[], Any]] = {
     "torch.Tensor": lambda: torch.ones(1),
     "torch.UntypedStorage": lambda: torch.ones(1).untyped_storage(),
     "torch.SymInt": lambda: _fake().shape[0],
+    "torch.export.ExportedProgram": _program,
     "torch.fx.Graph": lambda: _exported().graph,
     "torch._ops.OpOverload": lambda: torch.ops.aten.add_.Tensor,
     "torch._subclasses.fake_tensor.FakeTensor": _fake,
@@ -107,6 +112,11 @@ _BY_FILE = {
         ),
     ),
     "exported_graphs": (
+        (
+            "torch.export.ExportedProgram._guards_code",
+            "to let a program of a forward that takes **inputs be called",
+            "medium: strings of Python, which torch itself rewrites before it runs them",
+        ),
         (
             "torch._export.verifier.SpecViolationError",
             "to give way where torch does not take our program",

@@ -153,7 +153,9 @@ def _read_arithmetic(graph: MutableGraph, node: fx.Node) -> AffineReading | None
     if node.target in _SUBTRACT_FROM:
         left, right = right, left
     weighed = node.target in (*_ADD, *_SUBTRACT, *_SUBTRACT_FROM)
-    alpha = float(argument(node, "alpha")) if weighed else 1.0
+    alpha = argument(node, "alpha") if weighed else 1.0
+    if isinstance(alpha, fx.Node):
+        return None
     first = isinstance(left, fx.Node) and left.op != "get_attr"
     source, other = (left, right) if first else (right, left)
     assert isinstance(source, fx.Node)
@@ -163,9 +165,9 @@ def _read_arithmetic(graph: MutableGraph, node: fx.Node) -> AffineReading | None
     scale: Tensor | float
     shift: Tensor | float
     if node.target in _ADD:
-        scale, shift = (1.0, number * alpha) if first else (alpha, number)
+        scale, shift = (1.0, number * alpha) if first else (float(alpha), number)
     elif node.target in (*_SUBTRACT, *_SUBTRACT_FROM):
-        scale, shift = (1.0, -number * alpha) if first else (-alpha, number)
+        scale, shift = (1.0, -number * alpha) if first else (-float(alpha), number)
     elif node.target in _MULTIPLY:
         scale, shift = number, 0.0
     elif first:

@@ -70,7 +70,15 @@ def _share(change: ChannelMap, axis: int, start: int, size: int) -> ChannelMap:
 
 
 def _parts(node: fx.Node) -> tuple[list[fx.Node], int, list[Any]]:
-    parts = list(node.args[0])  # type: ignore[arg-type]
-    axes = len(sizes_of(node))
+    """Return the parts, along which axis they are joined, and how long each is there.
+
+    Empty parts are left out; `torch.empty(0)` is one beside tensors of any number of axes.
+    """
+    axes, given = len(sizes_of(node)), list(node.args[0])  # type: ignore[arg-type]
+    parts = [part for part in given if not _is_empty(part)]
     axis = int(argument(node, "dim")) % axes
     return parts, axis, [sizes_of(part)[axis] for part in parts]
+
+
+def _is_empty(part: fx.Node) -> bool:
+    return any(isinstance(size, int) and size == 0 for size in sizes_of(part))

@@ -64,8 +64,10 @@ def kernel_of(graph: MutableGraph, node: fx.Node) -> Kernel | None:
     found = weights_of(graph, node)
     if isinstance(found, Refusal):
         return None
-    weight, bias = found
-    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    weight, given = found
+    bias = _one_per_output(given, weight)
+    if bias is None or weight.dim() < 2:
+        return None
     cost, rank = weight[0].numel(), weight.dim() - 2
     if node.target in Linear.targets:
         return Kernel(input_of(node), weight, bias, (), (), (), 1, cost)
@@ -152,6 +154,18 @@ def _free(kernel: Kernel, dilation: tuple[int, ...]) -> tuple[int, ...]:
         own if size > 1 else other
         for own, other, size in zip(kernel.dilation, dilation, kernel.size, strict=True)
     )
+
+
+def _one_per_output(bias: Tensor | None, weight: Tensor) -> Tensor | None:
+    """Return a bias with a number for each output; None where it varies along other axes too.
+
+    A linear layer broadcasts its bias: one number may serve all outputs, one row each output.
+    """
+    if bias is None:
+        return weight.new_zeros(weight.shape[0])
+    if bias.shape[:-1].numel() > 1:
+        return None
+    return bias.flatten().expand(weight.shape[0])
 
 
 def _tuple(node: fx.Node, name: str, rank: int) -> tuple[int, ...]:

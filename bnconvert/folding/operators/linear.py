@@ -12,7 +12,7 @@ from bnconvert.errors import Refusal
 from bnconvert.folding.operators.operator_rule import sizes_of
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
-from bnconvert.graphs.aten import aten
+from bnconvert.graphs.aten import argument, aten
 from bnconvert.numerics.channel_map import ChannelMap
 from bnconvert.numerics.linear_maps import conv_with_input_map
 
@@ -23,6 +23,12 @@ class Linear(WeightedRule):
     targets: ClassVar[frozenset[Any]] = frozenset({aten.linear.default})
 
     noun: ClassVar[str] = "a linear layer"
+
+    def obstacle(self, node: fx.Node) -> Refusal | None:
+        """Return that a weight of one axis makes no features: the layer is a scalar product."""
+        if len(sizes_of(argument(node, "weight"))) == 2:
+            return None
+        return Refusal("other-axis", "a linear layer whose weight is a vector: it has no features")
 
     def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
         """Return them: features on the last axis, axis 0 of the weight."""

@@ -8,7 +8,7 @@ it is absorbed where the operator, edited, computes the same from the value with
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol
 
-from torch import fx
+from torch import Tensor, fx
 
 from bnconvert.folding.operators.graph_plan import Verdict
 from bnconvert.graphs.mutable_graph import MutableGraph
@@ -58,8 +58,9 @@ class OperatorRule(ABC):
 
 
 def sizes_of(value: fx.Node) -> list[Any]:
-    """Return the sizes of a value; dynamic ones are symbols."""
-    return list(value.meta["val"].shape)
+    """Return the sizes of a value; dynamic ones are symbols, and a computed number has none."""
+    made = value.meta["val"]
+    return list(made.shape) if isinstance(made, Tensor) else []
 
 
 def are_equal(first: Any, second: Any) -> bool:

@@ -3,11 +3,11 @@
 from dataclasses import replace
 from itertools import chain
 
-from torch import fx
+from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.activations import Activation
-from bnconvert.folding.operators.addition import Sum
+from bnconvert.folding.operators.addition import Sum, summands_of
 from bnconvert.folding.operators.affine import AffineRule, read_affine
 from bnconvert.folding.operators.concatenation import Concatenation
 from bnconvert.folding.operators.conv import Conv
@@ -22,7 +22,7 @@ from bnconvert.folding.operators.resizing import Resizing, Shuffling
 from bnconvert.folding.operators.slicing import Slicing, Split
 from bnconvert.folding.operators.views import Permutation, Repetition, Reshaping
 from bnconvert.folding.operators.weighted_rule import WeightedRule
-from bnconvert.graphs.aten import consumers_of, describe, names_of
+from bnconvert.graphs.aten import argument, consumers_of, describe, names_of
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 
@@ -123,4 +123,15 @@ def rule_of(graph: MutableGraph, node: fx.Node) -> OperatorRule | None:
     rule = _BY_TARGET.get(node.target)
     if isinstance(rule, Sum | Product) and not all(isinstance(a, fx.Node) for a in node.args[:2]):
         return None  # of a number that makes it no map: an infinite one, or one of another dtype
+    if isinstance(rule, Sum) and not _sums_tensors(node):
+        return None
     return rule
+
+
+def _sums_tensors(node: fx.Node) -> bool:
+    """Tell whether a sum is of two tensors, with a factor that is no computed number either.
+
+    `y + x.shape[0]` and `y + z.item()` are not, nor is `torch.add(y, z, alpha=x.shape[0])`.
+    """
+    tensors = all(isinstance(value.meta.get("val"), Tensor) for value in summands_of(node))
+    return tensors and not isinstance(argument(node, "alpha"), fx.Node)

@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bnconvert.folding.folds.sequences import Sequences
 from bnconvert.folding.operators.propagation import MapPropagator
@@ -23,6 +24,19 @@ def read_elsewhere(m: Modules, x: Tensor) -> tuple[Tensor, Tensor]:
     return m.b(y), y
 
 
+def biased(*shape: int) -> Sketch:
+    """Sketch two linear layers on five tokens, of which the first has a bias of that shape."""
+
+    def twice(m: Modules, x: Tensor) -> Tensor:
+        return F.linear(F.linear(x, m.first, m.bias), m.second, m.last)
+
+    weights = {"first": (3, 6), "bias": shape, "second": (2, 3), "last": (1,)}
+    return model(
+        lambda: Applied(twice, **{k: nn.Parameter(torch.randn(s)) for k, s in weights.items()}),
+        (2, 5, 6),
+    )
+
+
 JOINED = {
     "two_points": row(lambda: (nn.Conv2d(4, 6, 1), nn.Conv2d(6, 5, 1))),
     "point_then_square": row(
@@ -38,6 +52,9 @@ JOINED = {
 LINEAR = {
     "rows": row(lambda: (nn.Linear(6, 3, bias=False), nn.Linear(3, 2)), (5, 6)),
     "tokens": row(lambda: (nn.Linear(6, 9), nn.Linear(9, 2)), (2, 5, 6)),
+    "one_bias_for_all": biased(1),
+    "bias_without_axes": biased(),
+    "bias_of_two_axes": biased(1, 3),
 }
 LINEAR_KEPT = {
     "expanding": row(lambda: (nn.Linear(9, 1), nn.Linear(1, 9)), (5, 9)),
@@ -62,6 +79,7 @@ solo = Solos(
         **LINEAR,
         **LINEAR_KEPT,
         **KEPT,
+        "bias_of_tokens": biased(5, 3),
         "three": row(lambda: (nn.Conv2d(4, 5, 1), nn.Conv2d(5, 6, 3), nn.Conv2d(6, 4, 1))),
     }
 )
@@ -72,7 +90,7 @@ def test_two_linear_layers_become_one(name: str) -> None:
     assert solo.done(name, Sequences()).operators == ["linear"]
 
 
-@pytest.mark.parametrize("name", LINEAR_KEPT)
+@pytest.mark.parametrize("name", [*LINEAR_KEPT, "bias_of_tokens"])
 def test_a_linear_layer_and_another_stay_where_the_work_or_the_axes_differ(name: str) -> None:
     assert len(solo.done(name, Sequences()).operators) == 2
 

@@ -18,6 +18,15 @@ passage = Passages(
         "swapped": function(lambda x: torch.cat(x.split(2, 1)[::-1], 1), WIDE),
     }
 )
+EMPTY = {
+    "nothing_first": function(lambda x, y: torch.cat([torch.empty(0), x, y], 1), WIDE, NARROW),
+    "nothing_between": function(lambda x, y: torch.cat([x, torch.zeros(0), y], 1), WIDE, NARROW),
+    "nothing_last": function(lambda x, y: torch.cat([x, y, torch.ones(0)], -3), WIDE, NARROW),
+    "nothing_of_four_axes": function(
+        lambda x, y: torch.cat([x, torch.empty(2, 0, 3, 2), y], 1), WIDE, NARROW
+    ),
+}
+fixed = Passages(EMPTY, dynamic=())
 dynamic = Passages(
     {"two": function(lambda x, y: torch.cat([x, y], 1), WIDE, NARROW)}, dynamic=(0, 1)
 )
@@ -66,3 +75,11 @@ def test_parts_of_dynamic_size_take_a_map_that_does_not_vary_along_them() -> Non
     refusal = "it is concatenated with parts of dynamic size"
     assert dynamic("two").down(SHIFT, at=1) == refusal
     assert passage("batches").down(SHIFT) == refusal
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_part_takes_no_share(name: str) -> None:
+    """`torch.empty(0)` is joined with tensors of any number of axes, as if it were not there."""
+    assert fixed(name).up(ANY) == PASSES
+    assert fixed(name).up(SHIFT, axes=(0, 2)) == PASSES
+    assert fixed(name).down(ANY, at=1) == PASSES

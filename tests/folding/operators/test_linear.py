@@ -1,8 +1,9 @@
 import pytest
+import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.excerpts import function, model
+from tests.excerpts import Applied, function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Change, Passages
 
 ROWS, SEQUENCES = (2, 5), (2, 5, 5)
@@ -18,6 +19,10 @@ fixed = Passages(
     {
         "vector": model(lambda: nn.Linear(5, 3), (5,)),
         "computed": function(F.linear, ROWS, (3, 5)),
+        "scalar_product": model(
+            lambda: Applied(lambda m, x: F.linear(x, m.w), w=nn.Parameter(torch.randn(5))),
+            SEQUENCES,
+        ),
     },
     dynamic=(),
 )
@@ -50,3 +55,10 @@ def test_a_computed_weight_is_refused() -> None:
     assert fixed("computed").down(SCALE, at=1) == (
         "linear reads it: it is the weight of a linear layer"
     )
+
+
+def test_a_vector_as_weight_makes_no_features() -> None:
+    """Its result has an axis less, whose numbers may be as many as the features that it read."""
+    refusal = "a linear layer whose weight is a vector: it has no features"
+    assert fixed("scalar_product").up(ANY) == refusal
+    assert fixed("scalar_product").down(ANY, axes=(2,)) == f"linear reads it: {refusal}"

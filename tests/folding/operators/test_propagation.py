@@ -13,7 +13,14 @@ from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Modules, Sketch, function, model
-from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
+from tests.folding.operators.passage import (
+    ANY,
+    PASSES,
+    POSITIVE_SCALE,
+    SCALE,
+    SHIFT,
+    Passages,
+)
 
 IMAGE = (2, 4, 6, 6)
 
@@ -67,6 +74,18 @@ passage = Passages(
         "infinite": function(lambda x: F.relu(x) + torch.inf, IMAGE),
         "whole_numbers": function(lambda x: x.argmax(1) + 1, IMAGE),
         "overflowing_product": function(lambda x: F.relu(x) * torch.inf, IMAGE),
+    }
+)
+numbers = Passages(
+    {
+        "size": function(lambda x: F.relu(x) + x.shape[0], IMAGE),
+        "part_of_a_size": function(lambda x: F.relu(x) + x.shape[0] * 0.5, IMAGE),
+        "size_subtracted": function(lambda x: F.relu(x) - x.shape[0], IMAGE),
+        "comparison": function(lambda x: F.relu(x) + (x.shape[0] > 1), IMAGE),
+        "factor_of_a_summand": function(
+            lambda x: torch.add(F.relu(x), x.sin(), alpha=x.shape[0]), IMAGE
+        ),
+        "size_as_factor": function(lambda x: F.relu(x) * (x.shape[0] * 0.5), IMAGE),
     }
 )
 
@@ -192,3 +211,18 @@ def test_a_number_is_no_second_value(name: str) -> None:
         str(propagator.into_consumers(result.all_input_nodes[0], mapping()))
         == f"{operator} reads it"
     )
+
+
+@pytest.mark.parametrize("name", list(numbers.sketches)[:-1])
+def test_a_computed_number_is_no_summand_that_a_map_could_change(name: str) -> None:
+    operator = "sub" if name == "size_subtracted" else "add"
+    made = f"its input is made by {operator}, not by a convolution or a linear layer"
+    assert numbers(name).up(ANY) == made
+    assert numbers(name).up(SHIFT) == made
+
+
+def test_a_scale_passes_a_product_with_a_computed_number() -> None:
+    assert numbers("size_as_factor").up(POSITIVE_SCALE) == PASSES
+    assert numbers("size_as_factor").down(POSITIVE_SCALE) == PASSES
+    refusal = "a product of two values: an addition does not pass it"
+    assert numbers("size_as_factor").up(SHIFT) == refusal
