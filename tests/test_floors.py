@@ -22,9 +22,9 @@ FLOORS = (
     "graphs",
     "modules",
     "reporting",
-    "torch_private",
     "conventions",
     "numerics",
+    "torch_private",
     "errors",
 )
 #: The order inside rooms, where a file imports a sibling.
@@ -220,6 +220,7 @@ ROOMS = {
         "operators",
         "process_groups",
         "recomputation",
+        "function_transforms",
         "silence",
         "state_loading",
         "storages",
