@@ -8,6 +8,7 @@ from torch import nn
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import Refusal, RefusedError
 from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import Site, Survey
 from bnconvert.modules.surgery import hidden_references
@@ -137,6 +138,12 @@ class Plan:
                     f"{call.owner or '(root)'}: calls F.batch_norm in its forward, "
                     "which cannot be converted; use an nn.BatchNorm module there to convert it"
                 )
+        if any(isinstance(d.rewrite, Replacement) for d in self.decisions):
+            notes.append(
+                "the new norms are no subclasses of torch's _BatchNorm: update_bn and loops over "
+                "it do not see them; use recompute_statistics(model, batches), and "
+                "bnconvert.NORM_CLASSES in isinstance"
+            )
         if self.refusals:
             notes.append("convert() would raise RefusedError and change nothing")
         return notes

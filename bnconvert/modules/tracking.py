@@ -5,6 +5,7 @@ The modes, the switches, the update of the running statistics and the treatment 
 are not finite are here.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -12,11 +13,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import swa_utils
 
 from bnconvert.modules.normalization import Normalization, Statistics
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
 from bnconvert.torch_private.function_transforms import is_transformed, level_of
+
+_UPDATE_BN = inspect.unwrap(swa_utils.update_bn).__code__
 
 
 class TrackingNorm(Normalization):
@@ -113,6 +117,7 @@ class TrackingNorm(Normalization):
         if not self.is_tracking():
             return
         self.require_writable(self._buffers, mean)
+        _refuse_update_bn()
         assert self.running_mean is not None
         assert self.running_var is not None
         with torch.no_grad():
@@ -189,7 +194,28 @@ class TrackingNorm(Normalization):
             parts.append("updates=False")
         if self.statistics is not None:
             parts.append(f"statistics={self.statistics!r}")
+        parts.append("unseen by update_bn")
         return ", ".join(parts)
+
+
+def _refuse_update_bn() -> None:
+    """Raise inside torch's `update_bn`, which resets and averages only torch's own norms.
+
+    It runs a forward only where the model still has some; without, it returns at once.
+
+    Raises:
+        RuntimeError: with what to call instead.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return  # update_bn runs without gradients
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is _UPDATE_BN:
+            raise RuntimeError(
+                "update_bn resets and averages only torch's own batch norms, and not those of "
+                "bnconvert; use bnconvert.recompute_statistics(model, batches) for all of them"
+            )
+        frame = frame.f_back
 
 
 def unbiased(var: Tensor, count: Tensor | int) -> Tensor:

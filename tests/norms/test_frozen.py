@@ -168,7 +168,9 @@ def test_frozen_stays_frozen_whatever_makes_it_require_gradients(
     train(model, steps=3)
     assert all(torch.equal(before[name], t) for name, t in norm.state_dict().items())
     assert all(p.grad is None for p in norm.parameters())
-    assert "frozen=(statistics, affine), ignores requires_grad=True of weight and bias" in repr(norm)
+    assert "frozen=(statistics, affine), ignores requires_grad=True of weight and bias" in repr(
+        norm
+    )
     model.requires_grad_(False)
     assert "ignores" not in repr(norm)
 
@@ -184,7 +186,9 @@ def test_it_is_frozen_anew_where_its_parameters_require_gradients(
     assert again.get_parameter("conv.weight").requires_grad
     learning = bnc.convert(model, bnc.Frozen(affine="trainable"))
     train(learning, steps=1)
-    assert not torch.equal(learning.get_parameter("norm.weight"), model.get_parameter("norm.weight"))
+    assert not torch.equal(
+        learning.get_parameter("norm.weight"), model.get_parameter("norm.weight")
+    )
 
 
 def test_tensors_that_stand_in_for_the_parameters_get_their_gradient() -> None:

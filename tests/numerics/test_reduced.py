@@ -66,9 +66,11 @@ def test_shared_sums_are_transformed_too(transform: Callable[..., Callable[..., 
     x, weight, bias = (leaf.detach() for leaf in leaves((4, 3, 2)))
     found = transform(lambda given: reduced(given, weight, bias, doubled)[0].sin().sum(-1))(x)
     expected = transform(
-        lambda given: F.batch_norm(
-            torch.cat([given, given]), None, None, weight, bias, True, 0.0, 1e-3
-        )[:4].sin().sum(-1)
+        lambda given: (
+            F.batch_norm(torch.cat([given, given]), None, None, weight, bias, True, 0.0, 1e-3)[:4]
+            .sin()
+            .sum(-1)
+        )
     )(x)
     assert found.shape == expected.shape
     if transform is jacfwd:  # each process's tangent counts, as each one's gradient does
