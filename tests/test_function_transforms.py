@@ -1,4 +1,4 @@
-"""Norms inside of torch.func and forward-mode differentiation: what plain batch norm gives there."""
+"""Norms inside of torch.func and forward-mode differentiation: what plain batch norm gives."""
 
 import copy
 from collections.abc import Callable
@@ -159,7 +159,7 @@ def test_an_ensemble_is_its_models(choice: Rewrite, training: bool) -> None:
 def test_statistics_that_cannot_be_updated_are_refused_by_name(choice: Rewrite) -> None:
     model = net(choice).train()
     before = state(model)[1]
-    with pytest.raises(RuntimeError, match="torch.func transforms a forward that updates "):
+    with pytest.raises(RuntimeError, match=r"torch\.func transforms a forward that updates "):
         vmap(model)(X)
     running = {name: b for name, b in model.named_buffers() if "bnconvert" not in name}
     assert all(torch.equal(before[name], buffer) for name, buffer in running.items())
