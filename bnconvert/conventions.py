@@ -78,7 +78,9 @@ def _remedy(tensors: Mapping[str, Tensor], channels: int) -> str:
         settings = ", bias=False"
     else:
         return f"add torch.ones({channels}) to the tensors, as gamma (scale, weight)"
-    return f"make the norm as torch.nn.BatchNorm2d({channels}{settings}), or that of your dimensions"
+    return (
+        f"make the norm as torch.nn.BatchNorm2d({channels}{settings}), or that of your dimensions"
+    )
 
 
 def _vector(tensor: Tensor) -> Tensor:

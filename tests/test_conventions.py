@@ -184,7 +184,7 @@ def test_where_the_tensors_differ_the_advice_works(
 ) -> None:
     every = READERS["keras"][1]
     tensors = {name: t for name, t in every.items() if name.startswith("moving") or name in affine}
-    with pytest.raises(bnc.ConventionError, match="the norm has .* and the checkpoint ") as error:
+    with pytest.raises(bnc.ConventionError, match=r"the norm has .* and the checkpoint ") as error:
         conventions.keras(tensors).load_into(norm)
     _, _, remedy = str(error.value).partition("; ")
     if remedy.startswith("add "):

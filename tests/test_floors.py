@@ -67,6 +67,7 @@ ROOMS = {
         "evaluation",
         "findings.__init__",
         "findings.configuration",
+        "findings.finiteness",
         "findings.measured_data",
         "findings.stored_tensors",
         "findings.rule",
