@@ -1,0 +1,1 @@
+UNPROVOKED: dict[str, dict[str, str]] = {}
