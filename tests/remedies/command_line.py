@@ -1,5 +1,7 @@
 """Rows for what the command line reads: models, weights, inputs, data, images, scores."""
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,15 @@ def file(folder: Path, text: str) -> str:
     path = folder / "module.py"
     path.write_text(text)
     return str(path)
+
+
+def in_folder(folder: Path, name: str, text: str) -> None:
+    """Import a module by its name from the folder."""
+    (folder / f"{name}.py").write_text(text)
+    before = [*sys.path]
+    with contextlib.chdir(folder):
+        load_object(f"{name}:model")
+    sys.path[:] = before
 
 
 def weights(folder: Path, state: Any) -> Any:
@@ -107,7 +118,7 @@ def spoilt(folder: Path, removed: bool) -> None:
 
 
 def deep(folder: Path) -> Path:
-    path = folder / "deep.png"
+    path = folder / "deep.tiff"
     Image.fromarray(np.zeros((300, 300), dtype=np.int32)).save(path)
     return path
 
@@ -118,13 +129,13 @@ def score(folder: Path, name: str) -> None:
     loss(torch.ones(2), None)
 
 
-ROWS_X = np.ones((4, 3), dtype=np.float32)
+ROWS = np.ones((4, 3), dtype=np.float32)
 COMMAND_LINE = (
     Row(
         "cli/model_source.py",
         "is not a MODEL",
         lambda _: load_model("resnet18", None, None),
-        lambda folder: (model(folder, "model"), load_model("torchvision:resnet18", None, None)),
+        lambda folder: model(folder, "model"),
     ),
     Row(
         "cli/model_source.py",
@@ -158,6 +169,7 @@ COMMAND_LINE = (
         "torchvision.models.list_models()",
         lambda _: load_model("torchvision:resnet_18", None, None),
         lambda _: load_model("torchvision:resnet18", None, None),
+        slow=True,
     ),
     Row(
         "cli/model_source.py",
@@ -212,6 +224,12 @@ COMMAND_LINE = (
         "give file.py:factory",
         lambda _: load_object("no_such_package:model"),
         lambda folder: load_object(code(folder, "model")),
+    ),
+    Row(
+        "cli/user_code.py",
+        "fix the module",
+        lambda folder: in_folder(folder, "broken_one", "1 / 0"),
+        lambda folder: in_folder(folder, "mended_one", "model = 1"),
     ),
     Row(
         "cli/user_code.py",
@@ -319,37 +337,37 @@ COMMAND_LINE = (
         "cli/npz.py",
         "there is no such file",
         lambda folder: data(folder, f"npz:{folder / 'none.npz'}"),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
         "is not an .npz file",
         lambda folder: data(folder, f"npz:{file(folder, 'text')}"),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
         "arrays of the same length",
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X[:2]),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, x=ROWS, y=ROWS[:2]),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
         "name the arrays so",
-        lambda folder: npz(folder, a=ROWS_X, b=ROWS_X),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, a=ROWS, b=ROWS),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
         "save numbers with numpy.savez",
-        lambda folder: npz(folder, x=ROWS_X, y=np.array([None] * 4)),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, x=ROWS, y=np.array([None] * 4)),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
         "leave it out",
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X, z=np.array(["a"] * 4)),
-        lambda folder: npz(folder, x=ROWS_X, y=ROWS_X),
+        lambda folder: npz(folder, x=ROWS, y=ROWS, z=np.array(["a"] * 4)),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/scores.py",

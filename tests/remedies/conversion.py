@@ -1,4 +1,4 @@
-"""Rows for plans, policies, prepare and revert, what surveys refuse, and other frameworks' norms."""
+"""Rows for plans, policies, prepare, revert, surveys, and other frameworks' norms."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
 from torch.optim.swa_utils import update_bn
 
 import bnconvert as bnc
@@ -79,6 +79,10 @@ def shared() -> nn.Module:
     return nn.ModuleDict({"a": norm, "b": norm})
 
 
+def shared_and_one() -> nn.Module:
+    return nn.ModuleDict({"shared": shared(), "norm": nn.BatchNorm2d(3)})
+
+
 def half_converted() -> nn.Module:
     layers = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3))
     return bnc.convert(layers, bnc.Policy({"1": bnc.Ghost()}))
@@ -107,9 +111,7 @@ def trained_by_vmap(how: str) -> None:
         vmap(model)(x)
     elif how == "with buffers":
         parameters = {n: p.detach().expand(2, *p.shape) for n, p in model.named_parameters()}
-        buffers = {
-            n: b.expand(2, *b.shape).clone() for n, b in dict(model.named_buffers()).items()
-        }
+        buffers = {n: b.expand(2, *b.shape).clone() for n, b in dict(model.named_buffers()).items()}
         vmap(lambda p, b, x: functional_call(model, (p, b), x))(parameters, buffers, x)
     else:
         with bnc.update_statistics(model, False):
@@ -213,6 +215,48 @@ CONVERSION = (
     ),
     Row(
         "conversion/notation.py",
+        "{}",
+        lambda _: POLICY.parse(["Frozen"]),
+        lambda _: POLICY.parse(["Frozen()", "a=Ghost() | Keep()"]),
+    ),
+    Row(
+        "conversion/notation.py",
+        "{}",
+        lambda _: POLICY.parse(["Frozen("]),
+        lambda _: POLICY.parse(["Frozen()"]),
+    ),
+    Row(
+        "conversion/notation.py",
+        "{}: {}",
+        lambda _: POLICY.parse(["Ghost(0)"]),
+        lambda _: POLICY.parse(["Ghost(1)"]),
+    ),
+    Row(
+        "conversion/policy.py",
+        "{}",
+        lambda _: planned(POLICY({"nrom": bnc.Frozen()})),
+        lambda _: planned(POLICY({"norm": bnc.Frozen()})),
+    ),
+    Row(
+        "conversion/policy.py",
+        "{}",
+        lambda _: planned(POLICY({"x": bnc.Frozen()}), nn.Sequential(trained(Net()))),
+        lambda _: planned(POLICY({"0.norm": bnc.Frozen()}), nn.Sequential(trained(Net()))),
+    ),
+    Row(
+        "conversion/policy.py",
+        "{}",
+        lambda _: planned(POLICY({"0": bnc.Frozen()}), nn.Sequential(trained(Net()))),
+        lambda _: planned(POLICY({"0.*": bnc.Frozen()}), nn.Sequential(trained(Net()))),
+    ),
+    Row(
+        "conversion/policy.py",
+        "{}",
+        lambda _: planned(POLICY({"*": bnc.Frozen(), "norm": bnc.Keep()}), shared_and_one()),
+        lambda _: planned(POLICY({"norm": bnc.Keep(), "*": bnc.Frozen()}), shared_and_one()),
+    ),
+    Row(
+        "conversion/notation.py",
         "is not a literal",
         lambda _: POLICY.parse(["Group(8 * 2)"]),
         lambda _: POLICY.parse(["Group(16)"]),
@@ -299,6 +343,7 @@ CONVERSION = (
         "convert first, then compile",
         lambda _: compiled_norm(first=False),
         lambda _: compiled_norm(first=True),
+        slow=True,
     ),
     Row(
         "modules/kinds.py",
@@ -326,9 +371,16 @@ CONVERSION = (
     ),
     Row(
         "modules/survey.py",
+        "TorchScript",
+        lambda _: planned(bnc.Frozen(), torch.jit.trace(trained(Net()), IMAGE)),
+        lambda _: planned(bnc.Frozen(), trained(Net())),
+    ),
+    Row(
+        "modules/survey.py",
         "torch.compile",
         lambda _: planned(bnc.Frozen(), torch.compile(Net())),  # type: ignore[arg-type]
         lambda _: torch.compile(bnc.convert(torch.compile(Net())._orig_mod, bnc.Frozen())),  # type: ignore[arg-type]
+        slow=True,
     ),
     Row(
         "modules/survey.py",

@@ -67,30 +67,35 @@ DEPLOYMENT = (
         "there is no folder",
         lambda folder: export(folder / "new", small()),
         lambda folder: ((folder / "new").mkdir(), export(folder / "new", small())),
+        slow=True,
     ),
     Row(
         "exporting/preconditions.py",
         "in training mode inside an eval model",
         lambda folder: export(folder, partly_training(evaluated=False)),
         lambda folder: export(folder, partly_training(evaluated=True)),
+        slow=True,
     ),
     Row(
         "exporting/preconditions.py",
         "remember the test stream",
         lambda folder: export(folder, streaming()),
         lambda folder: export(folder, bnc.revert(streaming())),
+        slow=True,
     ),
     Row(
         "exporting/preprocessing.py",
         "the deviations must be",
         lambda folder: export(folder, small(), preprocess=(0.5, 0.0)),
         lambda folder: export(folder, small(), preprocess=(0.5, 0.25)),
+        slow=True,
     ),
     Row(
         "exporting/verify.py",
         "there is no such file",
         lambda folder: verify(folder, exported=False),
         lambda folder: verify(folder),
+        slow=True,
     ),
     Row(
         "folding/folding.py",
@@ -100,6 +105,7 @@ DEPLOYMENT = (
             bnc.fold(Branching().net, IMAGE).captured,
             bnc.fold(Branching().eval(), IMAGE).module(*IMAGE),
         ),
+        slow=True,
     ),
     Row(
         "folding/grafting.py",

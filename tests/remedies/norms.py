@@ -1,6 +1,5 @@
 """Rows for the rewrites, their norms, and the switches."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,9 +46,7 @@ def recompute(model: nn.Module, **settings: Any) -> None:
 
 def advised(model: nn.Module) -> None:
     """Checkpoint as the message says."""
-    recompute(
-        model, use_reentrant=False, context_fn=lambda: bnc.checkpoint_contexts(model)
-    )
+    recompute(model, use_reentrant=False, context_fn=lambda: bnc.checkpoint_contexts(model))
 
 
 def by_calls() -> nn.Module:
@@ -95,9 +92,7 @@ def renorm_of_one(size: int) -> None:
 
 
 NORMS = (
-    Row(
-        "norms/adaptive.py", "prior is", lambda _: bnc.Adaptive(-1), lambda _: bnc.Adaptive(0)
-    ),
+    Row("norms/adaptive.py", "prior is", lambda _: bnc.Adaptive(-1), lambda _: bnc.Adaptive(0)),
     Row(
         "norms/adaptive.py",
         "over is",
@@ -207,9 +202,7 @@ NORMS = (
         lambda _: bnc.convert(separate(), bnc.Ghost()),
         lambda _: bnc.convert(bnc.revert(separate(), domain="source"), bnc.Ghost()),
     ),
-    Row(
-        "norms/switches.py", "statistics is", lambda _: use("ema"), lambda _: use("batch")
-    ),
+    Row("norms/switches.py", "statistics is", lambda _: use("ema"), lambda _: use("batch")),
     Row(
         "norms/switches.py",
         "no norm of the model has domains",

@@ -13,12 +13,14 @@ class Row:
 
     Attributes:
         file: where the message stands, below bnconvert.
-        part: a part of it that no other message of the file has.
+        part: a part of it that no other message of the file has; {} where a value stands.
         provoke: raises it; gets an empty folder.
         follow: does what it advises, and nothing else differently; gets the same folder.
+        slow: whether it is tried only with the slow tests.
     """
 
     file: str
     part: str
     provoke: Step
     follow: Step
+    slow: bool = False

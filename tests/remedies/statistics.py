@@ -106,10 +106,10 @@ STATISTICS = (
         lambda _: recompute(InPlace(), [b.clone() for b in BATCHES]),
         lambda _: recompute(InPlace(), forward=lambda model, batch: model(batch.clone())),
     ),
-    Row("statistics/layerwise.py", "", lambda _: recompute(batches=[]), lambda _: recompute()),
+    Row("statistics/layerwise.py", "{}", lambda _: recompute(batches=[]), lambda _: recompute()),
     Row(
         "statistics/minibatch.py",
-        "",
+        "{}",
         lambda _: recompute(batches=[BATCHES[0] * torch.nan], method="aggregate"),
         lambda _: recompute(batches=[BATCHES[0]], method="aggregate"),
     ),
@@ -179,5 +179,6 @@ STATISTICS = (
         "is not a format",
         lambda folder: plot(folder, "a.xyz", measured=True),
         lambda folder: [plot(folder, f"a{end}", measured=True) for end in (".png", ".svg", ".pdf")],
+        slow=True,
     ),
 )
