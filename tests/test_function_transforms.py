@@ -51,7 +51,7 @@ def dual(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def batch_of_gradients(model: nn.Module, x: Tensor) -> Tensor:
-    return jacobian(model, x, vectorize=True)  # type: ignore[no-any-return, no-untyped-call]
+    return jacobian(model, x, vectorize=True)  # type: ignore[no-any-return]
 
 
 IN_EVAL: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
@@ -120,8 +120,7 @@ def test_a_batch_of_gradients_is_each_of_them_in_training(choice: Rewrite) -> No
     model = net(choice).train()
     with bnc.update_statistics(model, False):
         one_by_one, together = (
-            jacobian(model, X[0], vectorize=vectorize)  # type: ignore[no-untyped-call]
-            for vectorize in (False, True)
+            jacobian(model, X[0], vectorize=vectorize) for vectorize in (False, True)
         )
     torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
 
@@ -131,7 +130,7 @@ def test_the_blocks_of_a_mixed_batch_are_transformed_too() -> None:
     with bnc.domain(model, torch.tensor([0, 1, 0, 1])):
         together, one_by_one = vmap(model)(X), torch.stack([model(x) for x in X])
         torch.testing.assert_close(together, one_by_one, rtol=1e-4, atol=1e-5)
-        jacobians = [jacobian(model, X[0], vectorize=v) for v in (False, True)]  # type: ignore[no-untyped-call]
+        jacobians = [jacobian(model, X[0], vectorize=v) for v in (False, True)]
         torch.testing.assert_close(*jacobians, rtol=1e-4, atol=1e-5)
 
 
@@ -139,7 +138,7 @@ def test_the_blocks_of_a_mixed_batch_are_transformed_too() -> None:
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_an_ensemble_is_its_models(choice: Rewrite, training: bool) -> None:
     models = [net(choice, seed).train(training) for seed in range(3)]
-    parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
+    parameters, buffers = stack_module_state(models)
 
     def forward(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
         y: Tensor = functional_call(models[0], (parameters, buffers), x)

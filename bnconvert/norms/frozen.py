@@ -69,7 +69,8 @@ class FrozenNorm(Normalization):
         A tensor that stands in for one (`torch.func.functional_call`) belongs to its caller.
         """
         frozen = self.keeps_from_training
-        weight, bias = self.weight, self.bias
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if "weight" in frozen and isinstance(weight, nn.Parameter):
             weight = weight.detach()
         if "bias" in frozen and isinstance(bias, nn.Parameter):

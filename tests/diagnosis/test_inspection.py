@@ -95,7 +95,7 @@ def test_to_list_norms_does_not_wait_for_what_folds() -> None:
 def test_the_findings_of_fold_are_listed_with_example_inputs() -> None:
     model = nn.Sequential(nn.Conv2d(3, 2, 1), trained(nn.BatchNorm2d(2))).eval()
     with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([1e5, 1.0]))
+        model.get_parameter("1.weight").copy_(torch.tensor([1e5, 1.0]))
     assert bnc.inspect(model).findings == ()
     inputs = (torch.randn(2, 3, 4, 4),)
     report = bnc.inspect(model, inputs)

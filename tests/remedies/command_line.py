@@ -123,6 +123,12 @@ def deep(folder: Path) -> Path:
     return path
 
 
+def made(folder: Path) -> Path:
+    """Make a folder."""
+    folder.mkdir()
+    return folder
+
+
 def score(folder: Path, name: str) -> None:
     loss = loss_of(code(folder, name), None)
     assert loss is not None
@@ -385,7 +391,7 @@ COMMAND_LINE = (
         "cli/options.py",
         "there is no folder",
         lambda folder: _in_existing_folder(folder / "new" / "file"),
-        lambda folder: ((folder / "new").mkdir(), _in_existing_folder(folder / "new" / "file")),
+        lambda folder: _in_existing_folder(made(folder / "new") / "file"),
     ),
     Row(
         "cli/options.py",

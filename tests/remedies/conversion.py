@@ -18,7 +18,7 @@ POLICY = bnc.Policy
 STATISTICS = {"moving_mean": torch.zeros(4), "moving_variance": torch.ones(4)}
 
 
-def planned(policy: Any, model: nn.Module | None = None) -> None:
+def planned(policy: Any, model: nn.Module | None = None) -> Any:
     bnc.convert(trained(Net()) if model is None else model, policy)
 
 
@@ -74,6 +74,11 @@ class Held(nn.Module):
         self.norms: Any = nn.ModuleList([self.norm]) if in_modules else [self.norm]
 
 
+def original(model: Any) -> nn.Module:
+    wrapped: nn.Module = model._orig_mod
+    return wrapped
+
+
 def shared() -> nn.Module:
     norm = nn.BatchNorm2d(3)
     return nn.ModuleDict({"a": norm, "b": norm})
@@ -91,20 +96,19 @@ def half_converted() -> nn.Module:
 def with_lock() -> nn.Module:
     """Return a model that cannot be copied."""
     model = trained(Net())
-    model.lock = (number for number in range(3))
+    vars(model)["lock"] = (number for number in range(3))
     return model
 
 
 def without_lock(convert: Any) -> None:
     """Remove the attribute from the model, convert it, and set it again afterwards."""
     model = with_lock()
-    lock = model.lock
-    del model.lock
+    lock = vars(model).pop("lock")
     convert(model)
-    model.lock = lock
+    vars(model)["lock"] = lock
 
 
-def trained_by_vmap(how: str) -> None:
+def trained_by_vmap(how: str) -> Any:
     model = bnc.convert(nn.BatchNorm1d(3), bnc.Ghost()).train()
     x = torch.randn(2, 8, 3)
     if how == "plainly":
@@ -379,7 +383,7 @@ CONVERSION = (
         "modules/survey.py",
         "torch.compile",
         lambda _: planned(bnc.Frozen(), torch.compile(Net())),  # type: ignore[arg-type]
-        lambda _: torch.compile(bnc.convert(torch.compile(Net())._orig_mod, bnc.Frozen())),  # type: ignore[arg-type]
+        lambda _: torch.compile(bnc.convert(original(torch.compile(Net())), bnc.Frozen())),
         slow=True,
     ),
     Row(

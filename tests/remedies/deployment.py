@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from tests.remedies.command_line import made
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, trained
 
@@ -19,7 +20,7 @@ def small() -> nn.Module:
 SMALL = (torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(0)),)
 
 
-def export(folder: Path, model: nn.Module, **settings: Any) -> None:
+def export(folder: Path, model: nn.Module, **settings: Any) -> Any:
     bnc.export(model, SMALL, folder / "a.onnx", **settings)
 
 
@@ -31,7 +32,7 @@ def verify(folder: Path, inputs: Any = SMALL, exported: bool = True) -> None:
 
 def partly_training(evaluated: bool) -> nn.Module:
     model = small()
-    model[1].train()
+    model.get_submodule("1").train()
     return model.eval() if evaluated else model
 
 
@@ -66,7 +67,7 @@ DEPLOYMENT = (
         "exporting/export.py",
         "there is no folder",
         lambda folder: export(folder / "new", small()),
-        lambda folder: ((folder / "new").mkdir(), export(folder / "new", small())),
+        lambda folder: export(made(folder / "new"), small()),
         slow=True,
     ),
     Row(

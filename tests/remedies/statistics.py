@@ -72,7 +72,7 @@ def merge(other: Iterable[int]) -> None:
     moments(torch.ones(2, 3)).merge(moments(torch.ones(2, *other)))
 
 
-def plot(folder: Path, name: str, measured: bool) -> None:
+def plot(folder: Path, name: str, measured: bool) -> Any:
     report = recompute().report if measured else bnc.inspect(Net())
     report.plot(folder / name)
 
