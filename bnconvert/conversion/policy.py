@@ -138,7 +138,8 @@ class Policy:
         idle = [rule for place, rule in enumerate(self.rules) if place not in taken]
         if idle:
             first_norms = {self.rules[place].pattern: norms for place, norms in taken.items()}
-            raise PolicyError("\n".join(_why_idle(rule, paths, first_norms) for rule in idle))
+            order = [rule.pattern for rule in self.rules]
+            raise PolicyError("\n".join(_why_idle(r, paths, first_norms, order) for r in idle))
 
     def __repr__(self) -> str:
         """Return the source code."""
@@ -159,7 +160,10 @@ def _require_reachable(pattern: str, choices: Sequence[Rewrite]) -> None:
 
 
 def _why_idle(
-    rule: PolicyRule, paths: Sequence[str], first_norms: Mapping[str, Sequence[str]]
+    rule: PolicyRule,
+    paths: Sequence[str],
+    first_norms: Mapping[str, Sequence[str]],
+    order: Sequence[str],
 ) -> str:
     """Return the error message for a rule that no norm gets.
 
@@ -167,13 +171,16 @@ def _why_idle(
         rule: the rule.
         paths: those of all norms.
         first_norms: the norms that each other rule is the first to match, by its pattern.
+        order: the patterns of all rules.
     """
     matched = {path for path in paths if rule.matches(path)}
     if not matched:
         return _hint(rule.pattern, paths)
     takers = {pattern: {*norms} for pattern, norms in first_norms.items() if matched & {*norms}}
     names = list(map(repr, takers))
-    leaves_some = all(norms - matched for norms in takers.values())
+    others = [pattern for pattern in order if pattern != rule.pattern]
+    optional = {others[-1]} & {"*"}  # see `Policy.require_used`
+    leaves_some = all(norms - matched or name in optional for name, norms in takers.items())
     remedy = f"move it before {names[0]}" if leaves_some else "remove it"
     return (
         f"rule {rule.pattern!r}: every norm that it matches has an earlier rule, {listed(names)}; "

@@ -126,8 +126,8 @@ SHADOWED = {
         "'backbone.0'",
         "move it before 'backbone",
     ),
-    "the same norms": ({"*": bnc.Frozen(), "?*": bnc.Keep()}, r"'\?\*'", "remove it"),
-    "the same twice": ({"*": bnc.Frozen(), "**": bnc.Keep()}, r"'\*\*'", "remove it"),
+    "the same norms": ({"*": bnc.Frozen(), "?*": bnc.Keep()}, r"'\?\*'", "move it before"),
+    "the same twice": ({"?*": bnc.Frozen(), "**": bnc.Keep()}, r"'\*\*'", "remove it"),
     "several together": (
         {"*.0": bnc.Frozen(), "*.1": bnc.Keep(), "backbone.*": bnc.Ghost()},
         r"'backbone\.\*'",
