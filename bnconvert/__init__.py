@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bnconvert.exporting.export import export as export
     from bnconvert.exporting.verify import verify as verify
     from bnconvert.folding.folding import Folded as Folded, fold as fold
+    from bnconvert.norms import NORM_CLASSES as NORM_CLASSES
     from bnconvert.norms.adaptive import Adaptive as Adaptive
     from bnconvert.norms.checkpointing import checkpoint_contexts as checkpoint_contexts
     from bnconvert.norms.frozen import Frozen as Frozen
@@ -82,6 +83,7 @@ _HOMES = {
     "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
+    "bnconvert.norms": ("NORM_CLASSES",),
     "bnconvert.norms.adaptive": ("Adaptive",),
     "bnconvert.norms.frozen": ("Frozen",),
     "bnconvert.norms.ghost": ("Ghost",),

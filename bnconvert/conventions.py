@@ -47,21 +47,45 @@ class NormState:
         Raises:
             ConventionError: a tensor is missing, is too many, or has another shape.
         """
-        state = norm.state_dict()
+        state = {name: t for name, t in norm.state_dict().items() if "." not in name}
         expected = set(state) - {"num_batches_tracked"}
         if expected != set(self.tensors):
             raise ConventionError(
-                f"the norm has {', '.join(sorted(expected))} and the checkpoint "
-                f"{', '.join(sorted(self.tensors))}; give the norm the same affine"
+                f"the norm has {', '.join(sorted(expected)) or 'no tensor'} and the checkpoint "
+                f"{', '.join(sorted(self.tensors))}; {_remedy(self.tensors, norm.num_features)}"
             )
-        for name, tensor in self.tensors.items():
+        given = {name: _vector(tensor) for name, tensor in self.tensors.items()}
+        for name, tensor in given.items():
             if state[name].shape != tensor.shape:
                 raise ConventionError(
-                    f"{name} has {tensor.numel()} channels and the norm {state[name].numel()}; "
-                    "give the norm that it belongs to"
+                    f"{name} has shape {tuple(self.tensors[name].shape)} and the norm "
+                    f"{norm.num_features} channels; give the norm that it belongs to"
                 )
-        norm.load_state_dict({**state, **self.tensors})
+        norm.load_state_dict({**state, **given})
         norm.eps, norm.momentum = self.eps, self.momentum
+        for inner in norm.modules():  # further domains of a norm, which have them too
+            if isinstance(inner, _NormBase):
+                inner.eps, inner.momentum = self.eps, self.momentum
+
+
+def _remedy(tensors: Mapping[str, Tensor], channels: int) -> str:
+    """Return how to make the norm that has these tensors, or the tensors that a norm has."""
+    if "weight" in tensors and "bias" in tensors:
+        settings = ""
+    elif "weight" not in tensors and "bias" not in tensors:
+        settings = ", affine=False"
+    elif "bias" not in tensors:
+        settings = ", bias=False"
+    else:
+        return f"add torch.ones({channels}) to the tensors, as gamma (scale, weight)"
+    return (
+        f"make the norm as torch.nn.BatchNorm2d({channels}{settings}), or that of your dimensions"
+    )
+
+
+def _vector(tensor: Tensor) -> Tensor:
+    """Return a tensor of one axis: what was saved to broadcast, (1, 1, 1, C) or (C, 1, 1)."""
+    return tensor.flatten() if tensor.numel() == max(tensor.shape, default=0) else tensor
 
 
 def keras(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.conventions import NormState, biased_variance, unbiased_variance
+from bnconvert.modules.rewrite import Rewrite
 
 conventions = bnc.conventions
 GAMMA, BETA, MEAN = (np.linspace(a, a + 1, 4, dtype=np.float32) for a in (0.5, -0.5, 1.0))
@@ -124,13 +125,80 @@ def test_caffes_sums_without_data_are_0_as_in_caffe() -> None:
     assert not state.tensors["running_var"].any()
 
 
-def test_a_missing_affine_needs_a_norm_without_it() -> None:
-    state = conventions.keras({"moving_mean": MEAN, "moving_variance": VAR})
-    with pytest.raises(bnc.BnconvertError, match="give the norm the same affine"):
-        state.load_into(nn.BatchNorm1d(4))
-    state.load_into(nn.BatchNorm1d(4, affine=False))
-    with pytest.raises(bnc.BnconvertError, match="has 4 channels and the norm 5; give the norm"):
-        state.load_into(nn.BatchNorm1d(5, affine=False))
+CONVERSIONS = (
+    bnc.Keep(),
+    bnc.Frozen(),
+    bnc.Ghost(),
+    bnc.Virtual(torch.ones(2, 4)),
+    bnc.Renorm(),
+    bnc.Separate(("a", "b", "c")),
+    bnc.Separate(affine="separate", each=bnc.Renorm()),
+    bnc.Adaptive(over="stream"),
+    bnc.Adaptive(float("inf"), over="stream"),
+)
+
+
+@pytest.mark.parametrize("choice", CONVERSIONS, ids=repr)
+def test_it_is_loaded_into_every_norm_of_bnconvert(choice: Rewrite) -> None:
+    read, tensors, settings, _ = READERS["keras"]
+    state, plain = read(tensors, **settings), nn.BatchNorm1d(4)
+    state.load_into(plain)
+    norm = bnc.convert(nn.BatchNorm1d(4), choice)
+    state.load_into(norm)  # type: ignore[arg-type]
+    with bnc.use_statistics(norm.eval(), "running"):
+        torch.testing.assert_close(norm(torch.tensor(X)), plain.eval()(torch.tensor(X)))
+    for domain in getattr(norm, "domains", (None,)) or (None,):
+        back = bnc.revert(norm, domain=domain)
+        assert isinstance(back, nn.BatchNorm1d)
+        torch.testing.assert_close(back.eval()(torch.tensor(X)), plain(torch.tensor(X)))
+        assert (back.momentum, back.eps) == (plain.momentum, plain.eps)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (1, 4, 1, 1), (4, 1, 1), (1, 4)], ids=str)
+def test_tensors_that_were_saved_to_broadcast_are_vectors(shape: tuple[int, ...]) -> None:
+    read, tensors, settings, _ = READERS["keras"]
+    norms = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    read(tensors, **settings).load_into(norms[0])
+    read({n: t.reshape(shape) for n, t in tensors.items()}, **settings).load_into(norms[1])
+    assert all(map(torch.equal, norms[0].state_dict().values(), norms[1].state_dict().values()))
+
+
+def test_other_shapes_are_refused_by_their_shape() -> None:
+    tensors = {"moving_mean": MEAN.reshape(2, 2), "moving_variance": VAR}
+    with pytest.raises(bnc.ConventionError, match=r"shape \(2, 2\) and the norm 4 channels"):
+        conventions.keras(tensors).load_into(nn.BatchNorm1d(4, affine=False))
+
+
+MISMATCHES = {
+    "no affine here": (("gamma", "beta"), nn.BatchNorm1d(4, affine=False)),
+    "no statistics here": (("gamma", "beta"), nn.BatchNorm1d(4, track_running_stats=False)),
+    "no affine there": ((), nn.BatchNorm1d(4)),
+    "only a scale there": (("gamma",), nn.BatchNorm1d(4)),
+    "only a shift there": (("beta",), nn.BatchNorm1d(4)),
+}
+
+
+@pytest.mark.parametrize(("affine", "norm"), MISMATCHES.values(), ids=MISMATCHES)
+def test_where_the_tensors_differ_the_advice_works(
+    affine: tuple[str, ...], norm: nn.BatchNorm1d
+) -> None:
+    every = READERS["keras"][1]
+    tensors = {name: t for name, t in every.items() if name.startswith("moving") or name in affine}
+    with pytest.raises(bnc.ConventionError, match=r"the norm has .* and the checkpoint ") as error:
+        conventions.keras(tensors).load_into(norm)
+    _, _, remedy = str(error.value).partition("; ")
+    if remedy.startswith("add "):
+        assert remedy == "add torch.ones(4) to the tensors, as gamma (scale, weight)"
+        conventions.keras({**tensors, "gamma": torch.ones(4)}).load_into(nn.BatchNorm2d(4))
+        return
+    source = remedy.removeprefix("make the norm as ").partition(", or ")[0]
+    conventions.keras(tensors).load_into(eval(source, {"torch": torch}))
+
+
+def test_wrong_channels_are_refused() -> None:
+    tensors = {"moving_mean": MEAN, "moving_variance": VAR}
+    with pytest.raises(bnc.ConventionError, match="5 channels; give the norm that it belongs to"):
+        conventions.keras(tensors).load_into(nn.BatchNorm1d(5, affine=False))
 
 
 def test_the_tensors_are_copies() -> None:

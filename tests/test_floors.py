@@ -22,9 +22,9 @@ FLOORS = (
     "graphs",
     "modules",
     "reporting",
-    "torch_private",
     "conventions",
     "numerics",
+    "torch_private",
     "errors",
 )
 #: The order inside rooms, where a file imports a sibling.
@@ -74,6 +74,7 @@ ROOMS = {
         "evaluation",
         "findings.__init__",
         "findings.configuration",
+        "findings.finiteness",
         "findings.measured_data",
         "findings.stored_tensors",
         "findings.rule",
@@ -243,6 +244,7 @@ ROOMS = {
         "operators",
         "process_groups",
         "recomputation",
+        "function_transforms",
         "silence",
         "state_loading",
         "storages",

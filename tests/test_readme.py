@@ -62,7 +62,7 @@ def test_the_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         return
     net = names["net"]
     assert isinstance(net, torch.nn.Module)
-    assert net.get_buffer("1.num_batches_tracked") == (8 if "recompute" in code else 1)
+    assert net.get_buffer("1.num_batches_tracked") == (8 if "diagnose" in code else 1)
 
 
 def test_every_name_exists() -> None:

@@ -46,15 +46,27 @@ def convert(
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    return convert_with_plan(model, policy, inplace=inplace)[0]
+    return convert_with_plan(model, policy, inplace=inplace, remedy=_REMEDY)[0]
 
 
 def convert_with_plan(
-    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+    model: nn.Module,
+    policy: Policy | Rewrite | Alternatives,
+    *,
+    inplace: bool = False,
+    **copying: str,
 ) -> tuple[nn.Module, Plan]:
-    """Do what `convert` does, and return the plan that it followed as well."""
+    """Do what `convert` does, and return the plan that it followed as well.
+
+    Args:
+        model: as for `convert`.
+        policy: as for `convert`.
+        inplace: as for `convert`.
+        **copying: `remedy`, what a caller without `inplace` advises instead of it; none means
+            the advice of `copy_model`.
+    """
     require_eager(model)
-    target = model if inplace else copy_model(model, remedy=_REMEDY)
+    target = model if inplace else copy_model(model, **copying)
     followed = make_plan(target, Policy.of(policy))
     followed.require_legal()
     return swap(target, followed.edits()), followed

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import ParametrizationList
 
 from bnconvert.conversion.conversion import convert_with_plan
 from bnconvert.conversion.plan import Plan
@@ -14,7 +15,9 @@ from bnconvert.errors import FoldedTrainingError
 from bnconvert.folding.folding import Folded
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.reporting.table import listed
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -56,7 +59,8 @@ def prepare(
 ) -> Prepared:
     """Convert a copy of a model for fine-tuning, and group its parameters for the optimizer.
 
-    Frozen norms stay frozen through `.train()`, and what is frozen is in no group. With gradient
+    Frozen norms stay frozen through `.train()` and `.requires_grad_(True)`, and what is frozen is
+    in no group. With gradient
     accumulation the running statistics are updated once per micro-batch: the momentum is made
     smaller, so that they move per optimizer step as they would without accumulation. The batch
     that normalizes stays the micro-batch.
@@ -79,7 +83,7 @@ def prepare(
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
     target, followed = convert_with_plan(model, policy)
-    notes = tuple(_set_accumulated_momentum(target, accumulate))
+    notes = (*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target))
     return Prepared(target, _parameter_groups(target, weight_decay), followed, notes)
 
 
@@ -124,16 +128,46 @@ def _set_accumulated_momentum(model: nn.Module, steps: int) -> Iterator[str]:
         yield f"{', '.join(cumulative)}: momentum=None averages all micro-batches and is unchanged"
 
 
+def _ignored_requests(model: nn.Module) -> Iterator[str]:
+    """Yield a note on norms that are frozen while their parameters require gradients."""
+    paths = [
+        path or "(root)"
+        for path, module in model.named_modules()
+        if isinstance(module, Normalization) and module.asked_to_train
+    ]
+    if paths:
+        yield (
+            f"{listed(paths)}: frozen, though weight or bias require gradients; they get none "
+            'and are in no group: use Frozen(affine="trainable") to train them'
+        )
+
+
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Group every trainable parameter once: with weight decay, and biases and norms' without."""
-    exempt: set[int] = set()
+    exempt = {id(p) for path, m in model.named_modules() for p in _without_decay(path, m)}
+    learning: set[int] = set()
     for module in model.modules():
-        is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
-        for name, parameter in module.named_parameters(recurse=False):
-            if is_norm or name.rpartition("_")[2].startswith("bias"):
-                exempt.add(id(parameter))
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        frozen = module.keeps_from_training if isinstance(module, Normalization) else ()
+        own = module.named_parameters(recurse=False)
+        learning |= {id(p) for name, p in own if p.requires_grad and name not in frozen}
+    trainable = [parameter for parameter in model.parameters() if id(parameter) in learning]
     decayed = [parameter for parameter in trainable if id(parameter) not in exempt]
     others = [parameter for parameter in trainable if id(parameter) in exempt]
     groups = ((decayed, weight_decay), (others, 0.0))
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+
+
+def _without_decay(path: str, module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield a module's own parameters that weight decay must not touch: biases, and norms'.
+
+    Of a class that only calls itself a norm (LlamaRMSNorm, T5LayerNorm), the vectors. A bias is
+    `bias`, `in_proj_bias`, `bias_ih_l0`; one that is parametrized has the name of its list.
+    """
+    is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
+    named_norm = "norm" in type(module).__name__.lower()
+    listed_name = path.rpartition(".")[2] if isinstance(module, ParametrizationList) else ""
+    for name, parameter in module.named_parameters(recurse=False):
+        words = (listed_name or name).split("_")
+        is_bias = any(word.startswith("bias") for word in words)
+        if is_norm or is_bias or (named_norm and parameter.ndim <= 1):
+            yield parameter

@@ -8,6 +8,7 @@ from torch import nn
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import Refusal, RefusedError
 from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import FunctionalNorm, Site, Survey
 from bnconvert.modules.surgery import hidden_references
@@ -145,6 +146,12 @@ class Plan:
             "call it"
             for site in self.survey.idle
         ]
+        if any(isinstance(d.rewrite, Replacement) for d in self.decisions):
+            notes.append(
+                "the new norms are no subclasses of torch's _BatchNorm: update_bn and loops over "
+                "it do not see them; use recompute_statistics(model, batches), and "
+                "bnconvert.NORM_CLASSES in isinstance"
+            )
         if self.refusals:
             notes.append("convert() would raise RefusedError and change nothing")
         return notes

@@ -1,9 +1,11 @@
 """Policy: rules that say which rewrite the norm at a path gets; the first match wins."""
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 from bnconvert.conversion.notation import parse_rewrite, read_rules, rewrite_names
@@ -11,6 +13,7 @@ from bnconvert.errors import PolicyError
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import Site
 from bnconvert.norms.keep import Keep
+from bnconvert.reporting.table import listed
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Policy:
         """Read the rules in the mapping's order.
 
         Raises:
-            PolicyError: a value is not a rewrite.
+            PolicyError: a value is not a rewrite, or an alternative can never be reached.
         """
         for pattern, rewrite in rules.items():
             if not isinstance(rewrite, Rewrite | Alternatives):
@@ -48,6 +51,7 @@ class Policy:
                     f"rule {pattern!r}: {rewrite!r} is not a rewrite; "
                     f"use {rewrite_names()}, or a | b"
                 )
+            _require_reachable(pattern, rewrite.choices)
         self.rules = tuple(
             PolicyRule(pattern, rewrite.choices) for pattern, rewrite in rules.items()
         )
@@ -87,7 +91,10 @@ class Policy:
         bare = True
         for text in texts:
             if text.endswith(".toml"):
-                rules |= read_rules(Path(text))
+                read = read_rules(Path(text))
+                if twice := [pattern for pattern in read if pattern in rules]:
+                    raise PolicyError(f"rule {twice[0]!r}: is given twice; remove one of them")
+                rules |= read
                 bare = False
                 continue
             pattern, equals, source = text.partition("=")
@@ -95,6 +102,8 @@ class Policy:
                 pattern, source = "*", text
             else:
                 bare = False
+            if pattern.strip() in rules:
+                raise PolicyError(f"rule {pattern.strip()!r}: is given twice; remove one of them")
             rules[pattern.strip()] = parse_rewrite(source.strip())
         policy = cls(rules)
         policy.is_bare = bare
@@ -108,19 +117,33 @@ class Policy:
         return (Keep(),)
 
     def require_used(self, sites: Sequence[Site], further: Sequence[str] = ()) -> None:
-        """Raise unless every rule matches a norm.
+        """Raise unless every rule is the first that matches some norm.
+
+        A last rule "*" need not be: it says what any other norm would get.
 
         Args:
             sites: the norms.
             further: paths of modules with norms in their forward, which a rule may match too.
 
         Raises:
-            PolicyError: lists every rule that matches none, with the nearest path.
+            PolicyError: lists every rule that matches none, with the nearest path, and every one
+                whose norms all have an earlier rule.
         """
         paths = [*(path for site in sites for path in site.paths), *further]
-        unused = [r for r in self.rules if not any(r.matches(path) for path in paths)]
-        if unused and not self.is_bare:
-            raise PolicyError("\n".join(_hint(rule.pattern, paths) for rule in unused))
+        if self.is_bare:
+            return
+        taken: dict[int, list[str]] = defaultdict(list)
+        for path in paths:
+            first = next((i for i, rule in enumerate(self.rules) if rule.matches(path)), None)
+            if first is not None:
+                taken[first].append(path)
+        if paths and self.rules[-1].pattern == "*":
+            taken.setdefault(len(self.rules) - 1, [])
+        idle = [rule for place, rule in enumerate(self.rules) if place not in taken]
+        if idle:
+            first_norms = {self.rules[place].pattern: norms for place, norms in taken.items()}
+            order = [rule.pattern for rule in self.rules]
+            raise PolicyError("\n".join(_why_idle(r, paths, first_norms, order) for r in idle))
 
     def __repr__(self) -> str:
         """Return the source code."""
@@ -128,6 +151,45 @@ class Policy:
             return repr(Alternatives(self.rules[0].choices))
         rules = (f"{rule.pattern!r}: {Alternatives(rule.choices)!r}" for rule in self.rules)
         return f"Policy({{{', '.join(rules)}}})"
+
+
+def _require_reachable(pattern: str, choices: Sequence[Rewrite]) -> None:
+    """Raise where an alternative stands after one that is never refused."""
+    for choice, later in pairwise(choices):
+        if not choice.replaces:
+            raise PolicyError(
+                f"rule {pattern!r}: {later!r} stands after {choice!r}, which is never refused; "
+                f"put {choice!r} last"
+            )
+
+
+def _why_idle(
+    rule: PolicyRule,
+    paths: Sequence[str],
+    first_norms: Mapping[str, Sequence[str]],
+    order: Sequence[str],
+) -> str:
+    """Return the error message for a rule that no norm gets.
+
+    Args:
+        rule: the rule.
+        paths: those of all norms.
+        first_norms: the norms that each other rule is the first to match, by its pattern.
+        order: the patterns of all rules.
+    """
+    matched = {path for path in paths if rule.matches(path)}
+    if not matched:
+        return _hint(rule.pattern, paths)
+    takers = {pattern: {*norms} for pattern, norms in first_norms.items() if matched & {*norms}}
+    names = list(map(repr, takers))
+    others = [pattern for pattern in order if pattern != rule.pattern]
+    optional = {others[-1]} & {"*"}  # see `Policy.require_used`
+    leaves_some = all(norms - matched or name in optional for name, norms in takers.items())
+    remedy = f"move it before {names[0]}" if leaves_some else "remove it"
+    return (
+        f"rule {rule.pattern!r}: every norm that it matches has an earlier rule, {listed(names)}; "
+        f"{remedy}"
+    )
 
 
 def _hint(pattern: str, paths: Sequence[str]) -> str:
@@ -139,5 +201,8 @@ def _hint(pattern: str, paths: Sequence[str]) -> str:
     prefixes = {path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)}
     stem = pattern.rstrip(".*?")
     near = difflib.get_close_matches(stem, sorted(prefixes), n=1, cutoff=0.5)
-    remedy = f"did you mean '{near[0]}'?" if near else f"write paths like '{paths[0]}'"
+    if not near:
+        remedy = f"write paths like '{paths[0]}'"
+    else:
+        remedy = f"did you mean '{near[0]}{'' if near[0] in paths else '.*'}'?"
     return f"rule {pattern!r}: matches none of {len(paths)} norms; {remedy}"

@@ -20,7 +20,8 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     Args:
         model: an eager module, in any mode.
         example_inputs: if given, a copy of the eval model is also captured and folded, so that
-            calls are counted where torch.fx cannot trace, and each row says whether it folds.
+            calls are counted where torch.fx cannot trace, each row says whether it folds, and
+            the findings of `fold` are listed too.
 
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -43,7 +44,9 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
         folded = fold(model, example_inputs).report
     except CaptureError as failure:
         return replace(report, notes=(*report.notes, str(failure)))
-    return replace(report, norms=folded.norms, notes=(*report.notes, *folded.notes))
+    found = (*findings, *folded.findings)
+    notes = folded.notes if found else (*report.notes, *folded.notes)
+    return replace(report, norms=folded.norms, findings=found, notes=notes)
 
 
 def _row(site: Site) -> NormRow:

@@ -61,6 +61,16 @@ class Normalization(StateLoading, _NormBase):
         """Whether an eval forward changes what the next one computes."""
         return False
 
+    @property
+    def keeps_from_training(self) -> tuple[str, ...]:
+        """The names of the parameters that never get a gradient: none, where nothing is frozen."""
+        return ()
+
+    @property
+    def asked_to_train(self) -> tuple[str, ...]:
+        """The names of parameters that require gradients and never get one."""
+        return tuple(n for n in self.keeps_from_training if self.get_parameter(n).requires_grad)
+
     def init_state(self) -> None:
         """Create the state that this norm has beyond batch norm's, after `inherit` built it."""
 

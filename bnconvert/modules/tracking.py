@@ -5,6 +5,7 @@ The modes, the switches, the update of the running statistics and the treatment 
 are not finite are here.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -12,9 +13,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import swa_utils
 
 from bnconvert.modules.normalization import Normalization, Statistics
 from bnconvert.numerics.kernels import values_per_sample
+from bnconvert.numerics.slices import slice_moments, whole
+from bnconvert.torch_private.function_transforms import is_transformed, level_of
+
+_UPDATE_BN = inspect.unwrap(swa_utils.update_bn).__code__
 
 
 class TrackingNorm(Normalization):
@@ -86,6 +92,10 @@ class TrackingNorm(Normalization):
         """Normalize `x` by its own moments, as batch norm does, and track them in training."""
         if self.running_mean is None or self.running_var is None or not x.numel():
             return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        if is_transformed(x):  # vmap refuses new buffers
+            moments = slice_moments(x.detach(), whole(x))
+            self.track(moments[0][0], unbiased(moments[1][0], x.shape[0] * values_per_sample(x)))
+            return F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
         # Also where nothing is tracked: a checkpointed forward and its recomputation must save
         # the same tensors, and only one of them may track.
         mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
@@ -106,6 +116,8 @@ class TrackingNorm(Normalization):
         """
         if not self.is_tracking():
             return
+        self.require_writable(self._buffers, mean)
+        _refuse_update_bn()
         assert self.running_mean is not None
         assert self.running_var is not None
         with torch.no_grad():
@@ -119,7 +131,30 @@ class TrackingNorm(Normalization):
                 if self.momentum is None:
                     share = 1 / self.num_batches_tracked.clamp(min=1).to(self.running_mean.dtype)
             for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-                running.lerp_(torch.where(tracked, batch.to(running.dtype), running), share)
+                new = torch.where(tracked, batch.to(running.dtype), running)
+                running.copy_(torch.lerp(running, new, share))
+
+    def require_writable(self, buffers: Mapping[str, Tensor | None], update: Tensor) -> None:
+        """Refuse to update buffers that a transform of `torch.func` does not know of.
+
+        Args:
+            buffers: by name, those that are updated in place.
+            update: the new value of one.
+
+        Raises:
+            RuntimeError: `update` has one value per sample or model, and a buffer only one.
+        """
+        if not is_transformed(update):
+            return
+        held = {name: buffer for name, buffer in buffers.items() if buffer is not None}
+        unknown = [name for name, b in held.items() if level_of(b) < level_of(update)]
+        if unknown:
+            raise RuntimeError(
+                f"torch.func transforms a forward that updates {', '.join(unknown)}, which are "
+                "none of the arguments of what is transformed; pass them with the parameters, as "
+                "functional_call(model, (parameters, buffers), inputs) with "
+                "dict(model.named_buffers()), or use bnconvert.update_statistics(model, False)"
+            )
 
     def start_recording(self) -> dict[str, Any]:
         """Return, by attribute, the state that a recomputation of the coming forward needs."""
@@ -159,7 +194,28 @@ class TrackingNorm(Normalization):
             parts.append("updates=False")
         if self.statistics is not None:
             parts.append(f"statistics={self.statistics!r}")
+        parts.append("unseen by update_bn")
         return ", ".join(parts)
+
+
+def _refuse_update_bn() -> None:
+    """Raise inside torch's `update_bn`, which resets and averages only torch's own norms.
+
+    It runs a forward only where the model still has some; without, it returns at once.
+
+    Raises:
+        RuntimeError: with what to call instead.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return  # update_bn runs without gradients
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is _UPDATE_BN:
+            raise RuntimeError(
+                "update_bn resets and averages only torch's own batch norms, and not those of "
+                "bnconvert; use bnconvert.recompute_statistics(model, batches) for all of them"
+            )
+        frame = frame.f_back
 
 
 def unbiased(var: Tensor, count: Tensor | int) -> Tensor:

@@ -107,6 +107,7 @@ class AdaptiveNorm(TrackingNorm):
         """Write a mixture into the stream's statistics, unless it has a NaN or an infinity."""
         if not self.updates:
             return
+        self.require_writable(self.extras()._buffers, mean)
         finite = torch.isfinite(mean).all() & torch.isfinite(var).all()
         with torch.no_grad():
             if self.skipped is not None:

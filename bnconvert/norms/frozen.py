@@ -23,6 +23,10 @@ from bnconvert.numerics.batch_norm import fixed_affine
 class FrozenNorm(Normalization):
     """Batch norm by running statistics that never change, in training mode too.
 
+    A frozen weight and bias stay frozen when somebody makes them require gradients again
+    (`model.requires_grad_(True)`, a trainer's unfreezing): the forward detaches them, so that no
+    gradient reaches them and no optimizer changes them.
+
     Attributes:
         freezes_affine: whether weight and bias are frozen too.
         trainable_before: names of the parameters that required gradients before they were
@@ -35,27 +39,43 @@ class FrozenNorm(Normalization):
     freezes_affine: bool
     trainable_before: tuple[str, ...] = ()
 
+    @property
+    def keeps_from_training(self) -> tuple[str, ...]:
+        """The names of the parameters that are frozen, whatever their `requires_grad` says."""
+        own = self._parameters
+        return tuple(n for n, p in own.items() if p is not None) if self.freezes_affine else ()
+
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by the running statistics; the output has the dtype of `x`."""
-        if not self._has_trainable_affine():
+        weight, bias = self._affine()
+        if not any(tensor is not None and tensor.requires_grad for tensor in (weight, bias)):
             assert self.running_mean is not None
             assert self.running_var is not None
-            weight, bias = self.weight, self.bias
             return fixed_affine(x, self.running_mean, self.running_var, weight, bias, self.eps)
         return F.batch_norm(
             x,
             self.running_mean,
             self.running_var,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             training=False,
             momentum=0.0,
             eps=self.eps,
         )
 
-    def _has_trainable_affine(self) -> bool:
-        affine = (self.weight, self.bias)
-        return any(tensor is not None and tensor.requires_grad for tensor in affine)
+    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return weight and bias, without gradient where they are the norm's and frozen.
+
+        A tensor that stands in for one (`torch.func.functional_call`) belongs to its caller.
+        """
+        frozen = self.keeps_from_training
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
+        if "weight" in frozen and isinstance(weight, nn.Parameter):
+            weight = weight.detach()
+        if "bias" in frozen and isinstance(bias, nn.Parameter):
+            bias = bias.detach()
+        return weight, bias
 
     def on_attach(self, model: nn.Module) -> None:
         """Freeze weight and bias, if that was asked for."""
@@ -72,9 +92,11 @@ class FrozenNorm(Normalization):
             self.get_parameter(name).requires_grad_(True)
 
     def extra_repr(self) -> str:
-        """Return the hyperparameters, and what is frozen."""
+        """Return the hyperparameters, what is frozen, and which requests to train are ignored."""
         frozen = "statistics, affine" if self.freezes_affine else "statistics"
-        return f"{self.settings()}, frozen=({frozen})"
+        ignored = self.asked_to_train
+        said = f", ignores requires_grad=True of {' and '.join(ignored)}" if ignored else ""
+        return f"{self.settings()}, frozen=({frozen}){said}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,8 @@ class Frozen(Replacement):
 
     def is_already_done(self, site: Site) -> bool:
         """Tell whether the norm is frozen already, by bnconvert or by another package."""
+        if isinstance(site.module, Normalization) and site.module.asked_to_train:
+            return False  # somebody made its parameters require gradients again
         elsewhere = site.kind.has_fixed_statistics and not isinstance(site.module, FrozenNorm)
         return super().is_already_done(site) or (elsewhere and self.freezes_affine)
 

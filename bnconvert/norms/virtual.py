@@ -93,6 +93,7 @@ class VirtualNorm(TrackingNorm):
         """Write the reference's moments into their buffers."""
         mean, var = slice_moments(x.detach(), whole(x))
         extras = self.extras()
+        self.require_writable(extras._buffers, mean)
         extras.get_buffer("mean").copy_(mean[0])
         extras.get_buffer("var").copy_(var[0])
         extras.get_buffer("count").fill_(x.shape[0] * values_per_sample(x))

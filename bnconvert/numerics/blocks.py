@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from bnconvert.numerics.kernels import Bounds, has_kernels
+from bnconvert.torch_private.function_transforms import is_transformed
 
 #: A run costs some 50 microseconds of calls, moving a number to and fro some nanoseconds.
 _RUNS, _NUMBERS = 128, 16384
@@ -104,14 +105,16 @@ class _Permuted(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         order, inverse = ctx.saved_tensors
-        return _permute(gradient, inverse, order), None, None
+        return _moved(gradient, inverse, order), None, None
 
 
 _permute: Callable[..., Tensor] = _Permuted.apply
 
 
 def _moved(x: Tensor, order: Tensor, inverse: Tensor | None) -> Tensor:
-    return _permute(x, order, inverse) if has_kernels(x) else _selected(x, order)
+    if has_kernels(x):
+        return _permute(x, order, inverse)
+    return x[order.to(x.device)] if is_transformed(x) else _selected(x, order)
 
 
 def _selected(x: Tensor, index: Tensor) -> Tensor:

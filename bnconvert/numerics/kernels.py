@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from bnconvert.torch_private.function_transforms import is_transformed
+
 #: (first, end) of each slice of the batch axis, in order, together the whole batch.
 Bounds = tuple[tuple[int, int], ...]
 
@@ -27,9 +29,16 @@ def values_per_sample(x: Tensor) -> int:
     return math.prod(x.shape[2:])
 
 
-def has_kernels(x: Tensor) -> bool:
-    """Tell whether these kernels apply to `x`: on the CPU, and not under a compiler."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+def has_kernels(x: Tensor, *others: Tensor) -> bool:
+    """Tell whether these kernels apply: on the CPU, and not under a compiler or `torch.func`.
+
+    Args:
+        x: the batch.
+        *others: whatever else may be a batch of gradients.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return x.device.type == "cpu" and not is_transformed(x, *others)
 
 
 def dense(x: Tensor) -> Tensor:
@@ -134,7 +143,8 @@ def batch_norm_backward(
         bounds: first and end of each slice.
     """
     parts, rows = [], []
-    whole = None if len(bounds) == 1 or torch.is_grad_enabled() else torch.empty_like(x)
+    in_parts = len(bounds) == 1 or torch.is_grad_enabled() or is_transformed(gradient)
+    whole = None if in_parts else torch.empty_like(x)
     for row, (first, end) in enumerate(bounds):
         inputs = gradient[first:end], x[first:end], weight[row]
         if inputs[1].numel():

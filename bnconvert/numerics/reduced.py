@@ -85,8 +85,7 @@ class _ReducedBatchNorm(Function):
         if ctx.needs_input_grad[0]:
             # dx = weight * invstd * (g - sum(g) / n - x_hat * sum(g * x_hat) / n), shared sums.
             both = torch.cat([dot.double() * invstd, total.double()], 1)
-            reduce(both)
-            along, across = (both / count.clamp(min=1)).chunk(2, 1)
+            along, across = (_sum(both, reduce) / count.clamp(min=1)).chunk(2, 1)
             scale = weight * invstd
             wide = (-scale * invstd * along, -scale * across, scale)
             slope, shift, scale = (rows.to(weight.dtype) for rows in wide)
@@ -104,6 +103,9 @@ def _added(
     bounds: Bounds,
 ) -> Tensor:
     """Return (x - center) * slope + shift + gradient * scale, each slice by its row."""
+    if not kernels.has_kernels(gradient):
+        scaled = slice_affine(gradient, torch.zeros_like(scale), scale, None, bounds)
+        return slice_affine(x, center, slope, shift, bounds) + scaled
     dx = kernels.transform(x, center, slope, shift, bounds)
     if dx.dtype != scale.dtype:  # the factors of half precision are in float32
         gradient = torch.empty_like(x).copy_(gradient)
@@ -130,6 +132,16 @@ class _Sum(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _sum(gradient, ctx.reduce), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        return _sum(tangent, ctx.reduce)
+
+    @staticmethod
+    def vmap(
+        info: Any, axes: tuple[int | None, None], values: Tensor, reduce: Reduce
+    ) -> tuple[Tensor, int | None]:
+        return _sum(values, reduce), axes[0]  # a sum over processes is one of each number
 
 
 _sum: Callable[..., Tensor] = _Sum.apply

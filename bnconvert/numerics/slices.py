@@ -56,7 +56,7 @@ def slice_affine(
     dtype = statistics_dtype(x)
     center, scale = center.to(dtype), scale.to(dtype)
     shift = torch.zeros_like(center) if shift is None else shift.to(dtype)
-    if kernels.has_kernels(x):
+    if kernels.has_kernels(x, center, scale, shift):
         y: Tensor = _transform(kernels.dense(x), center, scale, shift, bounds)
         return y
     parts = [
@@ -82,7 +82,7 @@ class _Moments(Function):
         x, mean = ctx.saved_tensors
         positions = values_per_sample(x)
         counts = [max((end - first) * positions, 1) for first, end in ctx.bounds]
-        share = 1 / dmean.new_tensor(counts).unsqueeze(1)
+        share = 1 / mean.new_tensor(counts).unsqueeze(1)
         return slice_affine(x, mean, 2 * dvar * share, dmean * share, ctx.bounds), None
 
 
@@ -100,7 +100,8 @@ class _Affine(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         x, center, scale = ctx.saved_tensors
         dx = slice_affine(gradient, torch.zeros_like(center), scale, None, ctx.bounds)
-        if torch.is_grad_enabled():  # for a gradient of this gradient
+        if torch.is_grad_enabled() or not kernels.has_kernels(gradient):
+            # for a gradient of this gradient, or a batch of gradients
             centered = slice_affine(x, center, torch.ones_like(center), None, ctx.bounds)
             dscale, dshift = (_sums(g, ctx.bounds) for g in (gradient * centered, gradient))
         else:
@@ -129,8 +130,8 @@ def _stacked(pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def _sums(x: Tensor, bounds: Bounds) -> Tensor:
     """Return the sum of each channel of each slice, shape (slices, C)."""
-    wide = x.to(statistics_dtype(x))
-    return torch.stack([wide[first:end].transpose(0, 1).flatten(1).sum(1) for first, end in bounds])
+    wide, axes = x.to(statistics_dtype(x)), [axis for axis in range(x.dim()) if axis != 1]
+    return torch.stack([wide[first:end].sum(axes) for first, end in bounds])
 
 
 def _row(values: Tensor, row: int, x: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from bnconvert.torch_private.function_transforms import is_transformed
+
 
 def is_recomputation() -> bool:
     """Tell whether this forward runs in a backward pass."""
@@ -33,6 +35,8 @@ def with_recomputation_key(x: Tensor, key: int) -> Tensor:
     raises CheckpointError where a recomputation saves another shape.
     """
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
+        return x
+    if is_transformed(x):
         return x
     if torch._C._autograd._top_saved_tensors_default_hooks(False) is None:
         return x  # nobody would compare

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 import bnconvert as bnc
+from bnconvert.modules.rewrite import Rewrite
 from bnconvert.norms.frozen import FrozenNorm
 from bnconvert.norms.ghost import GhostNorm
 from tests.submodules import submodule
@@ -158,3 +160,43 @@ def test_it_prints_the_plan_the_groups_and_the_notes() -> None:
     assert "parameter group 1: 2 parameters (248 numbers) with weight decay 0.1" in text
     assert "parameter group 2: 3 parameters (20 numbers) with weight decay 0.0" in text
     assert "momentum was adapted to 2 micro-batches" in text
+
+
+@pytest.mark.parametrize("policy", [bnc.Keep(), bnc.Frozen()], ids=repr)
+def test_what_is_frozen_is_in_no_group_also_where_it_requires_gradients(policy: Rewrite) -> None:
+    model = bnc.convert(trained(Net()), bnc.Frozen()).requires_grad_(True)
+    prepared = bnc.prepare(model, policy)
+    grouped = {id(p) for group in prepared.parameter_groups for p in group["params"]}
+    names = {name for name, p in prepared.model.named_parameters() if id(p) in grouped}
+    assert names == {"conv.weight", "head.weight", "head.bias"}
+    said = policy == bnc.Keep()
+    assert any("norm: frozen, though weight or bias require" in n for n in prepared.notes) == said
+
+
+class T5LayerNorm(nn.Module):
+    """A norm that only its name gives away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "decayed"),
+    [
+        (nn.LSTM(3, 3, bidirectional=True), 4),
+        (nn.LSTM(3, 2, proj_size=1), 3),
+        (nn.GRU(3, 3, num_layers=2), 4),
+        (nn.RNNCell(3, 3), 2),
+        (nn.MultiheadAttention(4, 2, add_bias_kv=True), 2),
+        (nn.Bilinear(2, 2, 2), 1),
+        (parametrizations.weight_norm(nn.Linear(3, 3), "bias"), 1),
+        (T5LayerNorm(), 0),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_no_bias_of_any_layer_decays(layer: nn.Module, decayed: int) -> None:
+    prepared = bnc.prepare(layer, bnc.Keep(), weight_decay=0.1)
+    by_decay = {group["weight_decay"]: group["params"] for group in prepared.parameter_groups}
+    assert len(by_decay.get(0.1, ())) == decayed
+    assert sum(map(len, by_decay.values())) == len(list(layer.parameters()))

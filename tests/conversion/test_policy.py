@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from torch import nn
 
@@ -36,7 +38,7 @@ def test_a_bare_rewrite_means_every_norm() -> None:
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [
-        ("bakcbone.*", "rule 'bakcbone.*': matches none of 3 norms; did you mean 'backbone'?"),
+        ("bakcbone.*", "rule 'bakcbone.*': matches none of 3 norms; did you mean 'backbone.*'?"),
         ("backbone", "matches no norm, but a module that holds some; use 'backbone.*'"),
         ("zzzz", "rule 'zzzz': matches none of 3 norms; write paths like 'backbone.0'"),
     ],
@@ -111,3 +113,60 @@ def test_a_rewrite_alone_is_parsed_for_every_norm() -> None:
 def test_text_that_is_no_rewrite_is_refused_and_never_run(text: str, hint: str) -> None:
     with pytest.raises(bnc.PolicyError, match=hint):
         Policy.parse([text])
+
+
+SHADOWED = {
+    "everything first": (
+        {"*": bnc.Frozen(), "head.*": bnc.Keep()},
+        "'head.*'",
+        "move it before '\\*'",
+    ),
+    "a wider glob": (
+        {"backbone.*": bnc.Frozen(), "backbone.0": bnc.Keep()},
+        "'backbone.0'",
+        "move it before 'backbone",
+    ),
+    "the same norms": ({"*": bnc.Frozen(), "?*": bnc.Keep()}, r"'\?\*'", "move it before"),
+    "the same twice": ({"?*": bnc.Frozen(), "**": bnc.Keep()}, r"'\*\*'", "remove it"),
+    "several together": (
+        {"*.0": bnc.Frozen(), "*.1": bnc.Keep(), "backbone.*": bnc.Ghost()},
+        r"'backbone\.\*'",
+        "remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rules", "rule", "remedy"), SHADOWED.values(), ids=SHADOWED)
+def test_a_rule_that_no_norm_gets_is_an_error_whose_advice_works(
+    rules: dict[str, Rewrite], rule: str, remedy: str
+) -> None:
+    with pytest.raises(bnc.PolicyError, match=f"rule {rule}: every norm .* {remedy}") as error:
+        bnc.plan(model(), bnc.Policy(rules))
+    (pattern,) = (name for name in rules if f"rule {name!r}" in str(error.value))
+    others = {name: rewrite for name, rewrite in rules.items() if name != pattern}
+    moved = {pattern: rules[pattern], **others} if remedy.startswith("move") else others
+    bnc.plan(model(), bnc.Policy(moved))
+
+
+def test_a_last_rule_for_all_other_norms_may_find_none() -> None:
+    rules = {"backbone.*": bnc.Frozen(), "head.*": bnc.Group(2), "*": bnc.Keep()}
+    assert "kept" not in outcomes(bnc.Policy(rules)).values()
+
+
+def test_a_rule_that_is_given_twice_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text('"head" = {norm = "keep"}')
+    for texts in (
+        ["head=Keep()", "head=Frozen()"],
+        ["Keep()", "Frozen()"],
+        ["head=Keep()", str(file)],
+    ):
+        with pytest.raises(bnc.PolicyError, match=r"rule '.*': is given twice; remove one of them"):
+            bnc.Policy.parse(texts)
+        bnc.Policy.parse(texts[:1])
+
+
+def test_an_alternative_that_can_never_be_reached_is_an_error() -> None:
+    with pytest.raises(bnc.PolicyError, match=r"after Keep\(\), which is never refused; put Keep"):
+        bnc.Policy({"*": bnc.Keep() | bnc.Group(8)})
+    bnc.Policy({"*": bnc.Group(8) | bnc.Keep()})

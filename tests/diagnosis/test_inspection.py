@@ -96,3 +96,23 @@ def test_to_list_norms_does_not_wait_for_what_folds() -> None:
         }
         & loaded
     )
+
+
+def test_the_findings_of_fold_are_listed_with_example_inputs() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), trained(nn.BatchNorm2d(2))).eval()
+    with torch.no_grad():
+        model.get_parameter("1.weight").copy_(torch.tensor([1e5, 1.0]))
+    assert bnc.inspect(model).findings == ()
+    inputs = (torch.randn(2, 3, 4, 4),)
+    report = bnc.inspect(model, inputs)
+    assert [f.id for f in report.findings] == ["BN405"]
+    assert report.findings == bnc.fold(model, inputs).report.findings
+    assert "no findings" not in report.notes
+
+
+def test_a_frozen_norm_that_was_asked_to_train_is_named() -> None:
+    model = bnc.convert(trained(Net()), bnc.Frozen()).requires_grad_(True)
+    (finding,) = bnc.inspect(model).findings
+    assert (finding.id, finding.paths) == ("BN021", ("norm",))
+    for choice in (bnc.Frozen(), bnc.Frozen(affine="trainable")):
+        assert bnc.inspect(bnc.convert(model, choice)).findings == ()

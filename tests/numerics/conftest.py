@@ -7,6 +7,6 @@ from bnconvert.numerics import kernels
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways: torch's CPU kernels, and elementary operations as elsewhere."""
     if request.param == "elementary":
-        monkeypatch.setattr(kernels, "has_kernels", lambda x: False)
+        monkeypatch.setattr(kernels, "has_kernels", lambda *_: False)
     kind: str = request.param
     return kind

@@ -1,7 +1,11 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import hessian, jacfwd, jacrev, vmap
 from torch.nn import functional as F
 
 from bnconvert.numerics.reduced import Reduce, _composed, reduced_batch_norm
@@ -54,6 +58,39 @@ def test_alone_it_is_batch_norm_with_its_gradients(shape: tuple[int, ...]) -> No
     torch.testing.assert_close(mean, x.mean(axes))
     torch.testing.assert_close(var, x.var(axes, unbiased=False))
     assert not mean.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch itself
+@pytest.mark.parametrize("transform", [jacrev, jacfwd, hessian], ids=lambda t: t.__name__)
+def test_shared_sums_are_transformed_too(transform: Callable[..., Callable[..., Any]]) -> None:
+    x, weight, bias = (leaf.detach() for leaf in leaves((4, 3, 2)))
+    found = transform(lambda given: reduced(given, weight, bias, doubled)[0].sin().sum(-1))(x)
+    expected = transform(
+        lambda given: (
+            F.batch_norm(torch.cat([given, given]), None, None, weight, bias, True, 0.0, 1e-3)[:4]
+            .sin()
+            .sum(-1)
+        )
+    )(x)
+    assert found.shape == expected.shape
+    if transform is jacfwd:  # each process's tangent counts, as each one's gradient does
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_batch_of_models_has_sums_of_its_own() -> None:
+    x = torch.stack([leaves((4, 3, 2))[0].detach() * scale + scale for scale in (1, 3)])
+    together = vmap(lambda given: reduced(given, None, None, doubled)[0])(x)
+    one_by_one = torch.stack([reduced(given, None, None, doubled)[0] for given in x])
+    torch.testing.assert_close(together, one_by_one)
+
+
+def test_a_batch_of_gradients_is_each_of_them() -> None:
+    x = leaves((4, 3, 2))[0]
+    y = reduced(x, None, None, doubled)[0]
+    cotangents = torch.randn(3, *y.shape, dtype=y.dtype)
+    together = torch.autograd.grad(y, x, cotangents, is_grads_batched=True, retain_graph=True)[0]
+    for row, cotangent in zip(together, cotangents, strict=True):
+        torch.testing.assert_close(row, torch.autograd.grad(y, x, cotangent, retain_graph=True)[0])
 
 
 @pytest.mark.parametrize("shape", SHAPES)

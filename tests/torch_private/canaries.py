@@ -143,6 +143,28 @@ _BY_FILE = {
             "medium: as _codegen",
         ),
     ),
+    "function_transforms": (
+        (
+            "torch._C._are_functorch_transforms_active",
+            "to see that torch.func transforms a forward",
+            "low: what Function.apply itself asks",
+        ),
+        (
+            "torch._C._functorch.is_legacy_batchedtensor",
+            "to see that a backward pass gets a batch of gradients",
+            "medium: goes when batched gradients move to torch.func",
+        ),
+        (
+            "torch._C._functorch.maybe_get_level",
+            "to see that a buffer is none of the transformed arguments",
+            "medium: a binding; torch's own wrappers of functions need it",
+        ),
+        (
+            "torch.autograd.forward_ad._current_level",
+            "to see that forward-mode differentiation is on",
+            "low: what its public functions ask",
+        ),
+    ),
     "module_hooks": tuple(
         (
             f"torch.nn.Module.{table}",

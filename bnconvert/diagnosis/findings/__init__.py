@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from bnconvert.diagnosis.findings.configuration import configuration_findings
+from bnconvert.diagnosis.findings.finiteness import finiteness_findings
 from bnconvert.diagnosis.findings.stored_tensors import stored_findings
 from bnconvert.modules.site import Survey
 from bnconvert.reporting.records import Finding
@@ -11,4 +12,5 @@ from bnconvert.reporting.records import Finding
 FINDINGS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (
     configuration_findings,
     stored_findings,
+    finiteness_findings,
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from bnconvert.diagnosis.findings.rule import Rule, found_by
 from bnconvert.modules.kinds import has_running_statistics
+from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
@@ -33,6 +34,14 @@ RULES = (
         "the convention of Keras, where 0.9 is torch's 0.1",
         "[setattr(m, 'momentum', min(1 - m.momentum, 0.1) or 0.1) for m in model.modules() "
         "if (getattr(m, 'momentum', None) or 0) >= 0.5]",
+    ),
+    Rule(
+        "BN021",
+        "warning",
+        lambda site: isinstance(site.module, Normalization) and bool(site.module.asked_to_train),
+        "frozen, though weight or bias require gradients: none reaches them through the norm",
+        'convert with Frozen(affine="trainable") to train them, or with Frozen() to freeze them '
+        "for good",
     ),
     Rule(
         "BN009",

@@ -1,0 +1,184 @@
+"""Rows for measured statistics, and for the reports on them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from bnconvert.numerics.moments import moments
+from tests.remedies.row import Row
+from tests.zoo import IMAGE, Net, trained
+
+BATCHES = [torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))] * 2
+FLAT = [batch.mean((2, 3)) for batch in BATCHES]
+
+
+def recompute(model: nn.Module | None = None, batches: Any = BATCHES, **settings: Any) -> Any:
+    return bnc.recompute_statistics(model or trained(Net()), batches, **settings)
+
+
+class Two(nn.Module):
+    """Takes two inputs, and maybe names for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        return self.norm(x + y + z)  # type: ignore[no-any-return]
+
+
+class InPlace(nn.Module):
+    """Changes its input in place, and calls a norm twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(2)
+        return self.other(self.norm(self.norm(x)))  # type: ignore[no-any-return]
+
+
+def half(dtype: torch.dtype) -> nn.Module:
+    norm = nn.BatchNorm2d(3).half()
+    return norm.float() if dtype is torch.float32 else norm
+
+
+def switched(inside: bool) -> None:
+    model = trained(Net())
+    with bnc.update_statistics(model, False):
+        if inside:
+            recompute(model)
+    recompute(model)
+
+
+def labelled(inside: bool) -> None:
+    model = bnc.convert(trained(Net()), bnc.Separate())
+    with bnc.domain(model, torch.zeros(4, dtype=torch.long)):
+        if inside:
+            recompute(model)
+    recompute(model, domain="source")
+
+
+def frozen() -> nn.Module:
+    return bnc.convert(trained(Net()), bnc.Frozen())
+
+
+def merge(other: Iterable[int]) -> None:
+    moments(torch.ones(2, 3)).merge(moments(torch.ones(2, *other)))
+
+
+def plot(folder: Path, name: str, measured: bool) -> Any:
+    report = recompute().report if measured else bnc.inspect(Net())
+    report.plot(folder / name)
+
+
+STATISTICS = (
+    Row(
+        "statistics/batches.py",
+        "batches is a",
+        lambda _: recompute(batches=BATCHES[0]),
+        lambda _: recompute(batches=BATCHES[0].split(32)),
+    ),
+    Row(
+        "statistics/batches.py",
+        "max_samples is",
+        lambda _: recompute(max_samples=0),
+        lambda _: (recompute(max_samples=4), recompute(max_samples=None)),
+    ),
+    Row(
+        "statistics/batches.py",
+        "a batch has",
+        lambda _: recompute(Two(), [(BATCHES[0], BATCHES[0])]),
+        lambda _: recompute(
+            Two(),
+            [(BATCHES[0], BATCHES[0])],
+            forward=lambda model, batch: model(*batch, batch[0]),
+        ),
+    ),
+    Row(
+        "statistics/layerwise.py",
+        "changes its input in place",
+        lambda _: recompute(InPlace(), [b.clone() for b in BATCHES]),
+        lambda _: recompute(InPlace(), forward=lambda model, batch: model(batch.clone())),
+    ),
+    Row("statistics/layerwise.py", "{}", lambda _: recompute(batches=[]), lambda _: recompute()),
+    Row(
+        "statistics/minibatch.py",
+        "{}",
+        lambda _: recompute(batches=[BATCHES[0] * torch.nan], method="aggregate"),
+        lambda _: recompute(batches=[BATCHES[0]], method="aggregate"),
+    ),
+    Row(
+        "statistics/recomputation.py",
+        "method is",
+        lambda _: recompute(method="exact"),
+        lambda _: [recompute(method=m) for m in ("layerwise", "aggregate", "ema")],
+    ),
+    Row(
+        "statistics/recomputation.py",
+        "variance is",
+        lambda _: recompute(variance="biased"),
+        lambda _: recompute(variance="population"),
+    ),
+    Row(
+        "statistics/targets.py",
+        "no norm has running statistics",
+        lambda _: recompute(frozen()),
+        lambda _: (recompute(bnc.revert(frozen())), recompute(bnc.convert(frozen(), bnc.Ghost()))),
+    ),
+    Row(
+        "statistics/targets.py",
+        "is in force",
+        lambda _: switched(inside=True),
+        lambda _: switched(inside=False),
+    ),
+    Row(
+        "statistics/targets.py",
+        "measured domain by domain",
+        lambda _: labelled(inside=True),
+        lambda _: labelled(inside=False),
+    ),
+    Row(
+        "statistics/targets.py",
+        "keep the norms in float32",
+        lambda _: recompute(half(torch.float16), [b * 1e4 for b in BATCHES]),
+        lambda _: recompute(half(torch.float32), [b * 1e4 for b in BATCHES]),
+    ),
+    Row(
+        "statistics/task.py",
+        "one value per channel",
+        lambda _: recompute(nn.BatchNorm1d(3), [FLAT[0][:1]], variance="unbiased"),
+        lambda _: recompute(nn.BatchNorm1d(3), [FLAT[0][:2]], variance="unbiased"),
+    ),
+    Row(
+        "diagnosis/evaluation.py",
+        "batches gave no data",
+        lambda _: bnc.diagnose(trained(Net()), []),
+        lambda _: bnc.diagnose(trained(Net()), [IMAGE[0]]),
+    ),
+    Row("numerics/moments.py", "do not merge", lambda _: merge([4]), lambda _: merge([3])),
+    Row(
+        "numerics/moments.py",
+        "is undefined",
+        lambda _: moments(torch.ones(1, 3)).unbiased_variance(),
+        lambda _: moments(torch.ones(2, 3)).unbiased_variance(),
+    ),
+    Row(
+        "reporting/plot.py",
+        "no statistics to plot",
+        lambda folder: plot(folder, "a.png", measured=False),
+        lambda folder: plot(folder, "a.png", measured=True),
+    ),
+    Row(
+        "reporting/plot.py",
+        "is not a format",
+        lambda folder: plot(folder, "a.xyz", measured=True),
+        lambda folder: [plot(folder, f"a{end}", measured=True) for end in (".png", ".svg", ".pdf")],
+        slow=True,
+    ),
+)

@@ -1,0 +1,63 @@
+"""Every remedy that is printed works: where it is followed literally, the error is gone.
+
+A message that is new needs a row in tests/remedies/, or a reason in tests/remedies/unprovoked.py.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.remedies.command_line import COMMAND_LINE
+from tests.remedies.conversion import CONVERSION
+from tests.remedies.deployment import DEPLOYMENT
+from tests.remedies.messages import Message, messages
+from tests.remedies.norms import NORMS
+from tests.remedies.row import Row
+from tests.remedies.statistics import STATISTICS
+from tests.remedies.unprovoked import UNPROVOKED
+
+ROWS = (*COMMAND_LINE, *CONVERSION, *DEPLOYMENT, *NORMS, *STATISTICS)
+MESSAGES = tuple(messages())
+
+
+def parameter(row: Row) -> object:
+    marks = pytest.mark.slow if row.slow else ()
+    return pytest.param(row, id=f"{row.file}: {row.part}", marks=marks)
+
+
+def of_row(row: Row) -> list[Message]:
+    return [m for m in MESSAGES if m.file == row.file and is_in(row.part, m.template)]
+
+
+def is_in(part: str, template: str) -> bool:
+    """Tell whether a part is of a template; one without words is the whole template."""
+    has_words = any(character.isalpha() for character in part)
+    return part in template if has_words else part == template
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+@pytest.mark.parametrize("row", [parameter(row) for row in ROWS])
+def test_its_advice_works(row: Row, tmp_path: Path) -> None:
+    with pytest.raises(Exception) as failure:  # noqa: PT011  (of any class, with this message)
+        row.provoke(tmp_path)
+    assert any(message.fits(str(failure.value)) for message in of_row(row)), failure.value
+    row.follow(tmp_path)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: f"{m.file}:{m.line}")
+def test_every_message_is_tried_or_says_why_not(message: Message) -> None:
+    tried = any(message in of_row(row) for row in ROWS)
+    excuses = UNPROVOKED.get(message.file, {})
+    excused = any(is_in(part, message.template) for part in excuses)
+    assert tried or excused, f"{message.file}:{message.line}: {message.template}"
+
+
+def test_no_row_and_no_reason_is_left_over() -> None:
+    assert [f"{row.file}: {row.part}" for row in ROWS if not of_row(row)] == []
+    left = [
+        f"{file}: {part}"
+        for file, parts in UNPROVOKED.items()
+        for part in parts
+        if not any(m.file == file and is_in(part, m.template) for m in MESSAGES)
+    ]
+    assert left == []
