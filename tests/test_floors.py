@@ -225,6 +225,7 @@ ROOMS = {
         "storages",
         "symbolic_sizes",
         "tensor_versions",
+        "one_at_a_time",
     ),
     "numerics": (
         "__init__",

@@ -15,6 +15,7 @@ from bnconvert.folding.folding import Folded
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -47,6 +48,7 @@ class Prepared:
         return "\n".join((str(self.plan), *groups, *self.notes))
 
 
+@one_at_a_time()
 def prepare(
     model: nn.Module,
     policy: Policy | Rewrite | Alternatives,

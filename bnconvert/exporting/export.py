@@ -21,11 +21,13 @@ from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.verification import failure_sentences
 
 _CALIBRATING = "recomputing statistics"
 
 
+@one_at_a_time()
 def export(
     model: nn.Module,
     example_inputs: Inputs,

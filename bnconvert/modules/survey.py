@@ -1,5 +1,6 @@
 """`survey`: find all norms of a model and trace their calls by torch.fx, as far as it goes."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,10 +17,12 @@ from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.site import FunctionalNorm, Site, Survey, sites_in
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.compilation import is_compiled
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 _FUNCTIONAL = (F.batch_norm, torch.batch_norm)
 
 
+@one_at_a_time()
 def survey(model: nn.Module) -> Survey:
     """Find every batch norm of `model`, and trace where its forward calls it.
 
@@ -82,6 +85,23 @@ class NormTracer(fx.Tracer):
         """Create a tracer that has traced nothing yet."""
         super().__init__()
         self.untraceable: dict[str, str] = {}
+        self._thread = threading.get_ident()
+        self._names: dict[int, str] | None = None  # of the parameters, by identity
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """Return what stands for an attribute of a module: a proxy for each parameter."""
+        # torch's own looks through all parameters at each access, and hands proxies to a thread
+        # that runs the model meanwhile.
+        if not isinstance(attr_val, nn.Parameter) or threading.get_ident() != self._thread:
+            return attr_val
+        if self._names is None:
+            self._names = {id(p): name for name, p in self.root.named_parameters()}
+        name = self._names.get(id(attr_val))
+        if name is None:
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tell whether a module is one call in the graph: norms, and what torch.fx says."""
@@ -99,6 +119,8 @@ class NormTracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Trace into `m`; where that fails, remove its nodes and record one call instead."""
+        if threading.get_ident() != self._thread:  # fx replaces the call of every module
+            return forward(*args, **kwargs)
         last, stack = next(iter(reversed(self.graph.nodes))), self.module_stack.copy()
         try:
             return super().call_module(m, forward, args, kwargs)
