@@ -208,6 +208,7 @@ ROOMS = {
         "rendering",
         "records",
         "table",
+        "whole_file",
     ),
     "torch_private": (
         "__init__",

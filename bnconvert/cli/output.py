@@ -72,14 +72,24 @@ def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> 
         model: the model.
         labels: what was done to it.
         path: .safetensors, or anything else for torch's own format.
+
+    Raises:
+        OutputError: it cannot be written there.
     """
     import torch
 
+    from bnconvert.reporting.whole_file import whole_file
+
+    state = model.state_dict()
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
         # Clones: safetensors refuses tensors that share memory, and tied weights do.
-        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        save_file(state, path, metadata={**labels, "bnconvert.version": version("bnconvert")})
+        state = {key: value.detach().clone() for key, value in state.items()}
+        metadata = {**labels, "bnconvert.version": version("bnconvert")}
+        with whole_file(path) as file:
+            save_file(state, file, metadata=metadata)
     else:
-        torch.save(model.state_dict(), path)
+        # Into an open file: torch's own writer does not say why it cannot write.
+        with whole_file(path) as place, place.open("wb") as file:
+            torch.save(state, file)

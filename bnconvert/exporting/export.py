@@ -1,15 +1,15 @@
 """`export`: from a model to an ONNX file that is proven to compute the same function."""
 
-import tempfile
+import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bnconvert.errors import ExportError, VerificationError
+from bnconvert.errors import ExportError, OutputError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.metadata import metadata
@@ -20,6 +20,12 @@ from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.whole_file import (
+    disk_is_full,
+    folder_beside,
+    require_writable,
+    unwritable,
+)
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.verification import failure_sentences
@@ -78,12 +84,10 @@ def export(
     require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
-    if not target.parent.is_dir():
-        raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
-    model, calibrated = _calibrated(model, calibration, steps)
-    model = model if preprocess is None else with_preprocess(model, preprocess)
-    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
-        path = Path(scratch) / target.name
+    with _scratch(target) as scratch:
+        model, calibrated = _calibrated(model, calibration, steps)
+        model = model if preprocess is None else with_preprocess(model, preprocess)
+        path = scratch / target.name
         candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
         report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
         onnx_file.label(path, metadata(model, report))
@@ -93,6 +97,27 @@ def export(
             raise VerificationError(failure_sentences(report), report, kept)
         onnx_file.move(path, target)
     return report
+
+
+@contextlib.contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """Yield a folder beside the file, made before the work so that a bad place is found then.
+
+    Raises:
+        ExportError: nothing can be written there, or no longer.
+    """
+    try:
+        require_writable(target)
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target}: is not a file; name one, such as model.onnx")
+        with folder_beside(target) as folder:
+            yield folder
+    except OutputError as failure:
+        raise ExportError(str(failure)) from failure
+    except (OSError, ExportError) as failure:
+        if full := disk_is_full(failure):
+            raise ExportError(unwritable(target, full)) from failure
+        raise
 
 
 def _calibrated(
