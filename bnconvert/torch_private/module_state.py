@@ -5,6 +5,7 @@ since torch 2.13.
 """
 
 from collections.abc import Set
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -24,7 +25,12 @@ def state_without(module: nn.Module, names: Set[str]) -> dict[str, Any]:
 
 def is_own_table(name: str) -> bool:
     """Tell whether an attribute is one that torch gives every module, and not its author."""
-    return name in vars(nn.Module())
+    return name in _own_tables()
+
+
+@cache
+def _own_tables() -> frozenset[str]:
+    return frozenset(vars(nn.Module()))
 
 
 def _without(table: Any, names: Set[str]) -> Any:
