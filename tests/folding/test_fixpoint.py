@@ -190,7 +190,7 @@ class Ladder(nn.Module):
         super().__init__()
         self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
         self.norm = nn.BatchNorm1d(4)
-        self.norm.running_mean.add_(torch.arange(4.0))
+        self.norm.get_buffer("running_mean").add_(torch.arange(4.0))
         self.kind, self.above = kind, above
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -99,7 +99,8 @@ def test_a_model_can_run_in_another_thread_while_one_is_traced() -> None:
             runs = (lambda: other(torch.ones(1, 3)), lambda: ours[0] @ torch.ones(3))
             with ThreadPoolExecutor(1) as pool:
                 seen.extend(pool.submit(run).result() for run in runs)
-            return self.norm(self.linear(x))
+            y: Tensor = self.norm(self.linear(x))
+            return y
 
     model = Meanwhile().eval()
     weights = list(model.parameters())
