@@ -72,6 +72,10 @@ class ReportError(BnconvertError):
     """A report cannot be plotted."""
 
 
+class OutputError(BnconvertError):
+    """A file cannot be written: no such folder, no permission, a full disk. The old one stays."""
+
+
 class PolicyError(BnconvertError):
     """A policy is wrong: an unknown name, a bad argument, or a rule that matches no norm."""
 

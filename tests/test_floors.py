@@ -232,6 +232,7 @@ ROOMS = {
         "rendering",
         "records",
         "table",
+        "whole_file",
     ),
     "torch_private": (
         "__init__",
@@ -250,6 +251,7 @@ ROOMS = {
         "storages",
         "symbolic_sizes",
         "tensor_versions",
+        "one_at_a_time",
     ),
     "numerics": (
         "__init__",

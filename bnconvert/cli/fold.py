@@ -25,8 +25,9 @@ def command(
     import torch
 
     from bnconvert.cli.model_source import load_model, require_example
-    from bnconvert.cli.output import placed, show
+    from bnconvert.cli.output import show
     from bnconvert.folding.folding import fold
+    from bnconvert.reporting.whole_file import whole_file
 
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
@@ -34,7 +35,7 @@ def command(
         folded = fold(loaded, require_example(example))
         if output is not None:
             say(0, None, "writing")
-            with placed(output) as draft:
+            with whole_file(output) as draft:
                 torch.export.save(folded.program() or _traced(folded), draft)
     show(folded.report, report)
     if output is not None:

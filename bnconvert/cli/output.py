@@ -1,11 +1,7 @@
 """The output of commands: results on stdout, reports and weights in files, exit codes."""
 
 import contextlib
-import errno
-import os
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +15,6 @@ if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
 
 
-_SMALLEST = 2**16  # bytes: a disk with less is full
 _RANK = ("info", "warning", "error")
 
 
@@ -28,39 +23,17 @@ def show(report: "Report", path: Path | None, picture: Path | None = None) -> No
     typer.echo(str(report))
     save(report, path)
     if picture is not None:
-        with placed(picture) as draft:
-            report.plot(draft)
+        report.plot(picture)
 
 
 def save(report: "Report", path: Path | None) -> None:
     """Write a report to `path`, if there is one: HTML by its suffix, else JSON."""
     if path is None:
         return
-    with placed(path) as draft:
-        if path.suffix in (".html", ".htm"):
-            report.to_html(draft)
-        else:
-            report.to_json(draft)
-
-
-@contextlib.contextmanager
-def placed(path: Path) -> Iterator[Path]:
-    """Yield where to write a file that moves to `path` whole, or leaves what is there.
-
-    Raises:
-        OSError: it cannot be written; where the disk is full, it says so, whatever the library
-            that wrote the file says.
-    """
-    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=path.parent) as scratch:
-        draft = Path(scratch) / path.name
-        try:
-            yield draft
-        except Exception as failure:
-            if shutil.disk_usage(scratch).free < _SMALLEST:
-                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-                raise full from failure
-            raise
-        os.replace(draft, path)
+    if path.suffix in (".html", ".htm"):
+        report.to_html(path)
+    else:
+        report.to_json(path)
 
 
 @contextlib.contextmanager
@@ -99,17 +72,24 @@ def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> 
         model: the model.
         labels: what was done to it.
         path: .safetensors, or anything else for torch's own format.
+
+    Raises:
+        OutputError: it cannot be written there.
     """
     import torch
 
+    from bnconvert.reporting.whole_file import whole_file
+
+    state = model.state_dict()
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 
         # Clones: safetensors refuses tensors that share memory, and tied weights do.
-        state = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        every = {**labels, "bnconvert.version": version("bnconvert")}
-        with placed(path) as draft:
-            save_file(state, draft, metadata=every)
+        state = {key: value.detach().clone() for key, value in state.items()}
+        metadata = {**labels, "bnconvert.version": version("bnconvert")}
+        with whole_file(path) as file:
+            save_file(state, file, metadata=metadata)
     else:
-        with placed(path) as draft:
-            torch.save(model.state_dict(), draft)
+        # Into an open file: torch's own writer does not say why it cannot write.
+        with whole_file(path) as place, place.open("wb") as file:
+            torch.save(state, file)

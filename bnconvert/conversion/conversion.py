@@ -11,11 +11,13 @@ from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 #: What to do with a model that cannot be copied.
 _REMEDY = "use inplace=True"
 
 
+@one_at_a_time()
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
     """Decide what `convert` would do to each norm, and change nothing; print the plan to read it.
 
@@ -49,6 +51,7 @@ def convert(
     return convert_with_plan(model, policy, inplace=inplace, remedy=_REMEDY)[0]
 
 
+@one_at_a_time()
 def convert_with_plan(
     model: nn.Module,
     policy: Policy | Rewrite | Alternatives,
@@ -72,6 +75,7 @@ def convert_with_plan(
     return swap(target, followed.edits()), followed
 
 
+@one_at_a_time()
 def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
     """Give every norm its plain torch class back, with its momentum and batch counter.
 

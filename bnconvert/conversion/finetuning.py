@@ -18,6 +18,7 @@ from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.reporting.table import listed
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -50,6 +51,7 @@ class Prepared:
         return "\n".join((str(self.plan), *groups, *self.notes))
 
 
+@one_at_a_time()
 def prepare(
     model: nn.Module,
     policy: Policy | Rewrite | Alternatives,

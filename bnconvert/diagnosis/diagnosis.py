@@ -11,8 +11,10 @@ from bnconvert.diagnosis.findings.measured_data import measured_findings
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import ForwardFunction, ScoreFunction
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
+@one_at_a_time()
 def diagnose(
     model: nn.Module,
     batches: Iterable[Any],

@@ -12,8 +12,10 @@ from bnconvert.modules.site import Site
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
+@one_at_a_time()
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     """List the model's norms and findings; the model is neither run nor changed.
 

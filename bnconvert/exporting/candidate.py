@@ -24,6 +24,7 @@ from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
+from bnconvert.reporting.whole_file import disk_is_full
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.comparison import Proof
 from bnconvert.verification.finding_ids import TRACED
@@ -95,7 +96,7 @@ class Candidate:
         try:
             candidate._write()
         except ExportError as failure:
-            if dynamic_shapes is not None:
+            if dynamic_shapes is not None or disk_is_full(failure):
                 raise
             return candidate._fallback(failure, steps)
         return candidate

@@ -1,16 +1,16 @@
 """`export`: from a model to an ONNX file that is proven to compute the same function."""
 
+import contextlib
 import shlex
-import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from bnconvert.errors import ExportError, InconclusiveError, VerificationError
+from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
@@ -23,13 +23,21 @@ from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.whole_file import (
+    disk_is_full,
+    folder_beside,
+    require_writable,
+    unwritable,
+)
 from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.verification import failure_sentences, unproven_sentences
 
 _CALIBRATING = "recomputing statistics"
 
 
+@one_at_a_time()
 def export(
     model: nn.Module,
     example_inputs: Inputs,
@@ -89,12 +97,10 @@ def export(
     require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
-    if not target.parent.is_dir():
-        raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
     raw = raw_inputs(model, example, preprocess)
-    model, calibrated = _calibrated(model, calibration, steps)
-    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
-        path = Path(scratch) / target.name
+    with _scratch(target) as scratch:
+        model, calibrated = _calibrated(model, calibration, steps)
+        path = scratch / target.name
         claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
         candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
         candidate, proof = candidate.proven(steps)
@@ -128,6 +134,27 @@ def _moved(path: Path, target: Path, why: str) -> Path:
     kept = target.with_name(f"{target.stem}.{why}{target.suffix}")
     onnx_file.move(path, kept)
     return kept
+
+
+@contextlib.contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """Yield a folder beside the file, made before the work so that a bad place is found then.
+
+    Raises:
+        ExportError: nothing can be written there, or no longer.
+    """
+    try:
+        require_writable(target)
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target}: is not a file; name one, such as model.onnx")
+        with folder_beside(target) as folder:
+            yield folder
+    except OutputError as failure:
+        raise ExportError(str(failure)) from failure
+    except (OSError, ExportError) as failure:
+        if full := disk_is_full(failure):
+            raise ExportError(unwritable(target, full)) from failure
+        raise
 
 
 def _calibrated(

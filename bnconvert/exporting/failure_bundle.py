@@ -4,23 +4,20 @@ It holds the inputs as .npy files, the report's figures, versions and seed as JS
 that compares again. Weights are not in it. numpy.load reads the inputs too.
 """
 
-import contextlib
 import io
 import json
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bnconvert.errors import ExportError, first_line
+from bnconvert.errors import ExportError, OutputError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.whole_file import whole_file
 from bnconvert.verification.reference import SEED
 
 #: The suffix of a bundle: m.onnx has m.failed.zip.
@@ -62,14 +59,14 @@ def write_bundle(path: Path, example: Example, report: Report, command: str) -> 
     }
     members = {_REPLAY: replay, "report.json": figures}
     try:
-        with _moved_into_place(path) as opened, zipfile.ZipFile(opened, "w") as archive:
+        with whole_file(path) as place, zipfile.ZipFile(place, "w") as archive:
             for name, value in members.items():
                 archive.writestr(zipfile.ZipInfo(name), json.dumps(value, indent=2))
             for index, array in enumerate(arrays):
                 sink = io.BytesIO()
                 np.save(sink, array, allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"inputs/{index}.npy"), sink.getvalue())
-    except OSError:
+    except (OSError, OutputError):
         return None  # a full disk or a read-only folder must not hide why the file is wrong
     return path
 
@@ -133,17 +130,3 @@ def _decoded(value: Any, archive: zipfile.ZipFile) -> Any:
         if kind.__name__ in value:
             return kind(_decoded(inner, archive) for inner in value[kind.__name__])
     return value["value"]
-
-
-@contextlib.contextmanager
-def _moved_into_place(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that becomes `path` at the end, or vanishes on an error."""
-    handle, name = tempfile.mkstemp(prefix=".bnconvert-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            yield opened
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise

@@ -1,9 +1,11 @@
 """The ONNX file: write it from a captured graph, simplify, label and move it, read its nodes."""
 
+import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.reporting.whole_file import is_younger_than
 from bnconvert.torch_private.silence import quiet
 
+_MOVING = 60.0  # seconds in which a file surely follows its weights to their place
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -170,19 +174,64 @@ def input_axes(path: Path) -> dict[str, list[int | str]]:
 
 
 def move(source: Path, target: Path) -> None:
-    """Move a file to its place in one step; weights in a separate file are moved first."""
+    """Move a file to its place in one step; weights in a separate file are moved first.
+
+    They get a name that no file has, because the file that is replaced may need its own until
+    the last moment; afterwards, weights that no file needs any more are removed.
+    """
     import onnx
 
-    weights, beside = _weights_beside(source), _weights_beside(target)
+    weights, beside = _weights_beside(source), None
+    needed = _locations(target)
     if weights.exists():
+        beside = _claimed(target)
         model = onnx.load(str(source), load_external_data=False)
-        for tensor in model.graph.initializer:
-            for entry in tensor.external_data:
-                if entry.key == "location":
-                    entry.value = beside.name
+        for entry in _location_entries(model):
+            entry.value = beside.name
         onnx.save(model, str(source))
         os.replace(weights, beside)
     os.replace(source, target)
+    for old in _weights_of(target):
+        # Younger ones may belong to an export to the same place that moves its file just now.
+        if old != beside and (old.name in needed or not is_younger_than(old, _MOVING)):
+            old.unlink(missing_ok=True)
+
+
+def _claimed(target: Path) -> Path:
+    """Make an empty file for the weights of `target`, under a name that no file had."""
+    for number in numbers(1):
+        beside = _weights_beside(target, "" if number == 1 else f".{number}")
+        with contextlib.suppress(FileExistsError):
+            beside.open("x").close()
+            return beside
+    raise AssertionError("numbers do not end")
+
+
+def _locations(path: Path) -> set[str]:
+    """Return the names of the files that hold the weights of an ONNX file, if there is one."""
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # there is none, or it is no ONNX file
+        return set()
+    return {entry.value for entry in _location_entries(model)}
+
+
+def _location_entries(model: Any) -> Iterator[Any]:
+    """Yield the entries of a model of onnx that name a file of weights, subgraphs included."""
+    nodes = [node for graph in (model.graph, *model.functions) for node in nodes_of(graph)]
+    values = [a for node in nodes for a in node.attribute]
+    tensors = [*model.graph.initializer, *(value.t for value in values)]
+    tensors += [tensor for value in values for tensor in value.g.initializer]
+    for tensor in tensors:
+        yield from (entry for entry in tensor.external_data if entry.key == "location")
+
+
+def _weights_of(target: Path) -> list[Path]:
+    """Return the files beside `target` that have the names of its weights, old ones included."""
+    named = re.compile(re.escape(target.name) + r"(\.\d+)?\.data")
+    return [file for file in target.parent.iterdir() if named.fullmatch(file.name)]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -190,8 +239,8 @@ def files_of(path: Path) -> list[Path]:
     return [file for file in (path, _weights_beside(path)) if file.exists()]
 
 
-def _weights_beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.data")
+def _weights_beside(path: Path, number: str = "") -> Path:
+    return path.with_name(f"{path.name}{number}.data")
 
 
 def require_contained(path: Path) -> None:

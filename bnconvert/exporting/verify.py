@@ -17,11 +17,13 @@ from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.localization import Graphs, localize
 from bnconvert.verification.verification import failure_sentences, prove, unproven_sentences
 
 
+@one_at_a_time()
 def verify(
     model: nn.Module,
     onnx_path: str | Path,

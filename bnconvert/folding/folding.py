@@ -27,6 +27,7 @@ from bnconvert.modules.survey import require_eager, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.norm_classes import is_instance_norm
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +78,7 @@ class Folded:
         assert isinstance(self.module, FoldedModule)
         return exported_program(self.module, ranges)
 
+    @one_at_a_time()
     def graft(self, model: nn.Module) -> nn.Module:
         """Return a copy of the model whose own modules are folded: class and names survive.
 
@@ -93,6 +95,7 @@ class Folded:
         """
         return grafted(model, self.parts)
 
+    @one_at_a_time()
     def graft_report(self, model: nn.Module) -> Report:
         """Return what `graft` does with each norm, and why the rest stays.
 
@@ -102,6 +105,7 @@ class Folded:
         return Report(f"Grafted {type(model).__name__}", norms=graft_rows(model, self.parts))
 
 
+@one_at_a_time()
 def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
     """Fold the batch norms of the eval model into the layers around them.
 

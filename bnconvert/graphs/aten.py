@@ -1,5 +1,6 @@
 """Reading graphs of ATen operators: norms, constants, and the consumers of a value."""
 
+import heapq
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from bnconvert.reporting.table import listed
 from bnconvert.torch_private.operators import formals_of
 
 aten = torch.ops.aten
+#: To name them all in order for each of them would take quadratic time.
+_VERY_MANY = 50
 
 #: Operators that are a fixed affine map in eval mode.
 NORMS = (aten.batch_norm.default, aten.instance_norm.default)
@@ -163,5 +166,8 @@ def describe(node: fx.Node) -> str:
 
 
 def names_of(nodes: set[fx.Node]) -> str:
-    """Return some operators in words, the first three by name."""
+    """Return some operators in words, the first three by name, or by place if there are many."""
+    if len(nodes) > _VERY_MANY:
+        some = [describe(node) for node in heapq.nsmallest(3, nodes)]
+        return f"{', '.join(some)} and {len(nodes) - 3} more"
     return listed(sorted({describe(node) for node in nodes}))

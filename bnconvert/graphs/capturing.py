@@ -20,6 +20,7 @@ from bnconvert.graphs.torch_words import reason_of
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 
 Mode = Literal["non-strict", "strict"]
@@ -46,6 +47,7 @@ class Captured:
     notes: tuple[str, ...]
 
 
+@one_at_a_time()
 def capture(
     model: nn.Module,
     example: Example,

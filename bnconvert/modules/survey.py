@@ -1,5 +1,6 @@
 """`survey`: find all norms of a model and trace their calls by torch.fx, as far as it goes."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +23,10 @@ from bnconvert.modules.trace import (
 from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.compilation import is_compiled
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
+@one_at_a_time()
 def survey(model: nn.Module) -> Survey:
     """Find every batch norm of `model`, and trace where its forward calls it.
 
@@ -93,6 +96,27 @@ class NormTracer(fx.Tracer):
         super().__init__()
         self.untraceable: dict[str, str] = {}
         self.unregistered: dict[fx.Node, nn.Module] = {}
+        self._thread = threading.get_ident()
+        self._names: dict[int, str] | None = None  # of parameters and buffers, by identity
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, fx.Proxy]) -> Any:
+        """Return what stands for an attribute: a proxy for parameters and running statistics."""
+        # torch's own looks through all parameters at each access, and hands proxies to a thread
+        # that runs the model meanwhile.
+        statistics = attr in STATISTICS_NAMES and isinstance(attr_val, Tensor)
+        if not (isinstance(attr_val, nn.Parameter) or statistics):
+            return attr_val
+        if threading.get_ident() != self._thread:
+            return attr_val
+        if self._names is None:
+            named = (*self.root.named_buffers(), *self.root.named_parameters())
+            self._names = {id(tensor): name for name, tensor in named}
+        name = self._names.get(id(attr_val))
+        if name is None:
+            return attr_val
+        if name not in parameter_proxy_cache:
+            parameter_proxy_cache[name] = self.create_proxy("get_attr", name, (), {})
+        return parameter_proxy_cache[name]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tell whether a module is one call in the graph: norms, and what torch.fx says."""
@@ -102,16 +126,6 @@ class NormTracer(fx.Tracer):
             or super().is_leaf_module(m, module_qualified_name)
         )
 
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        """Record where a forward reads running statistics, as torch.fx does for parameters."""
-        if attr in STATISTICS_NAMES and isinstance(attr_val, Tensor):
-            for path, buffer in self.root.named_buffers():
-                if buffer is attr_val:
-                    if path not in parameter_proxy_cache:
-                        parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
-                    return parameter_proxy_cache[path]
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
-
     def call_module(
         self,
         m: nn.Module,
@@ -120,6 +134,8 @@ class NormTracer(fx.Tracer):
         kwargs: dict[str, Any],
     ) -> Any:
         """Trace into `m`; where that fails, remove its nodes and record one call instead."""
+        if threading.get_ident() != self._thread:  # fx replaces the call of every module
+            return forward(*args, **kwargs)
         if self._is_unregistered(m) and kind_of(m) is not None:
             x = args[0] if args else next(iter(kwargs.values()))
             proxy = self.create_proxy("call_function", F.batch_norm, (x, None, None), {})

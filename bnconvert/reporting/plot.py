@@ -8,6 +8,7 @@ from typing import Any
 
 from bnconvert.errors import ReportError
 from bnconvert.reporting.records import Contents, StatisticsRow
+from bnconvert.reporting.whole_file import whole_file
 
 _LEAST = 1e-3  # smaller distances are drawn here, on a logarithmic axis
 _MOST = 1.0  # the axis reaches at least this far
@@ -22,6 +23,7 @@ def draw(report: Contents, path: Path) -> None:
 
     Raises:
         ReportError: there is nothing to plot, no such format, or matplotlib is not installed.
+        OutputError: it cannot be written there.
     """
     if not report.statistics:
         raise ReportError(f"{report.title}: no statistics to plot; recompute or diagnose first")
@@ -50,7 +52,8 @@ def draw(report: Contents, path: Path) -> None:
         axes = below[1].subplots(1, len(report.scores), squeeze=False)[0]
         for axis, (name, values) in zip(axes, report.scores.items(), strict=True):
             _scores(axis, name, values)
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=120, format=path.suffix.lower().lstrip("."))
 
 
 def _distances(

@@ -10,6 +10,7 @@ from typing import Any
 
 from bnconvert.reporting.records import Check, Contents
 from bnconvert.reporting.rendering import html_of, text_of
+from bnconvert.reporting.whole_file import whole_file
 
 SCHEMA_VERSION = 1
 
@@ -37,13 +38,21 @@ class Report(Contents):
         }
 
     def to_json(self, path: str | Path) -> None:
-        """Write `to_dict()` as JSON."""
+        """Write `to_dict()` as JSON.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        _write(Path(path), text + "\n")
 
     def to_html(self, path: str | Path) -> None:
-        """Write the report as one HTML page."""
-        Path(path).write_text(html_of(self), encoding="utf-8")
+        """Write the report as one HTML page.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        _write(Path(path), html_of(self))
 
     def plot(self, path: str | Path) -> None:
         """Plot how far the running statistics are off, and the scores if there are any.
@@ -53,6 +62,7 @@ class Report(Contents):
 
         Raises:
             ReportError: there is nothing to plot, or matplotlib is not installed.
+            OutputError: it cannot be written there.
         """
         from bnconvert.reporting.plot import draw
 
@@ -61,6 +71,11 @@ class Report(Contents):
     def __str__(self) -> str:
         """Return the report as text that a person can read."""
         return text_of(self)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole_file(path) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

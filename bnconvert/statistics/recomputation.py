@@ -24,6 +24,7 @@ from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.report_rows import statistics_rows
 from bnconvert.statistics.targets import SavedStatistics, find_targets
 from bnconvert.statistics.task import Task, TaskResult
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 Method = Literal["layerwise", "aggregate", "ema"]
 Variance = Literal["population", "unbiased"]
@@ -41,6 +42,7 @@ class Recomputation:
     report: Report
     _before: SavedStatistics = field(repr=False)
 
+    @one_at_a_time()
     def undo(self) -> None:
         """Give the buffers the values that they had before, bit for bit, in place."""
         _restore(self._before)
@@ -50,6 +52,7 @@ class Recomputation:
         return str(self.report)
 
 
+@one_at_a_time()
 def recompute_statistics(
     model: nn.Module,
     batches: Iterable[Any],

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from bnconvert.errors import StatisticsError
+
 
 class SwapFile:
     """A temporary file without a name, which the system deletes when the process ends.
@@ -24,12 +26,23 @@ class SwapFile:
         self.written = 0
 
     def put(self, storage: torch.UntypedStorage) -> int:
-        """Write all bytes of `storage`; return their offset."""
+        """Write all bytes of `storage`; return their offset.
+
+        Raises:
+            StatisticsError: the disk is full.
+        """
         size = storage.nbytes()
         free = self._free.get(size)
         offset = free.pop() if free else self._end
         self._end = max(self._end, offset + size)
-        self._move(os.pwrite, storage, offset)
+        try:
+            self._move(os.pwrite, storage, offset)
+        except OSError as failure:
+            raise StatisticsError(
+                f"{tempfile.gettempdir()}: the activations beyond memory_limit cannot be written "
+                f"there ({failure.strerror}); free some space, set TMPDIR to another folder, or "
+                "raise memory_limit"
+            ) from failure
         self.written += size
         return offset
 

@@ -4,6 +4,7 @@ Stands in for public ways to ask whether a module is compiled, and for a `torch.
 that does not import `torch._dynamo`, which takes seconds. Known to work since torch 2.13.
 """
 
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,4 +37,7 @@ def uncompiled() -> Iterator[None]:
 
 def _loaded_compiler() -> Any:
     """Return `torch._dynamo` where it is loaded: before that, nothing can be compiled."""
-    return sys.modules.get("torch._dynamo")
+    if "torch._dynamo" not in sys.modules:
+        return None
+    # Another thread may be in the middle of importing it, for which this waits.
+    return importlib.import_module("torch._dynamo")

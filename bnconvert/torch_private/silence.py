@@ -5,12 +5,16 @@ from C++, past `sys.stdout`. Known to work since torch 2.13.
 """
 
 import contextlib
-import io
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 _LOGGERS = ("torch.onnx", "torch.export")
 
@@ -21,19 +25,44 @@ def quiet() -> Iterator[None]:
 
     They speak of the copy and of intermediate graphs (of caches that its forward fills, and on
     failure the whole graph); what they tell is found out by checks, or stands in the exception.
+    What other threads print meanwhile is printed.
     """
+    with one_at_a_time(), _silent_loggers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with (
+            contextlib.redirect_stdout(_Muted(sys.stdout)),
+            contextlib.redirect_stderr(_Muted(sys.stderr)),
+        ):
+            yield
+
+
+class _Muted:
+    """A stream that drops what one thread writes, and passes on what the others write."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write, or drop, a text."""
+        if threading.get_ident() != self._thread:
+            self._stream.write(text)
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the stream in everything else."""
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _silent_loggers() -> Iterator[None]:
+    """Drop the records of torch's exporters, and restore their levels at the end."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import bnconvert as bnc
 from bnconvert.folding.fixpoint import fold_graph
 from bnconvert.folding.folds import FOLDS
 from bnconvert.folding.folds.direct import Direct
+from bnconvert.folding.operators import propagation
 from bnconvert.graphs.aten import aten, norm_calls
 from bnconvert.graphs.mutable_graph import MutableGraph
 from tests.excerpts import Applied, Modules, capture_of
@@ -200,3 +202,45 @@ def test_arithmetic_is_never_written_as_a_batch_norm(arithmetic: Callable[..., T
     assert not module.graph.find_nodes(op="call_function", target=aten.batch_norm.default)
     x = torch.randn(3, *IMAGE[1:])
     torch.testing.assert_close(module(x), model(x))
+
+
+class Ladder(nn.Module):
+    """Two values that are added to each other again and again: the ways between them double."""
+
+    def __init__(self, kind: str, above: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.norm.get_buffer("running_mean").add_(torch.arange(4.0))
+        self.kind, self.above = kind, above
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        a = self.norm(x.sin()) if self.above else self.first(x)
+        b = a if self.above else self.second(x)
+        for _ in range(40):
+            if self.kind == "butterfly":
+                a, b = a + b.flip(0), b - a.flip(0)
+            elif self.kind == "dense":
+                a, b = a + b, torch.cat([a, b], 1)[:, :4]
+            elif self.kind == "double":
+                a = a + a.flip(0)
+            else:
+                a, b = b, a + b
+        return (self.second(a) if self.above else self.norm(a)), b.sin()
+
+
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("kind", ["butterfly", "dense", "double", "fibonacci"])
+def test_no_search_grows_with_the_number_of_ways_through_the_graph(kind: str, above: bool) -> None:
+    model, x = Ladder(kind, above).eval(), torch.rand(3, 4, dtype=torch.float64)
+    fixed = {"x": None}
+    folded = bnc.fold(model.double(), {"x": x}, dynamic_shapes=fixed)
+    torch.testing.assert_close(folded.module(x=x), model(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_search_that_is_ended_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(propagation, "_MOST_STEPS", 3)
+    model = nn.Sequential(nn.Linear(4, 4), *[nn.Unflatten(1, (1, 4)), nn.Flatten()] * 3)
+    model.append(nn.BatchNorm1d(4))
+    (row,) = bnc.fold(trained(model), (torch.rand(2, 4),)).report.norms
+    assert "was ended after" in row.reason

@@ -1,5 +1,7 @@
+import importlib
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -56,3 +58,14 @@ def test_to_ask_does_not_import_the_compiler() -> None:
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_compiler_that_another_thread_is_importing_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = importlib.import_module("torch._dynamo")
+    monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    monkeypatch.setattr(importlib, "import_module", lambda name: whole)
+    assert not is_compiled(Traced())
+    with uncompiled():
+        assert int(Traced()(torch.ones(()))) == 3

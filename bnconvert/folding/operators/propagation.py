@@ -1,6 +1,8 @@
 """Propagation of a scale and a shift, up into producers or down into consumers; it looks only."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 
 from torch import Tensor, fx
@@ -47,6 +49,14 @@ OPERATOR_RULES: tuple[OperatorRule, ...] = (
 )
 _BY_TARGET = {target: rule for rule in OPERATOR_RULES for target in rule.targets}
 _AFFINE = AffineRule()
+#: Where sums divide and meet again and again, the ways through them double with each. The map of
+#: a norm in a real network takes a few hundred steps at most.
+_MOST_STEPS = 1_000
+_TOO_MANY_WAYS = Refusal(
+    "too-many-ways",
+    f"sums around it divide and meet so often that the search for layers to fold it into was "
+    f"ended after {_MOST_STEPS:,} steps",
+)
 
 
 class MapPropagator:
@@ -62,6 +72,7 @@ class MapPropagator:
         self.graph = graph
         self.tied_weights_agree = tied_weights_agree
         self._open: set[fx.Node] = set()
+        self._steps = self._depth = 0
 
     def into_producer(self, value: fx.Node, consumer: fx.Node, output_map: ChannelMap) -> Verdict:
         """Return how `value` can reach its only `consumer` mapped, or the refusal.
@@ -82,12 +93,15 @@ class MapPropagator:
             plan = combined(chain([self.absorb_output_map(value, output_map)], back))
         finally:
             self._open.discard(value)
-        return refusal if isinstance(plan, Refusal) else plan
+        return refusal if isinstance(plan, Refusal) and plan is not _TOO_MANY_WAYS else plan
 
     def absorb_output_map(self, node: fx.Node, output_map: ChannelMap) -> Verdict:
         """Return how the operator `node` can compute its output mapped, or the refusal."""
         if output_map.is_identity:
             return GraphPlan()
+        return self._step(partial(self._absorb, node, output_map))
+
+    def _absorb(self, node: fx.Node, output_map: ChannelMap) -> Verdict:
         rule = rule_of(self.graph, node)
         if rule is None:
             made = "a constant" if node.op == "get_attr" else describe(node)
@@ -105,6 +119,9 @@ class MapPropagator:
         return combined(self._consume(consumer, value, input_map) for consumer in consumers)
 
     def _consume(self, consumer: fx.Node, value: fx.Node, input_map: ChannelMap) -> Verdict:
+        return self._step(partial(self._feed, consumer, value, input_map))
+
+    def _feed(self, consumer: fx.Node, value: fx.Node, input_map: ChannelMap) -> Verdict:
         rule = rule_of(self.graph, consumer)
         if rule is None:
             return Refusal("no-layer-downstream", f"{describe(consumer)} reads it")
@@ -112,6 +129,19 @@ class MapPropagator:
         if isinstance(verdict, Refusal) and isinstance(rule, WeightedRule):
             return replace(verdict, text=f"{describe(consumer)} reads it: {verdict.text}")
         return verdict
+
+    def _step(self, search: Callable[[], Verdict]) -> Verdict:
+        """Do a step of a search, or refuse where there were too many; the first begins anew."""
+        self._steps = self._steps + 1 if self._depth else 1
+        if self._steps > _MOST_STEPS:
+            return _TOO_MANY_WAYS
+        self._depth += 1
+        try:
+            verdict = search()
+        finally:
+            self._depth -= 1
+        ended = self._steps > _MOST_STEPS and not self._depth
+        return _TOO_MANY_WAYS if ended and isinstance(verdict, Refusal) else verdict
 
 
 def rule_of(graph: MutableGraph, node: fx.Node) -> OperatorRule | None:
