@@ -1,20 +1,38 @@
 """The one place that deep-copies a model: wholly, but for its parameters, its modules, its graph.
 
+A copy is independent: what `copy.deepcopy` shares with the original and leads back to it (a
+function that was set as a forward, a hook, a weak reference) is made anew, or the copy is refused.
 Process groups, which torch cannot copy, are shared by every copy.
 """
 
+import collections
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from torch import Tensor, distributed as dist, fx, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.modules.surgery import instances_in
+from bnconvert.modules.rebinding import CannotRebindError, Rebinding
+from bnconvert.modules.references import (
+    WEAK_REFERENCES,
+    can_lead_elsewhere,
+    contained_in,
+    reaches,
+)
+from bnconvert.modules.self_references import forward_that_names_model, holder_of
 from bnconvert.modules.tracking import TrackingNorm
 
 _REMEDY = "remove that attribute from the model, and set it again afterwards"
+#: What a forward does not change, and what may be large.
+_DATA = (Dataset, DataLoader, Sampler, Optimizer, LRScheduler)
+#: Containers with more items are copied item by item only where they hold more than data.
+_LARGE = 1000
+_BUILTIN = (list, tuple, set, dict, collections.deque)
 
 
 def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
@@ -27,7 +45,7 @@ def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    return _copied(model, (), remedy)
+    return _Copier(model).copied((), remedy)
 
 
 def copy_sharing_parameters(model: nn.Module) -> nn.Module:
@@ -36,25 +54,54 @@ def copy_sharing_parameters(model: nn.Module) -> nn.Module:
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    return _copied(model, model.parameters())
+    return _Copier(model).copied(model.parameters())
 
 
 def replicate(model: nn.Module) -> nn.Module:
-    """Return a copy in eval mode that shares every parameter, buffer and array with `model`.
-
-    What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
-    counter) stays with the replica. In it, all norms of bnconvert normalize by their running
-    statistics, adaptive ones too.
+    """Return one replica of a model, as `Replicas` makes several.
 
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    replica = _copied(model, _arrays_of(model))
-    for module in replica.modules():
-        module.training = False
-        if isinstance(module, TrackingNorm):
-            module.statistics = "running"
-    return replica
+    return Replicas(model).new()
+
+
+class Replicas:
+    """Makes copies of one model in eval mode that share every tensor and array with it.
+
+    What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
+    counter) stays with the replica. In it, all norms of bnconvert normalize by their running
+    statistics, adaptive ones too. Data sets, loaders and optimizers are shared as well, and large
+    containers of data are copied without their items.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look for what all replicas share, once; the model is not to be changed afterwards."""
+        self._copier = _Copier(model)
+        self._shared: list[object] = []
+        self._large: list[Any] = []
+        for value in self._copier.contained:
+            kind = type(value)
+            if issubclass(kind, Tensor | np.ndarray):
+                self._shared.append(value)
+            elif issubclass(kind, _DATA) and not _leads_to(value, nn.Module):
+                self._shared.append(value)
+            elif kind in _BUILTIN and len(value) > _LARGE and not _leads_to(value, Callable):
+                self._large.append(value)
+
+    def new(self) -> nn.Module:
+        """Return a further replica.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
+        """
+        large = {id(value): copy.copy(value) for value in self._large}
+        replica = self._copier.copied(self._shared, others=large)
+        for module in replica.modules():
+            module.training = False
+            if isinstance(module, TrackingNorm):
+                module.statistics = "running"
+        return replica
 
 
 def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
@@ -62,29 +109,86 @@ def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
     return fx.GraphModule(module, copy.deepcopy(module.graph))
 
 
-def _copied(model: nn.Module, shared: Iterable[object], remedy: str = _REMEDY) -> nn.Module:
-    """Deep-copy a model, but share the given objects and its process groups."""
-    memo: dict[int, Any] = {id(value): value for value in (*shared, *_process_groups(model))}
-    try:
-        return copy.deepcopy(model, memo)
-    except Exception as failure:
-        raise UnsupportedModelError(
-            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); {remedy}"
-        ) from failure
+def _leads_to(value: object, kind: Any) -> bool:
+    """Tell whether an instance of a type can be reached from a value."""
+    return reaches(value, lambda inner: isinstance(inner, kind), set())
 
 
-def _process_groups(model: nn.Module) -> Iterator[object]:
-    """Yield the process groups that modules hold."""
-    if dist.is_available():
-        values = (value for module in model.modules() for value in vars(module).values())
-        yield from (value for value in values if isinstance(value, dist.ProcessGroup))
+class _Copier:
+    """Deep-copies one model, as often as it is asked to.
+
+    Attributes:
+        contained: everything that the model holds.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look at what the model holds, once."""
+        self.model = model
+        self.contained = list(contained_in(model))
+        self._leads_elsewhere = any(map(can_lead_elsewhere, self.contained))
+
+    def copied(
+        self,
+        shared: Iterable[object],
+        remedy: str = _REMEDY,
+        others: Mapping[int, object] | None = None,
+    ) -> nn.Module:
+        """Return a copy that shares the given objects, and has others in the place of some.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
+        """
+        memo: dict[int, Any] = {id(value): value for value in shared} | dict(others or {})
+        model = self.model
+        try:
+            _prepare(self.contained, memo)
+            twin: nn.Module = copy.deepcopy(model, memo)
+        except Exception as failure:
+            raise UnsupportedModelError(
+                f"{type(model).__name__}: cannot be copied ({first_line(failure)}); {remedy}"
+            ) from failure
+        if self._leads_elsewhere:
+            self._rebind(memo, remedy)
+        if found := forward_that_names_model(model, memo):
+            path, name = found
+            raise UnsupportedModelError(
+                f"{path}: the forward of its class reads the model through the variable {name!r}, "
+                f"so that a copy would run the original; {remedy}"
+            )
+        return twin
+
+    def _rebind(self, memo: dict[int, Any], remedy: str) -> None:
+        """Let everything in the copy lead to the copy, and nothing to the original."""
+
+        def duplicate(value: Any) -> Any:
+            _prepare(contained_in(value), memo)
+            return copy.deepcopy(value, memo)
+
+        try:
+            Rebinding(memo, duplicate).run()
+        except CannotRebindError as failure:
+            raise UnsupportedModelError(
+                f"{holder_of(self.model, failure.culprit)}: leads back to the model, and cannot be "
+                f"copied with it ({failure}); {remedy}"
+            ) from failure
 
 
-def _arrays_of(model: nn.Module) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    """Yield every tensor and array that the modules hold."""
-    for module in model.modules():
-        yield from (t for t in module._parameters.values() if t is not None)
-        yield from (t for t in module._buffers.values() if t is not None)
-        for name, value in vars(module).items():
-            if not name.startswith("_"):
-                yield from instances_in(value, (Tensor, np.ndarray))
+def _prepare(contained: Iterable[Any], memo: dict[int, Any]) -> None:
+    """Add copies of what `copy.deepcopy` cannot copy, or copies wrongly, by id of the original.
+
+    Tensors with a gradient history (a kept activation, the weight that weight norm computed) are
+    copied without it; weak references are shared, until they are rebound.
+    """
+    history: list[Tensor] = []
+    for value in contained:
+        kind = type(value)
+        if issubclass(kind, WEAK_REFERENCES):
+            memo[id(value)] = value
+        elif issubclass(kind, Tensor):
+            if not value.is_leaf and id(value) not in memo:
+                history.append(value)
+        elif dist.is_available() and issubclass(kind, dist.ProcessGroup):
+            memo[id(value)] = value
+    for value in history:
+        # With the memo, so that a view of another tensor is one in the copy too.
+        memo[id(value)] = copy.deepcopy(value.detach(), memo)

@@ -80,12 +80,11 @@ def test_a_replica_shares_every_tensor_and_computes_what_the_eval_model_does(zoo
 
 def test_a_replica_shares_arrays_and_tensors_on_plain_attributes() -> None:
     model: Any = Net()  # it gets attributes that its class does not declare
-    model.table, model.lists, model._private = np.ones(3), [torch.ones(2)], torch.ones(2)
+    model.table, model.lists = np.ones(3), [torch.ones(2)]
     replica: Any = replicate(model)
     assert replica.table is model.table
     assert replica.lists[0] is model.lists[0]
     assert replica.lists is not model.lists
-    assert replica._private is not model._private
 
 
 def test_what_a_forward_stores_on_its_modules_stays_with_the_replica() -> None:
