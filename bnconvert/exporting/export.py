@@ -18,6 +18,7 @@ from bnconvert.exporting.preprocessing import Preprocess, with_preprocess
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.preserving import preserved, restored
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.recomputation import recompute_statistics
@@ -78,9 +79,11 @@ def export(
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(f"{target}: there is no folder {target.parent}; make it first")
+    given = model
     model, calibrated = _calibrated(model, calibration, steps)
     model = model if preprocess is None else with_preprocess(model, preprocess)
-    with tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent) as scratch:
+    scratch_folder = tempfile.TemporaryDirectory(prefix=".bnconvert-", dir=target.parent)
+    with restored(given), scratch_folder as scratch:
         path = Path(scratch) / target.name
         candidate = Candidate.written(model, example, dynamic_shapes, path, steps)
         report = _report(candidate.folded, candidate.proof(steps), path, calibrated)
@@ -99,13 +102,14 @@ def _calibrated(
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
-    model = copy_sharing_parameters(model)
+    copy = copy_sharing_parameters(model)
     steps.begin(_CALIBRATING)
 
     def step(done: int, total: int | None, what: str) -> None:
         steps.tell(f"{_CALIBRATING}: {what}")
 
-    return model, recompute_statistics(model, batches, progress=step).report
+    with preserved(model):
+        return copy, recompute_statistics(copy, batches, progress=step).report
 
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:

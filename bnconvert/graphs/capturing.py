@@ -14,6 +14,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.silence import quiet
@@ -63,6 +64,7 @@ def capture(
 
     Raises:
         CaptureError: torch.export fails every way.
+        UnsupportedModelError: the copy runs modules of the model itself.
     """
     notes: list[str] = []
     copy = eval_copy(model)
@@ -73,7 +75,10 @@ def capture(
         if attempt.mode not in modes:
             continue
         try:
-            program, module = _export(copy, attempt)
+            with preserved(model):
+                program, module = _export(copy, attempt)
+        except UnsupportedModelError:
+            raise
         except Exception as failure:
             failures.append(f"{attempt.name}: {first_line(failure)}")
             continue

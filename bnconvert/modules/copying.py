@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, distributed as dist, fx, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -26,6 +27,7 @@ from bnconvert.modules.references import (
 )
 from bnconvert.modules.self_references import forward_that_names_model, holder_of
 from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.torch_private.views import base_of
 
 _REMEDY = "remove that attribute from the model, and set it again afterwards"
 #: What a forward does not change, and what may be large.
@@ -125,6 +127,7 @@ class _Copier:
         """Look at what the model holds, once."""
         self.model = model
         self.contained = list(contained_in(model))
+        self._special = list(filter(_is_special, self.contained))
         self._leads_elsewhere = any(map(can_lead_elsewhere, self.contained))
 
     def copied(
@@ -141,7 +144,7 @@ class _Copier:
         memo: dict[int, Any] = {id(value): value for value in shared} | dict(others or {})
         model = self.model
         try:
-            _prepare(self.contained, memo)
+            _prepare(self._special, memo)
             twin: nn.Module = copy.deepcopy(model, memo)
         except Exception as failure:
             raise UnsupportedModelError(
@@ -161,7 +164,7 @@ class _Copier:
         """Let everything in the copy lead to the copy, and nothing to the original."""
 
         def duplicate(value: Any) -> Any:
-            _prepare(contained_in(value), memo)
+            _prepare(filter(_is_special, contained_in(value)), memo)
             return copy.deepcopy(value, memo)
 
         try:
@@ -173,22 +176,35 @@ class _Copier:
             ) from failure
 
 
-def _prepare(contained: Iterable[Any], memo: dict[int, Any]) -> None:
-    """Add copies of what `copy.deepcopy` cannot copy, or copies wrongly, by id of the original.
+def _is_special(value: Any) -> bool:
+    """Tell whether `copy.deepcopy` cannot copy a value, or copies it wrongly."""
+    kind = type(value)
+    if issubclass(kind, Tensor):
+        return not value.is_leaf
+    group = dist.is_available() and issubclass(kind, dist.ProcessGroup)
+    return group or issubclass(kind, WEAK_REFERENCES)
 
-    Tensors with a gradient history (a kept activation, the weight that weight norm computed) are
-    copied without it; weak references are shared, until they are rebound.
+
+def _prepare(special: Iterable[Any], memo: dict[int, Any]) -> None:
+    """Add copies of special values, by id of the original; weak references and groups are shared.
+
+    Weak references wait to be rebound.
     """
-    history: list[Tensor] = []
-    for value in contained:
-        kind = type(value)
-        if issubclass(kind, WEAK_REFERENCES):
-            memo[id(value)] = value
-        elif issubclass(kind, Tensor):
-            if not value.is_leaf and id(value) not in memo:
-                history.append(value)
-        elif dist.is_available() and issubclass(kind, dist.ProcessGroup):
-            memo[id(value)] = value
-    for value in history:
-        # With the memo, so that a view of another tensor is one in the copy too.
-        memo[id(value)] = copy.deepcopy(value.detach(), memo)
+    for value in [value for value in special if id(value) not in memo]:
+        is_tensor = issubclass(type(value), Tensor)
+        memo[id(value)] = _with_history(value, memo) if is_tensor else value
+
+
+def _with_history(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Copy a tensor that has a gradient history: a kept activation, a weight norm's weight.
+
+    The copy has none, but for a view of a parameter (a tied weight, transposed): it is the same
+    view of the copied parameter.
+    """
+    base = base_of(tensor)
+    if base is None or not base.is_leaf or base.dtype != tensor.dtype:
+        return copy.deepcopy(tensor.detach(), memo)
+    copied: Tensor = copy.deepcopy(base, memo)
+    offset = copied.storage_offset() + tensor.storage_offset() - base.storage_offset()
+    with torch.enable_grad():
+        return copied.as_strided(tensor.size(), tensor.stride(), offset)

@@ -230,6 +230,8 @@ class Rebinding:
         if writes_globals(function.__code__):
             reason = f"it assigns global variables and reads {', '.join(names)}"
             raise CannotRebindError(function, reason)
+        if foreign := [name for name in names if "." in name]:
+            raise CannotRebindError(function, f"it reads {', '.join(foreign)} of another file")
         return _Globals(names, function.__globals__)
 
 

@@ -167,11 +167,21 @@ def _slots_of(kind: type) -> tuple[str, ...]:
 
 
 def global_values(function: types.FunctionType) -> Iterator[tuple[str, object]]:
-    """Yield the global variables that a function reads, but no functions of other files."""
+    """Yield the global variables that a function reads, but no functions of other files.
+
+    Those of another file (`registry.backbone`) have the file's name before their own.
+    """
     if is_of_library(function):
         return
     for name in globals_read_by(function.__code__):
         value = function.__globals__.get(name)
+        if (
+            isinstance(value, types.ModuleType)
+            and value.__name__.partition(".")[0] not in _LIBRARIES
+        ):
+            held = vars(value)
+            names = (attribute for attribute in function.__code__.co_names if attribute in held)
+            yield from ((f"{name}.{attribute}", held[attribute]) for attribute in names)
         elsewhere = isinstance(value, types.FunctionType) and (
             value.__globals__ is not function.__globals__
         )

@@ -23,9 +23,7 @@ def forward_that_names_model(model: nn.Module, copies: Mapping[int, Any]) -> tup
     """
 
     def is_original(value: object) -> bool:
-        return isinstance(value, nn.Module | Tensor) and (
-            copies.get(id(value), value) is not value
-        )
+        return isinstance(value, nn.Module | Tensor) and (copies.get(id(value), value) is not value)
 
     dead_ends: set[int] = set()
     seen: set[type] = set()

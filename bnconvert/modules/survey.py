@@ -13,6 +13,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.preserving import preserved
+from bnconvert.modules.sharding import why_sharded
 from bnconvert.modules.site import FunctionalNorm, Site, Survey, sites_in
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.compilation import is_compiled
@@ -47,7 +49,7 @@ def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
 
 
 def require_eager(model: object) -> None:
-    """Raise unless `model` is an eager, unwrapped module.
+    """Raise unless `model` is an eager, unwrapped module, whole in this process.
 
     Raises:
         UnsupportedModelError: it says how to unwrap the model.
@@ -69,6 +71,8 @@ def require_eager(model: object) -> None:
         raise UnsupportedModelError(
             f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
+    if reason := why_sharded(model):
+        raise UnsupportedModelError(reason)
 
 
 class NormTracer(fx.Tracer):
@@ -121,9 +125,13 @@ def _trace(model: nn.Module) -> tuple[fx.Graph | None, dict[str, str]]:
     tracer = NormTracer()
     if kind_of(model) is not None:
         return None, {"": "the model is itself a norm"}
+    if "forward" in vars(model):
+        return None, {"": "its forward is replaced on the object, which torch.fx does not see"}
     try:
-        with preserved_random_state():  # a forward may draw numbers while it is traced
-            graph = tracer.trace(copy_sharing_parameters(model))
+        copy = copy_sharing_parameters(model)
+        # A forward may draw numbers while it is traced, and put proxies anywhere.
+        with preserved_random_state(), preserved(model):
+            graph = tracer.trace(copy)
     except Exception as failure:
         return None, {"": first_line(failure)}
     return graph, tracer.untraceable

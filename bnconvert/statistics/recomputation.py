@@ -10,6 +10,7 @@ import torch
 from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
+from bnconvert.modules.preserving import refusing_calls, restored
 from bnconvert.modules.survey import require_eager
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
@@ -104,7 +105,8 @@ def recompute_statistics(
     Raises:
         StatisticsError: no norm to measure, no usable data, one value per channel in every
             batch, a lost rank.
-        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied, or
+            a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
     """
     require_eager(model)
@@ -122,7 +124,7 @@ def recompute_statistics(
                 if method == "layerwise"
                 else MiniBatchMeasurement(task, method)
             )
-            with observing():
+            with observing(), refusing_calls(model), restored(model, buffers=()):
                 result = measurement.run(read_batches(batches, max_samples))
         except BaseException as failure:
             _restore(before)
