@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
+from torch import nn
+
 from bnconvert.diagnosis.findings.rule import Rule, found_by
+from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
@@ -12,9 +15,16 @@ RULES = (
     Rule(
         "BN003",
         "warning",
-        lambda site: site.model.training and _is_frozen_by_eval(site),
+        lambda site: _is_frozen_by_eval(site) and not _is_kept_in_eval(site),
         "in eval mode inside a model in training mode, which the next model.train() undoes",
         "convert with Frozen() to freeze them for good",
+    ),
+    Rule(
+        "BN003",
+        "info",
+        lambda site: _is_frozen_by_eval(site) and _is_kept_in_eval(site),
+        "in eval mode inside a model in training mode, and a train() of the model's own keeps it so",
+        "nothing is to be done; Frozen() makes the same of a norm whatever train() does",
     ),
     Rule(
         "BN004",
@@ -73,4 +83,21 @@ def _momentum(site: Site) -> float:
 
 
 def _is_frozen_by_eval(site: Site) -> bool:
-    return not site.module.training and not site.kind.has_fixed_statistics
+    in_eval = not site.module.training and not site.kind.has_fixed_statistics
+    return in_eval and site.model.training
+
+
+def _is_kept_in_eval(site: Site) -> bool:
+    """Tell whether the model's own `train()` leaves the norm in eval mode; tried on a copy."""
+    own = (
+        "train" in vars(module) or type(module).train is not nn.Module.train
+        for module in site.model.modules()
+    )
+    if not any(own):
+        return False
+    try:
+        copy = copy_sharing_parameters(site.model)
+        copy.train()
+    except Exception:
+        return False  # what it does is not known
+    return not copy.get_submodule(site.path).training
