@@ -84,11 +84,11 @@ class Replicas:
         self._large: list[Any] = []
         for value in self._copier.contained:
             kind = type(value)
-            if issubclass(kind, Tensor | np.ndarray):
+            if issubclass(kind, Tensor | np.ndarray) or (
+                issubclass(kind, _DATA) and not _leads_to(value, nn.Module)
+            ):
                 self._shared.append(value)
-            elif issubclass(kind, _DATA) and not _leads_to(value, nn.Module):
-                self._shared.append(value)
-            elif kind in _BUILTIN and len(value) > _LARGE and not _leads_to(value, Callable):
+            elif _is_large(value) and not _leads_to(value, Callable):
                 self._large.append(value)
 
     def new(self) -> nn.Module:
@@ -109,6 +109,10 @@ class Replicas:
 def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
     """Return a copy of a captured graph that can be rewritten; it shares the tensors."""
     return fx.GraphModule(module, copy.deepcopy(module.graph))
+
+
+def _is_large(value: Any) -> bool:
+    return type(value) in _BUILTIN and len(value) > _LARGE
 
 
 def _leads_to(value: object, kind: Any) -> bool:

@@ -4,7 +4,7 @@ import functools
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,6 +17,7 @@ from bnconvert.modules.copying import copy_model, copy_sharing_parameters, repli
 
 X = torch.randn(8, 4, 5, generator=torch.Generator().manual_seed(0))
 GLOBAL: dict[str, Any] = {}
+other_file: Any = None
 
 
 class Net(nn.Module):
@@ -290,11 +291,11 @@ class Registered(nn.Module):
 
 
 @pytest.fixture
-def another_file(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def another_file(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     module = types.ModuleType("other_file")
     monkeypatch.setitem(sys.modules, "other_file", module)
     monkeypatch.setitem(globals(), "other_file", module)
-    yield module
+    return module
 
 
 def test_a_class_that_reads_the_model_from_a_variable_is_refused() -> None:
@@ -307,7 +308,7 @@ def test_a_class_that_reads_the_model_from_a_variable_is_refused() -> None:
 def test_a_variable_of_another_file_is_refused(another_file: Any) -> None:
     model = Net()
     another_file.run = model.inner.forward
-    vars(model.inner)["forward"] = lambda x: other_file.run(x)  # type: ignore[name-defined]
+    vars(model.inner)["forward"] = lambda x: other_file.run(x)
     said = r"inner\.forward: leads back to the model, .* reads other_file\.run of .*inplace=True$"
     with pytest.raises(UnsupportedModelError, match=said):
         bnc.convert(model, bnc.Frozen())

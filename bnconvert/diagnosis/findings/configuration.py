@@ -1,6 +1,6 @@
 """Findings about how norms are configured and called: BN0xx."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 
@@ -12,20 +12,6 @@ from bnconvert.reporting.records import Finding
 
 _SUSPICIOUS = 0.5
 RULES = (
-    Rule(
-        "BN003",
-        "warning",
-        lambda site: _is_frozen_by_eval(site) and not _is_kept_in_eval(site),
-        "in eval mode inside a model in training mode, which the next model.train() undoes",
-        "convert with Frozen() to freeze them for good",
-    ),
-    Rule(
-        "BN003",
-        "info",
-        lambda site: _is_frozen_by_eval(site) and _is_kept_in_eval(site),
-        "in eval mode inside a model in training mode, and a train() of the model's own keeps it so",
-        "nothing is to be done; Frozen() makes the same of a norm whatever train() does",
-    ),
     Rule(
         "BN004",
         "info",
@@ -54,6 +40,7 @@ RULES = (
 
 def configuration_findings(survey: Survey) -> Iterator[Finding]:
     """Yield the findings about the modules' settings and calls."""
+    yield from found_by(_frozen_by_eval(survey.model), survey.sites)
     yield from found_by(RULES, survey.sites)
     for site in survey.sites:
         if refusal := site.kind.unsupported:
@@ -82,22 +69,42 @@ def _momentum(site: Site) -> float:
     return float(getattr(site.module, "momentum", None) or 0.0)
 
 
-def _is_frozen_by_eval(site: Site) -> bool:
-    in_eval = not site.module.training and not site.kind.has_fixed_statistics
-    return in_eval and site.model.training
+def _frozen_by_eval(model: nn.Module) -> Sequence[Rule]:
+    """Return the rules about norms in eval mode inside a model in training mode."""
+    kept = _paths_kept_in_eval(model) if model.training else ()
+
+    def is_frozen(site: Site) -> bool:
+        return model.training and not site.module.training and not site.kind.has_fixed_statistics
+
+    return (
+        Rule(
+            "BN003",
+            "warning",
+            lambda site: is_frozen(site) and site.path not in kept,
+            "in eval mode inside a model in training mode, which the next model.train() undoes",
+            "convert with Frozen() to freeze them for good",
+        ),
+        Rule(
+            "BN003",
+            "info",
+            lambda site: is_frozen(site) and site.path in kept,
+            "in eval mode inside a model in training mode, and its own train() keeps it so",
+            "nothing is to be done; with Frozen() it would not depend on train()",
+        ),
+    )
 
 
-def _is_kept_in_eval(site: Site) -> bool:
-    """Tell whether the model's own `train()` leaves the norm in eval mode; tried on a copy."""
+def _paths_kept_in_eval(model: nn.Module) -> Collection[str]:
+    """Return which modules a `train()` of the model's own leaves in eval; tried on a copy."""
     own = (
         "train" in vars(module) or type(module).train is not nn.Module.train
-        for module in site.model.modules()
+        for module in model.modules()
     )
     if not any(own):
-        return False
+        return ()
     try:
-        copy = copy_sharing_parameters(site.model)
+        copy = copy_sharing_parameters(model)
         copy.train()
     except Exception:
-        return False  # what it does is not known
-    return not copy.get_submodule(site.path).training
+        return ()  # what it does is not known
+    return {path for path, module in copy.named_modules() if not module.training}

@@ -1,5 +1,8 @@
+from typing import Self
+
 from torch import nn
 
+import bnconvert as bnc
 from bnconvert.conversion.conversion import convert
 from bnconvert.diagnosis.findings.configuration import configuration_findings
 from bnconvert.modules.survey import survey
@@ -49,3 +52,24 @@ def test_every_finding_has_a_next_step() -> None:
         for finding in configuration_findings(survey(build(name)[0])):
             assert finding.fix
             assert finding.message
+
+
+class _Sticky(nn.Sequential):
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self[0].eval()
+        return self
+
+
+def test_a_norm_that_the_models_own_train_keeps_in_eval_is_no_warning() -> None:
+    inner, patched = nn.Sequential(_Sticky(nn.BatchNorm1d(3))), nn.Sequential(nn.BatchNorm1d(3))
+    vars(patched)["train"] = lambda mode=True: patched[0].eval()
+    for model in (_Sticky(nn.BatchNorm1d(3)), inner, patched):
+        (finding,) = bnc.inspect(model.train()).findings or (None,)
+        if finding is not None:
+            assert (finding.id, finding.severity) == ("BN003", "info")
+            assert finding.message.endswith("its own train() keeps it so")
+    overridden = _Sticky(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).train()
+    overridden[1].eval()
+    found = [(f.severity, f.paths) for f in bnc.inspect(overridden).findings if f.id == "BN003"]
+    assert found == [("warning", ("1",)), ("info", ("0",))]
