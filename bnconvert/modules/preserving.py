@@ -137,7 +137,9 @@ class _State:
 def _outside(model: nn.Module) -> Iterator[Any]:
     """Yield the containers and caches that functions of the model's objects and classes reach."""
     seen: set[int] = set()
-    pending = [value for value in contained_in(model) if isinstance(value, types.FunctionType)]
+    pending: list[Any] = [
+        value for value in contained_in(model) if isinstance(value, types.FunctionType)
+    ]
     for owner in {kind for module in model.modules() for kind in type(module).__mro__}:
         if not is_of_library(owner):
             pending.extend(vars(owner).values())

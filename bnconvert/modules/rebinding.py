@@ -36,7 +36,7 @@ _OWNED = (Tensor, np.ndarray, nn.Module, list, set, dict, collections.deque)
 
 
 @functools.lru_cache(4096)
-def _may_be_shared(kind: type) -> bool:
+def _may_be_shared(kind: Any) -> bool:
     return issubclass(kind, _SHARED)
 
 

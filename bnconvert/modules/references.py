@@ -23,7 +23,7 @@ CACHED_FUNCTION: Any = type(functools.lru_cache(lambda: None))
 #: Methods of built-in objects, such as `rows.append`.
 BUILTIN_METHODS = (types.BuiltinMethodType, types.MethodWrapperType)
 WEAK_CONTAINERS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
-WEAK_REFERENCES = (weakref.ref, *weakref.ProxyTypes, *WEAK_CONTAINERS)
+WEAK_REFERENCES: tuple[Any, ...] = (weakref.ref, *weakref.ProxyTypes, *WEAK_CONTAINERS)
 CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
 #: Refer to nothing that a model could be found by.
 _CONSTANTS = (
@@ -42,7 +42,7 @@ _LIBRARIES = _STANDARD | {"torch", "numpy", "bnconvert"}
 
 def referents(value: Any) -> Iterator[object]:
     """Yield what an object refers to directly; of a function what its code can read."""
-    follow = _follower_of(type(value))
+    follow = _follower_of(_kind(value))
     return iter(()) if follow is None else follow(value)
 
 
@@ -95,7 +95,7 @@ def reaches(value: object, is_target: Callable[[object], bool], dead_ends: set[i
             continue
         if is_target(current):
             return True
-        if _follower_of(type(current)) is not None:
+        if _follower_of(_kind(current)) is not None:
             seen.add(id(current))
             pending.extend(value for value in referents(current) if type(value) not in _SIMPLE)
     dead_ends |= seen
@@ -112,7 +112,7 @@ def contained_in(root: object) -> Iterator[Any]:
             continue
         seen.add(id(current))
         yield current
-        if not _is_shared_by_copies(type(current)):
+        if not _is_shared_by_copies(_kind(current)):
             pending.extend(
                 value
                 for value in referents(current)
@@ -154,7 +154,7 @@ def contents_of(cell: types.CellType) -> object:
 def attributes_of(value: object) -> Iterator[tuple[str, object]]:
     """Yield an instance's own attributes, those in slots too."""
     yield from list(getattr(value, "__dict__", {}).items())
-    for name in _slots_of(type(value)):
+    for name in _slots_of(_kind(value)):
         if hasattr(value, name):
             yield name, getattr(value, name)
 
@@ -191,7 +191,7 @@ def global_values(function: types.FunctionType) -> Iterator[tuple[str, object]]:
 
 def can_lead_elsewhere(value: object) -> bool:
     """Tell whether a deep copy shares an object that may refer to anything else."""
-    if not _is_shared_by_copies(type(value)):
+    if not _is_shared_by_copies(_kind(value)):
         return False
     if isinstance(value, types.FunctionType):
         return not is_of_library(value) or any(True for _ in _of_function(value))
@@ -234,3 +234,8 @@ def _of_instance(value: object) -> Iterator[object]:
         isinstance(value, nn.Module) or _package(type(value)) not in _STANDARD
     ):
         yield from (inner for _, inner in attributes_of(value))
+
+
+def _kind(value: object) -> Any:
+    """Return the type of a value; Any, because the cache asks for something hashable."""
+    return type(value)

@@ -92,7 +92,7 @@ class PlainState:
         own = {n: v for n, v in vars(self.norm).items() if n not in (_STATE, *_OVERRIDDEN)}
         buffers = {**self.norm._buffers, **self.buffers}
         own |= {"training": self.training, "momentum": self.momentum, "_buffers": buffers}
-        return copyreg.__newobj__, (type(self.norm),), own
+        return copyreg.__newobj__, (type(self.norm),), own  # type: ignore[attr-defined]
 
     def _innermost(self, name: str, default: Any) -> Any:
         return next((s[name] for s in reversed(self.switches) if name in s), default)
