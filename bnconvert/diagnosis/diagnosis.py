@@ -8,6 +8,7 @@ from torch import nn
 from bnconvert.diagnosis.evaluation import Evaluation
 from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.diagnosis.findings.measured_data import measured_findings
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import ForwardFunction, ScoreFunction
@@ -46,11 +47,13 @@ def diagnose(
 
     Raises:
         StatisticsError: no norm to measure, or no usable data.
-        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied, or
+            its copy calls modules of the model itself.
     """
     surveyed = survey(model)
     evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
-    evaluation.run()
+    with preserved(model):
+        evaluation.run()
     static = [finding for family in FINDINGS for finding in family(surveyed)]
     findings = (*static, *measured_findings(evaluation.measurements()))
     notes = evaluation.notes if findings else (*evaluation.notes, "no findings")

@@ -21,6 +21,7 @@ from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.preserving import preserved, restored
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import (
@@ -97,8 +98,9 @@ def export(
     require_exportable(model)
     example = Example.of(example_inputs)
     target = Path(path)
+    given = model
     raw = raw_inputs(model, example, preprocess)
-    with _scratch(target) as scratch:
+    with _scratch(target) as scratch, restored(given):
         model, calibrated = _calibrated(model, calibration, steps)
         path = scratch / target.name
         claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
@@ -163,13 +165,14 @@ def _calibrated(
     """Return a copy with precise statistics and how far they moved; or the model itself."""
     if batches is None:
         return model, None
-    model = copy_sharing_parameters(model)
+    copy = copy_sharing_parameters(model)
     steps.begin(_CALIBRATING)
 
     def step(done: int, total: int | None, what: str) -> None:
         steps.tell(f"{_CALIBRATING}: {what}")
 
-    return model, recompute_statistics(model, batches, progress=step).report
+    with preserved(model):
+        return copy, recompute_statistics(copy, batches, progress=step).report
 
 
 def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:

@@ -11,6 +11,7 @@ from bnconvert.graphs.mutable_graph import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import Kind
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import hidden_references, swap, write_weights
 from bnconvert.numerics.distance import relative_error
@@ -45,7 +46,8 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
         norms = {site.path: copy.get_submodule(site.path) for site in taken}
         rests = {site.path: tail_of(norms[site.path], site.kind) for site in taken}
         swap(copy, {path: rests[site.path] for site in taken for path in site.paths})
-        _require_same(model, copy, part)
+        with preserved(model):
+            _require_same(model, copy, part)
     return copy
 
 

@@ -18,6 +18,7 @@ from bnconvert.graphs.state import why_stateful
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.graphs.torch_words import reason_of
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
@@ -72,6 +73,7 @@ def capture(
     Raises:
         CaptureError: torch.export fails every way, which says whether the given shapes are why;
             or the forward changes state.
+        UnsupportedModelError: the copy runs modules of the model itself.
     """
     notes: list[str] = []
     if refusal := why_stateful(model, example):
@@ -80,9 +82,9 @@ def capture(
     if model.training:
         notes.append("the model was in training mode; its eval mode was captured")
     attempts = [a for a in _capture_attempts(model, example, dynamic_shapes) if a.mode in modes]
-    done, failures = _first_that_succeeds(copy, attempts)
+    done, failures = _first_that_succeeds(model, copy, attempts)
     if done is None:
-        raise _refusal(copy, type(model).__name__, example, dynamic_shapes, failures)
+        raise _refusal(model, copy, example, dynamic_shapes, failures)
     attempt, program, module = done
     if failures:
         said = (f"{tried.name}: {first_line(failure)}" for tried, failure in failures.items())
@@ -112,26 +114,30 @@ _Failures = dict[_Attempt, Exception]
 
 
 def _first_that_succeeds(
-    copy: nn.Module, attempts: Sequence[_Attempt]
+    model: nn.Module, copy: nn.Module, attempts: Sequence[_Attempt]
 ) -> tuple[_Done | None, _Failures]:
     """Return the first capture that succeeds, if any, and the failures before it."""
     failures: _Failures = {}
     for attempt in attempts:
         try:
-            return (attempt, *_export(copy, attempt)), failures
+            with preserved(model):
+                return (attempt, *_export(copy, attempt)), failures
+        except UnsupportedModelError:
+            raise
         except Exception as failure:
             failures[attempt] = failure
     return None, failures
 
 
 def _refusal(
-    copy: nn.Module, name: str, example: Example, dynamic_shapes: Any, failures: _Failures
+    model: nn.Module, copy: nn.Module, example: Example, dynamic_shapes: Any, failures: _Failures
 ) -> CaptureError:
     """Return the error that says why no capture succeeded, and what to do about it.
 
     Where dynamic shapes were given, torch's own words are kept: they say which size cannot vary
     and what to write instead. Whether the shapes are the reason is tried out.
     """
+    name = type(model).__name__
     if dynamic_shapes is None:
         said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
         remedy = "capture a submodule, or give example inputs that its forward accepts"
@@ -139,7 +145,7 @@ def _refusal(
     told = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
     words = " / ".join(told.values())
     fixed = [tried for tried in _capture_attempts(copy, example, None) if not tried.dynamic_shapes]
-    done, others = _first_that_succeeds(copy, fixed)
+    done, others = _first_that_succeeds(model, copy, fixed)
     if done is not None:
         return CaptureError(
             f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "

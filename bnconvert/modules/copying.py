@@ -1,21 +1,41 @@
 """The one place that deep-copies a model: wholly, but for its parameters, its modules, its graph.
 
+A copy is independent: what `copy.deepcopy` shares with the original and leads back to it (a
+function that was set as a forward, a hook, a weak reference) is made anew, or the copy is refused.
 Process groups, which torch cannot copy, are shared by every copy.
 """
 
+import collections
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, distributed as dist, fx, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.modules.surgery import instances_in
+from bnconvert.modules.rebinding import CannotRebindError, Rebinding
+from bnconvert.modules.references import (
+    WEAK_REFERENCES,
+    can_lead_elsewhere,
+    contained_in,
+    reaches,
+)
+from bnconvert.modules.self_references import forward_that_names_model, holder_of
 from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.torch_private.views import base_of
 
 _REMEDY = "remove that attribute from the model, and set it again afterwards"
+#: What a forward does not change, and what may be large.
+_DATA = (Dataset, DataLoader, Sampler, Optimizer, LRScheduler)
+#: Containers with more items are copied item by item only where they hold more than data.
+_LARGE = 1000
+_BUILTIN = (list, tuple, set, dict, collections.deque)
 
 
 def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
@@ -28,7 +48,7 @@ def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    return _copied(model, (), remedy)
+    return _Copier(model).copied((), remedy)
 
 
 def copy_sharing_parameters(model: nn.Module) -> nn.Module:
@@ -37,25 +57,54 @@ def copy_sharing_parameters(model: nn.Module) -> nn.Module:
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    return _copied(model, model.parameters())
+    return _Copier(model).copied(model.parameters())
 
 
 def replicate(model: nn.Module) -> nn.Module:
-    """Return a copy in eval mode that shares every parameter, buffer and array with `model`.
-
-    What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
-    counter) stays with the replica. In it, all norms of bnconvert normalize by their running
-    statistics, adaptive ones too.
+    """Return one replica of a model, as `Replicas` makes several.
 
     Raises:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
-    replica = _copied(model, _arrays_of(model))
-    for module in replica.modules():
-        module.training = False
-        if isinstance(module, TrackingNorm):
-            module.statistics = "running"
-    return replica
+    return Replicas(model).new()
+
+
+class Replicas:
+    """Makes copies of one model in eval mode that share every tensor and array with it.
+
+    What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
+    counter) stays with the replica. In it, all norms of bnconvert normalize by their running
+    statistics, adaptive ones too. Data sets, loaders and optimizers are shared as well, and large
+    containers of data are copied without their items.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look for what all replicas share, once; the model is not to be changed afterwards."""
+        self._copier = _Copier(model)
+        self._shared: list[object] = []
+        self._large: list[Any] = []
+        for value in self._copier.contained:
+            kind = type(value)
+            if issubclass(kind, Tensor | np.ndarray) or (
+                issubclass(kind, _DATA) and not _leads_to(value, nn.Module)
+            ):
+                self._shared.append(value)
+            elif _is_large(value) and not _leads_to(value, Callable):
+                self._large.append(value)
+
+    def new(self) -> nn.Module:
+        """Return a further replica.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
+        """
+        large = {id(value): copy.copy(value) for value in self._large}
+        replica = self._copier.copied(self._shared, others=large)
+        for module in replica.modules():
+            module.training = False
+            if isinstance(module, TrackingNorm):
+                module.statistics = "running"
+        return replica
 
 
 def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
@@ -63,16 +112,74 @@ def copy_graph(module: fx.GraphModule) -> fx.GraphModule:
     return fx.GraphModule(module, copy.deepcopy(module.graph))
 
 
-def _copied(model: nn.Module, shared: Iterable[object], remedy: str = _REMEDY) -> nn.Module:
-    """Deep-copy a model, but share the given objects and its process groups."""
-    memo: dict[int, Any] = {id(value): value for value in (*shared, *_process_groups(model))}
-    memo |= _empty_tables(model)
-    try:
-        return copy.deepcopy(model, memo)
-    except Exception as failure:
-        raise UnsupportedModelError(
-            f"{type(model).__name__}: cannot be copied ({first_line(failure)}); {remedy}"
-        ) from failure
+def _is_large(value: Any) -> bool:
+    return type(value) in _BUILTIN and len(value) > _LARGE
+
+
+def _leads_to(value: object, kind: Any) -> bool:
+    """Tell whether an instance of a type can be reached from a value."""
+    return reaches(value, lambda inner: isinstance(inner, kind), set())
+
+
+class _Copier:
+    """Deep-copies one model, as often as it is asked to.
+
+    Attributes:
+        contained: everything that the model holds.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look at what the model holds, once."""
+        self.model = model
+        self.contained = list(contained_in(model))
+        self._special = list(filter(_is_special, self.contained))
+        self._leads_elsewhere = any(map(can_lead_elsewhere, self.contained))
+
+    def copied(
+        self,
+        shared: Iterable[object],
+        remedy: str = _REMEDY,
+        others: Mapping[int, object] | None = None,
+    ) -> nn.Module:
+        """Return a copy that shares the given objects, and has others in the place of some.
+
+        Raises:
+            UnsupportedModelError: an attribute of the model cannot be copied.
+        """
+        model = self.model
+        memo: dict[int, Any] = {id(value): value for value in shared} | _empty_tables(model)
+        memo |= others or {}
+        try:
+            _prepare(self._special, memo)
+            twin: nn.Module = copy.deepcopy(model, memo)
+        except Exception as failure:
+            raise UnsupportedModelError(
+                f"{type(model).__name__}: cannot be copied ({first_line(failure)}); {remedy}"
+            ) from failure
+        if self._leads_elsewhere:
+            self._rebind(memo, remedy)
+        if found := forward_that_names_model(model, memo):
+            path, name = found
+            raise UnsupportedModelError(
+                f"{path}: the forward of its class reads the model through the variable {name!r}, "
+                f"so that a copy would run the original; {remedy}"
+            )
+        return twin
+
+    def _rebind(self, memo: dict[int, Any], remedy: str) -> None:
+        """Let everything in the copy lead to the copy, and nothing to the original."""
+
+        def duplicate(value: Any) -> Any:
+            _prepare(filter(_is_special, contained_in(value)), memo)
+            return copy.deepcopy(value, memo)
+
+        try:
+            Rebinding(memo, duplicate).run()
+        except CannotRebindError as failure:
+            raise UnsupportedModelError(
+                f"{holder_of(self.model, failure.culprit)}: leads back to the model, and cannot be "
+                f"copied with it ({failure}); {remedy}"
+            ) from failure
 
 
 def _empty_tables(model: nn.Module) -> dict[int, Any]:
@@ -89,18 +196,35 @@ def _empty_tables(model: nn.Module) -> dict[int, Any]:
     }
 
 
-def _process_groups(model: nn.Module) -> Iterator[object]:
-    """Yield the process groups that modules hold."""
-    if dist.is_available():
-        values = (value for module in model.modules() for value in vars(module).values())
-        yield from (value for value in values if isinstance(value, dist.ProcessGroup))
+def _is_special(value: Any) -> bool:
+    """Tell whether `copy.deepcopy` cannot copy a value, or copies it wrongly."""
+    kind = type(value)
+    if issubclass(kind, Tensor):
+        return not value.is_leaf
+    group = dist.is_available() and issubclass(kind, dist.ProcessGroup)
+    return group or issubclass(kind, WEAK_REFERENCES)
 
 
-def _arrays_of(model: nn.Module) -> Iterator[Tensor | np.ndarray[Any, Any]]:
-    """Yield every tensor and array that the modules hold."""
-    for module in model.modules():
-        yield from (t for t in module._parameters.values() if t is not None)
-        yield from (t for t in module._buffers.values() if t is not None)
-        for name, value in vars(module).items():
-            if not name.startswith("_"):
-                yield from instances_in(value, (Tensor, np.ndarray))
+def _prepare(special: Iterable[Any], memo: dict[int, Any]) -> None:
+    """Add copies of special values, by id of the original; weak references and groups are shared.
+
+    Weak references wait to be rebound.
+    """
+    for value in [value for value in special if id(value) not in memo]:
+        is_tensor = issubclass(type(value), Tensor)
+        memo[id(value)] = _with_history(value, memo) if is_tensor else value
+
+
+def _with_history(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Copy a tensor that has a gradient history: a kept activation, a weight norm's weight.
+
+    The copy has none, but for a view of a parameter (a tied weight, transposed): it is the same
+    view of the copied parameter.
+    """
+    base = base_of(tensor)
+    if base is None or not base.is_leaf or base.dtype != tensor.dtype:
+        return copy.deepcopy(tensor.detach(), memo)
+    copied: Tensor = copy.deepcopy(base, memo)
+    offset = copied.storage_offset() + tensor.storage_offset() - base.storage_offset()
+    with torch.enable_grad():
+        return copied.as_strided(tensor.size(), tensor.stride(), offset)

@@ -12,7 +12,9 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import is_only_a_norm, kind_of
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
+from bnconvert.modules.sharding import why_sharded
 from bnconvert.modules.site import Survey
 from bnconvert.modules.trace import (
     Trace,
@@ -59,7 +61,7 @@ def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
 
 
 def require_eager(model: object) -> None:
-    """Raise unless `model` is an eager, unwrapped module.
+    """Raise unless `model` is an eager, unwrapped module, whole in this process.
 
     Raises:
         UnsupportedModelError: it says how to unwrap the model.
@@ -81,6 +83,8 @@ def require_eager(model: object) -> None:
         raise UnsupportedModelError(
             f"the model is wrapped by {type(model).__name__}; give model.module and wrap the result"
         )
+    if reason := why_sharded(model):
+        raise UnsupportedModelError(reason)
 
 
 class NormTracer(fx.Tracer):
@@ -170,10 +174,15 @@ def _traced(model: nn.Module) -> Trace:
     if kind_of(model) is not None and is_only_a_norm(model):
         return Trace(None, {"": "the model is itself a norm"})
     tracer = NormTracer()
+    if "forward" in vars(model):
+        return Trace(
+            None, {"": "its forward is replaced on the object, which torch.fx does not see"}
+        )
     try:
         copy = copy_sharing_parameters(model)
         places = [id(norm) for _, _, norm, _ in unregistered_norms(copy)]
-        with preserved_random_state():  # a forward may draw numbers while it is traced
+        # A forward may draw numbers while it is traced, and put proxies anywhere.
+        with preserved_random_state(), preserved(model):
             graph = tracer.trace(copy)
     except Exception as failure:
         return Trace(None, {"": first_line(failure)})

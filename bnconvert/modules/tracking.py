@@ -47,6 +47,10 @@ class TrackingNorm(Normalization):
         zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)
         self.register_buffer("skipped", zero, persistent=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a copy or a pickle: switches stay with the norm of their context."""
+        return {n: v for n, v in vars(self).items() if n not in ("updates", "statistics")}
+
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by the batch's statistics or by the running ones."""
         return self.normalize_with(x, self.weight, self.bias)

@@ -5,9 +5,10 @@ of the buffers with momentum 0 takes the update instead; the tensors that autogr
 the same kind, so that a checkpointed recomputation may be switched where its forward was not.
 """
 
+import copyreg
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,25 +19,28 @@ from bnconvert.modules.normalization import Statistics
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 _STATE = "_bnconvert_state"
+#: What is set on a switched norm itself, beside `_STATE`.
+_OVERRIDDEN = ("train", "__reduce_ex__")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PlainState:
-    """What a plain torch batch norm was before any switch, and the switches set on it.
+    """What a plain torch batch norm is without the switches that are set on it, and these.
 
     Attributes:
-        training: its training flag before.
-        momentum: its momentum before.
-        buffers: its buffers before, by name.
-        updates: the switch: whether training updates the buffers.
-        statistics: the switch: which statistics normalize; None where the mode decides.
+        norm: the norm.
+        training: its training flag, as `train()` and `eval()` set it, inside a context too.
+        momentum: its momentum.
+        buffers: its buffers, by name.
+        switches: those that are in force, the innermost last: `updates`, whether training updates
+            the buffers, and `statistics`, which statistics normalize.
     """
 
+    norm: _BatchNorm
     training: bool
     momentum: float | None
     buffers: dict[str, Tensor | None]
-    updates: bool = True
-    statistics: Statistics = None
+    switches: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(cls, norm: _BatchNorm) -> "PlainState":
@@ -44,65 +48,83 @@ class PlainState:
         outer = vars(norm).get(_STATE)
         if isinstance(outer, cls):
             return outer
-        return cls(norm.training, norm.momentum, {n: norm._buffers.get(n) for n in _BUFFERS})
+        buffers = {name: norm._buffers.get(name) for name in _BUFFERS}
+        return cls(norm, norm.training, norm.momentum, buffers)
 
-    def set_on(self, norm: _BatchNorm) -> None:
-        """Change the norm so that its forward does what the switches say."""
-        vars(norm)[_STATE] = self
-        uses_batch = self.training if self.statistics is None else self.statistics == "batch"
-        norm.training = uses_batch
+    @property
+    def updates(self) -> bool:
+        """Whether training updates the buffers."""
+        return bool(self._innermost("updates", True))
+
+    @property
+    def statistics(self) -> Statistics:
+        """Which statistics normalize; None where the mode decides."""
+        found: Statistics = self._innermost("statistics", None)
+        return found
+
+    def apply(self) -> None:
+        """Change the norm so that its forward does what the switches say; undo it without any."""
+        norm = self.norm
         norm.momentum = self.momentum
         norm._buffers.update(self.buffers)
+        if not self.switches:
+            norm.training = self.training
+            for name in (_STATE, *_OVERRIDDEN):
+                vars(norm).pop(name, None)
+            return
+        vars(norm).update({_STATE: self, "train": self.train, "__reduce_ex__": self.reduce})
+        uses_batch = self.training if self.statistics is None else self.statistics == "batch"
+        norm.training = uses_batch
         if not (uses_batch and self.training and self.updates):
             norm.momentum = 0.0
             copies = {n: None if b is None else b.clone() for n, b in self.buffers.items()}
             norm._buffers.update(copies)
+
+    def train(self, mode: bool = True) -> nn.Module:
+        """Set the mode in the place of the norm's own `train`: it holds beyond the context."""
+        type(self.norm).train(self.norm, mode)
+        self.training = mode
+        self.apply()
+        return self.norm
+
+    def reduce(self, protocol: int) -> tuple[Any, ...]:
+        """Describe the norm without its switches, for a copy or a pickle of it."""
+        own = {n: v for n, v in vars(self.norm).items() if n not in (_STATE, *_OVERRIDDEN)}
+        buffers = {**self.norm._buffers, **self.buffers}
+        own |= {"training": self.training, "momentum": self.momentum, "_buffers": buffers}
+        return copyreg.__newobj__, (type(self.norm),), own  # type: ignore[attr-defined]
+
+    def _innermost(self, name: str, default: Any) -> Any:
+        return next((s[name] for s in reversed(self.switches) if name in s), default)
 
 
 @contextmanager
 def switched(model: nn.Module, **switches: Any) -> Iterator[None]:
     """Set switches, inside the context, on every plain batch norm with running statistics.
 
+    `train()` and `eval()` work inside the context as ever, and a copy that is made there is not
+    switched.
+
     Args:
         model: any module.
         **switches: `updates` or `statistics`, as in `PlainState`.
     """
-    norms = [
-        module
+    states = [
+        PlainState.of(module)
         for module in model.modules()
         if isinstance(module, _BatchNorm) and has_running_statistics(module)
     ]
-    before: list[tuple[Any, ...]] = [_settings(norm) for norm in norms]
     try:
-        for norm in norms:
-            replace(PlainState.of(norm), **switches).set_on(norm)
+        for state in states:
+            state.switches.append(switches)
+            state.apply()
         yield
     finally:
-        for norm, settings in zip(norms, before, strict=True):
-            _restore(norm, *settings)
+        for state in states:
+            state.switches[:] = [other for other in state.switches if other is not switches]
+            state.apply()
 
 
 def is_switched(norm: nn.Module) -> bool:
     """Tell whether a switch is set on a plain batch norm, so that its buffers are temporary."""
     return _STATE in vars(norm)
-
-
-def _settings(norm: _BatchNorm) -> tuple[Any, ...]:
-    buffers = {name: norm._buffers[name] for name in _BUFFERS if name in norm._buffers}
-    return norm.training, norm.momentum, buffers, vars(norm).get(_STATE)
-
-
-def _restore(
-    norm: _BatchNorm,
-    training: bool,
-    momentum: float | None,
-    buffers: dict[str, Tensor | None],
-    state: PlainState | None,
-) -> None:
-    """Give a norm back what `_settings` returned."""
-    norm.training, norm.momentum = training, momentum
-    norm._buffers.update(buffers)
-    if state is None:
-        vars(norm).pop(_STATE, None)
-    else:
-        vars(norm)[_STATE] = state

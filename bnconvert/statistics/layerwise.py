@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnconvert.errors import StatisticsError
-from bnconvert.modules.copying import replicate
+from bnconvert.modules.copying import Replicas
 from bnconvert.statistics.activation_paging import Memory
 from bnconvert.statistics.batch_forward import BatchForward, Role
 from bnconvert.statistics.batches import Batch
@@ -49,6 +49,7 @@ class LayerwiseMeasurement:
     def __init__(self, task: Task, memory: Memory) -> None:
         """Prepare to measure, with activations in `memory`."""
         self.task, self.memory = task, memory
+        self.replicas = Replicas(task.model)
         self.order = ReachOrder()
         self.results: dict[int, Estimate] = {}
         self.skipped: dict[int, str] = {}
@@ -158,7 +159,7 @@ class LayerwiseMeasurement:
 
     def _forward(self, batch: Batch) -> BatchForward:
         """Create the forward of a batch, on a replica of the model."""
-        replica = replicate(self.task.model)
+        replica = self.replicas.new()
 
         def run() -> Any:
             self.task.call(replica, batch.value)

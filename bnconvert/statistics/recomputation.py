@@ -9,6 +9,7 @@ import torch
 from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
+from bnconvert.modules.preserving import refusing_calls, restored
 from bnconvert.modules.survey import require_eager
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
@@ -107,7 +108,8 @@ def recompute_statistics(
     Raises:
         StatisticsError: no norm to measure, or none that any value arrived at; no usable data,
             one value per channel in every batch, a lost rank.
-        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied.
+        UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied, or
+            a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
     """
     require_eager(model)
@@ -121,7 +123,8 @@ def recompute_statistics(
             call = forward or default_forward(targets.measured[0].mean.device)
             task = Task(model, targets.measured, call, ranks, variance, say)
             reader = BatchReader(batches, max_samples)
-            with observing(), restoring_state(model, before):
+            kept = restoring_state(model, before), restored(model, buffers=())
+            with observing(), refusing_calls(model), kept[0], kept[1]:
                 result = _run(task, method, memory, reader)
             require_measured(targets, result, task.uses)
         except BaseException as failure:

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.graphs.example import Example
+from bnconvert.modules.preserving import restored
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
@@ -28,7 +29,7 @@ def prove(model: nn.Module, example: Example, path: Path, claim: Claim | None = 
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs do not fit file or model.
     """
-    with preserved_random_state():  # a forward may draw numbers
+    with preserved_random_state(), restored(model):  # a forward may draw numbers, fill caches
         return Comparison(model, example, path, claim).proof()
 
 

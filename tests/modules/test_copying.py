@@ -1,4 +1,5 @@
 import ast
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import bnconvert as bnc
 from bnconvert.errors import UnsupportedModelError
-from bnconvert.modules.copying import copy_model, copy_sharing_parameters, replicate
+from bnconvert.modules.copying import Replicas, copy_model, copy_sharing_parameters, replicate
 from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, build
 
@@ -80,12 +82,11 @@ def test_a_replica_shares_every_tensor_and_computes_what_the_eval_model_does(zoo
 
 def test_a_replica_shares_arrays_and_tensors_on_plain_attributes() -> None:
     model: Any = Net()  # it gets attributes that its class does not declare
-    model.table, model.lists, model._private = np.ones(3), [torch.ones(2)], torch.ones(2)
+    model.table, model.lists = np.ones(3), [torch.ones(2)]
     replica: Any = replicate(model)
     assert replica.table is model.table
     assert replica.lists[0] is model.lists[0]
     assert replica.lists is not model.lists
-    assert replica._private is not model._private
 
 
 def test_what_a_forward_stores_on_its_modules_stays_with_the_replica() -> None:
@@ -126,6 +127,67 @@ def test_what_cannot_be_copied_is_refused_with_a_remedy(copied: Copy) -> None:
     with pytest.raises(UnsupportedModelError, match=said) as refused:
         copied(model)
     assert isinstance(refused.value.__cause__, TypeError)
+
+
+class Kept(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(3, 4)
+        self.tied = self.encoder.weight.t()  # a view that has a gradient history
+        self.kept: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = {"hidden": [self.encoder(x)]}
+        hidden: Tensor = self.kept["hidden"][0]
+        return hidden @ self.tied.t()
+
+
+@every_copy
+def test_tensors_with_a_gradient_history_are_copied(copied: Copy) -> None:
+    model = Kept()
+    model(torch.randn(2, 3))
+    kept = model.kept["hidden"][0]
+    twin: Any = copied(model)
+    assert torch.equal(twin.kept["hidden"][0], kept)
+    assert kept.grad_fn is not None
+    torch.testing.assert_close(twin(torch.ones(1, 3)), model(torch.ones(1, 3)))
+
+
+def test_a_view_of_a_weight_is_a_view_of_the_copied_weight() -> None:
+    model = Kept()
+    twin: Any = copy_model(model)
+    with torch.no_grad():
+        twin.encoder.weight.fill_(2)
+    assert (twin.tied == 2).all()
+    assert not (model.tied == 2).any()
+    twin.tied.sum().backward()
+    assert twin.encoder.weight.grad is not None
+
+
+@every_copy
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("runs", [0, 1])
+def test_weight_norm_is_copied_before_and_after_its_first_run(copied: Copy, runs: int) -> None:
+    model = torch.nn.utils.weight_norm(nn.Linear(3, 4))
+    for _ in range(runs):
+        model(torch.ones(1, 3))
+    torch.testing.assert_close(copied(model)(torch.ones(1, 3)), model(torch.ones(1, 3)))
+
+
+def test_replicas_share_data_and_copy_what_a_forward_may_change() -> None:
+    model: Any = Net()
+    model.data = TensorDataset(torch.ones(3))
+    model.loader = DataLoader(model.data)
+    model.optimizer = torch.optim.Adam(model.parameters())
+    model.replay = deque((torch.ones(2), i) for i in range(2000))
+    model.short, model.layers = [1, 2], [model.conv] * 2000
+    replica: Any = Replicas(model).new()
+    for name in ("data", "loader", "optimizer"):
+        assert getattr(replica, name) is getattr(model, name)
+    assert replica.replay is not model.replay
+    assert replica.replay[7] is model.replay[7]
+    assert replica.short is not model.short
+    assert replica.layers[0] is replica.conv
 
 
 def test_the_caller_may_know_a_better_remedy() -> None:

@@ -1,4 +1,7 @@
 import copy
+import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -183,3 +186,52 @@ def test_resetting_a_model_without_a_stream_does_nothing() -> None:
     before = state(model)
     bnc.reset_stream(model)
     assert same(state(model), before)
+
+
+SWITCHES: list[Callable[[nn.Module], AbstractContextManager[None]]] = [
+    lambda model: bnc.update_statistics(model, False),
+    lambda model: bnc.use_statistics(model, "running"),
+    lambda model: bnc.use_statistics(model, "batch"),
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+@pytest.mark.parametrize(
+    "copied",
+    [
+        copy.deepcopy,
+        lambda norm: pickle.loads(pickle.dumps(norm)),
+        lambda norm: bnc.convert(norm, bnc.Keep()),
+    ],
+    ids=["deepcopy", "pickle", "convert"],
+)
+def test_a_copy_that_is_made_inside_a_switch_is_not_switched(
+    norm: nn.Module,
+    switch: Callable[[nn.Module], AbstractContextManager[None]],
+    copied: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = nn.Sequential(norm)
+    settings = set(vars(norm))
+    with switch(model):
+        twin = copied(model)
+    assert set(vars(twin[0])) == settings
+    norm(X)
+    twin(X)
+    assert twin[0].num_batches_tracked == 101
+    assert same(state(norm), state(twin[0]))
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_modes_that_are_set_inside_a_switch_stay_set(
+    norm: nn.Module, switch: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    model = nn.Sequential(norm)
+    with switch(model):
+        model.eval()
+        inside = model(X)
+    assert not norm.training
+    with switch(model.eval()):
+        assert torch.equal(model(X), inside)
+        model.train()
+    assert norm.training
+    assert "train" not in vars(norm)

@@ -38,3 +38,15 @@ def test_a_state_is_read_from_a_norm_once() -> None:
         state = PlainState.of(norm)
         assert (state.training, state.momentum, state.updates) == (True, 0.1, False)
     assert vars(norm).keys() == vars(nn.BatchNorm2d(3)).keys()
+
+
+def test_contexts_that_do_not_end_in_order_leave_the_norm_as_it_was() -> None:
+    norm = trained(nn.BatchNorm2d(3)).train()
+    own = norm.running_mean
+    first, second = switched(norm, updates=False), switched(norm, statistics="running")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not norm.training
+    second.__exit__(None, None, None)
+    assert (norm.training, norm.momentum, norm.running_mean is own) == (True, 0.1, True)

@@ -303,6 +303,13 @@ _BY_FILE = {
             "low: autograd's errors name it",
         ),
     ),
+    "views": (
+        (
+            "torch.Tensor._base",
+            "to copy a view together with what it is a view of",
+            "low: autograd's documents name it",
+        ),
+    ),
 }
 
 _OPERATOR = "low: an operator of exported programs, which outlive a torch"

@@ -1,8 +1,11 @@
 """Findings about how norms are configured and called: BN0xx."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+
+from torch import nn
 
 from bnconvert.diagnosis.findings.rule import Rule, found_by
+from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.running_statistics import held_statistics
@@ -12,13 +15,6 @@ from bnconvert.torch_private.norm_classes import is_instance_norm
 
 _SUSPICIOUS = 0.5
 RULES = (
-    Rule(
-        "BN003",
-        "warning",
-        lambda site: site.model.training and _is_frozen_by_eval(site),
-        "in eval mode inside a model in training mode, which the next model.train() undoes",
-        "convert with Frozen() to freeze them for good",
-    ),
     Rule(
         "BN004",
         "info",
@@ -55,6 +51,7 @@ RULES = (
 
 def configuration_findings(survey: Survey) -> Iterator[Finding]:
     """Yield the findings about the modules' settings and calls."""
+    yield from found_by(_frozen_by_eval(survey.model), survey.sites)
     yield from found_by(RULES, survey.sites)
     for site in survey.sites:
         if refusal := site.kind.unsupported:
@@ -97,5 +94,42 @@ def _momentum(site: Site) -> float:
     return float(getattr(site.module, "momentum", None) or 0.0)
 
 
-def _is_frozen_by_eval(site: Site) -> bool:
-    return not site.module.training and not site.kind.has_fixed_statistics
+def _frozen_by_eval(model: nn.Module) -> Sequence[Rule]:
+    """Return the rules about norms in eval mode inside a model in training mode."""
+    kept = _paths_kept_in_eval(model) if model.training else ()
+
+    def is_frozen(site: Site) -> bool:
+        return model.training and not site.module.training and not site.kind.has_fixed_statistics
+
+    return (
+        Rule(
+            "BN003",
+            "warning",
+            lambda site: is_frozen(site) and site.path not in kept,
+            "in eval mode inside a model in training mode, which the next model.train() undoes",
+            "convert with Frozen() to freeze them for good",
+        ),
+        Rule(
+            "BN003",
+            "info",
+            lambda site: is_frozen(site) and site.path in kept,
+            "in eval mode inside a model in training mode, and its own train() keeps it so",
+            "nothing is to be done; with Frozen() it would not depend on train()",
+        ),
+    )
+
+
+def _paths_kept_in_eval(model: nn.Module) -> Collection[str]:
+    """Return which modules a `train()` of the model's own leaves in eval; tried on a copy."""
+    own = (
+        "train" in vars(module) or type(module).train is not nn.Module.train
+        for module in model.modules()
+    )
+    if not any(own):
+        return ()
+    try:
+        copy = copy_sharing_parameters(model)
+        copy.train()
+    except Exception:
+        return ()  # what it does is not known
+    return {path for path, module in copy.named_modules() if not module.training}

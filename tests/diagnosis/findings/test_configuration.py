@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from typing import Self
 
 import pytest
 from torch import nn
 
+import bnconvert as bnc
 from bnconvert.conversion.conversion import convert
 from bnconvert.diagnosis.findings.configuration import configuration_findings
 from bnconvert.modules.survey import survey
@@ -70,3 +72,23 @@ def test_no_norm_in_disguise_is_passed_over(
     build_norm: Callable[[], nn.Module], ids: set[str]
 ) -> None:
     assert ids <= found(network(build_norm())).keys()
+
+
+class _Sticky(nn.Sequential):
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self[0].eval()
+        return self
+
+
+def test_a_norm_that_the_models_own_train_keeps_in_eval_is_no_warning() -> None:
+    inner, patched = nn.Sequential(_Sticky(nn.BatchNorm1d(3))), nn.Sequential(nn.BatchNorm1d(3))
+    vars(patched)["train"] = lambda mode=True: patched[0].eval()
+    for model in (_Sticky(nn.BatchNorm1d(3)), inner, patched):
+        (finding,) = (f for f in bnc.inspect(model.train()).findings if f.id == "BN003")
+        assert finding.severity == "info"
+        assert finding.message.endswith("its own train() keeps it so")
+    overridden = _Sticky(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).train()
+    overridden[1].eval()
+    found = [(f.severity, f.paths) for f in bnc.inspect(overridden).findings if f.id == "BN003"]
+    assert found == [("warning", ("1",)), ("info", ("0",))]
