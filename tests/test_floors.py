@@ -44,6 +44,7 @@ ROOMS = {
         "output",
         "preprocessing",
         "scores",
+        "example_inputs",
         "images",
         "npz",
         "user_code",
@@ -65,6 +66,8 @@ ROOMS = {
         "preconditions",
         "preprocessing",
         "onnx_file",
+        "onnx_weights",
+        "onnx_nodes",
     ),
     "diagnosis": (
         "__init__",

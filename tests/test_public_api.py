@@ -14,6 +14,7 @@ ERRORS = {
     "ConventionError",
     "ExportError",
     "FoldedTrainingError",
+    "InconclusiveError",
     "PolicyError",
     "RefusedError",
     "ReportError",
@@ -54,8 +55,8 @@ SIGNATURES = {
     "progress=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
-    "preprocess=None, progress=None)",
-    "verify": "(model, onnx_path, inputs, *, preprocess=None, progress=None)",
+    "preprocess=None, allow_nonfinite=(), progress=None)",
+    "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), progress=None)",
 }
 
 

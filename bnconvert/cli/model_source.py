@@ -8,9 +8,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.example_inputs import example_inputs, generator, is_archive, raw_example
 from bnconvert.cli.user_code import load_object, user_code
-from bnconvert.cli.values import model_source, shape_of
-from bnconvert.errors import LoadError, UsageError, first_line
+from bnconvert.cli.values import model_source
+from bnconvert.errors import LoadError, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,10 +50,10 @@ def load_model(
     if weights is not None:
         _load_weights(model, weights)
     if inputs:
-        example = _example_inputs(model, inputs)
-    drawn = example is not None and (made or inputs) and not _is_archive(inputs)
+        example = example_inputs(model, inputs)
+    drawn = example is not None and (made or inputs) and not is_archive(inputs)
     if preprocess is not None and example is not None and drawn:
-        example = _raw_example(model, example, preprocess)
+        example = raw_example(model, example, preprocess)
     return model, example
 
 
@@ -80,7 +81,7 @@ def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
     except RuntimeError as failure:
         raise LoadError(f"timm:{name}: {failure}; list the names with timm.list_models()") from None
     size = getattr(model, "default_cfg", {}).get("input_size", _ZOO_INPUT[1:])
-    return model, (torch.randn(1, *size, generator=_generator()),)
+    return model, (torch.randn(1, *size, generator=generator()),)
 
 
 def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
@@ -97,7 +98,7 @@ def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
     parameters = inspect.signature(builder).parameters
     offline = {"weights": None, "weights_backbone": None, "init_weights": True}
     model = builder(**{key: value for key, value in offline.items() if key in parameters})
-    return model, (torch.randn(*_ZOO_INPUT, generator=_generator()),)
+    return model, (torch.randn(*_ZOO_INPUT, generator=generator()),)
 
 
 def _import_extra(module: str, package: str) -> Any:
@@ -185,71 +186,7 @@ def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
     return key
 
 
-def _example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
-    """Make example inputs from the texts of --input, by position or by name."""
-    if _is_archive(texts):
-        from bnconvert.exporting.failure_bundle import read_bundle
-
-        return read_bundle(Path(texts[0]))
-    named = [_parse_input(text) for text in texts]
-    if not any(name for name, _ in named):
-        return tuple(tensor for _, tensor in named)
-    parameters = inspect.signature(model.forward).parameters
-    known = list(parameters)
-    gathers = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name, _ in named:
-        if not name or (name not in known and not gathers):
-            raise LoadError(
-                f"--input {name or '(without a name)'}: the model's forward takes "
-                f"{', '.join(known)}; name one of these"
-            )
-        if [other for other, _ in named].count(name) > 1:
-            raise UsageError(f"--input {name}: is given twice; give each input once")
-    return dict(named)
-
-
-def _is_archive(texts: Sequence[str] | None) -> bool:
-    return texts is not None and len(texts) == 1 and texts[0].endswith(".zip")
-
-
-def _raw_example(model: "nn.Module", inputs: "Inputs", preprocess: "Preprocess") -> "Inputs":
-    """Turn random numbers around 0 into raw ones around the mean, such as pixels."""
-    from bnconvert.exporting.input_choice import raw_inputs
-    from bnconvert.graphs.example import Example
-    from bnconvert.verification.raw_inputs import denormalized
-
-    example = Example.of(inputs)
-    return denormalized(example, raw_inputs(model, example, preprocess), _generator())
-
-
-def _parse_input(text: str) -> tuple[str, Any]:
-    """Return the name (or an empty one) and the random tensor that a text of --input describes."""
-    import torch
-
-    name, shape, written = shape_of(text)
-    dtype = getattr(torch, written, None)
-    if not isinstance(dtype, torch.dtype):
-        raise UsageError(
-            f"--input {text}: there is no dtype {written}, so that this is not a shape; write "
-            "1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
-        )
-    try:
-        if dtype.is_floating_point:
-            return name, torch.randn(shape, generator=_generator()).to(dtype)
-        return name, torch.randint(2, shape, generator=_generator()).to(dtype)
-    except (RuntimeError, TypeError, MemoryError) as failure:
-        raise UsageError(
-            f"--input {text}: cannot be made ({first_line(failure)}); give another shape or dtype"
-        ) from None
-
-
 def _seed() -> None:
     import torch
 
     torch.manual_seed(0)
-
-
-def _generator() -> Any:
-    import torch
-
-    return torch.Generator().manual_seed(0)

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, ExportError
-from bnconvert.exporting import onnx_file
+from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
@@ -216,7 +216,7 @@ class Candidate:
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
             report = prove(self.model, self.example, simpler, self.claim).report
             if report.verdict == "agrees":
-                onnx_file.move(simpler, self.path)
+                onnx_weights.move(simpler, self.path)
                 return report
         return None
 

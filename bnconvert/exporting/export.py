@@ -11,11 +11,12 @@ from typing import Any
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
-from bnconvert.exporting import onnx_file
+from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
+from bnconvert.exporting.onnx_nodes import count_operators
 from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.folding.folding import Folded
@@ -119,7 +120,7 @@ def export(
         if report.verdict != "agrees":
             kept = _moved(path, target, "unproven")
             raise InconclusiveError(unproven_sentences(report), report, kept)
-        onnx_file.move(path, target)
+        onnx_weights.move(path, target)
     return report
 
 
@@ -134,7 +135,7 @@ def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
 def _moved(path: Path, target: Path, why: str) -> Path:
     """Keep a file that is not proven under another name than the one that was asked for."""
     kept = target.with_name(f"{target.stem}.{why}{target.suffix}")
-    onnx_file.move(path, kept)
+    onnx_weights.move(path, kept)
     return kept
 
 
@@ -187,10 +188,10 @@ def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None
         **{f"folded, {fold}": count for fold, count in folds.items()},
         "standing": outcomes["standing"],
         "never called": outcomes["uncalled"],
-        "BatchNormalization nodes": onnx_file.count_operators(path, "BatchNormalization"),
+        "BatchNormalization nodes": count_operators(path, "BatchNormalization"),
         "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
         "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
-        "size": f"{sum(f.stat().st_size for f in onnx_file.files_of(path)) / 1e6:.1f} MB",
+        "size": f"{sum(f.stat().st_size for f in onnx_weights.files_of(path)) / 1e6:.1f} MB",
     }
     moved = calibrated or Report("")
     notes = (*moved.notes, *folded.report.notes, *proof.notes)

@@ -1,11 +1,8 @@
 """The ONNX file: write it from a captured graph, simplify, label and move it, read its nodes."""
 
-import contextlib
 import hashlib
-import os
 import re
-from collections.abc import Iterator, Mapping
-from itertools import count as numbers
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,9 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.reporting.whole_file import is_younger_than
+from bnconvert.exporting.onnx_weights import files_of, weights_beside
 from bnconvert.torch_private.silence import quiet
 
-_MOVING = 60.0  # seconds in which a file surely follows its weights to their place
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -98,7 +94,7 @@ def simplified(path: Path) -> Path | None:
 
     model = onnx.load(str(path), load_external_data=False)
     movers = [node for node in model.graph.node if node.op_type in _MOVERS]
-    if len(movers) < 2 or _weights_beside(path).exists():
+    if len(movers) < 2 or weights_beside(path).exists():
         return None
     count, target = len(model.graph.node), path.parent / "simplified" / path.name
     try:
@@ -151,7 +147,7 @@ def content_digest(path: Path) -> str:
     digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
     for part in (*model.functions, *model.opset_import):
         digest.update(part.SerializeToString(deterministic=True))
-    if (weights := _weights_beside(path)).exists():
+    for weights in files_of(path)[1:]:
         with weights.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
@@ -171,133 +167,6 @@ def input_axes(path: Path) -> dict[str, list[int | str]]:
         for value in model.graph.input
         if value.name not in weights
     }
-
-
-def move(source: Path, target: Path) -> None:
-    """Move a file to its place in one step; weights in a separate file are moved first.
-
-    They get a name that no file has, because the file that is replaced may need its own until
-    the last moment; afterwards, weights that no file needs any more are removed.
-    """
-    import onnx
-
-    weights, beside = _weights_beside(source), None
-    needed = _locations(target)
-    if weights.exists():
-        beside = _claimed(target)
-        model = onnx.load(str(source), load_external_data=False)
-        for entry in _location_entries(model):
-            entry.value = beside.name
-        onnx.save(model, str(source))
-        os.replace(weights, beside)
-    os.replace(source, target)
-    for old in _weights_of(target):
-        # Younger ones may belong to an export to the same place that moves its file just now.
-        if old != beside and (old.name in needed or not is_younger_than(old, _MOVING)):
-            old.unlink(missing_ok=True)
-
-
-def _claimed(target: Path) -> Path:
-    """Make an empty file for the weights of `target`, under a name that no file had."""
-    for number in numbers(1):
-        beside = _weights_beside(target, "" if number == 1 else f".{number}")
-        with contextlib.suppress(FileExistsError):
-            beside.open("x").close()
-            return beside
-    raise AssertionError("numbers do not end")
-
-
-def _locations(path: Path) -> set[str]:
-    """Return the names of the files that hold the weights of an ONNX file, if there is one."""
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # there is none, or it is no ONNX file
-        return set()
-    return {entry.value for entry in _location_entries(model)}
-
-
-def _location_entries(model: Any) -> Iterator[Any]:
-    """Yield the entries of a model of onnx that name a file of weights, subgraphs included."""
-    nodes = [node for graph in (model.graph, *model.functions) for node in nodes_of(graph)]
-    values = [a for node in nodes for a in node.attribute]
-    tensors = [*model.graph.initializer, *(value.t for value in values)]
-    tensors += [tensor for value in values for tensor in value.g.initializer]
-    for tensor in tensors:
-        yield from (entry for entry in tensor.external_data if entry.key == "location")
-
-
-def _weights_of(target: Path) -> list[Path]:
-    """Return the files beside `target` that have the names of its weights, old ones included."""
-    named = re.compile(re.escape(target.name) + r"(\.\d+)?\.data")
-    return [file for file in target.parent.iterdir() if named.fullmatch(file.name)]
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the file and, where the weights are in a separate file, that one too."""
-    return [file for file in (path, _weights_beside(path)) if file.exists()]
-
-
-def _weights_beside(path: Path, number: str = "") -> Path:
-    return path.with_name(f"{path.name}{number}.data")
-
-
-def require_contained(path: Path) -> None:
-    """Require that a file reads no weights from outside its own folder.
-
-    Raises:
-        ExportError: it names an absolute path, one through `..`, or a link that leads out.
-    """
-    import onnx
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception:
-        return  # ONNX Runtime says what is wrong with it
-    folders = path.parent.resolve(), path.resolve().parent  # a cache may link file and weights
-    for tensor in _tensors_of(model):
-        for entry in tensor.external_data:
-            if entry.key == "location" and not _lies_in(folders, entry.value):
-                raise ExportError(
-                    f"{path}: reads its weights from {entry.value}, outside its folder; put them "
-                    "into the same folder, and write their name alone into the file"
-                )
-
-
-def _lies_in(folders: tuple[Path, Path], location: str) -> bool:
-    place = (folders[0] / location).resolve()
-    return any(place.is_relative_to(folder) for folder in folders)
-
-
-def _tensors_of(model: Any) -> Iterator[Any]:
-    """Yield every tensor that a file holds: weights, and attributes of nodes."""
-    yield from model.graph.initializer
-    for graph in (model.graph, *model.functions):
-        for node in nodes_of(graph):
-            for attribute in node.attribute:
-                yield attribute.t
-                yield from attribute.tensors
-                yield from attribute.g.initializer
-
-
-def count_operators(path: str | Path, operator: str) -> int:
-    """Count the nodes of one operator type, subgraphs and functions included."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-
-    graphs = (model.graph, *model.functions)
-    return sum(node.op_type == operator for graph in graphs for node in nodes_of(graph))
-
-
-def nodes_of(graph: Any) -> Iterator[Any]:
-    """Yield the nodes of a graph or a function, and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from nodes_of(attribute.g)
 
 
 def _strip_paths(model: Any) -> None:

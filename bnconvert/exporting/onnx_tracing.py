@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.exporting.onnx_file import nodes_of
+from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.graphs.opaque_objects import input_obstacle, output_obstacle
 from bnconvert.torch_private.silence import quiet, without_graph_prints

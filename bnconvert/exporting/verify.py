@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, VerificationError
-from bnconvert.exporting import onnx_file
+from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.blame import Blame
 from bnconvert.exporting.candidate import VERIFYING, graphs_of
 from bnconvert.exporting.input_choice import Preprocess, raw_inputs
@@ -62,7 +62,7 @@ def verify(
     path = Path(onnx_path)
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
-    onnx_file.require_contained(path)
+    onnx_weights.require_contained(path)
     example = Example.of(inputs)
     raw = raw_inputs(model, example, preprocess)
     steps = Steps(progress, VERIFYING)

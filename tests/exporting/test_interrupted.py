@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.exporting import onnx_file
+from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.reporting.whole_file import folder_beside
 
 X = torch.rand(2, 40, generator=torch.Generator().manual_seed(0))
@@ -89,7 +89,7 @@ def test_a_full_disk_is_called_so_at_every_step(
     if step == "write":
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     else:
-        monkeypatch.setattr(onnx_file, step, full)
+        monkeypatch.setattr(onnx_weights, step, full)
     try:
         with pytest.raises(bnc.ExportError) as failure:
             bnc.export(network(1), (X,), there)
@@ -107,7 +107,8 @@ def test_control_c_leaves_the_old_file(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(onnx_file, step, interrupt)
+    module = onnx_file if step == "write" else onnx_weights
+    monkeypatch.setattr(module, step, interrupt)
     with pytest.raises(KeyboardInterrupt):
         bnc.export(network(1), (X,), there)
 
@@ -186,10 +187,10 @@ def test_separate_weights_are_replaced_with_their_file(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     path = tmp_path / "out" / "m.onnx"
     for number, name in enumerate(["m.onnx.data", "m.onnx.2.data", "m.onnx.data"]):
-        onnx_file.move(written(number, tmp_path / str(number)), path)
+        onnx_weights.move(written(number, tmp_path / str(number)), path)
         assert number_in(path) == number
         assert names_in(path.parent) == {"m.onnx", name}
-    onnx_file.move(written(3, tmp_path / "small", separate=False), path)
+    onnx_weights.move(written(3, tmp_path / "small", separate=False), path)
     assert names_in(path.parent) == {"m.onnx"}
 
 
@@ -199,7 +200,7 @@ def test_an_old_file_keeps_its_separate_weights_when_the_new_one_is_cut_off(
 ) -> None:
     (tmp_path / "out").mkdir()
     path, replace = tmp_path / "out" / "m.onnx", os.replace
-    onnx_file.move(written(1, tmp_path / "old"), path)
+    onnx_weights.move(written(1, tmp_path / "old"), path)
 
     def cut(source: Path, target: Path) -> None:
         if Path(target).suffix == suffix:
@@ -209,11 +210,11 @@ def test_an_old_file_keeps_its_separate_weights_when_the_new_one_is_cut_off(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", cut)
         with pytest.raises(KeyboardInterrupt):
-            onnx_file.move(written(2, tmp_path / "cut"), path)
+            onnx_weights.move(written(2, tmp_path / "cut"), path)
     assert number_in(path) == 1
     later = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: later)
-    onnx_file.move(written(3, tmp_path / "new"), path)
+    onnx_weights.move(written(3, tmp_path / "new"), path)
     assert number_in(path) == 3
     assert len(names_in(path.parent)) == 2, "nothing is left of what was cut off"
 
@@ -225,7 +226,7 @@ def test_processes_that_export_to_one_place_leave_one_of_their_files(tmp_path: P
 
     def move_often(process: int) -> None:
         for turn in range(20):
-            onnx_file.move(written(process, tmp_path / f"{process}, {turn}"), path)
+            onnx_weights.move(written(process, tmp_path / f"{process}, {turn}"), path)
 
     children = [in_another_process(partial(move_often, process)) for process in (1, 2, 3)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]

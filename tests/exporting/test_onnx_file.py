@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
-from bnconvert.exporting import onnx_file
+from bnconvert.exporting import onnx_file, onnx_weights
+from bnconvert.exporting.onnx_nodes import count_operators
 from bnconvert.verification.onnx_runner import OnnxRunner
 from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, build
@@ -64,7 +65,7 @@ def test_operators_are_counted_in_subgraphs_too(tmp_path: Path) -> None:
         onnx.helper.make_model(onnx.helper.make_graph([branch], "g", inputs, [output])),
         tmp_path / "if.onnx",
     )
-    assert onnx_file.count_operators(tmp_path / "if.onnx", "Relu") == 2
+    assert count_operators(tmp_path / "if.onnx", "Relu") == 2
 
 
 def test_weights_beyond_two_gigabytes_lie_beside_the_file_and_move_with_it(
@@ -127,7 +128,7 @@ def test_weights_outside_the_files_folder_are_not_read(
     folder = tmp_path / "model"
     folder.mkdir()
     path, outside = beside(exported, folder), tmp_path / "secret"
-    onnx_file.require_contained(path)
+    onnx_weights.require_contained(path)
     (folder / "w.data").rename(outside)
     locations = {"parent": "../secret", "absolute": str(outside), "through": "x/../../secret"}
     if kind == "link":
@@ -147,7 +148,7 @@ def test_a_file_and_its_weights_may_both_be_links_into_a_cache(
     path = beside(exported, tmp_path / "blobs")
     for name in ("model.onnx", "w.data"):
         (tmp_path / "snapshot" / name).symlink_to(path.with_name(name))
-    onnx_file.require_contained(tmp_path / "snapshot" / "model.onnx")
+    onnx_weights.require_contained(tmp_path / "snapshot" / "model.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\xff" * 100])

@@ -13,9 +13,9 @@ from torch import nn
 from bnconvert.cli.data import load_data
 from bnconvert.cli.images import ImagePreprocessing, open_image
 from bnconvert.cli.model_source import load_model, require_example
-from bnconvert.cli.options import _in_existing_folder, _mean_and_std, _plot_file
 from bnconvert.cli.scores import loss_of
 from bnconvert.cli.user_code import load_object
+from bnconvert.cli.values import output_path, plot_path
 from tests.remedies.row import Row
 
 CODE = """
@@ -388,21 +388,24 @@ COMMAND_LINE = (
         lambda folder: score(folder, "loss"),
     ),
     Row(
-        "cli/options.py",
+        "cli/values.py",
         "there is no folder",
-        lambda folder: _in_existing_folder(folder / "new" / "file"),
-        lambda folder: _in_existing_folder(made(folder / "new") / "file"),
+        lambda folder: output_path(folder / "new" / "file"),
+        lambda folder: output_path(made(folder / "new") / "file"),
     ),
     Row(
-        "cli/options.py",
+        "cli/values.py",
         "is not a format",
-        lambda folder: _plot_file(folder / "a.xyz"),
-        lambda folder: _plot_file(folder / "a.png"),
+        lambda folder: plot_path(folder / "a.xyz"),
+        lambda folder: plot_path(folder / "a.png"),
     ),
     Row(
         "cli/options.py",
         "MEAN/STD",
-        lambda _: _mean_and_std("127"),
-        lambda _: (_mean_and_std("127/128"), _mean_and_std("0.5,0.5,0.5/0.25,0.25,0.25")),
+        lambda _: _mean_and_std("127", "127"),
+        lambda _: (
+            _mean_and_std("127/128", "127/128"),
+            _mean_and_std("0.5,0.5,0.5/0.25,0.25,0.25", "0.5,0.5,0.5/0.25,0.25,0.25"),
+        ),
     ),
 )
