@@ -7,16 +7,36 @@ from pathlib import Path
 
 import pytest
 
+from tests.remedies.arguments import ARGUMENTS
 from tests.remedies.command_line import COMMAND_LINE
 from tests.remedies.conversion import CONVERSION
+from tests.remedies.copies import COPIES
+from tests.remedies.data import DATA
 from tests.remedies.deployment import DEPLOYMENT
+from tests.remedies.domains import DOMAINS
+from tests.remedies.files import FILES
 from tests.remedies.messages import Message, messages
 from tests.remedies.norms import NORMS
+from tests.remedies.policies import POLICIES
+from tests.remedies.preprocess import PREPROCESS
 from tests.remedies.row import Row
 from tests.remedies.statistics import STATISTICS
 from tests.remedies.unprovoked import UNPROVOKED
 
-ROWS = (*COMMAND_LINE, *CONVERSION, *DEPLOYMENT, *NORMS, *STATISTICS)
+ROWS = (
+    *ARGUMENTS,
+    *COMMAND_LINE,
+    *CONVERSION,
+    *COPIES,
+    *DATA,
+    *DEPLOYMENT,
+    *DOMAINS,
+    *FILES,
+    *NORMS,
+    *POLICIES,
+    *PREPROCESS,
+    *STATISTICS,
+)
 MESSAGES = tuple(messages())
 
 

@@ -1,6 +1,5 @@
-"""Rows for plans, policies, prepare, revert, surveys, and other frameworks' norms."""
+"""Rows for plans, prepare, revert, surveys, and other frameworks' norms."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,23 +10,11 @@ from torch.optim.swa_utils import update_bn
 
 import bnconvert as bnc
 from bnconvert.conventions import unbiased_variance
+from tests.remedies.policies import POLICY, planned, shared
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, FrozenBatchNorm2d, Net, build, trained
 
-POLICY = bnc.Policy
 STATISTICS = {"moving_mean": torch.zeros(4), "moving_variance": torch.ones(4)}
-
-
-def planned(policy: Any, model: nn.Module | None = None) -> Any:
-    bnc.convert(trained(Net()) if model is None else model, policy)
-
-
-def read(folder: Path, text: str | None) -> None:
-    """Read a policy from a file with this text, or from one that is missing."""
-    path = folder / "policy.toml"
-    if text is not None:
-        path.write_text(text)
-    planned(POLICY.parse([str(path)]))
 
 
 def separate() -> nn.Module:
@@ -77,15 +64,6 @@ class Held(nn.Module):
 def original(model: Any) -> nn.Module:
     wrapped: nn.Module = model._orig_mod
     return wrapped
-
-
-def shared() -> nn.Module:
-    norm = nn.BatchNorm2d(3)
-    return nn.ModuleDict({"a": norm, "b": norm})
-
-
-def shared_and_one() -> nn.Module:
-    return nn.ModuleDict({"shared": shared(), "norm": nn.BatchNorm2d(3)})
 
 
 def half_converted() -> nn.Module:
@@ -188,84 +166,6 @@ CONVERSION = (
         lambda _: bnc.accumulated_momentum(1, 2),
     ),
     Row(
-        "conversion/notation.py",
-        "has no rule",
-        lambda folder: read(folder, ""),
-        lambda folder: read(folder, '"n*" = {norm = "keep"}'),
-    ),
-    Row(
-        "conversion/notation.py",
-        "is not TOML",
-        lambda folder: read(folder, "*: keep"),
-        lambda folder: read(folder, '"n*" = {norm = "keep"}'),
-    ),
-    Row(
-        "conversion/notation.py",
-        "cannot be read",
-        lambda folder: read(folder, None),
-        lambda folder: read(folder, '"n*" = {norm = "keep"}'),
-    ),
-    Row(
-        "conversion/notation.py",
-        "or a list of such tables",
-        lambda folder: read(folder, 'norm = "frozen"'),
-        lambda folder: read(folder, '"norm" = [{norm = "frozen"}, {norm = "keep"}]'),
-    ),
-    Row(
-        "conversion/notation.py",
-        "that bnconvert knows",
-        lambda _: POLICY.parse(["Frosen()"]),
-        lambda _: POLICY.parse(["Frozen()"]),
-    ),
-    Row(
-        "conversion/notation.py",
-        "{}",
-        lambda _: POLICY.parse(["Frozen"]),
-        lambda _: POLICY.parse(["Frozen()", "a=Ghost() | Keep()"]),
-    ),
-    Row(
-        "conversion/notation.py",
-        "{}",
-        lambda _: POLICY.parse(["Frozen("]),
-        lambda _: POLICY.parse(["Frozen()"]),
-    ),
-    Row(
-        "conversion/notation.py",
-        "{}: {}",
-        lambda _: POLICY.parse(["Ghost(0)"]),
-        lambda _: POLICY.parse(["Ghost(1)"]),
-    ),
-    Row(
-        "conversion/policy.py",
-        "{}",
-        lambda _: planned(POLICY({"nrom": bnc.Frozen()})),
-        lambda _: planned(POLICY({"norm": bnc.Frozen()})),
-    ),
-    Row(
-        "conversion/policy.py",
-        "{}",
-        lambda _: planned(POLICY({"x": bnc.Frozen()}), nn.Sequential(trained(Net()))),
-        lambda _: planned(POLICY({"0.norm": bnc.Frozen()}), nn.Sequential(trained(Net()))),
-    ),
-    Row(
-        "conversion/policy.py",
-        "{}",
-        lambda _: planned(POLICY({"0": bnc.Frozen()}), nn.Sequential(trained(Net()))),
-        lambda _: planned(POLICY({"0.*": bnc.Frozen()}), nn.Sequential(trained(Net()))),
-    ),
-    Row(
-        "conversion/policy.py",
-        "{}",
-        lambda _: planned(POLICY({"*": bnc.Frozen(), "norm": bnc.Keep()}), shared_and_one()),
-        lambda _: planned(POLICY({"norm": bnc.Keep(), "*": bnc.Frozen()}), shared_and_one()),
-    ),
-    Row(
-        "conversion/notation.py",
-        "is not a literal",
-        lambda _: POLICY.parse(["Group(8 * 2)"]),
-        lambda _: POLICY.parse(["Group(16)"]),
-    ),
-    Row(
         "conversion/plan.py",
         "give all of them one rule",
         lambda _: planned(POLICY({"a": bnc.Frozen(), "b": bnc.Ghost()}), shared()),
@@ -279,36 +179,6 @@ CONVERSION = (
             planned(bnc.Frozen(), Held(in_modules=True)),
             planned(bnc.Keep(), Held(in_modules=False)),
         ),
-    ),
-    Row(
-        "conversion/policy.py",
-        "is a class",
-        lambda _: planned(bnc.Frozen),
-        lambda _: planned(bnc.Frozen()),
-    ),
-    Row(
-        "conversion/policy.py",
-        "is not a policy",
-        lambda _: planned("frozen"),
-        lambda _: (planned(bnc.Frozen()), planned(POLICY({"norm": bnc.Frozen()}))),
-    ),
-    Row(
-        "conversion/policy.py",
-        "is not a rewrite",
-        lambda _: POLICY({"norm": "frozen"}),  # type: ignore[dict-item]
-        lambda _: POLICY({"norm": bnc.Group(3) | bnc.Frozen()}),
-    ),
-    Row(
-        "conversion/policy.py",
-        "stands after",
-        lambda _: POLICY({"norm": bnc.Keep() | bnc.Group(3)}),
-        lambda _: POLICY({"norm": bnc.Group(3) | bnc.Keep()}),
-    ),
-    Row(
-        "conversion/policy.py",
-        "is given twice",
-        lambda _: POLICY.parse(["norm=Keep()", "norm=Frozen()"]),
-        lambda _: POLICY.parse(["norm=Frozen()"]),
     ),
     Row(
         "modules/kinds.py",
@@ -357,13 +227,13 @@ CONVERSION = (
     ),
     Row(
         "modules/copying.py",
-        "cannot be copied",
+        "{}: cannot be copied",
         lambda _: planned(bnc.Frozen(), with_lock()),
         lambda _: bnc.convert(with_lock(), bnc.Frozen(), inplace=True),
     ),
     Row(
         "modules/copying.py",
-        "cannot be copied",
+        "{}: cannot be copied",
         lambda _: bnc.prepare(with_lock(), bnc.Frozen()),
         lambda _: without_lock(lambda model: bnc.prepare(model, bnc.Frozen())),
     ),

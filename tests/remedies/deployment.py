@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from tests.remedies.command_line import made
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, trained
 
@@ -64,13 +63,6 @@ def graft(changed: bool, again: bool) -> None:
 
 DEPLOYMENT = (
     Row(
-        "exporting/export.py",
-        "there is no folder",
-        lambda folder: export(folder / "new", small()),
-        lambda folder: export(made(folder / "new"), small()),
-        slow=True,
-    ),
-    Row(
         "exporting/preconditions.py",
         "in training mode inside an eval model",
         lambda folder: export(folder, partly_training(evaluated=False)),
@@ -82,13 +74,6 @@ DEPLOYMENT = (
         "remember the test stream",
         lambda folder: export(folder, streaming()),
         lambda folder: export(folder, bnc.revert(streaming())),
-        slow=True,
-    ),
-    Row(
-        "exporting/preprocessing.py",
-        "the deviations must be",
-        lambda folder: export(folder, small(), preprocess=(0.5, 0.0)),
-        lambda folder: export(folder, small(), preprocess=(0.5, 0.25)),
         slow=True,
     ),
     Row(

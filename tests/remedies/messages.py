@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent.parent / "bnconvert"
-#: Passes on the message of another error, or is for people who write a norm.
-_NO_ADVICE = frozenset({"AttributeError", "KeyError", "NotImplementedError", "OSError", "Exit"})
+#: Passes on the message of another error, is for people who write a norm, or cannot happen.
+_NO_ADVICE = frozenset(
+    {"AssertionError", "AttributeError", "KeyError", "NotImplementedError", "OSError", "Exit"}
+)
 
 
 @dataclass(frozen=True)

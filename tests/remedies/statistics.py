@@ -1,6 +1,7 @@
 """Rows for measured statistics, and for the reports on them."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.numerics.moments import moments
+from tests.disguises import Sliced
 from tests.remedies.row import Row
-from tests.zoo import IMAGE, Net, trained
+from tests.zoo import IMAGE, Net, build, trained
 
 BATCHES = [torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))] * 2
+X = torch.randn(2, 4, 3, 3)
 FLAT = [batch.mean((2, 3)) for batch in BATCHES]
 
 
@@ -41,6 +44,41 @@ class InPlace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x.mul_(2)
         return self.other(self.norm(self.norm(x)))  # type: ignore[no-any-return]
+
+
+class Flat(nn.BatchNorm1d):
+    """Has one norm."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+
+
+class Many(Flat):
+    """Takes any number of inputs."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return super().forward(inputs[0])
+
+
+class Masked(Flat):
+    """Takes a mask too."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x if mask is None else x * mask)
+
+
+class Sample:
+    """A batch that only its model understands."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+
+OBJECTS = [Sample(batch) for batch in FLAT]
+
+
+def run_flat(model: nn.Module, batch: Sample) -> None:
+    model(batch.rows)
 
 
 def half(dtype: torch.dtype) -> nn.Module:
@@ -92,7 +130,29 @@ STATISTICS = (
     ),
     Row(
         "statistics/batches.py",
-        "a batch has",
+        "max_samples counts them",
+        lambda _: recompute(Flat(), OBJECTS, forward=run_flat, max_samples=4),
+        lambda _: recompute(Flat(), islice(OBJECTS, 100), forward=run_flat),
+    ),
+    Row(
+        "statistics/batches.py",
+        "takes any number",
+        lambda _: recompute(Many(), [(FLAT[0], FLAT[1])]),
+        lambda _: recompute(
+            Many(), [(FLAT[0], FLAT[1])], forward=lambda model, batch: model(batch[0])
+        ),
+    ),
+    Row(
+        "statistics/batches.py",
+        "may take {} too",
+        lambda _: recompute(Masked(), [(FLAT[0], FLAT[1])]),
+        lambda _: recompute(
+            Masked(), [(FLAT[0], FLAT[1])], forward=lambda model, batch: model(*batch)
+        ),
+    ),
+    Row(
+        "statistics/batches.py",
+        "has {} elements and {} requires",
         lambda _: recompute(Two(), [(BATCHES[0], BATCHES[0])]),
         lambda _: recompute(
             Two(),
@@ -112,6 +172,18 @@ STATISTICS = (
         "{}",
         lambda _: recompute(batches=[BATCHES[0] * torch.nan], method="aggregate"),
         lambda _: recompute(batches=[BATCHES[0]], method="aggregate"),
+    ),
+    Row(
+        "statistics/notes.py",
+        "{}",
+        lambda _: recompute(nn.Sequential(Sliced()), [X[:, :2]]),
+        lambda _: recompute(nn.Sequential(nn.BatchNorm2d(4)), [X]),
+    ),
+    Row(
+        "statistics/targets.py",
+        "{}",
+        lambda _: recompute(build("functional_norm")[0], [IMAGE[0]]),
+        lambda _: recompute(trained(Net()), [IMAGE[0]]),
     ),
     Row(
         "statistics/recomputation.py",

@@ -26,14 +26,13 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "only a norm has": _LOCALLY,
         "compute something else": _LOCALLY,
     },
-    "graphs/capturing.py": {"{}": _OTHERS, "torch.export cannot capture it": _LOCALLY},
+    "graphs/capturing.py": {"{}": _OTHERS},
     "reporting/plot.py": {"matplotlib cannot be imported": _PACKAGE},
     "statistics/ranks.py": {"run all ranks again": _RANKS, "start all ranks again": _RANKS},
     "statistics/recomputation.py": {
         "memory_limit bounds": "needs another device",
         "which ranks do not have": _RANKS,
     },
-    "statistics/targets.py": {"the model has no batch norm": "there is nothing to advise"},
     "verification/onnx_graph.py": {"give inputs that it was exported for": _LOCALLY},
     "verification/onnx_runner.py": {
         "give one tensor for each": _LOCALLY,

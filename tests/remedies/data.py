@@ -1,0 +1,214 @@
+"""Rows for what the command line reads data from: loaders, folders of images, .npz, scores."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from bnconvert.cli.data import load_data
+from bnconvert.cli.images import ImagePreprocessing, open_image
+from bnconvert.cli.scores import loss_of
+from tests.remedies.command_line import code, file
+from tests.remedies.row import Row
+
+
+def data(folder: Path, source: str, network: nn.Module | None = None) -> list[Any]:
+    """Read all batches, and run the model on each."""
+    network = network or nn.Conv2d(3, 2, 1)
+    loaded = load_data(source, network, 4, ImagePreprocessing())
+    for batch in loaded.batches:
+        loaded.run(network, batch)
+    return []
+
+
+def npz(folder: Path, **arrays: Any) -> list[Any]:
+    np.savez(folder / "data.npz", **arrays)
+    return data(folder, f"npz:{folder / 'data.npz'}", TwoInputs())
+
+
+class TwoInputs(nn.Module):
+    """Takes inputs by name."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+def picture(folder: Path, inside: str = "") -> Path:
+    place = folder / "pictures" / inside
+    place.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (300, 300)).save(place / "a.png")
+    return folder / "pictures"
+
+
+def spoilt(folder: Path, removed: bool) -> None:
+    """Read a folder with a broken picture, or remove that first."""
+    place = picture(folder)
+    bad = place / "b.png"
+    bad.write_bytes(b"no picture")
+    if removed:
+        bad.unlink()
+    data(folder, f"images:{place}")
+
+
+def deep(folder: Path) -> Path:
+    path = folder / "deep.tiff"
+    Image.fromarray(np.zeros((300, 300), dtype=np.int32)).save(path)
+    return path
+
+
+def score(folder: Path, name: str) -> None:
+    loss = loss_of(code(folder, name), None)
+    assert loss is not None
+    loss(torch.ones(2), None)
+
+
+ROWS = np.ones((4, 3), dtype=np.float32)
+DATA = (
+    Row(
+        "cli/data.py",
+        "random numbers",
+        lambda folder: data(folder, "random:4"),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/data.py",
+        "is not a source of data",
+        lambda folder: data(folder, "folder"),
+        lambda folder: data(folder, f"images:{picture(folder)}"),
+    ),
+    Row(
+        "cli/data.py",
+        "let it return an iterable",
+        lambda folder: data(folder, code(folder, "tensor")),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/user_code.py",
+        "{}: {}; {}",
+        lambda folder: data(folder, code(folder, "needs")),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/user_code.py",
+        "{}: {}; {}",
+        lambda folder: data(folder, code(folder, "broken")),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/data.py",
+        "give what its forward takes",
+        lambda folder: data(folder, code(folder, "wide")),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/data.py",
+        "give one with images",
+        lambda folder: data(folder, f"images:{folder / 'none'}"),
+        lambda folder: data(folder, f"images:{picture(folder)}"),
+    ),
+    Row(
+        "cli/data.py",
+        "give imagefolder:",
+        lambda folder: data(folder, f"images:{picture(folder, 'cats')}"),
+        lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
+    ),
+    Row(
+        "cli/data.py",
+        "give one with a folder per class",
+        lambda folder: data(folder, f"imagefolder:{folder / 'none'}"),
+        lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
+    ),
+    Row(
+        "cli/data.py",
+        "for a flat one, give images:",
+        lambda folder: data(folder, f"imagefolder:{picture(folder)}"),
+        lambda folder: data(folder, f"images:{picture(folder)}"),
+    ),
+    Row(
+        "cli/images.py",
+        "crop_pct",
+        lambda _: ImagePreprocessing(crop_pct=2),
+        lambda _: ImagePreprocessing(crop_pct=1),
+    ),
+    Row(
+        "cli/images.py",
+        "interpolation",
+        lambda _: ImagePreprocessing(interpolation="spline"),
+        lambda _: ImagePreprocessing(interpolation="bicubic"),
+    ),
+    Row(
+        "cli/images.py",
+        "crop_mode",
+        lambda _: ImagePreprocessing(crop_mode="tiles"),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/images.py",
+        "std: is",
+        lambda _: ImagePreprocessing(std=(0, 1, 1)),
+        lambda _: ImagePreprocessing(std=(0.2, 1, 1)),
+    ),
+    Row(
+        "cli/images.py",
+        "remove it",
+        lambda folder: spoilt(folder, removed=False),
+        lambda folder: spoilt(folder, removed=True),
+    ),
+    Row(
+        "cli/images.py",
+        "more than 8 bits",
+        lambda folder: open_image(deep(folder)),
+        lambda folder: data(folder, code(folder, "loader")),
+    ),
+    Row(
+        "cli/npz.py",
+        "there is no such file",
+        lambda folder: data(folder, f"npz:{folder / 'none.npz'}"),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
+        "is not an .npz file",
+        lambda folder: data(folder, f"npz:{file(folder, 'text')}"),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
+        "arrays of the same length",
+        lambda folder: npz(folder, x=ROWS, y=ROWS[:2]),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
+        "name the arrays so",
+        lambda folder: npz(folder, a=ROWS, b=ROWS),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
+        "save numbers with numpy.savez",
+        lambda folder: npz(folder, x=ROWS, y=np.array([None] * 4)),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
+        "leave it out",
+        lambda folder: npz(folder, x=ROWS, y=ROWS, z=np.array(["a"] * 4)),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/scores.py",
+        "name one that takes",
+        lambda folder: score(folder, "constant"),
+        lambda folder: score(folder, "loss"),
+    ),
+    Row(
+        "cli/scores.py",
+        "for an output of class",
+        lambda folder: score(folder, "words"),
+        lambda folder: score(folder, "loss"),
+    ),
+)
