@@ -20,6 +20,7 @@ from tests.remedies.norms import NORMS
 from tests.remedies.policies import POLICIES
 from tests.remedies.preprocess import PREPROCESS
 from tests.remedies.row import Row
+from tests.remedies.runtime import RUNTIME
 from tests.remedies.statistics import STATISTICS
 from tests.remedies.unprovoked import UNPROVOKED
 
@@ -35,6 +36,7 @@ ROWS = (
     *NORMS,
     *POLICIES,
     *PREPROCESS,
+    *RUNTIME,
     *STATISTICS,
 )
 MESSAGES = tuple(messages())

@@ -31,6 +31,7 @@ from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.torch_private.views import base_of
 
 _REMEDY = "remove that attribute from the model, and set it again afterwards"
+_SELF = "let that forward use self"
 #: What a forward does not change, and what may be large.
 _DATA = (Dataset, DataLoader, Sampler, Optimizer, LRScheduler)
 #: Containers with more items are copied item by item only where they hold more than data.
@@ -162,7 +163,7 @@ class _Copier:
             path, name = found
             raise UnsupportedModelError(
                 f"{path}: the forward of its class reads the model through the variable {name!r}, "
-                f"so that a copy would run the original; {remedy}"
+                f"so that a copy would run the original; {_SELF if remedy is _REMEDY else remedy}"
             )
         return twin
 

@@ -32,7 +32,8 @@ def why_several_calls(site: Site, reference: tuple[Tensor, ...]) -> Refusal | No
         "called-several-times",
         f"is called {calls} times in one forward, and the reference's moments of one call do not "
         "fit another",
-        'use Separate(domains="calls") or Keep()',
+        # Separate(domains="calls") needs calls that a trace counts.
+        "use Keep()" if site.has_hidden_calls else 'use Separate(domains="calls") or Keep()',
     )
 
 

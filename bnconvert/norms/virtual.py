@@ -71,7 +71,7 @@ class VirtualNorm(TrackingNorm):
         if self.phase == "recorded":
             raise RuntimeError(
                 "a virtual batch norm was called twice in one forward of its reference, whose "
-                'moments of one call do not fit another; use Separate(domains="calls") or Keep()'
+                "moments of one call do not fit another; use Keep() for it"
             )
         if self.phase == "idle":
             raise RuntimeError(

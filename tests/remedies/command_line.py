@@ -18,6 +18,7 @@ from torch import nn
 
 def model(): return nn.Conv2d(3, 2, 1)
 def with_inputs(): return nn.Conv2d(3, 2, 1), (torch.ones(1, 3, 4, 4),)
+def with_words(): return nn.Conv2d(3, 2, 1), "1,3,4,4"
 def needs(arguments): return nn.Conv2d(3, 2, 1)
 def number(): return 3
 constant = 3
@@ -103,7 +104,7 @@ COMMAND_LINE = (
     ),
     Row(
         "cli/model_source.py",
-        "returned a",
+        "return a torch.nn.Module",
         lambda folder: model(folder, "number"),
         lambda folder: (model(folder, "model"), model(folder, "with_inputs")),
     ),
@@ -131,6 +132,18 @@ COMMAND_LINE = (
         "holds a pickled object",
         lambda folder: weights(folder, nn.Conv2d(3, 2, 1)),
         lambda folder: weights(folder, state()),
+    ),
+    Row(
+        "cli/model_source.py",
+        "which is no name",
+        lambda folder: weights(folder, {1: torch.ones(1)}),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        "cli/model_source.py",
+        "as example inputs",
+        lambda folder: model(folder, "with_words"),
+        lambda folder: model(folder, "with_inputs"),
     ),
     Row(
         "cli/model_source.py",

@@ -171,7 +171,7 @@ COPIES = (
     ),
     Row(
         "modules/preserving.py",
-        "{}",
+        "calls this module of the model itself",
         lambda _: bnc.recompute_statistics(hidden(), [X]),
         lambda _: bnc.recompute_statistics(Layers(), [X]),
     ),

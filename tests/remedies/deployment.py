@@ -5,8 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 import bnconvert as bnc
+from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.example import Example
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, trained
 
@@ -37,6 +40,66 @@ def partly_training(evaluated: bool) -> nn.Module:
 
 def streaming() -> nn.Module:
     return bnc.convert(small(), bnc.Adaptive(over="stream"))
+
+
+class Styled(nn.Module):
+    """Normalizes each sample, as a batch of one: by F.batch_norm, or as the advice says."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.conv, self.way = nn.Conv2d(3, 4, 1), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, dims, eps = self.conv(x), (2, 3), 1e-5
+        if self.way == "formula":
+            return (x - x.mean(dims, keepdim=True)) / (
+                x.var(dims, correction=0, keepdim=True) + eps
+            ).sqrt()
+        if self.way == "instance_norm":
+            return nn.functional.instance_norm(x, eps=eps)
+        joined = x.reshape(1, -1, *x.shape[2:])
+        return nn.functional.batch_norm(joined, None, None, training=True, eps=eps).view_as(x)
+
+
+class Flat(nn.Module):
+    """Takes images of one size only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.head = trained(Net()), nn.Linear(8 * 6 * 6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.net(x).flatten(1))
+        return y
+
+
+class Reading(Net):
+    """Reads what only a norm has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.norm.num_features == 8
+        return super().forward(x)
+
+
+def graft_reading(by_module: bool) -> None:
+    model = trained(Reading())
+    folded = bnc.fold(model, IMAGE)
+    if by_module:
+        folded.module(*IMAGE)
+    else:
+        folded.graft(model)
+
+
+def styled(folder: Path, way: str) -> None:
+    x = (torch.randn(2, 3, 6, 6),)
+    bnc.export(Styled(way).eval(), x, folder / f"{way}.onnx")
+
+
+def captured(model: nn.Module, shapes: Any = None) -> None:
+    capture(model.eval(), Example.of(IMAGE), shapes)
+
+
+BATCH = ({0: Dim("batch")},)
 
 
 class Branching(nn.Module):
@@ -94,15 +157,55 @@ DEPLOYMENT = (
         slow=True,
     ),
     Row(
+        "exporting/preconditions.py",
+        "calls F.batch_norm without running statistics",
+        lambda folder: styled(folder, "batch_norm"),
+        lambda folder: [styled(folder, way) for way in ("formula", "instance_norm")],
+        slow=True,
+    ),
+    Row(
+        "graphs/capturing.py",
+        "{}: torch.export cannot capture it ({}); {}",
+        lambda _: captured(Branching()),
+        lambda _: captured(Branching().net),
+        slow=True,
+    ),
+    Row(
+        "graphs/capturing.py",
+        "nor without",
+        lambda _: captured(Branching(), BATCH),
+        lambda _: (
+            captured(Branching().net, BATCH),
+            bnc.fold(Branching().eval(), IMAGE).module(*IMAGE),
+        ),
+        slow=True,
+    ),
+    Row(
+        "graphs/capturing.py",
+        "leave them out: then the batch size varies",
+        lambda _: captured(Flat(), ({0: Dim("batch"), 2: Dim("height")},)),
+        lambda _: captured(Flat()),
+        slow=True,
+    ),
+    Row(
+        "folding/grafting.py",
+        "only a norm has",
+        lambda _: graft_reading(by_module=False),
+        lambda _: graft_reading(by_module=True),
+        slow=True,
+    ),
+    Row(
         "folding/grafting.py",
         "is not what was folded",
         lambda _: graft(changed=True, again=False),
         lambda _: graft(changed=True, again=True),
+        slow=True,
     ),
     Row(
         "graphs/parts.py",
         "does not run on the example inputs",
         lambda _: bnc.fold(Branching().eval(), (torch.randn(2, 5, 4, 4),)),
         lambda _: bnc.fold(Branching().eval(), IMAGE),
+        slow=True,
     ),
 )

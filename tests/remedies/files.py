@@ -89,6 +89,6 @@ FILES = (
         "exporting/onnx_weights.py",
         "reads its weights from",
         lambda folder: require_contained(with_weights(folder, "../w.data")),
-        lambda folder: require_contained(with_weights(folder / "other", "w.data")),
+        lambda folder: require_contained(with_weights(made(folder / "other"), "w.data")),
     ),
 )

@@ -9,8 +9,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent.parent / "bnconvert"
 #: Passes on the message of another error, is for people who write a norm, or cannot happen.
 _NO_ADVICE = frozenset(
-    {"AssertionError", "AttributeError", "KeyError", "NotImplementedError", "OSError", "Exit"}
+    {"AssertionError", "AttributeError", "KeyError", "NotImplementedError", "OSError"}
 )
+
+
+_ERRORS = ("Error", "BadParameter")
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,24 @@ class Message:
 
 
 def messages() -> Iterator[Message]:
-    """Yield every message of an error that is raised, and of a refusal that has a remedy."""
+    """Yield every message of an error that is made, and of a refusal that has a remedy."""
     for path in sorted(PACKAGE.rglob("*.py")):
         file = path.relative_to(PACKAGE).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
             if (template := _template(node)) is not None:
-                assert isinstance(node, ast.Raise | ast.Call)
+                assert isinstance(node, ast.Call)
                 yield Message(file, node.lineno, template)
 
 
 def _template(node: ast.AST) -> str | None:
-    """Return the message that a statement raises or that a call makes a refusal of."""
-    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-        name = ast.unparse(node.exc.func).rpartition(".")[2]
-        return None if name in _NO_ADVICE else _text(node.exc.args[0])
-    if isinstance(node, ast.Call) and ast.unparse(node.func) == "Refusal" and len(node.args) == 3:
+    """Return the message that a call makes an error or a refusal of."""
+    if not isinstance(node, ast.Call):
+        return None
+    name = ast.unparse(node.func).rpartition(".")[2]
+    if name == "Refusal" and len(node.args) == 3:
         return f"{_text(node.args[1])}; {_text(node.args[2])}"
-    return None
+    is_error = name.endswith(_ERRORS) and name not in _NO_ADVICE
+    return _text(node.args[0]) if is_error and node.args else None
 
 
 def _text(tree: ast.expr) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.numerics.moments import moments
+from bnconvert.statistics.batches import BatchReader
 from tests.disguises import Sliced
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, build, trained
@@ -67,20 +68,6 @@ class Masked(Flat):
         return super().forward(x if mask is None else x * mask)
 
 
-class Sample:
-    """A batch that only its model understands."""
-
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
-
-
-OBJECTS = [Sample(batch) for batch in FLAT]
-
-
-def run_flat(model: nn.Module, batch: Sample) -> None:
-    model(batch.rows)
-
-
 def half(dtype: torch.dtype) -> nn.Module:
     norm = nn.BatchNorm2d(3).half()
     return norm.float() if dtype is torch.float32 else norm
@@ -131,8 +118,8 @@ STATISTICS = (
     Row(
         "statistics/batches.py",
         "max_samples counts them",
-        lambda _: recompute(Flat(), OBJECTS, forward=run_flat, max_samples=4),
-        lambda _: recompute(Flat(), islice(OBJECTS, 100), forward=run_flat),
+        lambda _: list(BatchReader(iter(object, None), 4)),
+        lambda _: list(BatchReader(islice(iter(object, None), 100), None)),
     ),
     Row(
         "statistics/batches.py",
