@@ -10,6 +10,7 @@ from torch.optim.swa_utils import update_bn
 
 import bnconvert as bnc
 from bnconvert.conventions import unbiased_variance
+from tests.disguises import OwnBuffers
 from tests.remedies.policies import POLICY, planned, shared
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, FrozenBatchNorm2d, Net, build, trained
@@ -179,6 +180,12 @@ CONVERSION = (
             planned(bnc.Frozen(), Held(in_modules=True)),
             planned(bnc.Keep(), Held(in_modules=False)),
         ),
+    ),
+    Row(
+        "modules/kinds.py",
+        "or an nn.BatchNorm module",
+        lambda _: planned(bnc.Ghost(), OwnBuffers()),
+        lambda _: (planned(bnc.Keep(), OwnBuffers()), planned(bnc.Ghost(), nn.BatchNorm2d(4))),
     ),
     Row(
         "modules/kinds.py",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -27,6 +28,13 @@ def data(folder: Path, source: str, network: nn.Module | None = None) -> list[An
 def npz(folder: Path, **arrays: Any) -> list[Any]:
     np.savez(folder / "data.npz", **arrays)
     return data(folder, f"npz:{folder / 'data.npz'}", TwoInputs())
+
+
+def bomb(folder: Path) -> None:
+    """Read an archive that unpacks to much more than its size."""
+    np.savez_compressed(folder / "data.npz", x=np.zeros(100_000), y=np.zeros(100_000))
+    with patch("bnconvert.cli.npz._LARGE", 2**20):
+        data(folder, f"npz:{folder / 'data.npz'}", TwoInputs())
 
 
 class TwoInputs(nn.Module):
@@ -183,13 +191,19 @@ DATA = (
     ),
     Row(
         "cli/npz.py",
+        "unpacks to",
+        lambda folder: bomb(folder),
+        lambda folder: npz(folder, x=ROWS, y=ROWS),
+    ),
+    Row(
+        "cli/npz.py",
         "name the arrays so",
         lambda folder: npz(folder, a=ROWS, b=ROWS),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
         "cli/npz.py",
-        "save numbers with numpy.savez",
+        "cannot be read",
         lambda folder: npz(folder, x=ROWS, y=np.array([None] * 4)),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),

@@ -8,8 +8,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import bnconvert as bnc
+from bnconvert.exporting import onnx_file
+from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
+from bnconvert.verification.onnx_runner import OnnxRunner
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, trained
 
@@ -66,7 +69,7 @@ class Flat(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.head = trained(Net()), nn.Linear(8 * 6 * 6, 2)
+        self.net, self.head = trained(Net()), nn.Linear(4 * 8 * 8, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.net(x).flatten(1))
@@ -81,13 +84,39 @@ class Reading(Net):
         return super().forward(x)
 
 
-def graft_reading(by_module: bool) -> None:
-    model = trained(Reading())
+class Asking(Net):
+    """Computes something else without its norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y if hasattr(self.norm, "running_mean") else 2 * y
+
+
+def graft_of(model: nn.Module, by_module: bool) -> None:
+    """Put the folded layers into the model, or run the folded module instead."""
+    model = trained(model)
     folded = bnc.fold(model, IMAGE)
     if by_module:
         folded.module(*IMAGE)
     else:
         folded.graft(model)
+
+
+class Bessel(nn.Module):
+    """Calls an operator that ONNX lacks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.special.bessel_j0(x)
+        return y
+
+
+def written(folder: Path, model: nn.Module, x: Tensor = SMALL[0]) -> None:
+    onnx_file.write(model.eval(), (x,), {}, None, folder / "a.onnx")
+    OnnxRunner(folder / "a.onnx")
+
+
+def traced(folder: Path, model: nn.Module) -> None:
+    write_trace(FlatCall(model.eval(), Example(SMALL, {})), [("x", *SMALL)], folder / "a.onnx")
 
 
 def styled(folder: Path, way: str) -> None:
@@ -164,6 +193,29 @@ DEPLOYMENT = (
         slow=True,
     ),
     Row(
+        "exporting/onnx_file.py",
+        "no ONNX file can be made",
+        lambda folder: written(folder, small().bfloat16(), SMALL[0].bfloat16()),
+        lambda folder: written(folder, small().bfloat16().float(), SMALL[0]),
+        slow=True,
+    ),
+    Row(
+        "exporting/onnx_file.py",
+        "no ONNX file can be made",
+        lambda folder: written(folder, nn.Sequential(small(), Bessel())),
+        lambda folder: (
+            written(folder, small()),
+            written(folder, nn.Sequential(small(), nn.SiLU())),
+        ),
+        slow=True,
+    ),
+    Row(
+        "exporting/onnx_tracing.py",
+        "no ONNX file can be made by tracing",
+        lambda folder: traced(folder, nn.Sequential(small(), Bessel())),
+        lambda folder: traced(folder, small()),
+    ),
+    Row(
         "graphs/capturing.py",
         "{}: torch.export cannot capture it ({}); {}",
         lambda _: captured(Branching()),
@@ -190,8 +242,15 @@ DEPLOYMENT = (
     Row(
         "folding/grafting.py",
         "only a norm has",
-        lambda _: graft_reading(by_module=False),
-        lambda _: graft_reading(by_module=True),
+        lambda _: graft_of(Reading(), by_module=False),
+        lambda _: graft_of(Reading(), by_module=True),
+        slow=True,
+    ),
+    Row(
+        "folding/grafting.py",
+        "compute something else",
+        lambda _: graft_of(Asking(), by_module=False),
+        lambda _: graft_of(Asking(), by_module=True),
         slow=True,
     ),
     Row(

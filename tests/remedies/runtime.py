@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.verification.onnx_graph import graph_of
 from bnconvert.verification.onnx_runner import OnnxRunner
 from tests.remedies.row import Row
 
@@ -32,6 +33,22 @@ def adding(folder: Path, ir_version: int = 10, names: str = "ab") -> Path:
     path = folder / "m.onnx"
     onnx.save(helper.make_model(graph, ir_version=ir_version, opset_imports=[opset]), str(path))
     return path
+
+
+def adding_many(folder: Path) -> Path:
+    """Write a file with many operators, all of which fail where its inputs differ in size."""
+    x = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [f"size_{n}"]) for n in "ab"]
+    y = [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, None) for i in range(9)]
+    nodes = [helper.make_node("Add", ["a", "b"], [value.name]) for value in y]
+    graph, opset = helper.make_graph(nodes, "g", x, y), helper.make_opsetid("", 17)
+    path = folder / "m.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[opset]), str(path))
+    return path
+
+
+def values(folder: Path, b: Tensor) -> None:
+    """Compute all values of a file."""
+    graph_of(adding_many(folder), [("a", X[0]), ("b", b)], folder)
 
 
 def run(path: Path, *tensors: tuple[str | None, Tensor]) -> None:
@@ -82,6 +99,12 @@ RUNTIME = (
         "ONNX Runtime cannot load it",
         lambda folder: run(broken(folder), (None, X), (None, X)),
         lambda folder: run(adding(folder), (None, X), (None, X)),
+    ),
+    Row(
+        "verification/onnx_graph.py",
+        "give inputs that it was exported for",
+        lambda folder: values(folder, X[0, :2]),
+        lambda folder: values(folder, X[1]),
     ),
     Row(
         "verification/reference.py",

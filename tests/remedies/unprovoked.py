@@ -6,7 +6,6 @@ _RANKS = "needs several processes: tests/statistics/test_ranks.py"
 _FIGURES = "lists figures; what differs is in the report, and the advice is the finding's"
 _CAUGHT = "is caught, and told in another message or a note"
 _DISK = "needs a full disk: "
-_LOCALLY = "provoked beside its code, where its advice is not followed"
 
 UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/images.py": {
@@ -28,18 +27,13 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "a {} cannot be written": _CAUGHT,
     },
     "exporting/onnx_file.py": {
-        "no ONNX file can be made": _LOCALLY,
         "cannot be written": f"{_DISK}tests/exporting/test_onnx_file.py",
         "{}": "tests/exporting/test_onnx_tracing.py: a trace is tried, and says the same",
     },
     "exporting/onnx_tracing.py": {
-        "no ONNX file can be made by tracing": _LOCALLY,
         "{}: {}": _OTHERS,
     },
     "exporting/verify.py": {"{}": _FIGURES},
-    "folding/grafting.py": {
-        "compute something else": _LOCALLY,
-    },
     "graphs/capturing.py": {"{}": _OTHERS},
     "graphs/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
     "modules/rebinding.py": {"{}": _OTHERS},
@@ -53,5 +47,4 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "statistics/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",
     },
-    "verification/onnx_graph.py": {"give inputs that it was exported for": _LOCALLY},
 }
