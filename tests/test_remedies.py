@@ -12,10 +12,12 @@ from tests.remedies.command_line import COMMAND_LINE
 from tests.remedies.conversion import CONVERSION
 from tests.remedies.copies import COPIES
 from tests.remedies.data import DATA
-from tests.remedies.deployment import DEPLOYMENT
 from tests.remedies.domains import DOMAINS
+from tests.remedies.exports import EXPORTS
 from tests.remedies.files import FILES
+from tests.remedies.folds import FOLDS
 from tests.remedies.messages import Message, messages
+from tests.remedies.modules import MODULES
 from tests.remedies.norms import NORMS
 from tests.remedies.policies import POLICIES
 from tests.remedies.preprocess import PREPROCESS
@@ -30,9 +32,11 @@ ROWS = (
     *CONVERSION,
     *COPIES,
     *DATA,
-    *DEPLOYMENT,
     *DOMAINS,
+    *EXPORTS,
     *FILES,
+    *FOLDS,
+    *MODULES,
     *NORMS,
     *POLICIES,
     *PREPROCESS,

@@ -1,56 +1,23 @@
-"""Rows for plans, prepare, revert, surveys, and other frameworks' norms."""
+"""Rows for plans, prepare, revert, and other frameworks' norms."""
 
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call, vmap
-from torch.nn.utils import parametrize
 from torch.optim.swa_utils import update_bn
 
 import bnconvert as bnc
 from bnconvert.conventions import unbiased_variance
-from tests.disguises import OwnBuffers
 from tests.remedies.policies import POLICY, planned, shared
 from tests.remedies.row import Row
-from tests.zoo import IMAGE, FrozenBatchNorm2d, Net, build, trained
+from tests.zoo import Net, trained
 
 STATISTICS = {"moving_mean": torch.zeros(4), "moving_variance": torch.ones(4)}
 
 
 def separate() -> nn.Module:
     return bnc.convert(trained(Net()), bnc.Separate())
-
-
-def parametrized(removed: bool) -> nn.Module:
-    norm = nn.BatchNorm2d(3)
-    parametrize.register_parametrization(norm, "weight", nn.Softplus())
-    if removed:
-        parametrize.remove_parametrizations(norm, "weight")
-    return norm
-
-
-def compiled_norm(first: bool) -> None:
-    """Compile a norm in place, after its conversion or before."""
-    norm: nn.Module = nn.BatchNorm2d(3)
-    norm = bnc.convert(norm, bnc.Frozen()) if first else norm
-    norm.compile(backend="eager")
-    if not first:
-        bnc.convert(norm, bnc.Frozen(), inplace=True)
-
-
-def lazy(run: bool) -> nn.Module:
-    norm = nn.LazyBatchNorm2d()
-    if run:
-        norm(torch.randn(2, 3, 4, 4))
-    return norm
-
-
-class ManyTimesFrozenBatchNorm2d(FrozenBatchNorm2d):
-    """Says that it is frozen batch norm, and computes another formula."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return 2 * super().forward(x)
 
 
 class Held(nn.Module):
@@ -60,11 +27,6 @@ class Held(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm2d(3)
         self.norms: Any = nn.ModuleList([self.norm]) if in_modules else [self.norm]
-
-
-def original(model: Any) -> nn.Module:
-    wrapped: nn.Module = model._orig_mod
-    return wrapped
 
 
 def half_converted() -> nn.Module:
@@ -182,57 +144,6 @@ CONVERSION = (
         ),
     ),
     Row(
-        "modules/kinds.py",
-        "or an nn.BatchNorm module",
-        lambda _: planned(bnc.Ghost(), OwnBuffers()),
-        lambda _: (planned(bnc.Keep(), OwnBuffers()), planned(bnc.Ghost(), nn.BatchNorm2d(4))),
-    ),
-    Row(
-        "modules/kinds.py",
-        "{}; use Keep()",
-        lambda _: planned(bnc.Ghost(), build("own_forward")[0]),
-        lambda _: planned(bnc.Keep(), build("own_forward")[0]),
-    ),
-    Row(
-        "modules/replacement.py",
-        "has no running statistics",
-        lambda _: planned(bnc.Frozen(), build("without_statistics")[0]),
-        lambda _: [
-            planned(choice, build("without_statistics")[0]) for choice in (bnc.Group(4), bnc.Keep())
-        ],
-    ),
-    Row(
-        "modules/replacement.py",
-        "has no running statistics",
-        lambda _: planned(bnc.Renorm(), build("without_statistics")[0]),
-        lambda _: planned(bnc.Ghost(), build("without_statistics")[0]),
-    ),
-    Row(
-        "modules/kinds.py",
-        "run one forward pass",
-        lambda _: bnc.convert(lazy(run=False), bnc.Frozen(), inplace=True),
-        lambda _: bnc.convert(lazy(run=True), bnc.Frozen(), inplace=True),
-    ),
-    Row(
-        "modules/kinds.py",
-        "computed by a parametrization",
-        lambda _: planned(bnc.Frozen(), parametrized(removed=False)),
-        lambda _: planned(bnc.Frozen(), parametrized(removed=True)),
-    ),
-    Row(
-        "modules/kinds.py",
-        "convert first, then compile",
-        lambda _: compiled_norm(first=False),
-        lambda _: compiled_norm(first=True),
-        slow=True,
-    ),
-    Row(
-        "modules/kinds.py",
-        "does not compute weight",
-        lambda _: planned(bnc.Ghost(), trained(ManyTimesFrozenBatchNorm2d(3))),
-        lambda _: planned(bnc.Keep(), trained(ManyTimesFrozenBatchNorm2d(3))),
-    ),
-    Row(
         "modules/copying.py",
         "{}: cannot be copied",
         lambda _: planned(bnc.Frozen(), with_lock()),
@@ -243,31 +154,6 @@ CONVERSION = (
         "{}: cannot be copied",
         lambda _: bnc.prepare(with_lock(), bnc.Frozen()),
         lambda _: without_lock(lambda model: bnc.prepare(model, bnc.Frozen())),
-    ),
-    Row(
-        "modules/survey.py",
-        "is not a torch.nn.Module",
-        lambda _: planned(bnc.Keep(), Net().forward),  # type: ignore[arg-type]
-        lambda _: planned(bnc.Keep(), Net()),
-    ),
-    Row(
-        "modules/survey.py",
-        "TorchScript",
-        lambda _: planned(bnc.Frozen(), torch.jit.trace(trained(Net()), IMAGE)),
-        lambda _: planned(bnc.Frozen(), trained(Net())),
-    ),
-    Row(
-        "modules/survey.py",
-        "torch.compile",
-        lambda _: planned(bnc.Frozen(), torch.compile(Net())),  # type: ignore[arg-type]
-        lambda _: torch.compile(bnc.convert(original(torch.compile(Net())), bnc.Frozen())),
-        slow=True,
-    ),
-    Row(
-        "modules/survey.py",
-        "give model.module",
-        lambda _: planned(bnc.Frozen(), nn.DataParallel(Net())),
-        lambda _: nn.DataParallel(bnc.convert(nn.DataParallel(Net()).module, bnc.Frozen())),
     ),
     Row(
         "modules/tracking.py",

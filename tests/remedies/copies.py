@@ -96,7 +96,7 @@ class Counting(Layers):
         return super().forward(x) * calls
 
 
-def require_stateless(model: nn.Module) -> None:
+def require_stateless(model: nn.Module) -> Any:
     if refusal := why_stateful(model.eval(), Example((X,), {})):
         raise ValueError(str(refusal))
 
@@ -145,7 +145,7 @@ class Returning(nn.Module):
         return self.form(x)
 
 
-def flat(form: Any, value: Any = X) -> None:
+def flat(form: Any, value: Any = X) -> Any:
     """Run a model as the tracer does."""
     FlatCall(Returning(form), Example((value,), {}))(X)
 

@@ -18,11 +18,11 @@ from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import require_writable, whole_file
 from tests.remedies.arguments import Sum, read_only
 from tests.remedies.command_line import made
-from tests.remedies.deployment import SMALL, small
+from tests.remedies.exports import SMALL, small
 from tests.remedies.row import Row
 
 
-def write(path: Path, unwritable: Path | None = None) -> None:
+def write(path: Path, unwritable: Path | None = None) -> Any:
     """Write a file, where one folder may not be written."""
     with read_only(unwritable or path), whole_file(path) as place:
         place.write_text("new")

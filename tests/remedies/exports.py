@@ -1,20 +1,18 @@
-"""Rows for capturing, folding, grafting, exporting and verifying."""
+"""Rows for exporting, and for comparing files with their models."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
-from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
 from bnconvert.verification.onnx_runner import OnnxRunner
 from tests.remedies.row import Row
-from tests.zoo import IMAGE, Net, trained
+from tests.zoo import trained
 
 
 def small() -> nn.Module:
@@ -64,44 +62,6 @@ class Styled(nn.Module):
         return nn.functional.batch_norm(joined, None, None, training=True, eps=eps).view_as(x)
 
 
-class Flat(nn.Module):
-    """Takes images of one size only."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net, self.head = trained(Net()), nn.Linear(4 * 8 * 8, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(self.net(x).flatten(1))
-        return y
-
-
-class Reading(Net):
-    """Reads what only a norm has."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        assert self.norm.num_features == 8
-        return super().forward(x)
-
-
-class Asking(Net):
-    """Computes something else without its norm."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = super().forward(x)
-        return y if hasattr(self.norm, "running_mean") else 2 * y
-
-
-def graft_of(model: nn.Module, by_module: bool) -> None:
-    """Put the folded layers into the model, or run the folded module instead."""
-    model = trained(model)
-    folded = bnc.fold(model, IMAGE)
-    if by_module:
-        folded.module(*IMAGE)
-    else:
-        folded.graft(model)
-
-
 class Bessel(nn.Module):
     """Calls an operator that ONNX lacks."""
 
@@ -110,7 +70,7 @@ class Bessel(nn.Module):
         return y
 
 
-def written(folder: Path, model: nn.Module, x: Tensor = SMALL[0]) -> None:
+def written(folder: Path, model: nn.Module, x: Tensor = SMALL[0]) -> Any:
     onnx_file.write(model.eval(), (x,), {}, None, folder / "a.onnx")
     OnnxRunner(folder / "a.onnx")
 
@@ -119,41 +79,12 @@ def traced(folder: Path, model: nn.Module) -> None:
     write_trace(FlatCall(model.eval(), Example(SMALL, {})), [("x", *SMALL)], folder / "a.onnx")
 
 
-def styled(folder: Path, way: str) -> None:
+def styled(folder: Path, way: str) -> Any:
     x = (torch.randn(2, 3, 6, 6),)
     bnc.export(Styled(way).eval(), x, folder / f"{way}.onnx")
 
 
-def captured(model: nn.Module, shapes: Any = None) -> None:
-    capture(model.eval(), Example.of(IMAGE), shapes)
-
-
-BATCH = ({0: Dim("batch")},)
-
-
-class Branching(nn.Module):
-    """Cannot be captured whole."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = trained(Net())
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.net(x)
-        return y if float(y.detach().sum()) > 0 else -y
-
-
-def graft(changed: bool, again: bool) -> None:
-    model = trained(Net())
-    folded = bnc.fold(model, IMAGE)
-    if changed:
-        with torch.no_grad():
-            model.conv.weight.mul_(2)
-    folded = bnc.fold(model, IMAGE) if again else folded
-    folded.graft(model)
-
-
-DEPLOYMENT = (
+EXPORTS = (
     Row(
         "exporting/preconditions.py",
         "in training mode inside an eval model",
@@ -173,16 +104,6 @@ DEPLOYMENT = (
         "there is no such file",
         lambda folder: verify(folder, exported=False),
         lambda folder: verify(folder),
-        slow=True,
-    ),
-    Row(
-        "folding/folding.py",
-        "only its parts",
-        lambda _: bnc.fold(Branching().eval(), IMAGE).captured,
-        lambda _: (
-            bnc.fold(Branching().net, IMAGE).captured,
-            bnc.fold(Branching().eval(), IMAGE).module(*IMAGE),
-        ),
         slow=True,
     ),
     Row(
@@ -214,57 +135,5 @@ DEPLOYMENT = (
         "no ONNX file can be made by tracing",
         lambda folder: traced(folder, nn.Sequential(small(), Bessel())),
         lambda folder: traced(folder, small()),
-    ),
-    Row(
-        "graphs/capturing.py",
-        "{}: torch.export cannot capture it ({}); {}",
-        lambda _: captured(Branching()),
-        lambda _: captured(Branching().net),
-        slow=True,
-    ),
-    Row(
-        "graphs/capturing.py",
-        "nor without",
-        lambda _: captured(Branching(), BATCH),
-        lambda _: (
-            captured(Branching().net, BATCH),
-            bnc.fold(Branching().eval(), IMAGE).module(*IMAGE),
-        ),
-        slow=True,
-    ),
-    Row(
-        "graphs/capturing.py",
-        "leave them out: then the batch size varies",
-        lambda _: captured(Flat(), ({0: Dim("batch"), 2: Dim("height")},)),
-        lambda _: captured(Flat()),
-        slow=True,
-    ),
-    Row(
-        "folding/grafting.py",
-        "only a norm has",
-        lambda _: graft_of(Reading(), by_module=False),
-        lambda _: graft_of(Reading(), by_module=True),
-        slow=True,
-    ),
-    Row(
-        "folding/grafting.py",
-        "compute something else",
-        lambda _: graft_of(Asking(), by_module=False),
-        lambda _: graft_of(Asking(), by_module=True),
-        slow=True,
-    ),
-    Row(
-        "folding/grafting.py",
-        "is not what was folded",
-        lambda _: graft(changed=True, again=False),
-        lambda _: graft(changed=True, again=True),
-        slow=True,
-    ),
-    Row(
-        "graphs/parts.py",
-        "does not run on the example inputs",
-        lambda _: bnc.fold(Branching().eval(), (torch.randn(2, 5, 4, 4),)),
-        lambda _: bnc.fold(Branching().eval(), IMAGE),
-        slow=True,
     ),
 )
