@@ -36,12 +36,7 @@ _OWNED = (Tensor, np.ndarray, nn.Module, list, set, dict, collections.deque)
 
 
 def _may_be_shared(value: object) -> bool:
-    return _kind_may_be_shared(type(value))
-
-
-@functools.lru_cache(4096)
-def _kind_may_be_shared(kind: type) -> bool:
-    return issubclass(kind, _SHARED)
+    return issubclass(type(value), _SHARED)  # a dead proxy raises where its class is asked for
 
 
 class CannotRebindError(Exception):
