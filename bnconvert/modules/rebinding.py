@@ -35,9 +35,8 @@ _SHARED = (
 _OWNED = (Tensor, np.ndarray, nn.Module, list, set, dict, collections.deque)
 
 
-@functools.lru_cache(4096)
-def _may_be_shared(kind: Any) -> bool:
-    return issubclass(kind, _SHARED)
+def _may_be_shared(value: object) -> bool:
+    return issubclass(type(value), _SHARED)  # a dead proxy raises where its class is asked for
 
 
 class CannotRebindError(Exception):
@@ -78,7 +77,7 @@ class Rebinding:
         while fresh := [key for key in self.memo if isinstance(key, int) and key not in done]:
             done.update(fresh)
             self._dead_ends = {
-                id(value) for value in self.memo.values() if not _may_be_shared(type(value))
+                id(value) for value in self.memo.values() if not _may_be_shared(value)
             }
             for key in fresh:
                 copied = self.memo[key]
@@ -122,7 +121,7 @@ class Rebinding:
 
     def _rebound(self, value: Any) -> Any:
         """Return what a copied object holds in the place of a value that it may share."""
-        return self._counterpart(value) if _may_be_shared(type(value)) else value
+        return self._counterpart(value) if _may_be_shared(value) else value
 
     def _counterpart(self, value: Any) -> Any:
         """Return what stands for a value in the copy; itself where it does not lead there."""

@@ -83,7 +83,7 @@ def slope(figures: list[dict[str, Any]], name: str) -> float:
     points = [(log(f["norms"]), log(max(f[name], 1e-3))) for f in figures]
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     above = sum((a - x) * (b - y) for a, b in points)
-    return above / (sum((a - x) ** 2 for a, _ in points) or float("nan"))
+    return float(above / (sum((a - x) ** 2 for a, _ in points) or float("nan")))
 
 
 def _in_a_process(model: str, verb: str, norms: int) -> dict[str, Any]:

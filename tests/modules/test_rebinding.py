@@ -277,7 +277,7 @@ def test_other_globals_of_a_rebound_function_are_read_as_they_are_at_the_time(
     model = led_back(global_variable)
     twin = copy_model(model)
     monkeypatch.setitem(globals(), "functools", None)
-    assert twin.inner.forward.__globals__["functools"] is None  # type: ignore[attr-defined,union-attr]
+    assert twin.inner.forward.__globals__["functools"] is None  # type: ignore[union-attr]
 
 
 class Registered(nn.Module):
