@@ -135,6 +135,12 @@ COMMAND_LINE = (
     ),
     Row(
         "cli/model_source.py",
+        "does not fit the model",
+        lambda folder: weights(folder, nn.Conv2d(3, 4, 1).state_dict()),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        "cli/model_source.py",
         "which is no name",
         lambda folder: weights(folder, {1: torch.ones(1)}),
         lambda folder: weights(folder, state()),

@@ -67,6 +67,13 @@ def deep(folder: Path) -> Path:
     return path
 
 
+def wide_images() -> nn.Module:
+    """Return a model that takes no squares, as timm says it."""
+    network = nn.Conv2d(3, 2, 1)
+    vars(network)["default_cfg"] = {"input_size": (3, 128, 1024)}
+    return network
+
+
 def score(folder: Path, name: str) -> None:
     loss = loss_of(code(folder, name), None)
     assert loss is not None
@@ -158,6 +165,12 @@ DATA = (
         "std: is",
         lambda _: ImagePreprocessing(std=(0, 1, 1)),
         lambda _: ImagePreprocessing(std=(0.2, 1, 1)),
+    ),
+    Row(
+        "cli/images.py",
+        "the model expects {} x {} pixels",
+        lambda _: ImagePreprocessing.of(wide_images()),
+        lambda folder: data(folder, code(folder, "loader"), wide_images()),
     ),
     Row(
         "cli/images.py",

@@ -10,14 +10,12 @@ _DISK = "needs a full disk: "
 UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/images.py": {
         "Pillow cannot be imported": _PACKAGE,
-        "the model expects {} x {} pixels": "needs a timm model that takes no squares",
     },
     "cli/model_source.py": {
         "timm:{}": "timm's own list, as torchvision's, which has a row",
         "cannot be imported": _PACKAGE,
-        "does not fit the model": "torch's own message names the keys",
     },
-    "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "tests/cli/test_cli.py"},
+    "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
     "conversion/plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/candidate.py": {"{}": _OTHERS},
