@@ -87,19 +87,27 @@ def reaches(value: object, is_target: Callable[[object], bool], dead_ends: set[i
         is_target: the predicate.
         dead_ends: ids of objects that are not entered; those that lead nowhere are added.
     """
+    return any(map(is_target, reached_from(value, dead_ends)))
+
+
+def reached_from(value: object, dead_ends: set[int]) -> Iterator[object]:
+    """Yield a value and everything that can be reached from it.
+
+    Args:
+        value: where to begin.
+        dead_ends: ids of objects that are not entered; at the end, those that were are added.
+    """
     seen: set[int] = set()
     pending = [value]
     while pending:
         current = pending.pop()
         if id(current) in seen or id(current) in dead_ends:
             continue
-        if is_target(current):
-            return True
+        yield current
         if _follower_of(_kind(current)) is not None:
             seen.add(id(current))
             pending.extend(value for value in referents(current) if type(value) not in _SIMPLE)
     dead_ends |= seen
-    return False
 
 
 def contained_in(root: object) -> Iterator[Any]:
@@ -225,7 +233,7 @@ def _of_weak_container(value: Any) -> Iterator[object]:
 
 
 def _of_instance(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
+    if isinstance(value, dict | types.MappingProxyType):
         yield from value
         yield from value.values()
     elif isinstance(value, CONTAINERS):
