@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnconvert.modules.references import CONTAINERS, is_of_library, reached_from
+from bnconvert.modules.references import CONTAINERS, can_lead, is_of_library, reached_from
 from bnconvert.modules.self_references import forwards_of, variables_of
 from bnconvert.modules.surgery import instances_in
 from bnconvert.torch_private.module_state import is_own_table, is_tree_table
@@ -69,7 +69,7 @@ def _holders(model: nn.Module) -> Iterator[tuple[str, object]]:
     classes: set[type] = set()
     for path, module in model.named_modules():
         for name, value in vars(module).items():
-            if not is_tree_table(name):
+            if can_lead(value) and not is_tree_table(name):
                 yield f"{path}.{name}".lstrip("."), value
         for owner in type(module).__mro__:
             if owner not in classes and not is_of_library(owner):

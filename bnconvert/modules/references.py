@@ -106,8 +106,13 @@ def reached_from(value: object, dead_ends: set[int]) -> Iterator[object]:
         yield current
         if _follower_of(_kind(current)) is not None:
             seen.add(id(current))
-            pending.extend(value for value in referents(current) if type(value) not in _SIMPLE)
+            pending.extend(value for value in referents(current) if can_lead(value))
     dead_ends |= seen
+
+
+def can_lead(value: Any) -> bool:
+    """Tell, quickly, whether a value may refer to anything; most attributes do not."""
+    return type(value) not in _SIMPLE and (type(value) not in _EMPTY or bool(value))
 
 
 def contained_in(root: object) -> Iterator[Any]:
@@ -121,11 +126,7 @@ def contained_in(root: object) -> Iterator[Any]:
         seen.add(id(current))
         yield current
         if not _is_shared_by_copies(_kind(current)):
-            pending.extend(
-                value
-                for value in referents(current)
-                if type(value) not in _SIMPLE and (type(value) not in _EMPTY or value)
-            )
+            pending.extend(value for value in referents(current) if can_lead(value))
 
 
 @functools.lru_cache(4096)

@@ -21,7 +21,7 @@ from tests.zoo import HeldInList, Net, trained
 
 def place_of(model: nn.Module, norm: nn.Module) -> str | None:
     found = hidden_references(model, [norm]).get(id(norm))
-    return found and found.place
+    return None if found is None else found.place
 
 
 class Calls(Net):
@@ -80,6 +80,11 @@ def weak_reference(norm: nn.Module) -> Any:
     return lambda x: reference()(x)  # type: ignore[misc]
 
 
+def weak_method(norm: nn.Module) -> Any:
+    method = weakref.WeakMethod(norm.forward)
+    return lambda x: method()(x)  # type: ignore[misc]
+
+
 def weak_set(norm: nn.Module) -> Any:
     held = weakref.WeakSet([norm])
     return lambda x: next(iter(held))(x)
@@ -101,9 +106,7 @@ WAYS: dict[str, Callable[[nn.Module], Any]] = {
     "a weak reference": weak_reference,
     "a weak proxy": lambda norm: weakref.proxy(norm).forward,
     "a weak set": weak_set,
-    "a weak method": lambda norm: (lambda method: lambda x: method()(x))(
-        weakref.WeakMethod(norm.forward)
-    ),
+    "a weak method": weak_method,
 }
 
 
@@ -157,7 +160,7 @@ def test_hooks_count_too(hook: Callable[[Net], None], table: str) -> None:
 
 
 def test_a_forward_of_a_submodule_counts_too() -> None:
-    model = nn.Sequential(Net())
+    model: Any = nn.Sequential(Net())
     conv, norm = model[0].conv, model[0].norm
     model[0].forward = lambda x: norm(conv(x))
     assert place_of(model, norm) == "0.forward"
@@ -204,7 +207,7 @@ def test_what_finds_the_new_norm_is_no_hidden_reference() -> None:
     x, names = torch.rand(2, 3, 4, 4), {m: name for name, m in model.named_children()}
     assert len(names) > 1
     assert hidden_references(model, [model.norm]) == {}
-    frozen = convert(model.train(), Frozen())
+    frozen: Any = convert(model.train(), Frozen())
     before = frozen.norm.running_mean.clone()
     frozen(x)
     assert torch.equal(frozen.norm.running_mean, before)
@@ -219,8 +222,7 @@ def test_the_remedies_work_when_they_are_followed() -> None:
 
 
 def test_a_revert_is_refused_too_and_changes_nothing() -> None:
-    model = Calls()
-    model = convert(model, Group(2))
+    model: Any = convert(Calls(), Group(2))
     norm = model.norm
     model.call = closure(norm)
     with pytest.raises(RefusedError, match=r"norm: is also reached through call.*; read the norm"):
