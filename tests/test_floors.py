@@ -230,6 +230,7 @@ ROOMS = {
         "sharding",
         "trace",
         "forward_code",
+        "hidden_references",
         "rebinding",
         "self_references",
         "site",

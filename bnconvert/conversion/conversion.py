@@ -1,11 +1,14 @@
 """`plan`, `convert` and `revert`: the training side's verbs."""
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from bnconvert.conversion.plan import Plan, make_plan
 from bnconvert.conversion.policy import Policy
-from bnconvert.errors import UnsupportedModelError
+from bnconvert.errors import RefusedError, UnsupportedModelError
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
@@ -91,12 +94,24 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted, or `domain` is given
             and no norm holds domains.
+        RefusedError: something outside of the module tree holds a norm that is to be replaced.
     """
     require_eager(model)
     if domain is not None:
         _require_domain(model, domain)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
-    return swap(target, plain_batch_norm_edits(target, everything=True, domain=domain))
+    edits = plain_batch_norm_edits(target, everything=True, domain=domain)
+    _require_replaceable(target, edits)
+    return swap(target, edits)
+
+
+def _require_replaceable(model: nn.Module, edits: Mapping[str, nn.Module]) -> None:
+    """Raise where something outside of the module tree holds a norm that is to be replaced."""
+    norms = {path: model.get_submodule(path) for path in edits}
+    hidden = hidden_references(model, list(norms.values()))
+    held = {path: hidden[id(norm)] for path, norm in norms.items() if id(norm) in hidden}
+    if held:
+        raise RefusedError([f"{p or '(root)'}: {h.fact}; {h.remedy}" for p, h in held.items()])
 
 
 def _require_domain(model: nn.Module, domain: str) -> None:

@@ -7,11 +7,11 @@ from torch import nn
 
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import Refusal, RefusedError
+from bnconvert.modules.hidden_references import HiddenReference, hidden_references
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import FunctionalNorm, Site, Survey
-from bnconvert.modules.surgery import hidden_references
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
@@ -191,7 +191,7 @@ def make_plan(model: nn.Module, policy: Policy) -> Plan:
     return Plan(policy, surveyed, decisions)
 
 
-def _decide(site: Site, policy: Policy, hidden: dict[int, str]) -> Decision:
+def _decide(site: Site, policy: Policy, hidden: dict[int, HiddenReference]) -> Decision:
     """Take the first legal alternative of the rule for a norm, or refuse it with all reasons."""
     first_paths: dict[tuple[Rewrite, ...], str] = {}
     for path in site.paths:
@@ -222,7 +222,7 @@ def _why_not_detach(site: Site, rewrite: Rewrite) -> Refusal | None:
     return refusal if refusal and rewrite.edits(site) else None
 
 
-def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
+def _why_not_replaceable(site: Site, hidden: dict[int, HiddenReference]) -> Refusal | None:
     """Refuse where the norm cannot be replaced, whatever the rewrite."""
     if site.kind.unsupported:
         return site.kind.unsupported
@@ -234,9 +234,5 @@ def _why_not_replaceable(site: Site, hidden: dict[int, str]) -> Refusal | None:
             "call the norm itself there, or use Keep()",
         )
     if holder := hidden.get(id(site.module)):
-        return Refusal(
-            "held-by-attribute",
-            f"is also held by the plain attribute {holder}, where it cannot be replaced",
-            "use a ModuleList or ModuleDict there, or Keep()",
-        )
+        return Refusal("held-by-attribute", holder.fact, f"{holder.remedy}, or use Keep()")
     return None

@@ -10,10 +10,11 @@ from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
 from bnconvert.graphs.mutable_graph import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.site import Site, sites_in
-from bnconvert.modules.surgery import hidden_references, swap, write_weights
+from bnconvert.modules.surgery import swap, write_weights
 from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import NormRow
 from bnconvert.torch_private.module_hooks import share_forward_hooks

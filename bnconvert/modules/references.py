@@ -87,19 +87,32 @@ def reaches(value: object, is_target: Callable[[object], bool], dead_ends: set[i
         is_target: the predicate.
         dead_ends: ids of objects that are not entered; those that lead nowhere are added.
     """
+    return any(map(is_target, reached_from(value, dead_ends)))
+
+
+def reached_from(value: object, dead_ends: set[int]) -> Iterator[object]:
+    """Yield a value and everything that can be reached from it.
+
+    Args:
+        value: where to begin.
+        dead_ends: ids of objects that are not entered; at the end, those that were are added.
+    """
     seen: set[int] = set()
     pending = [value]
     while pending:
         current = pending.pop()
         if id(current) in seen or id(current) in dead_ends:
             continue
-        if is_target(current):
-            return True
+        yield current
         if _follower_of(_kind(current)) is not None:
             seen.add(id(current))
-            pending.extend(value for value in referents(current) if type(value) not in _SIMPLE)
+            pending.extend(value for value in referents(current) if can_lead(value))
     dead_ends |= seen
-    return False
+
+
+def can_lead(value: Any) -> bool:
+    """Tell, quickly, whether a value may refer to anything; most attributes do not."""
+    return type(value) not in _SIMPLE and (type(value) not in _EMPTY or bool(value))
 
 
 def contained_in(root: object) -> Iterator[Any]:
@@ -113,11 +126,7 @@ def contained_in(root: object) -> Iterator[Any]:
         seen.add(id(current))
         yield current
         if not _is_shared_by_copies(_kind(current)):
-            pending.extend(
-                value
-                for value in referents(current)
-                if type(value) not in _SIMPLE and (type(value) not in _EMPTY or value)
-            )
+            pending.extend(value for value in referents(current) if can_lead(value))
 
 
 @functools.lru_cache(4096)
@@ -225,7 +234,7 @@ def _of_weak_container(value: Any) -> Iterator[object]:
 
 
 def _of_instance(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
+    if isinstance(value, dict | types.MappingProxyType):
         yield from value
         yield from value.values()
     elif isinstance(value, CONTAINERS):

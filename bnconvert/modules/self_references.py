@@ -32,8 +32,8 @@ def forward_that_names_model(model: nn.Module, copies: Mapping[int, Any]) -> tup
         if owner in seen or is_of_library(owner):
             continue
         seen.add(owner)
-        for function in _forwards(owner):
-            for name, value in _variables(function):
+        for function in forwards_of(owner):
+            for name, value in variables_of(function):
                 if reaches(value, is_original, dead_ends):
                     return path or "(root)", name
     return None
@@ -49,7 +49,7 @@ def holder_of(model: nn.Module, culprit: object) -> str:
     return type(model).__name__
 
 
-def _forwards(owner: type) -> Iterator[types.FunctionType]:
+def forwards_of(owner: type) -> Iterator[types.FunctionType]:
     """Yield the forward of a class, and its methods that this calls."""
     pending, seen = ["forward"], set()
     while pending:
@@ -63,7 +63,7 @@ def _forwards(owner: type) -> Iterator[types.FunctionType]:
             pending.extend(function.__code__.co_names)
 
 
-def _variables(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+def variables_of(function: types.FunctionType) -> Iterator[tuple[str, object]]:
     """Yield the variables of a closure, and the globals, that a function reads."""
     yield from global_values(function)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):

@@ -1,7 +1,7 @@
 """A norm of a model as plans, rewrites and findings see it, and the survey of all norms."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import fx, nn
@@ -72,6 +72,7 @@ class Site:
         has_hidden_calls: whether there may be more calls, which were not traced.
         used_by: paths of the modules whose forward normalizes by its statistics without calling
             it, where no rewrite reaches.
+        shares_parameters_with: path of the first other module that holds one of its Parameters.
     """
 
     path: str
@@ -82,6 +83,7 @@ class Site:
     calls: tuple[fx.Node, ...] = ()
     has_hidden_calls: bool = True
     used_by: tuple[str, ...] = ()
+    shares_parameters_with: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -135,6 +137,33 @@ def sites_in(model: nn.Module) -> tuple[Site, ...]:
     for path, module, kind in norms_in(model, remove_duplicate=False):
         paths[id(module)].append(path)
         norms[id(module)] = module, kind
+    other_holder = _other_holders(model)
     return tuple(
-        Site(path, tuple(aliases), *norms[key], model) for key, (path, *aliases) in paths.items()
+        Site(
+            path,
+            tuple(aliases),
+            *norms[key],
+            model,
+            shares_parameters_with=other_holder(norms[key][0]),
+        )
+        for key, (path, *aliases) in paths.items()
     )
+
+
+def _other_holders(model: nn.Module) -> Callable[[nn.Module], str | None]:
+    """Return what finds the first other module, in the tree's order, with a module's Parameters."""
+    paths = {id(module): path for path, module in model.named_modules()}
+    order = {key: place for place, key in enumerate(paths)}
+    holders: dict[int, list[int]] = defaultdict(list)
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            held = holders[id(parameter)]
+            if len(held) < 2 and id(module) not in held:  # of two, one is another module
+                held.append(id(module))
+
+    def other_holder(module: nn.Module) -> str | None:
+        own = (id(p) for p in module._parameters.values() if p is not None)
+        others = {holder for p in own for holder in holders[p] if holder != id(module)}
+        return paths[min(others, key=order.__getitem__)] if others else None
+
+    return other_holder

@@ -1,6 +1,6 @@
 """The only code that assigns to a model: build modules that replace others, and attach them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from bnconvert.modules.kinds import (
     norms_in,
 )
 from bnconvert.modules.normalization import Normalization
-from bnconvert.torch_private.module_state import is_own_table, state_without
+from bnconvert.torch_private.module_state import state_without
 
 Successor = TypeVar("Successor", bound=nn.Module)
 
@@ -169,26 +169,6 @@ def _norms(modules: Mapping[str, nn.Module]) -> list[Normalization]:
     """Return each norm of bnconvert once, also where several paths lead to it."""
     unique = {id(module): module for module in modules.values()}
     return [module for module in unique.values() if isinstance(module, Normalization)]
-
-
-def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int, str]:
-    """Find norms that plain attributes (lists, tuples, dicts) refer to, outside the module tree.
-
-    `swap` cannot replace them there: the list would still hold the old norm.
-
-    Returns:
-        id of the module to the place that holds it, such as "features.pool.norms".
-    """
-    ids = {id(module) for module in norms}
-    found: dict[int, str] = {}
-    for path, owner in model.named_modules():
-        for name, value in vars(owner).items():
-            if is_own_table(name):
-                continue
-            for module in instances_in(value, (nn.Module,)):
-                if id(module) in ids:
-                    found[id(module)] = f"{path}.{name}".lstrip(".")
-    return found
 
 
 def instances_in(value: object, kinds: tuple[type, ...], depth: int = 3) -> Iterator[Any]:

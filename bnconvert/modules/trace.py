@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from bnconvert.errors import Refusal
 from bnconvert.modules.forward_code import names_in_forward
+from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind, is_only_a_norm, kind_of
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
 from bnconvert.modules.site import FunctionalNorm, Site, sites_in
-from bnconvert.modules.surgery import hidden_references
 from bnconvert.modules.unregistered import unregistered_norms
 
 #: The functions that normalize, and where each takes the running mean.
@@ -45,7 +45,7 @@ class Trace:
 
     def is_closed(self, path: str) -> bool:
         """Tell whether a module is, or lies inside, one that could not be traced."""
-        return any(not outer or f"{path}.".startswith(f"{outer}.") for outer in self.closed)
+        return bool(self.closed) and any(outer in self.closed for outer in _with_ancestors(path))
 
 
 def registered_sites(model: nn.Module, trace: Trace) -> Iterator[Site]:
@@ -59,7 +59,8 @@ def registered_sites(model: nn.Module, trace: Trace) -> Iterator[Site]:
     uses = _StatisticsUses(model, trace)
     for site in sites:
         seen = tuple(node for path in site.paths for node in calls[path])
-        places = (*site.paths, holders.get(id(site.module), site.path))
+        holder = holders.get(id(site.module))
+        places = (*site.paths, holder.place if holder else site.path)
         hidden = any(map(trace.is_closed, places)) or not is_only_a_norm(site.module)
         found = replace(site, calls=seen, has_hidden_calls=hidden)
         yield replace(found, used_by=tuple(sorted(uses.of(found))))
@@ -72,8 +73,11 @@ def unregistered_sites(model: nn.Module, trace: Trace) -> tuple[list[Site], list
     """
     called: list[Site] = []
     idle: list[Site] = []
-    for index, (owner, place, norm, kind) in enumerate(unregistered_norms(model)):
-        nodes = [n for n in trace.nodes if trace.unregistered.get(n) == index]
+    calls: dict[int | None, list[fx.Node]] = defaultdict(list)
+    for node, index in trace.unregistered.items():
+        calls[index].append(node)
+    for place_in_order, (owner, place, norm, kind) in enumerate(unregistered_norms(model)):
+        nodes = calls[place_in_order]
         hidden = trace.is_closed(owner)
         kind = replace(kind, unsupported=_unregistered(kind, norm))
         site = Site(place, (), norm, kind, model, tuple(nodes), hidden)
@@ -123,11 +127,11 @@ class _StatisticsUses:
             elif node.op == "call_function" and node.target in _MEAN_POSITIONS:
                 for owner in _sources(_running_mean(node)):
                     self.normalizing[owner].add(_caller(node))
-        self.by_code = [
+        self.by_code = {
             path
             for path, names in _mentions_in_closed(model, trace)
             if names & _FUNCTION_NAMES and "running_mean" in names
-        ]
+        }
 
     def of(self, site: Site) -> set[str]:
         """Return the paths of the modules that normalize by a norm's statistics themselves."""
@@ -136,11 +140,7 @@ class _StatisticsUses:
             found |= self.normalizing[path]
             if not site.calls:  # who calls it too may read them for something else
                 found |= set() if site.has_hidden_calls else self.reading[path]
-                found |= {
-                    user
-                    for user in self.by_code
-                    if f"{path}.".startswith(f"{user}." if user else "")
-                }
+                found |= self.by_code.intersection(_with_ancestors(path))
         return found
 
 
@@ -151,6 +151,14 @@ def _mentions_in_closed(model: nn.Module, trace: Trace) -> Iterator[tuple[str, f
     for path, module in model.named_modules():
         if trace.is_closed(path) and (kind_of(module) is None or not is_only_a_norm(module)):
             yield path, names_in_forward(module)
+
+
+def _with_ancestors(path: str) -> Iterator[str]:
+    """Yield a path and those of the modules that it lies inside of; the last is "", the root."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
 
 
 def _caller(node: fx.Node) -> str:

@@ -143,16 +143,6 @@ class Frozen(Replacement):
         """Warn of untrained statistics, and of parameters that other modules share."""
         if has_default_statistics(site.module):
             return "its statistics are untrained (mean 0, variance 1): recompute them first"
-        if self.freezes_affine and (other := _other_owner(site)):
-            return f"shares its weight or bias with {other}: frozen there too"
+        if self.freezes_affine and (other := site.shares_parameters_with) is not None:
+            return f"shares its weight or bias with {other or '(root)'}: frozen there too"
         return None
-
-
-def _other_owner(site: Site) -> str | None:
-    """Return the path of another module that holds one of the norm's own Parameters."""
-    ids = {id(p) for p in site.module._parameters.values() if p is not None}
-    path: str
-    for path, module in site.model.named_modules():
-        if module is not site.module and ids & {id(p) for p in module._parameters.values()}:
-            return path
-    return None

@@ -29,6 +29,11 @@ def is_own_table(name: str) -> bool:
     return name in _OWN_TABLES
 
 
+def is_tree_table(name: str) -> bool:
+    """Tell whether an attribute is a table of parameters, buffers or children."""
+    return name in _TABLES
+
+
 def _without(table: Any, names: Set[str]) -> Any:
     if isinstance(table, dict):
         return {name: value for name, value in table.items() if name not in names}

@@ -80,7 +80,9 @@ def _peak() -> float:
 
 def slope(figures: list[dict[str, Any]], name: str) -> float:
     """Return the slope of a line of least squares through the logarithms."""
-    points = [(log(f["norms"]), log(max(f[name], 1e-3))) for f in figures]
+    points: list[tuple[float, float]] = [
+        (log(f["norms"]), log(max(f[name], 1e-3))) for f in figures
+    ]
     x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
     above = sum((a - x) * (b - y) for a, b in points)
     return float(above / (sum((a - x) ** 2 for a, _ in points) or float("nan")))

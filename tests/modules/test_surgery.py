@@ -8,7 +8,6 @@ from torch import nn
 from bnconvert.conversion.conversion import convert
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.surgery import (
-    hidden_references,
     inherit,
     plain_batch_norm,
     replace_by_plain_batch_norm,
@@ -16,7 +15,7 @@ from bnconvert.modules.surgery import (
 )
 from bnconvert.norms.frozen import Frozen, FrozenNorm
 from bnconvert.norms.group import Group
-from tests.zoo import FrozenBatchNorm2d, HeldInList, Net, build, trained
+from tests.zoo import FrozenBatchNorm2d, Net, build, trained
 
 
 def frozen_from(norm: nn.Module) -> FrozenNorm:
@@ -86,23 +85,6 @@ def test_a_swap_that_fails_puts_everything_back() -> None:
 def test_a_swap_at_the_root_returns_the_new_module() -> None:
     norm, successor = nn.BatchNorm2d(4), nn.Identity()
     assert swap(norm, {"": successor}) is successor
-
-
-def test_a_norm_that_a_plain_list_holds_is_found() -> None:
-    model: Any = HeldInList()  # its attribute takes other kinds of values
-    assert hidden_references(model, [model.norm]) == {id(model.norm): "norms"}
-    model.norms = {"deep": ([model.norm],)}
-    assert hidden_references(model, [model.norm]) == {id(model.norm): "norms"}
-    model.norms = None
-    object.__setattr__(model, "shortcut", model.norm)
-    assert hidden_references(model, [model.norm]) == {id(model.norm): "shortcut"}
-    assert hidden_references(Net(), [Net().norm]) == {}
-
-
-def test_a_list_may_be_called_like_a_table_of_torch() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(4))
-    object.__setattr__(model, "_norm_modules", [model[0]])
-    assert hidden_references(model, [model[0]]) == {id(model[0]): "_norm_modules"}
 
 
 def test_settling_gives_plain_batch_norm_in_eval_where_that_is_the_function() -> None:
