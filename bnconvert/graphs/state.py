@@ -11,6 +11,7 @@ from bnconvert.errors import Refusal
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.module_state import is_own_table
@@ -24,22 +25,8 @@ def why_stateful(model: nn.Module, example: Example) -> Refusal | None:
     keep is reported as theirs. A forward that fails tells nothing here.
     """
     try:
-        copy = _eval_copy(model)
-        before = {name: tensor.clone() for name, tensor in _buffers(copy)}
-        in_norms = {n: b.clone() for n, b in copy.named_buffers() if n not in before}
-        attributes = _attributes(copy)
-        first = _run(copy, example)
-        after = dict(_buffers(copy))
-        changed = [name for name, old in before.items() if not _is_same(old, after.get(name))]
-        if (
-            not changed
-            and not _agree(first, _run(copy, example))
-            and _agree(first, _run(_eval_copy(model), example))  # else it is random
-        ):
-            after, moved = dict(copy.named_buffers()), _attributes(copy)
-            changed = [n for n, old in in_norms.items() if not _is_same(old, after.get(n))]
-            changed += [name for name, value in attributes.items() if moved.get(name) != value]
-            changed = changed or ["(an attribute)"]
+        with preserved(model):  # where a copy leads to it, the capture says so
+            changed = _changed(model, example)
     except Exception:  # whatever the user's model raises: the capture says what
         return None
     if not changed:
@@ -52,6 +39,25 @@ def why_stateful(model: nn.Module, example: Example) -> Refusal | None:
         "that do without it"
     )
     return Refusal("changes-state", fact, remedy)
+
+
+def _changed(model: nn.Module, example: Example) -> list[str]:
+    """Return the names of the buffers and attributes that a forward of a copy changes."""
+    copy = _eval_copy(model)
+    before = {name: tensor.clone() for name, tensor in _buffers(copy)}
+    in_norms = {n: b.clone() for n, b in copy.named_buffers() if n not in before}
+    attributes = _attributes(copy)
+    first = _run(copy, example)
+    after = dict(_buffers(copy))
+    changed = [name for name, old in before.items() if not _is_same(old, after.get(name))]
+    if changed or _agree(first, _run(copy, example)):
+        return changed
+    if not _agree(first, _run(_eval_copy(model), example)):
+        return []  # it is random
+    after, moved = dict(copy.named_buffers()), _attributes(copy)
+    changed = [n for n, old in in_norms.items() if not _is_same(old, after.get(n))]
+    changed += [name for name, value in attributes.items() if moved.get(name) != value]
+    return changed or ["(an attribute)"]
 
 
 def _eval_copy(model: nn.Module) -> nn.Module:

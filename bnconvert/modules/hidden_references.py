@@ -15,6 +15,8 @@ from bnconvert.modules.self_references import forwards_of, variables_of
 from bnconvert.modules.surgery import instances_in
 from bnconvert.torch_private.module_state import is_own_table, is_tree_table
 
+_MOST_OBJECTS = 5_000  # that are looked at from one attribute, class or variable
+
 
 @dataclass(frozen=True)
 class HiddenReference:
@@ -56,7 +58,7 @@ def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int,
     dead_ends = {id(module) for module in model.modules()} - targets
     found: dict[int, HiddenReference] = {}
     for place, value in _holders(model):
-        reached = {id(other) for other in reached_from(value, dead_ends)} & targets
+        reached = {id(other) for other in reached_from(value, dead_ends, _MOST_OBJECTS)} & targets
         if reached:
             is_hook = is_own_table(place.rpartition(".")[2])
             contained = set() if is_hook else {id(m) for m in instances_in(value, (nn.Module,))}

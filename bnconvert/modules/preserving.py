@@ -28,6 +28,9 @@ _REMEDY = (
     "let its forward and hooks use self, the module that they are given, or attributes of the model"
 )
 
+#: How many objects are looked at: a global variable may lead to all that a process has.
+_MOST_OBJECTS = 10_000
+
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
@@ -66,7 +69,8 @@ def refusing_calls(model: nn.Module) -> Iterator[None]:
         UnsupportedModelError: one was called.
     """
     guard = _Guard(model)
-    handles = [m.register_forward_pre_hook(guard, prepend=True) for m in model.modules()]
+    eager = (m for m in model.modules() if not isinstance(m, torch.jit.ScriptModule))
+    handles = [m.register_forward_pre_hook(guard, prepend=True) for m in eager]
     try:
         yield
     finally:
@@ -111,6 +115,8 @@ class _State:
         self.containers: dict[int, tuple[Any, list[Any]]] = {}
         self.caches: dict[int, tuple[Any, int]] = {}
         for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # its tables are views of C++ objects
             for table in (vars(module), module._buffers, module._parameters, module._modules):
                 self.containers[id(table)] = table, _contents(table)
         for value in _outside(model):
@@ -143,7 +149,7 @@ def _outside(model: nn.Module) -> Iterator[Any]:
     for owner in {kind for module in model.modules() for kind in type(module).__mro__}:
         if not is_of_library(owner):
             pending.extend(vars(owner).values())
-    while pending:
+    while pending and len(seen) < _MOST_OBJECTS:
         value = pending.pop()
         if id(value) in seen:
             continue

@@ -31,6 +31,8 @@ _CONSTANTS = (
     *(types.CodeType, types.ModuleType, types.GeneratorType, fx.Graph, fx.Node),
     *(Tensor, np.ndarray, np.generic, torch.UntypedStorage, torch.dtype, torch.device),
 )
+#: How many objects a search for references enters.
+MOST_OBJECTS = 50_000
 _SIMPLE = frozenset((type(None), bool, int, float, str, bytes, type, types.ModuleType))
 _EMPTY = frozenset((list, tuple, set, dict, collections.OrderedDict))
 _STANDARD = sys.stdlib_module_names - {
@@ -79,27 +81,34 @@ def referent_of(reference: Any) -> object:
     return getattr(value, "__self__", None) if isinstance(reference, weakref.WeakMethod) else value
 
 
-def reaches(value: object, is_target: Callable[[object], bool], dead_ends: set[int]) -> bool:
+def reaches(
+    value: object,
+    is_target: Callable[[object], bool],
+    dead_ends: set[int],
+    most: int = MOST_OBJECTS,
+) -> bool:
     """Tell whether anything that satisfies a predicate can be reached from a value.
 
     Args:
         value: where to begin; it counts itself.
         is_target: the predicate.
         dead_ends: ids of objects that are not entered; those that lead nowhere are added.
+        most: how many objects are entered.
     """
-    return any(map(is_target, reached_from(value, dead_ends)))
+    return any(map(is_target, reached_from(value, dead_ends, most)))
 
 
-def reached_from(value: object, dead_ends: set[int]) -> Iterator[object]:
+def reached_from(value: object, dead_ends: set[int], most: int = MOST_OBJECTS) -> Iterator[object]:
     """Yield a value and everything that can be reached from it.
 
     Args:
         value: where to begin.
         dead_ends: ids of objects that are not entered; at the end, those that were are added.
+        most: how many objects are entered: a global variable may lead to all that a process has.
     """
     seen: set[int] = set()
     pending = [value]
-    while pending:
+    while pending and len(seen) < most:
         current = pending.pop()
         if id(current) in seen or id(current) in dead_ends:
             continue

@@ -8,6 +8,10 @@ from torch import Tensor, nn
 
 from bnconvert.modules.references import contents_of, global_values, is_of_library, reaches
 
+#: How many objects are looked at from the code of all classes, at every copy. What lies deeper is
+#: noticed when a copy runs the model itself.
+_MOST_OBJECTS = 5_000
+
 
 def forward_that_names_model(model: nn.Module, copies: Mapping[int, Any]) -> tuple[str, str] | None:
     """Find a class whose forward reads the very model, from a global variable or a closure.
@@ -34,7 +38,8 @@ def forward_that_names_model(model: nn.Module, copies: Mapping[int, Any]) -> tup
         seen.add(owner)
         for function in forwards_of(owner):
             for name, value in variables_of(function):
-                if reaches(value, is_original, dead_ends):
+                most = max(_MOST_OBJECTS - len(dead_ends), 0)
+                if reaches(value, is_original, dead_ends, most):
                     return path or "(root)", name
     return None
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import FunctionType, MethodType
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from bnconvert.modules.kinds import Kind, norms_in
@@ -25,6 +26,8 @@ def unregistered_norms(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, 
     """
     seen = {id(module) for module in model.modules()}
     for owner_path, owner in list(model.named_modules()):
+        if isinstance(owner, torch.jit.ScriptModule):
+            continue  # closed, and reported as such
         for name, value in vars(owner).items():
             if is_own_table(name):
                 continue

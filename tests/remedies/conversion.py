@@ -67,6 +67,17 @@ def add(tensors: dict[str, Any], norm: nn.Module) -> None:
     bnc.conventions.keras(tensors).load_into(norm)  # type: ignore[arg-type]
 
 
+def called_elsewhere(*, through_model: bool, frozen: bool = False) -> nn.Module:
+    """Return a model whose forward, set on the object, calls its norm or what it held then."""
+    model: Any = bnc.convert(Net(), bnc.Frozen()) if frozen else Net()
+    norm = model.norm
+    model.forward = (
+        (lambda x: model.norm(model.conv(x))) if through_model else lambda x: norm(model.conv(x))
+    )
+    made: nn.Module = model
+    return made
+
+
 CONVERSION = (
     Row(
         "conventions.py",
@@ -142,6 +153,21 @@ CONVERSION = (
             planned(bnc.Frozen(), Held(in_modules=True)),
             planned(bnc.Keep(), Held(in_modules=False)),
         ),
+    ),
+    Row(
+        "conversion/plan.py",
+        "is also reached through",
+        lambda _: planned(bnc.Frozen(), called_elsewhere(through_model=False)),
+        lambda _: (
+            planned(bnc.Frozen(), called_elsewhere(through_model=True)),
+            planned(bnc.Keep(), called_elsewhere(through_model=False)),
+        ),
+    ),
+    Row(
+        "conversion/conversion.py",
+        "{}",
+        lambda _: bnc.revert(called_elsewhere(through_model=False, frozen=True)),
+        lambda _: bnc.revert(called_elsewhere(through_model=True, frozen=True)),
     ),
     Row(
         "modules/copying.py",
