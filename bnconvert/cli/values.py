@@ -65,7 +65,8 @@ def shape_texts(texts: list[str] | None) -> list[str] | None:
         UsageError: one does not.
     """
     for text in texts or ():
-        shape_of(text)
+        if not text.endswith(".zip"):  # the archive of a failed verification
+            shape_of(text)
     return texts
 
 

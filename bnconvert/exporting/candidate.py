@@ -153,7 +153,8 @@ class Candidate:
             with contextlib.suppress(ExportError):  # the module, which is traced again, may do
                 onnx_file.write(program, args, kwargs, shapes, self.path)
                 return
-        onnx_file.write(module, args, kwargs, shapes, self.path)
+        fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
+        onnx_file.write(module, args, kwargs, None if fixed else shapes, self.path)
 
     def proven(self, steps: Steps) -> tuple["Candidate", Report]:
         """Compare the file with its model; where they differ, localize the operator.

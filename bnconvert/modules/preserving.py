@@ -8,6 +8,7 @@ model, a capture would fill with the tensors of its trace.
 import collections
 import functools
 import operator
+import threading
 import types
 import weakref
 from collections.abc import Iterable, Iterator
@@ -87,13 +88,15 @@ class _Guard:
     def __init__(self, model: nn.Module) -> None:
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.called: str | None = None
+        self._thread = threading.get_ident()  # the user's others may run the model meanwhile
 
     def __call__(self, module: nn.Module, inputs: Any) -> None:
         """Note and refuse the call, where the module is one of the model."""
-        if id(module) in self.paths and self.called is None:
-            self.called = self.paths[id(module)] or "(root)"
-        if id(module) in self.paths:
-            raise self.error(self.paths[id(module)] or "(root)")
+        if id(module) not in self.paths or threading.get_ident() != self._thread:
+            return
+        path = self.paths[id(module)] or "(root)"
+        self.called = self.called or path
+        raise self.error(path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Guard":
         """Return the guard itself: a copied module is none that it knows."""

@@ -1,8 +1,7 @@
 """What Python objects refer to: where reading or calling one of them can lead.
 
-`copy.deepcopy` follows attributes and containers. Functions, weak references and methods of
-built-in types are constants to it, although the variables of a closure or the globals that a
-function reads may hold the very model that is copied.
+`copy.deepcopy` follows attributes and containers. Functions, weak references and built-in methods
+are constants to it, although what a function reads may hold the very model that is copied.
 """
 
 import collections
@@ -31,8 +30,7 @@ _CONSTANTS = (
     *(types.CodeType, types.ModuleType, types.GeneratorType, fx.Graph, fx.Node),
     *(Tensor, np.ndarray, np.generic, torch.UntypedStorage, torch.dtype, torch.device),
 )
-#: How many objects a search for references enters.
-MOST_OBJECTS = 50_000
+MOST = 50_000  # objects that a search for references enters
 _SIMPLE = frozenset((type(None), bool, int, float, str, bytes, type, types.ModuleType))
 _EMPTY = frozenset((list, tuple, set, dict, collections.OrderedDict))
 _STANDARD = sys.stdlib_module_names - {
@@ -82,23 +80,20 @@ def referent_of(reference: Any) -> object:
 
 
 def reaches(
-    value: object,
-    is_target: Callable[[object], bool],
-    dead_ends: set[int],
-    most: int = MOST_OBJECTS,
+    value: object, is_target: Callable[[object], bool], dead_ends: set[int], most: int = MOST
 ) -> bool:
     """Tell whether anything that satisfies a predicate can be reached from a value.
 
     Args:
         value: where to begin; it counts itself.
         is_target: the predicate.
-        dead_ends: ids of objects that are not entered; those that lead nowhere are added.
-        most: how many objects are entered.
+        dead_ends: as for `reached_from`.
+        most: likewise.
     """
     return any(map(is_target, reached_from(value, dead_ends, most)))
 
 
-def reached_from(value: object, dead_ends: set[int], most: int = MOST_OBJECTS) -> Iterator[object]:
+def reached_from(value: object, dead_ends: set[int], most: int = MOST) -> Iterator[object]:
     """Yield a value and everything that can be reached from it.
 
     Args:
@@ -191,19 +186,14 @@ def global_values(function: types.FunctionType) -> Iterator[tuple[str, object]]:
     """
     if is_of_library(function):
         return
-    for name in globals_read_by(function.__code__):
-        value = function.__globals__.get(name)
-        if (
-            isinstance(value, types.ModuleType)
-            and value.__name__.partition(".")[0] not in _LIBRARIES
-        ):
+    found = {name: function.__globals__.get(name) for name in globals_read_by(function.__code__)}
+    for name, value in [*found.items()]:
+        if isinstance(value, types.ModuleType) and not is_of_library(value):
             held = vars(value)
-            names = (attribute for attribute in function.__code__.co_names if attribute in held)
-            yield from ((f"{name}.{attribute}", held[attribute]) for attribute in names)
-        elsewhere = isinstance(value, types.FunctionType) and (
-            value.__globals__ is not function.__globals__
-        )
-        if not elsewhere:
+            found |= {f"{name}.{a}": held[a] for a in function.__code__.co_names if a in held}
+    own = function.__globals__
+    for name, value in found.items():
+        if not isinstance(value, types.FunctionType) or value.__globals__ is own:
             yield name, value
 
 
@@ -217,12 +207,13 @@ def can_lead_elsewhere(value: object) -> bool:
 
 
 def is_of_library(owner: object) -> bool:
-    """Tell whether a function or class is of a package that does not know the user's models."""
+    """Tell whether a function, class or module is of a package that knows no models of users."""
     return _package(owner) in _LIBRARIES
 
 
 def _package(owner: object) -> str:
-    return str(getattr(owner, "__module__", None)).partition(".")[0]
+    name = vars(owner)["__name__"] if isinstance(owner, types.ModuleType) else None
+    return str(name or getattr(owner, "__module__", None)).partition(".")[0]
 
 
 def _of_function(function: types.FunctionType) -> Iterator[object]:

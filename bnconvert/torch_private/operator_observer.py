@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bnconvert.torch_private.operators import HigherOrderOperator
+
 #: An operator with its arguments, to its result.
 RunOperator = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -39,6 +41,8 @@ class OperatorObserver:
 
 
 class _Mode(TorchDispatchMode):
+    supports_higher_order_operators = True
+
     def __init__(self, run_operator: RunOperator) -> None:
         super().__init__()
         self.run_operator = run_operator
@@ -50,4 +54,14 @@ class _Mode(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
+        if isinstance(func, HigherOrderOperator):
+            return self._run_region(func, args, kwargs or {})
         return self.run_operator(func, args, kwargs or {})
+
+    def _run_region(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator of functions; those of the branch that `torch.cond` takes are seen."""
+        if func.name() != "cond" or kwargs:
+            return func(*args, **kwargs)
+        taken = args[1] if args[0] else args[2]
+        with self:
+            return taken(*args[3])

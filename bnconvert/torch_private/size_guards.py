@@ -22,7 +22,7 @@ def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     Without those that torch adds for strides and broadcasting, that no inner size is 1, those that
     inputs have the same batch size, and those that a kernel fits.
     """
-    guards = getattr(program, "_guards_code", None) or ()
+    guards = program._guards_code or ()
     plain = _OF_STRIDES, _FITS, _SAME_AXIS
     return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
 

@@ -54,7 +54,7 @@ def test_a_decision_that_other_inputs_turn_round_is_caught(tmp_path: Path) -> No
     model = trained(Deciding(lambda x: bool((x.flatten()[0] - corner).abs() < 1e-3)))
     with pytest.raises(bnc.VerificationError):
         bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert {p.name for p in tmp_path.iterdir()} == {"m.failed.onnx"}
+    assert {p.name for p in tmp_path.iterdir()} == {"m.failed.onnx", "m.failed.zip"}
 
 
 def test_given_dynamic_shapes_are_refused(tmp_path: Path) -> None:

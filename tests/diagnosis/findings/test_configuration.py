@@ -83,7 +83,7 @@ class _Sticky(nn.Sequential):
 
 def test_a_norm_that_the_models_own_train_keeps_in_eval_is_no_warning() -> None:
     inner, patched = nn.Sequential(_Sticky(nn.BatchNorm1d(3))), nn.Sequential(nn.BatchNorm1d(3))
-    vars(patched)["train"] = lambda mode=True: patched[0].eval()
+    vars(patched)["train"] = lambda mode=True: (patched[0].eval(), patched)[1]
     for model in (_Sticky(nn.BatchNorm1d(3)), inner, patched):
         (finding,) = (f for f in bnc.inspect(model.train()).findings if f.id == "BN003")
         assert finding.severity == "info"
