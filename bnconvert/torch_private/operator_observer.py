@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnconvert.torch_private.operators import HigherOrderOperator
+from bnconvert.torch_private.operators import calls_subgraphs
 
 #: An operator with its arguments, to its result.
 RunOperator = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
@@ -54,7 +54,7 @@ class _Mode(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if isinstance(func, HigherOrderOperator):
+        if calls_subgraphs(func):
             return self._run_region(func, args, kwargs or {})
         return self.run_operator(func, args, kwargs or {})
 
