@@ -78,7 +78,18 @@ def test_a_verb_grows_linearly(verb: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("build", [chain, fan])
+@pytest.mark.parametrize(
+    "build",
+    [
+        chain,
+        pytest.param(
+            fan,
+            marks=pytest.mark.xfail(
+                strict=True, reason="each of many norms that read one value asks about the others"
+            ),
+        ),
+    ],
+)
 def test_the_folds_grow_linearly(build: Callable[[int], nn.Module]) -> None:
     """Without the capture, most of which is torch's own."""
 
