@@ -71,13 +71,13 @@ TOPOLOGIES = (
         gone=0,
         standing=("negative variance",),
         adjust=_negative_variance,
+        unexportable=bnc.InconclusiveError,
     ),
     Topology(
-        "weight_of_input_TRAP",  # each row depends on its batch, which no file may
+        "weight_of_input_TRAP",  # each row depends on its batch, in the model as in the file
         WeightOfInput,
         gone=0,
         standing=("computed",),
-        unexportable=bnc.VerificationError,
     ),
     Topology("norm_times_its_input_TRAP", Twice, gone=0, standing=("also read by",)),
     Topology("group_norm_between", _grouped, standing=("group_norm",)),
