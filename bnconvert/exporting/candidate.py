@@ -206,7 +206,7 @@ class Candidate:
     def _proof_of_simpler(self) -> Report | None:
         """Replace the file by a simplified one, and return its proof; None where that fails.
 
-        Only where nothing but the batch size may vary, because no other size is compared.
+        Only where nothing but the batch size may vary.
         """
         if not self.folded.is_whole:
             return None  # thousands of operators, for which a simplifier takes minutes

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -143,7 +144,10 @@ def _free(example: Example, least: int, step: int) -> int:
 def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
     """Yield inputs far from the given ones, which may move an output that these do not."""
     for factor in _STRONGER:
-        drawn = example.like(generator)
-        scaled = drawn.map(lambda t, by=factor: t * by if t.is_floating_point() else t)  # type: ignore[misc]
+        scaled = example.like(generator).map(partial(_scaled, factor))
         name = "zeros" if factor == 0 else f"generated, {factor:g} times as large"
         yield Case(name, scaled, (), False)
+
+
+def _scaled(factor: float, tensor: Tensor) -> Tensor:
+    return tensor * factor if tensor.is_floating_point() else tensor

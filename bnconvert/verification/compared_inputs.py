@@ -89,7 +89,7 @@ class ComparedInputs:
 
     def _answers_to_pool(self, example: Example, at_once: bool) -> dict[Case, Answers]:
         """Run the model on the given rows and others like them, in batches of several sizes."""
-        holding = tuple(case for case in self._pool.cases if self._holds(case.example))
+        holding = tuple(case for case in self._pool.cases if self._claim.holds(case.example))
         pool = replace(self._pool, cases=holding or self._pool.cases[:1])
         known = None
         if pool.size and self.size != example.batch and at_once:
@@ -105,37 +105,37 @@ class ComparedInputs:
             shapes[place] = self._shapes[name]
         batched = [i for i, tensor in enumerate(tensors) if few.is_batched(tensor)]
         axes = free_axes(shapes, tensors, batched)
+        computed: dict[Example, Answers] = {}
+
+        def takes(other: Example) -> bool:
+            if self._claim.holds(other):
+                with contextlib.suppress(Exception):  # the model does not take this size
+                    computed[other] = self._reference.answers(other)
+            return other in computed
+
         found: dict[Case, Answers] = {}
-        for other in resized(few, axes, self._holds) if axes else ():
+        compared = {axis.name: {axis.given} for axis in axes}
+        for other in resized(few, axes, takes) if axes else ():
             words = ", ".join(f"{name} {size}" for name, size in other.sizes.items())
-            with contextlib.suppress(Exception):  # the model does not take this size
-                answers = self._reference.answers(other.example)
-                found[Case(f"given rows, {words}", other.example, (), False)] = answers
-        for axis in axes:
-            sizes = sorted({axis.given, *(int(n) for n in _sizes_of(axis.name, found))})
-            self._reference.note(f"{axis.name}: compared at {', '.join(map(str, sizes))}")
+            case = Case(f"given rows, {words}", other.example, (), False)
+            found[case] = computed[other.example]
+            for name, size in other.sizes.items():
+                compared[name].add(size)
+        for name, sizes in compared.items():
+            self._reference.note(f"{name}: compared at {', '.join(map(str, sorted(sizes)))}")
         return found
 
     def _answers_to_stronger(self, known: Mapping[Case, Answers]) -> dict[Case, Answers]:
         """Run the model on inputs far from the given ones, where an output hides otherwise."""
         found: dict[Case, Answers] = {}
         hidden = hidden_outputs(known)
-        for case in stronger(self._pool.cases[0].example, _generator()) if hidden else ():
+        for case in stronger(self.given, _generator()) if hidden else ():
             with contextlib.suppress(Exception):  # nobody gave such an input
                 more = {case: self._reference.answers(case.example)}
                 still = hidden_outputs({**known, **found, **more})
                 if still != hidden:
                     found, hidden = found | more, still
         return found
-
-    def _holds(self, example: Example) -> bool:
-        return self._claim.holds(example)
-
-
-def _sizes_of(axis: str, cases: Collection[Case]) -> list[str]:
-    """Return the sizes of an axis that the names of cases tell."""
-    parts = (part for case in cases for part in case.name.split(", ")[1:])
-    return [part.removeprefix(f"{axis} ") for part in parts if part.startswith(f"{axis} ")]
 
 
 def _generator() -> torch.Generator:

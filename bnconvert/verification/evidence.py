@@ -75,21 +75,19 @@ class Evidence:
     def findings(self, allow_nonfinite: Collection[str]) -> Iterator[Finding]:
         """Yield a finding for every output and every weight that was not compared."""
         yield from self._not_finite(allow_nonfinite)
-        trials = WeightTrials(self.reference.model, self.example)
         hidden = self._hidden()
         for kind in sorted(set(hidden.values())):
             named = [self.names[i] for i, this in hidden.items() if this == kind]
-            what = "empty" if kind == "empty" else "the same"
             yield Finding(
                 UNPROVEN,
                 "error",
                 ("(root)",),
-                f"the model's output {listed(named)} is {what} on every input that was tried, "
+                f"the model's output {listed(named)} is {kind} on every input that was tried, "
                 "given, generated and stronger ones: a file may compute anything else there",
                 "give inputs on which it is not, such as images in which the model finds "
                 "something, and several of them",
             )
-        yield from self._unseen_weights(trials)
+        yield from self._unseen_weights(WeightTrials(self.reference.model, self.example))
 
     def _not_finite(self, allowed: Collection[str]) -> Iterator[Finding]:
         for index, name in enumerate(self.names):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class WeightTrials:
         before, found = self._outputs(), set[str]()
         for name in sorted(names):
             generator = torch.Generator().manual_seed(SEED)
-            with self._changed([name], lambda t, g=generator: _draw(t, g)):  # type: ignore[misc]
+            with self._changed([name], partial(_draw, generator=generator)):
                 after = self._outputs()
             if before is not None and after is not None and not _are_equal(before, after):
                 found.add(name)
