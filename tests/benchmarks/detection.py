@@ -22,7 +22,7 @@ import torch
 
 from tests.benchmarks.detection_faults import SIZES, planted
 from tests.benchmarks.detection_models import MODELS, built, correct_files
-from tests.benchmarks.detection_rules import RULES, accepts, effect
+from tests.benchmarks.detection_rules import ACCEPTED, REJECTED, RULES, UNJUDGED, effect, judged
 from tests.benchmarks.text import aligned
 
 Row = dict[str, Any]
@@ -30,6 +30,9 @@ Row = dict[str, Any]
 VISIBLE = 0.1
 #: The places to plant in: a folded file, and one whose norms still stand.
 _PLANTED_IN = ("ours", "torch.onnx, unoptimized")
+
+
+_ALARMS = ("rule", "false alarms", "right, not judged", "wrong, not judged", "seconds a file")
 
 
 def measured(name: str, seed: int, faults: int) -> Iterator[Row]:
@@ -55,12 +58,12 @@ def measured(name: str, seed: int, faults: int) -> Iterator[Row]:
 
 
 def _judged(model: torch.nn.Module, example: Any, path: Path) -> Row:
-    accepted, seconds = {}, {}
+    said, seconds = {}, {}
     for rule, judge in RULES.items():
         start = time.perf_counter()
-        accepted[rule] = accepts(judge, model, example, path)
+        said[rule] = judged(judge, model, example, path)
         seconds[rule] = time.perf_counter() - start
-    return {"accepted": accepted, "seconds": seconds}
+    return {"said": said, "seconds": seconds}
 
 
 def decade(value: float | None) -> str:
@@ -74,9 +77,9 @@ def shares(rows: Sequence[Row], key: str) -> dict[str, dict[str, tuple[int, int]
     """Return, by decade of a figure and rule, how many faults were caught, of how many."""
     found: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for row in rows:
-        for rule, accepted in row["accepted"].items():
+        for rule, said in row["said"].items():
             cell = found[decade(row[key])][rule]
-            cell[0] += not accepted
+            cell[0] += said != ACCEPTED
             cell[1] += 1
     order = ["structure", *(f"{size:.0e}" for size in SIZES), "less"]
     return {
@@ -96,6 +99,10 @@ def shown(title: str, found: dict[str, dict[str, tuple[int, int]]]) -> str:
     return aligned((title, "faults", *RULES), body)
 
 
+def _said(rows: Sequence[Row], rule: str, what: str) -> int:
+    return sum(row["said"][rule] == what for row in rows)
+
+
 def is_visible(row: Row) -> bool:
     """Tell whether a fault shows at the outputs about as large as it is."""
     return bool(row["effect"] >= VISIBLE * (row["size"] or 1e-2))
@@ -108,7 +115,9 @@ def summary(rows: Sequence[Row]) -> str:
     alarms = [
         [
             rule,
-            f"{sum(not row['accepted'][rule] for row in right)} of {len(right)}",
+            f"{_said(right, rule, REJECTED)} of {len(right)}",
+            str(_said(right, rule, UNJUDGED)),
+            str(_said(wrong, rule, UNJUDGED)),
             f"{sum(row['seconds'][rule] for row in rows) / len(rows):.3f}",
         ]
         for rule in RULES
@@ -116,10 +125,12 @@ def summary(rows: Sequence[Row]) -> str:
     missed = [
         f"{r['model']} {r['file']}: {r['fault']} {r['size']} at {r['node']}, {r['effect']:.1e}"
         for r in wrong
-        if r["accepted"]["bnconvert"] and max(r["effect"], 0) >= 1e-3
+        if r["said"]["bnconvert"] == ACCEPTED and r["effect"] >= 1e-3
     ]
     flagged = [
-        f"{r['model']} {r['seed']} {r['file']}" for r in right if not r["accepted"]["bnconvert"]
+        f"{r['model']} {r['seed']} {r['file']}: {r['said']['bnconvert']}"
+        for r in right
+        if r["said"]["bnconvert"] != ACCEPTED
     ]
     visible = [row for row in wrong if is_visible(row)]
     return "\n\n".join(
@@ -127,7 +138,7 @@ def summary(rows: Sequence[Row]) -> str:
             shown("planted, visible", shares(visible, "size")),
             shown("planted, all", shares(wrong, "size")),
             shown("change of outputs", shares(wrong, "effect")),
-            aligned(("rule", "false alarms", "seconds a file"), alarms),
+            aligned(_ALARMS, alarms),
             "passed by us though outputs change by 1e-3 or more:\n" + "\n".join(missed),
             "correct files that we flag:\n" + "\n".join(flagged),
         )
@@ -148,7 +159,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     right = [row for row in rows if row["fault"] is None]
     for rule in RULES:
         heights = [100 * found[p][rule][0] / found[p][rule][1] for p in places]
-        alarms = sum(not row["accepted"][rule] for row in right)
+        alarms = _said(right, rule, REJECTED)
         label = f"{rule} ({alarms} of {len(right)} correct files flagged)"
         axes.plot(places, heights, marker="o", linewidth=2.5 if rule == "bnconvert" else 1.2,
                   label=label)  # fmt: skip

@@ -16,24 +16,22 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from bnconvert.errors import BnconvertError
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.verification.agreement import cosine
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.reference import outputs_of
 from bnconvert.verification.verification import prove
 
-#: Tells whether a rule accepts the file as the model's.
-Rule = Callable[[nn.Module, Example, Path], bool]
+#: What a rule says of a file; every one but ours knows the first two only.
+ACCEPTED, REJECTED, UNJUDGED = "accepted", "rejected", "cannot be judged"
+#: Tells whether a rule accepts the file as the model's; one that can also say neither says it.
+Rule = Callable[[nn.Module, Example, Path], bool | str]
 Pairs = list[tuple[Tensor, Tensor]]
 
 
-def ours(model: nn.Module, example: Example, path: Path) -> bool:
-    try:
-        report = prove(model, example, path).report
-    except BnconvertError:
-        return False
-    return not report.failures and "agrees" in report.title
+def ours(model: nn.Module, example: Example, path: Path) -> str:
+    verdict = prove(model, example, path).report.verdict
+    return {"agrees": ACCEPTED, "cannot be judged": UNJUDGED}.get(verdict, REJECTED)
 
 
 def torch_rule(model: nn.Module, example: Example, path: Path) -> bool:
@@ -76,12 +74,13 @@ RULES: dict[str, Rule] = {
 }
 
 
-def accepts(rule: Rule, model: nn.Module, example: Example, path: Path) -> bool:
-    """Tell whether a rule accepts a file; one that does not run is rejected."""
+def judged(rule: Rule, model: nn.Module, example: Example, path: Path) -> str:
+    """Return what a rule says of a file; one that does not run is rejected."""
     try:
-        return rule(model, example, path)
+        said = rule(model, example, path)
     except Exception:
-        return False
+        return REJECTED
+    return said if isinstance(said, str) else (ACCEPTED if said else REJECTED)
 
 
 def _drawn(example: Example, seed: int) -> Example:

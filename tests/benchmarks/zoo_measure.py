@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnconvert.errors import VerificationError
+from bnconvert.errors import InconclusiveError, VerificationError
 from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
 from tests.architectures.answers import in_double, outputs, worst_error
@@ -114,12 +114,15 @@ def _ours_or(
     path: Path,
     measured: Measured,
 ) -> Path:
-    """Make a file from a model; what is not verified is measured too, and the failure noted."""
+    """Make a file from a model; what is not proven is measured too, and the reason noted."""
     try:
         report = makes(model, example, path)
     except VerificationError as failure:
         measured.failure = f"not verified: {one_line(failure)}"
         report, path = failure.report, path.with_name(f"{path.stem}.failed.onnx")
+    except InconclusiveError as failure:
+        measured.failure = f"cannot be judged: {'; '.join(failure.reasons)}"
+        report, path = failure.report, path.with_name(f"{path.stem}.unproven.onnx")
     if report is not None:
         folded = [row for row in report.norms if row.outcome == "folded"]
         measured.outcomes = dict(Counter(row.outcome for row in report.norms))
