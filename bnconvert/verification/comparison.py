@@ -11,7 +11,7 @@ with errors relative to the size of the output.
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -111,9 +111,10 @@ class Comparison:
 
     def proof(self) -> Proof:
         """Judge the outputs that were computed."""
-        perturbed = cache(lambda case: self._reference.perturbed_outputs(case.example))
         names, casts = self._file.output_names, self._feed.casts
-        judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
+        judge = Judge(
+            names, self._answers, self._tolerance, self._reference.perturbed_answers, casts
+        )
         optimized = judge.judge(self._outputs)
         outputs, notes = self._run_unoptimized()
         unoptimized = judge.judge(outputs, optimized=False)

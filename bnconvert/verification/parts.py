@@ -56,6 +56,7 @@ def wrong_part(
     perturbed: Iterable[Tensor],
     *,
     factor: float,
+    whole: float,
     bounded: bool,
 ) -> WrongPart | None:
     """Return the part of an output that is worst, if any is wrong.
@@ -67,6 +68,7 @@ def wrong_part(
         perturbed: its outputs where roundings are drawn otherwise, as large as a file may err;
             they are computed when they are asked for.
         factor: how many times the model's own error a file may have.
+        whole: the relative error that the output as a whole may have; a part may have it too.
         bounded: whether a function bounded by 1 computed it, which kernels round relative to 1.
     """
     if not truth.dtype.is_floating_point or not truth.numel() or value.shape != truth.shape:
@@ -80,6 +82,7 @@ def wrong_part(
         rounding = eps * (ULPS * size + bounded)
         known = torch.stack([partition.sizes(one) for one in alike]).amax(0)
         allowed = factor * (1 + 4 / partition.count) * known + rounding
+        allowed = torch.maximum(allowed, whole * size)
         further = iter(perturbed)
         while (error > allowed).any():
             output = next(further, None)

@@ -7,7 +7,8 @@ model computes in, and so are the values of functions that kernels approximate.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from bnconvert.graphs.example import Example
 from bnconvert.torch_private.operator_observer import OperatorObserver
 from bnconvert.torch_private.operators import base_name
-from bnconvert.verification.selections import TiesInOrder
+from bnconvert.verification.selections import TiesInOrder, orders_ties
 
 #: Functions whose error in other kernels is about a unit in the last place of 1, not of the value.
 _OF_ONE = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf", "elu", "expm1"})
@@ -26,22 +27,25 @@ _OF_ARGUMENT = frozenset({"silu", "gelu", "mish", "log_softmax"})
 RunModel = Callable[[nn.Module, Example], list[Tensor]]
 
 
-class CoarsestPrecision(OperatorObserver):
-    """A context that notes the lowest precision that a forward computes in.
+class Roundings(OperatorObserver):
+    """A context that notes what a forward rounds, and where it may order equal values otherwise.
 
     Attributes:
-        eps: its unit in the last place of 1.
+        eps: the unit in the last place of 1 of the lowest precision that it computes in.
+        orders_ties: whether it sorts.
     """
 
     def __init__(self) -> None:
-        """Start with float64."""
+        """Start with float64, and nothing sorted."""
         self.eps = float(torch.finfo(torch.float64).eps)
+        self.orders_ties = False
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator; note the precision of its result."""
         result = super().run_operator(operator, args, kwargs)
         if isinstance(result, Tensor) and result.is_floating_point():
             self.eps = max(self.eps, float(torch.finfo(result.dtype).eps))
+        self.orders_ties |= orders_ties(operator)
         return result
 
 
@@ -74,7 +78,14 @@ class PerturbedRuns:
     """The outputs of a model, perturbed in ever new ways, each computed when first asked for."""
 
     def __init__(
-        self, model: nn.Module, example: Example, run: RunModel, *, units: float, count: int
+        self,
+        model: nn.Module,
+        example: Example,
+        run: RunModel,
+        *,
+        units: float,
+        count: int,
+        roundings: Roundings | None = None,
     ) -> None:
         """Prepare to run; nothing is computed yet.
 
@@ -84,8 +95,10 @@ class PerturbedRuns:
             run: returns a model's outputs.
             units: how far to perturb.
             count: how many runs there are at most; none where the model refuses its inputs.
+            roundings: of a forward on these inputs, where that is known.
         """
         self._known: list[list[Tensor]] = []
+        self._roundings = roundings
         self._further = self._runs(model, example, run, units, count)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
@@ -105,11 +118,12 @@ class PerturbedRuns:
     ) -> Iterator[list[Tensor]]:
         generator = torch.Generator().manual_seed(0)
         try:
-            with CoarsestPrecision() as watch, TiesInOrder() as ties:
-                outputs = run(model, example)
-            if ties.found:
+            roundings = self._roundings or roundings_of(model, example, run)
+            if roundings.orders_ties:
+                with TiesInOrder():
+                    outputs = run(model, example)
                 yield outputs
-            step = units * watch.eps
+            step = units * roundings.eps
             for _ in range(count):
                 moved = example.map(lambda tensor: _moved(tensor, step, generator))
                 kernels = ApproximatedKernels(step, generator)
@@ -120,11 +134,33 @@ class PerturbedRuns:
             return  # the model checks its inputs
 
 
-def coarsest_eps(model: nn.Module, example: Example, run: RunModel) -> float:
-    """Return the unit in the last place of the lowest precision that a model computes in."""
-    with CoarsestPrecision() as watch:
+@dataclass(frozen=True, eq=False)
+class PerturbedRows:
+    """The outputs of perturbed runs for some rows of their batch, which depend on no others.
+
+    Attributes:
+        runs: of the whole batch.
+        rows: which ones.
+        size: how many rows the batch has; a run of which an output has others counts for nothing.
+    """
+
+    runs: PerturbedRuns
+    rows: Sequence[int]
+    size: int
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        """Yield the outputs of each run."""
+        picks = list(self.rows)
+        for outputs in self.runs:
+            if all(output.dim() and len(output) == self.size for output in outputs):
+                yield [output[picks] for output in outputs]
+
+
+def roundings_of(model: nn.Module, example: Example, run: RunModel) -> Roundings:
+    """Return what a forward rounds."""
+    with Roundings() as watch:
         run(model, example)
-    return watch.eps
+    return watch
 
 
 @contextlib.contextmanager
@@ -146,5 +182,6 @@ def _moved(tensor: Tensor, step: float, generator: torch.Generator) -> Tensor:
     """Return a tensor with each number moved by a step of its own size, up or down."""
     if not tensor.is_floating_point():
         return tensor
-    signs = torch.randint(2, tensor.shape, generator=generator).to(tensor) * 2 - 1
-    return tensor * (1 + max(step, float(torch.finfo(tensor.dtype).eps)) * signs)
+    step = max(step, float(torch.finfo(tensor.dtype).eps))
+    ups = torch.randint(2, tensor.shape, generator=generator, dtype=torch.int8)
+    return ups.to(tensor).mul_(2 * step).add_(1 - step).mul_(tensor)

@@ -1,6 +1,6 @@
 """The reference: a model's outputs in float64 and in its own dtype."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,12 @@ from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.input_dependence import InputDependence
-from bnconvert.verification.perturbation import PerturbedRuns, coarsest_eps
+from bnconvert.verification.perturbation import (
+    PerturbedRows,
+    PerturbedRuns,
+    Roundings,
+    roundings_of,
+)
 from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.selections import Selections
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
@@ -58,6 +63,8 @@ class Reference:
                 hook = RawNormalization(raw, exact=exact)
                 copied.register_forward_pre_hook(hook, with_kwargs=True, prepend=True)
         self.notes: list[str] = []
+        self._roundings: dict[Example, Roundings] = {}
+        self._perturbed: dict[Case, Iterable[list[Tensor]]] = {}
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
         """Compute the answers case by case; the notes name cases on which the model fails.
@@ -86,7 +93,7 @@ class Reference:
         """
         try:
             exact = self._exact(pool.example)
-            native = self._run(self.model, pool.example)
+            native = self._native(pool.example)
             first = min(pool.cases, key=lambda case: len(case.rows))
             perturbed = self._run(self.model, self._floating(first.example).perturbed())
         except Exception:
@@ -103,15 +110,19 @@ class Reference:
         if not Tolerance.of(found.values()).holds(found[first], perturbed):
             return None
         found[first] = found[first]._replace(perturbed=perturbed)
+        runs = self.perturbed_outputs(pool.example)
+        self._perturbed |= {c: PerturbedRows(runs, c.rows, pool.size) for c in pool.cases}
         return found
 
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
-        native = self._run(self.model, example)
+        native = self._native(example)
         perturbed = self._run(self.model, self._floating(example).perturbed())
         exact = self._exact(example)
         if exact is None:
-            eps = coarsest_eps(self.model, example, self._run)  # a lower one swallows smaller steps
+            roundings = self._roundings.get(example)
+            roundings = roundings or roundings_of(self.model, example, self._run)
+            eps = roundings.eps  # a lower precision swallows smaller steps
             units = max(1.0, eps / torch.finfo(torch.float32).eps)
             perturbed = self._run(self.model, self._floating(example).perturbed(units))
             return Answers(native, native, perturbed)
@@ -126,7 +137,23 @@ class Reference:
         They are the same at every call, and none where the model refuses perturbed inputs.
         """
         floating = self._floating(example)
-        return PerturbedRuns(self.model, floating, self._run, units=FACTOR, count=PERTURBATIONS)
+        return PerturbedRuns(
+            self.model,
+            floating,
+            self._run,
+            units=FACTOR,
+            count=PERTURBATIONS,
+            roundings=self._roundings.get(example),
+        )
+
+    def perturbed_answers(self, case: Case) -> Iterable[list[Tensor]]:
+        """Return the `perturbed_outputs` of a case; each run is computed once.
+
+        Where the answers were computed at once, so are these: one forward for all cases.
+        """
+        if case not in self._perturbed:
+            self._perturbed[case] = self.perturbed_outputs(case.example)
+        return self._perturbed[case]
 
     def outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype; errors of its forward pass through."""
@@ -160,6 +187,16 @@ class Reference:
             not torch.equal(one.double().nan_to_num(), other.double().nan_to_num())
             for one, other in runs
         )
+
+    def _native(self, example: Example) -> list[Tensor]:
+        """Run the model in its own dtype, and keep what it rounds, if that can be watched."""
+        try:
+            with Roundings() as watch:
+                outputs = self._run(self.model, example)
+        except Exception:
+            return self._run(self.model, example)
+        self._roundings[example] = watch
+        return outputs
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
         return outputs_of(model, example, self._count)

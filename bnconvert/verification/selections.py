@@ -114,29 +114,25 @@ class Selections(OperatorObserver):
         self._noted.append((reference, values.double(), laid_out))
 
 
+def orders_ties(operator: Any) -> bool:
+    """Tell whether an operator may order equal values in more than one way."""
+    return base_name(operator) in ("topk", "sort") and not changes_its_inputs(operator)
+
+
 class TiesInOrder(OperatorObserver):
-    """A context in which ties are ordered as in ONNX: lower positions first.
-
-    Attributes:
-        found: whether anything was ordered.
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing found."""
-        self.found = False
+    """A context in which ties are ordered as in ONNX: lower positions first."""
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator, stably if it sorts."""
-        name = base_name(operator)
-        if name not in ("topk", "sort") or changes_its_inputs(operator):
+        if not orders_ties(operator):
             return super().run_operator(operator, args, kwargs)
-        self.found = True
         given = _arguments(operator, args, kwargs)
-        descending = given["largest"] if name == "topk" else given["descending"]
+        is_sort = base_name(operator) == "sort"
+        descending = given["descending" if is_sort else "largest"]
         values, positions = torch.sort(
             args[0], dim=given["dim"], descending=bool(descending), stable=True
         )
-        if name == "sort":
+        if is_sort:
             return values, positions
         return tuple(
             t.narrow(given["dim"], 0, given["k"]).contiguous() for t in (values, positions)

@@ -111,6 +111,7 @@ class Judge:
             [run[index] for run in runs],
             self._perturbed(output),
             factor=FACTOR,
+            whole=self.tolerance.allowed(index, "norm"),
             bounded=index in answers.bounded,
         )
 

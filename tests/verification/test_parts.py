@@ -1,7 +1,8 @@
 """A part of an output is judged against its own size, as far as the model's own error allows it."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -54,6 +55,7 @@ def judged(model: nn.Module, inputs: Tensor, change: Change) -> WrongPart | None
         [answers.native[0], answers.perturbed[0]],
         (run[0] for run in reference.perturbed_outputs(example)),
         factor=FACTOR,
+        whole=0.0,
         bounded=0 in answers.bounded,
     )
 
@@ -180,19 +182,30 @@ def test_what_kernels_approximate_is_allowed_in_small_values() -> None:
     assert judged(model, inputs, lambda y: y + 1000 * EPS) is not None
 
 
+def seems_wrong() -> Iterator[Tensor]:
+    """Further roundings, which are drawn only where a part seems wrong."""
+    raise AssertionError("seems wrong")
+    yield
+
+
 def test_further_roundings_are_drawn_only_where_a_part_seems_wrong() -> None:
     truth = torch.arange(1.0, 9.0).reshape(2, 4).double()
-
-    def none() -> Tensor:
-        raise AssertionError("nothing seems wrong")
-
-    def draws() -> object:
-        yield none()
-
-    own = [truth.float()]
-    assert wrong_part(truth.float(), truth, own, draws(), factor=4, bounded=False) is None  # type: ignore[arg-type]  # a generator
+    value = truth.float()
+    part = partial(wrong_part, truth=truth, own=[value], factor=4, whole=0.0, bounded=False)
+    assert part(value, perturbed=seems_wrong()) is None
     with pytest.raises(AssertionError, match="seems wrong"):
-        wrong_part(truth.float() * 1.1, truth, own, draws(), factor=4, bounded=False)  # type: ignore[arg-type]  # likewise
+        part(value * 1.1, perturbed=seems_wrong())
+
+
+def test_a_part_may_be_as_far_off_as_the_whole_and_nothing_is_drawn_for_it() -> None:
+    truth = torch.randn(4, 3, 50, dtype=torch.float64)
+    value = truth.float()
+    value[:, 1] *= 1 + 1e-5
+    part = partial(wrong_part, value, truth, [truth.float()], factor=4, bounded=False)
+    assert part(seems_wrong(), whole=2e-5) is None
+    wrong = part([], whole=5e-6)
+    assert wrong is not None
+    assert wrong.allowed == pytest.approx(5e-6)
 
 
 def test_a_wrong_channel_of_a_file_is_named(tmp_path: Path) -> None:

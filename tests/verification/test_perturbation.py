@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.graphs.example import Example
-from bnconvert.verification.perturbation import PerturbedRuns, coarsest_eps
+from bnconvert.verification.perturbation import PerturbedRows, PerturbedRuns, roundings_of
 from bnconvert.verification.reference import outputs_of
 
 EPS = torch.finfo(torch.float32).eps
@@ -89,7 +89,7 @@ def test_steps_are_as_large_as_the_lowest_precision_so_that_no_cast_swallows_the
             return x.to(dtype).float() * 2
 
     example = Example.of((torch.full((8,), 1.25),))
-    assert coarsest_eps(Cast(), example, outputs_of) == torch.finfo(dtype).eps
+    assert roundings_of(Cast(), example, outputs_of).eps == torch.finfo(dtype).eps
     (truth,) = outputs_of(Cast(), example)
     assert all((outputs[0] != truth).all() for outputs in runs(Cast(), example))
 
@@ -102,3 +102,50 @@ def test_a_model_that_refuses_perturbed_inputs_has_no_runs() -> None:
             return x
 
     assert list(runs(Strict(), Example.of((torch.ones(2),)))) == []
+
+
+def test_rows_of_perturbed_runs_are_those_of_the_batch_which_runs_once() -> None:
+    calls = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(0)
+            return x * 2
+
+    whole = runs(Counting(), Example.of((torch.arange(4.0).reshape(4, 1),)))
+    parts = [PerturbedRows(whole, rows, size=4) for rows in ([0], [1, 3])]
+    for part in (*parts, *parts):
+        assert [len(outputs[0]) for outputs in part] == [len(part.rows)] * 3
+    assert len(calls) == 4, "one to find the precision, and three runs"
+    for outputs, (single, pair) in zip(whole, zip(*parts, strict=True), strict=True):
+        assert torch.equal(outputs[0][[0]], single[0])
+        assert torch.equal(outputs[0][[1, 3]], pair[0])
+
+
+def test_a_run_whose_output_has_other_rows_counts_for_nothing() -> None:
+    class Chosen(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[x > 1]
+
+    whole = runs(Chosen(), Example.of((torch.tensor([1.0, 2.0, 3.0]),)), count=8)
+    kept = sum(len(outputs[0]) == 2 for outputs in whole)
+    assert 0 < kept < 8
+    assert len(list(PerturbedRows(whole, [0, 1], size=2))) == kept
+
+
+def test_what_is_known_of_the_roundings_is_not_found_out_again() -> None:
+    calls = []
+
+    class Sorting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(0)
+            return x.sort(dim=-1).values
+
+    example = Example.of((torch.zeros(2, 3),))
+    known = roundings_of(Sorting(), example, outputs_of)
+    assert known.orders_ties
+    assert known.eps == EPS
+    calls.clear()
+    found = PerturbedRuns(Sorting(), example, outputs_of, units=4, count=2, roundings=known)
+    assert len(list(found)) == 3, "and one with ties in order"
+    assert len(calls) == 3
