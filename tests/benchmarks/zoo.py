@@ -1,8 +1,12 @@
-"""Fold and export the zoo's models, and compare with what others make of them.
+"""Fold, prove and export the zoo's models, and compare with what others make of them.
 
 Run by hand, first the survey, which only folds (a few seconds a model):
 
     python -m tests.benchmarks.zoo --survey --real --jobs 2 --rows survey.jsonl --resume
+
+then the proofs, which export and verify (about half a minute a model):
+
+    python -m tests.benchmarks.zoo --proofs --real --jobs 2 --rows proofs.jsonl --resume
 
 then the comparison, of files and their speed (about a minute a model, on a quiet machine):
 
@@ -21,7 +25,7 @@ from pathlib import Path
 
 from tests.architectures.architecture import Architecture
 from tests.architectures.zoo import ALL, GROUPS, REAL, chosen
-from tests.benchmarks import zoo_measure, zoo_survey, zoo_tables
+from tests.benchmarks import zoo_measure, zoo_proofs, zoo_survey, zoo_tables
 from tests.benchmarks.isolated import Rows, collect
 from tests.benchmarks.rivals import COLUMNS
 
@@ -36,6 +40,7 @@ def options() -> argparse.Namespace:
     which.add_argument("--real", action="store_true", help="the 154 real models")
     which.add_argument("--all", action="store_true", help="traps and variants too")
     parser.add_argument("--survey", action="store_true", help="fold only, and compare in float64")
+    parser.add_argument("--proofs", action="store_true", help="export only, and count verdicts")
     parser.add_argument(
         "--columns", type=lambda text: text.split(","), default=list(COLUMNS), help="by commas"
     )
@@ -63,6 +68,8 @@ def main() -> None:
     gather = partial(collect, rows=rows, jobs=given.jobs, timeout=given.timeout)
     if given.survey:
         found = gather(zoo_survey.survey_one, names, (), say=zoo_survey.say)
+    elif given.proofs:
+        found = gather(zoo_proofs.prove_one, names, (), say=zoo_proofs.say)
     else:
         arguments = (given.columns, given.rounds)
         found = gather(zoo_measure.measure_one, names, arguments, say=zoo_tables.say)
@@ -70,6 +77,8 @@ def main() -> None:
         given.json.write_text(json.dumps(found, indent=1))
     if given.survey:
         print(zoo_survey.summary(found))
+    elif given.proofs:
+        print(zoo_proofs.summary(found))
     else:
         print(zoo_tables.per_model(found), zoo_tables.summary(found), sep="\n\n")
 
