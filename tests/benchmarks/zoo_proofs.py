@@ -1,4 +1,4 @@
-"""The sweep of proofs: export every model, and say which files are proven, and why others are not."""
+"""The sweep of proofs: export every model; say which files are proven, and why others are not."""
 
 import tempfile
 from collections import Counter
