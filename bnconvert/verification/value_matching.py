@@ -4,9 +4,12 @@ The graph is computed operator by operator, in float64 and in its own dtype. Whe
 the file is the same within rounding, both continue from the file's own numbers. So every error is
 local: it is what one operator adds, and not what the network amplifies. Names are not needed and
 prove nothing: a folded file keeps names whose meaning has changed.
+
+A value is the same if it is as a whole; or, where that is asked for, each of its parts is by its
+own size, as the judge of outputs has it: a wrong channel of small numbers hides in the whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -24,12 +27,15 @@ from bnconvert.numerics.distance import (
 from bnconvert.verification.bounded_outputs import is_bounded
 from bnconvert.verification.dual_precision import DualPrecisionRun
 from bnconvert.verification.operator_mapping import operator_name
+from bnconvert.verification.parts import WrongPart, wrong_part
 
 #: A value may be off by so many times one operator's own rounding error, plus so many times what
 #: rounding to the dtype may cause: kernels of other shapes round at other places.
 LOCAL, ROUNDING = 8.0, 4.0
 #: Up to this relative error, a value is a wrong version of the expected one.
 _ALIKE = 0.1
+#: Runs, rounded otherwise, from which it is known how far a part of few numbers may be off.
+_FURTHER_RUNS = 6
 _SAMPLE = 128  # numbers of a value that are compared before all are
 _WITH_BIAS = frozenset(
     getattr(aten, name).default
@@ -74,17 +80,43 @@ class Expected(Wanted):
 
     Attributes:
         node: the node that computes it.
+        runs: the value in its own dtype, rounded in some ways; empty where parts do not count.
     """
 
     node: fx.Node
+    runs: Sequence[Tensor] = ()
 
     @classmethod
-    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
-        """Derive the allowed error from the value's rounding error in its own dtype."""
+    def of(cls, node: fx.Node, exact: Tensor, own: Sequence[Tensor]) -> "Expected":
+        """Derive the allowed error from the value's rounding error in its own dtype.
+
+        Args:
+            node: the node that computes it.
+            exact: the value.
+            own: the value in its own dtype, of one run or of several that are rounded otherwise.
+        """
+        native, bounded = own[0], is_bounded(operator_name(node))
         errors = relative_errors(native, exact)
-        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
+        rounding = rounding_errors(exact, native.dtype, bounded=bounded)
         allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
-        return cls(exact, allowed, node)
+        return cls(exact, allowed, node, own if len(own) > 1 else ())
+
+    def error_of(self, value: Tensor) -> float | None:
+        """Return the relative error of a value that is the same, its parts too where they count."""
+        error = super().error_of(value)
+        return None if error is None or self.wrong_part(value) else error
+
+    def wrong_part(self, value: Tensor) -> WrongPart | None:
+        """Return the part of a value that is worst, if parts count and one is wrong."""
+        return wrong_part(
+            value,
+            self.exact,
+            self.runs,
+            (),
+            factor=LOCAL,
+            bounded=is_bounded(operator_name(self.node)),
+            roundings=ROUNDING,
+        )
 
 
 class FileValues:
@@ -161,19 +193,22 @@ class ValueMatches:
             self.errors[name] = min(error, self.errors.get(name, error))
 
 
-def match_values(module: fx.GraphModule, example: Example, values: FileValues) -> ValueMatches:
+def match_values(
+    module: fx.GraphModule, example: Example, values: FileValues, *, in_parts: bool = False
+) -> ValueMatches:
     """Run a captured graph and find its values among those of a file.
 
     Args:
         module: the graph, in its own dtype.
         example: what the file was run on.
         values: the file's values.
+        in_parts: whether each part of a value counts by its own size.
     """
     found = ValueMatches()
-    run = DualPrecisionRun(module, example)
+    run = DualPrecisionRun(module, example, further=_FURTHER_RUNS if in_parts else 0)
     with torch.no_grad():
-        for node, exact, native in run.steps():
-            expected = Expected.of(node, exact, native)
+        for node, exact, _ in run.steps():
+            expected = Expected.of(node, exact, run.own_values(node))
             if holders := values.holders(expected):
                 found.note_holders(expected, holders)
                 best = min(holders, key=holders.__getitem__)
@@ -185,7 +220,7 @@ def match_values(module: fx.GraphModule, example: Example, values: FileValues) -
             found.missing[node] = expected
             if (name := values.nearest(expected)) is not None:
                 found.near.append((expected, name))
-            if bare := _without_bias(run, expected, native):
+            if bare := _without_bias(run, expected):
                 found.without_bias[node] = bare
                 found.note_holders(bare, values.holders(bare))
     _drop_absorbed(found, run)
@@ -205,18 +240,19 @@ def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
             found.missing.pop(node, None)
 
 
-def _without_bias(run: DualPrecisionRun, expected: Expected, native: Tensor) -> Expected | None:
+def _without_bias(run: DualPrecisionRun, expected: Expected) -> Expected | None:
     """Return a convolution's or linear layer's value before its bias is added, if it has one."""
     node = expected.node
     place = 0 if node.target is aten.addmm.default else 2
     bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
     if not isinstance(bias, fx.Node):
         return None
-    exact, own = run.values[bias]
+    added = run.values[bias]
     if "conv" in str(node.target):  # its channels come before the axes of the kernel
         weight = run.values[node.args[1]][1]  # type: ignore[index]  # it is a node
-        exact, own = (b.reshape(-1, *[1] * (weight.dim() - 2)) for b in (exact, own))
-    return Expected.of(node, expected.exact - exact, native - own)
+        added = tuple(b.reshape(-1, *[1] * (weight.dim() - 2)) for b in added)
+    own = [value - b for value, b in zip(run.own_values(node), added[1:], strict=True)]
+    return Expected.of(node, expected.exact - added[0], own)
 
 
 def _sample(tensor: Tensor) -> Tensor:
