@@ -96,7 +96,10 @@ class RefusedError(BnconvertError):
 
 
 class CaptureError(BnconvertError):
-    """The model cannot be captured as a graph of ATen operators."""
+    """The model cannot be captured as a graph of ATen operators.
+
+    Or a folded one is called with sizes that its graph was not captured for.
+    """
 
 
 class FoldedTrainingError(BnconvertError):

@@ -152,7 +152,7 @@ def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:
     outcomes = fold_graph(MutableGraph(module), calls)
     outcomes += [NormOutcome(call, upstream=call.obstacle) for call in inside]
     notes = [*part.captured.notes, *_standardization(weights)]
-    return FoldedModule(module, module.graph), outcomes, notes
+    return FoldedModule.of(module), outcomes, notes
 
 
 def _from_the_root(call: NormCall, path: str) -> NormCall:

@@ -4,12 +4,9 @@ The graph is computed operator by operator, in float64 and in its own dtype. Whe
 the file is the same within rounding, both continue from the file's own numbers. So every error is
 local: it is what one operator adds, and not what the network amplifies. Names are not needed and
 prove nothing: a folded file keeps names whose meaning has changed.
-
-A value is the same if it is as a whole; or, where that is asked for, each of its parts is by its
-own size, as the judge of outputs has it: a wrong channel of small numbers hides in the whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -18,20 +15,9 @@ from torch import Tensor, fx
 
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.example import Example
-from bnconvert.numerics.distance import (
-    MEASURES,
-    Measure,
-    relative_errors,
-    rounding_errors,
-)
-from bnconvert.verification.bounded_outputs import is_bounded
 from bnconvert.verification.dual_precision import DualPrecisionRun
-from bnconvert.verification.operator_mapping import operator_name
-from bnconvert.verification.parts import WrongPart, wrong_part
+from bnconvert.verification.expected_values import Expected, Wanted
 
-#: A value may be off by so many times one operator's own rounding error, plus so many times what
-#: rounding to the dtype may cause: kernels of other shapes round at other places.
-LOCAL, ROUNDING = 8.0, 4.0
 #: Up to this relative error, a value is a wrong version of the expected one.
 _ALIKE = 0.1
 #: Runs, rounded otherwise, from which it is known how far a part of few numbers may be off.
@@ -42,81 +28,6 @@ _WITH_BIAS = frozenset(
     for name in ("linear", "conv1d", "conv2d", "conv3d", "addmm", "convolution")
     if hasattr(aten, name)
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A value to search for among those of a file.
-
-    Attributes:
-        exact: the value, in float64 where it is floating-point.
-        allowed: how far from it another value may be, relative to its size.
-    """
-
-    exact: Tensor
-    allowed: Mapping[Measure, float]
-
-    def error_of(self, value: Tensor) -> float | None:
-        """Return the relative error of a value that is the same up to rounding, else None."""
-        if value.shape != self.exact.shape:
-            return None
-        if not self.exact.is_floating_point() or not value.is_floating_point():
-            return 0.0 if torch.equal(value.double(), self.exact.double()) else None
-        finite = torch.isfinite(self.exact)
-        if not torch.equal(torch.isfinite(value), finite):
-            return None
-        rest = ~finite
-        if rest.any() and not torch.equal(
-            value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num()
-        ):
-            return None
-        errors = relative_errors(value, self.exact)
-        return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
-
-
-@dataclass(frozen=True, eq=False)
-class Expected(Wanted):
-    """A value of the captured graph, which a file is expected to compute.
-
-    Attributes:
-        node: the node that computes it.
-        runs: the value in its own dtype, rounded in some ways; empty where parts do not count.
-    """
-
-    node: fx.Node
-    runs: Sequence[Tensor] = ()
-
-    @classmethod
-    def of(cls, node: fx.Node, exact: Tensor, own: Sequence[Tensor]) -> "Expected":
-        """Derive the allowed error from the value's rounding error in its own dtype.
-
-        Args:
-            node: the node that computes it.
-            exact: the value.
-            own: the value in its own dtype, of one run or of several that are rounded otherwise.
-        """
-        native, bounded = own[0], is_bounded(operator_name(node))
-        errors = relative_errors(native, exact)
-        rounding = rounding_errors(exact, native.dtype, bounded=bounded)
-        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
-        return cls(exact, allowed, node, own if len(own) > 1 else ())
-
-    def error_of(self, value: Tensor) -> float | None:
-        """Return the relative error of a value that is the same, its parts too where they count."""
-        error = super().error_of(value)
-        return None if error is None or self.wrong_part(value) else error
-
-    def wrong_part(self, value: Tensor) -> WrongPart | None:
-        """Return the part of a value that is worst, if parts count and one is wrong."""
-        return wrong_part(
-            value,
-            self.exact,
-            self.runs,
-            (),
-            factor=LOCAL,
-            bounded=is_bounded(operator_name(self.node)),
-            roundings=ROUNDING,
-        )
 
 
 class FileValues:
