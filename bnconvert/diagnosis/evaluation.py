@@ -52,7 +52,11 @@ class Evaluation:
         self.targets.require_any(model)
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
         self.reader = BatchReader(batches, None)
-        self.read: list[Batch] = list(self.reader)
+        self.read: list[Batch] = []
+        with showing_progress(None, first="reading the batches") as say:
+            for batch in self.reader:
+                self.read.append(batch)
+                say(len(self.read), None, "reading the batches")
         self.batches = [(batch.index, batch.value) for batch in self.read]
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
