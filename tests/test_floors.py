@@ -242,6 +242,7 @@ ROOMS = {
         "kinds",
         "references",
         "normalization",
+        "lazy_modules",
         "running_statistics",
     ),
     "reporting": (

@@ -23,7 +23,7 @@ from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, sites_in
-from bnconvert.modules.survey import require_eager, scripted_paths
+from bnconvert.modules.survey import require_runnable, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.norm_classes import is_instance_norm
@@ -123,7 +123,7 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    require_eager(model)
+    require_runnable(model)
     parts, notes = capture_parts(model, Example.of(example_inputs), dynamic_shapes)
     outcomes: list[NormOutcome] = []
     folded: dict[str, nn.Module] = {}

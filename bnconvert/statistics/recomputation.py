@@ -10,7 +10,7 @@ from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.preserving import refusing_calls, restored
-from bnconvert.modules.survey import require_eager
+from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
@@ -112,7 +112,7 @@ def recompute_statistics(
             a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
     """
-    require_eager(model)
+    require_runnable(model)
     ranks = _ranks(method, variance, process_group)
     with _domain(model, domain), showing_progress(progress) as say:
         targets = find_targets(model, domain)
