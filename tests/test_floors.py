@@ -134,7 +134,6 @@ ROOMS = {
         "recomputation",
         "layerwise",
         "minibatch",
-        "model_state",
         "notes",
         "observing",
         "report_rows",

@@ -35,8 +35,9 @@ class Folded:
     """A folded model.
 
     Attributes:
-        module: the folded graph, for inference; takes the model's own inputs. Where the model
-            cannot be captured whole: a copy of the model, of its own class, with folded parts.
+        module: the folded graph, for inference; takes the model's own inputs, and refuses sizes
+            for which the model may compute something else. Where the model cannot be captured
+            whole: a copy of the model, of its own class, with folded parts.
         report: one row per call of a norm, folded (into what) or standing (why).
         parts: what was captured: the whole model, or some submodules; their graphs are not folded.
     """

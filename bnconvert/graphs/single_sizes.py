@@ -84,4 +84,4 @@ def _alike(a: Any, b: Any) -> bool:
         return not difference(b, a) and relative_error(b, a, "norm") <= _ALIKE
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=_ALIKE) or a != a
-    return bool(a == b)
+    return not isinstance(a, bool | int | str) or bool(a == b)
