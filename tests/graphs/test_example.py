@@ -84,11 +84,11 @@ def gathered(x: Tensor, *rest: Tensor, scale: Tensor | None = None, **more: Tens
     return sum([*rest, *more.values()], x) if scale is None else x * scale + sum(rest)
 
 
-def nested(d: Any, xs: Any = ()) -> Tensor:
+def nested(d: Any, xs: Any = ()) -> Any:
     return d["a"] - d["b"]["A b"] * sum(xs)
 
 
-def alike(X: Tensor, x: Any, x_1: Any = None) -> Tensor:  # noqa: N803  (names of one letter)
+def alike(X: Tensor, x: Any, x_1: Any = None) -> Any:  # noqa: N803  (names of one letter)
     return X - (x[0] if isinstance(x, list) else x) * (2 if x_1 is None else x_1)
 
 
