@@ -96,7 +96,10 @@ class RefusedError(BnconvertError):
 
 
 class CaptureError(BnconvertError):
-    """The model cannot be captured as a graph of ATen operators."""
+    """The model cannot be captured as a graph of ATen operators.
+
+    Or a folded one is called with sizes that its graph was not captured for.
+    """
 
 
 class FoldedTrainingError(BnconvertError):
@@ -124,14 +127,24 @@ class InconclusiveError(BnconvertError):
     Attributes:
         report: the `Report`; its error findings say what is not proven, and what would help.
         path: where `export` has kept the file; None from `verify`, which moves no file.
+        bundle: the archive with the inputs and figures, or None.
     """
 
-    def __init__(self, reasons: Sequence[str], report: Any, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        reasons: Sequence[str],
+        report: Any,
+        path: Path | None = None,
+        bundle: Path | None = None,
+        command: str = "",
+    ) -> None:
         """Collect every reason into one message."""
         self.reasons = tuple(reasons)
         self.report = report  # Any: errors.py lies below the reports
         self.path = path
+        self.bundle = bundle
         kept = f"\n  the file is kept as {path}" if path is not None else ""
+        kept += _replay(bundle, command)
         head = "it cannot be judged whether the file computes the model's function"
         super().__init__("\n  ".join((head, *self.reasons)) + kept)
 
@@ -159,6 +172,12 @@ class VerificationError(BnconvertError):
         self.path = path
         self.bundle = bundle
         kept = f"\n  the failing file is kept as {path}" if path is not None else ""
-        if bundle is not None:
-            kept += f"\n  its inputs and all figures are in {bundle}; to compare again: {command}"
+        kept += _replay(bundle, command)
         super().__init__("\n  ".join(("the numbers disagree", *self.failures)) + kept)
+
+
+def _replay(bundle: Path | None, command: str) -> str:
+    """Say where the inputs and figures of a comparison are, and how to repeat it."""
+    if bundle is None:
+        return ""
+    return f"\n  its inputs and all figures are in {bundle}; to compare again: {command}"

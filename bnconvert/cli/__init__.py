@@ -14,6 +14,7 @@ from bnconvert.cli import (
     recompute,
     verify,
 )
+from bnconvert.cli.user_code import without_exits
 
 app = typer.Typer(
     name="bnconvert",
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (inspect, diagnose, convert, prepare, recompute, fold, export, verify):
-    app.command(name=command.__name__.rpartition(".")[2])(command.command)
+    app.command(name=command.__name__.rpartition(".")[2])(without_exits(command.command))
 
 
 def _print_version(asked: bool) -> None:

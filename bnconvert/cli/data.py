@@ -82,8 +82,14 @@ class Data:
             yield self.inputs(batch)
 
 
-def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePreprocessing) -> Data:
-    """Return the data that `source` names.
+def load_data(
+    source: str,
+    model: "nn.Module",
+    batch_size: int,
+    images: ImagePreprocessing,
+    samples: int | None = None,
+) -> Data:
+    """Return the data that `source` names, of which `samples` are read, or all.
 
     Raises:
         LoadError: it names no data, or random numbers, or cannot be read.
@@ -104,12 +110,14 @@ def load_data(source: str, model: "nn.Module", batch_size: int, images: ImagePre
         arrays = NpzArrays.of(Path(name), model)
         labels = arrays.classes if arrays.label else None
         return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
-    return Data(source, _translating_errors(source, _load_loader(source)))
+    return Data(source, _translating_errors(source, _load_loader(source, samples)))
 
 
-def _load_loader(source: str) -> Iterable[Any]:
+def _load_loader(source: str, samples: int | None) -> Iterable[Any]:
     """Return the iterable of batches that the user's object is or returns."""
     from torch import Tensor, nn
+
+    from bnconvert.statistics.batches import is_endless
 
     made = load_object(source)
     with user_code(f"--data {source}", "it must run without arguments"):
@@ -120,6 +128,11 @@ def _load_loader(source: str) -> Iterable[Any]:
         raise LoadError(
             f"--data {source}: gives a {type(loader).__name__}; let it return an iterable of "
             "batches, such as a DataLoader"
+        )
+    if samples is None and is_endless(loader):
+        raise LoadError(
+            f"--data {source}: never ends (itertools.{type(loader).__name__}); let it return as "
+            "many batches as you want: itertools.islice(batches, 100)"
         )
     return loader
 

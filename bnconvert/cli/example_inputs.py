@@ -39,7 +39,7 @@ def example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
 
 
 def is_archive(texts: Sequence[str] | None) -> bool:
-    """Tell whether --input names the archive of a failed verification."""
+    """Tell whether --input names the archive that a verification left."""
     return texts is not None and len(texts) == 1 and texts[0].endswith(".zip")
 
 

@@ -42,7 +42,10 @@ def command(
     allow_nonfinite: AllowNonfinite = None,
     report: ReportPath = None,
 ) -> None:
-    """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx."""
+    """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx.
+
+    One that cannot be judged is kept as *.unproven.onnx.
+    """
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import saved_on_failure, show
     from bnconvert.exporting.export import export
@@ -78,12 +81,12 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
 def _saying_how_to_compare_again(
     model: str, raw: list[str], given: dict[str, Any]
 ) -> Iterator[None]:
-    """Print the whole command where the verification inside the context fails."""
-    from bnconvert.errors import VerificationError
+    """Print the whole command where the verification inside fails, or proves nothing."""
+    from bnconvert.errors import InconclusiveError, VerificationError
 
     try:
         yield
-    except VerificationError as failure:
+    except (InconclusiveError, VerificationError) as failure:
         if failure.bundle is not None and failure.path is not None:
             words = ["--input", str(failure.bundle), *raw]
             again = _again(model, failure.path, words, given)

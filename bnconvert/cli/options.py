@@ -50,7 +50,7 @@ Input = Annotated[
         callback=shape_texts,
         help="Shape of an example input, which is filled with random numbers: 1,3,224,224, with a "
         "name x:1,3,224,224, with a dtype ids:1,16:int64. Give it once per input. Or the archive "
-        "m.failed.zip that a failed verification left, whose inputs are taken.",
+        "m.failed.zip or m.unproven.zip that a verification left, whose inputs are taken.",
     ),
 ]
 AllowNonfinite = Annotated[

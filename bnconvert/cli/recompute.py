@@ -50,7 +50,7 @@ def command(
     with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
     images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
-    source = load_data(data, loaded, batch_size, images)
+    source = load_data(data, loaded, batch_size, images, samples)
     result = recompute_statistics(
         loaded,
         source.batches,

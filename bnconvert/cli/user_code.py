@@ -1,18 +1,21 @@
 """Python objects that the user names: file.py:name or package.module:name."""
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec
 
 from bnconvert.errors import BnconvertError, LoadError
 
 _LONGEST = 400  # characters of an error message from the user's code
+_P = ParamSpec("_P")
 
 
 def load_object(source: str) -> Any:
@@ -46,6 +49,28 @@ def user_code(name: str, remedy: str) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as failure:
         raise LoadError(f"{name}: {describe_failure(failure)}; {remedy}") from failure
+
+
+def without_exits(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Return a command that no sys.exit in a forward, a score or a loader ends as if it were done.
+
+    Raises:
+        LoadError: something that it runs calls sys.exit; it says where.
+    """
+
+    @functools.wraps(command)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SystemExit as failure:  # typer's own exits are other exceptions
+            frames = traceback.extract_tb(failure.__traceback__)
+            place = next(f for f in reversed(frames) if not f.filename.startswith("<"))  # exit()
+            raise LoadError(
+                f"{place.filename}:{place.lineno}: {describe_failure(failure)} in {place.name}, "
+                "which would end the command as if it were done; raise an exception there"
+            ) from failure
+
+    return call
 
 
 def describe_failure(failure: BaseException) -> str:

@@ -1,10 +1,10 @@
 """Values on the command line that are checked before any work is done: seconds, not minutes."""
 
-import os
 from math import prod
 from pathlib import Path
 
-from bnconvert.errors import UsageError
+from bnconvert.errors import OutputError, UsageError
+from bnconvert.reporting.whole_file import require_writable
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 _MODELS = "file.py:factory, package.module:factory, timm:NAME or torchvision:NAME"
@@ -33,17 +33,11 @@ def output_path(path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder; give the path of a file in it")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.parent}; make it first")
-        if path.exists() and not path.is_file():
-            raise UsageError(f"{path}: is a device; give the path of a file")
-    except (OSError, ValueError) as failure:
-        raise UsageError(f"{path}: is no path ({failure}); give another one") from None
-    for needed in (path.parent, path):
-        if needed.exists() and not os.access(needed, os.W_OK):
-            raise UsageError(f"{path}: {needed} may not be written; choose another place")
+        require_writable(path)
+    except OutputError as failure:
+        raise UsageError(str(failure)) from None
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: is a device; give the path of a file")
     return path
 
 
@@ -65,7 +59,7 @@ def shape_texts(texts: list[str] | None) -> list[str] | None:
         UsageError: one does not.
     """
     for text in texts or ():
-        if not text.endswith(".zip"):  # the archive of a failed verification
+        if not text.endswith(".zip"):  # the archive that a verification left
             shape_of(text)
     return texts
 

@@ -24,12 +24,13 @@ def command(
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
 
-    Where they do, what reproduces it is left beside FILE, as *.failed.zip.
+    Where they do, what reproduces it is left beside FILE, as *.failed.zip; where that cannot be
+    judged, as *.unproven.zip.
     """
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.output import command_line, saved_on_failure, show
-    from bnconvert.errors import VerificationError
-    from bnconvert.exporting.failure_bundle import bundle_of
+    from bnconvert.errors import InconclusiveError, VerificationError
+    from bnconvert.exporting.failure_bundle import Outcome, bundle_of
     from bnconvert.exporting.verify import verify
 
     scaling = parse_preprocess(preprocess)
@@ -40,8 +41,9 @@ def command(
         try:
             with saved_on_failure(report):
                 result = verify(loaded, file, given, preprocess=scaling, **more)
-        except VerificationError as failure:
-            bundle = bundle_of(file)
+        except (InconclusiveError, VerificationError) as failure:
+            why: Outcome = "failed" if isinstance(failure, VerificationError) else "unproven"
+            bundle = bundle_of(file, why)
             words = [str(file), "--input", str(bundle), *preprocess_words(scaling)]
             again = command_line("verify", model, *words, weights=weights)
             _keep(bundle, given, failure.report, again)
@@ -50,7 +52,7 @@ def command(
 
 
 def _keep(bundle: Path, inputs: Any, report: "Report", again: str) -> None:
-    """Leave what reproduces a failure, and say how."""
+    """Leave what reproduces a verification, and say how."""
     from bnconvert.exporting.failure_bundle import write_bundle
     from bnconvert.graphs.example import Example
 

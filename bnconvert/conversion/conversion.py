@@ -111,7 +111,7 @@ def _require_replaceable(model: nn.Module, edits: Mapping[str, nn.Module]) -> No
     hidden = hidden_references(model, list(norms.values()))
     held = {path: hidden[id(norm)] for path, norm in norms.items() if id(norm) in hidden}
     if held:
-        raise RefusedError([f"{p or '(root)'}: {h.fact}; {h.remedy}" for p, h in held.items()])
+        raise RefusedError([f"{p or '(root)'}: {h.refusal}" for p, h in held.items()])
 
 
 def _require_domain(model: nn.Module, domain: str) -> None:

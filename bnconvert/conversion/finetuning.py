@@ -17,6 +17,7 @@ from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.table import listed
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
@@ -84,6 +85,7 @@ def prepare(
         raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
+    require_runnable(model)
     target, followed = convert_with_plan(model, policy)
     notes = (*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target))
     return Prepared(target, _parameter_groups(target, weight_decay), followed, notes)

@@ -234,15 +234,6 @@ def _why_not_replaceable(site: Site, hidden: dict[int, HiddenReference]) -> Refu
             "call the norm itself there, or use Keep()",
         )
     if holder := hidden.get(id(site.module)):
-        if holder.is_contained:
-            return Refusal(
-                "held-by-attribute",
-                f"is also held by the plain attribute {holder.place}, where it cannot be replaced",
-                "use a ModuleList or ModuleDict there, or Keep()",
-            )
-        return Refusal(
-            "held-by-attribute",
-            f"is also reached through {holder.place}, which would go on to call the old norm",
-            "read the norm there from its module at each call, as in model.norm, or use Keep()",
-        )
+        refusal = holder.refusal
+        return replace(refusal, remedy=f"{refusal.remedy}, or use Keep()")
     return None

@@ -8,6 +8,7 @@ from torch import nn
 from bnconvert.diagnosis.evaluation import Evaluation
 from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.diagnosis.findings.measured_data import measured_findings
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.report import Report
@@ -51,6 +52,7 @@ def diagnose(
             its copy calls modules of the model itself.
     """
     surveyed = survey(model)
+    require_weights(model)
     evaluation = Evaluation(model, batches, forward, {"loss": loss, "metric": metric})
     with preserved(model):
         evaluation.run()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
+from bnconvert.modules.preserving import restored
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
@@ -22,7 +23,6 @@ from bnconvert.statistics.batches import (
     default_forward,
 )
 from bnconvert.statistics.interception import Interception, Watch
-from bnconvert.statistics.model_state import restoring_state
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
@@ -52,7 +52,11 @@ class Evaluation:
         self.targets.require_any(model)
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
         self.reader = BatchReader(batches, None)
-        self.read: list[Batch] = list(self.reader)
+        self.read: list[Batch] = []
+        with showing_progress(None, first="reading the batches") as say:
+            for batch in self.reader:
+                self.read.append(batch)
+                say(len(self.read), None, "reading the batches")
         self.batches = [(batch.index, batch.value) for batch in self.read]
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
@@ -81,7 +85,7 @@ class Evaluation:
         """Run and score all batches, and see how many samples arrive where they do not tell."""
         watch = Watch(self.targets.measured, UnmeasuredUses())
         replica, call = replicate(self.copy), self._scored("running")
-        with observing(), restoring_state(self.copy, {}), showing_progress(None) as say:
+        with observing(), restored(self.copy), showing_progress(None) as say:
             for done, batch in enumerate(self.read):
                 say(done, len(self.read), "with running statistics")
                 with Interception(watch, replica, batch.note_arrival):

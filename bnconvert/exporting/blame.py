@@ -8,6 +8,7 @@ from torch import nn
 
 from bnconvert.errors import ExportError, Refusal
 from bnconvert.exporting.jitter import untrained_norms
+from bnconvert.exporting.onnx_file import input_axes
 from bnconvert.exporting.origin import Origin, is_unedited
 from bnconvert.modules.kinds import norms_in
 from bnconvert.reporting.records import Finding
@@ -48,13 +49,16 @@ class Blame:
     def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
         """Read what a file says of its origin."""
         file = Origin.read(path)
-        found = tuple(file.differences(Origin.of(model, raw))) if file is not None else ()
+        found: tuple[Refusal, ...] = ()
+        if file is not None:
+            given = Origin.of(model, raw, dynamic_axes=input_axes(path))
+            found = tuple(file.differences(given))
         return cls(found, is_unedited(path), tuple(_hiding_norms(model)))
 
     def of_inputs(self, failure: ExportError) -> ExportError:
         """Return the error to raise where a file does not take the inputs."""
         for difference in self.differences:
-            if difference.code == "other-preprocess":
+            if difference.code in ("other-preprocess", "other-axes"):
                 return ExportError(f"{failure}; {difference}")
         return failure
 

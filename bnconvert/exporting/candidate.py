@@ -96,7 +96,7 @@ class Candidate:
         try:
             candidate._write()
         except ExportError as failure:
-            if dynamic_shapes is not None or disk_is_full(failure):
+            if dynamic_shapes is not None or disk_is_full(failure) or not example.tensors():
                 raise
             return candidate._fallback(failure, steps)
         return candidate

@@ -13,7 +13,7 @@ from torch import nn
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
 from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.candidate import STEPS, Candidate
-from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
+from bnconvert.exporting.failure_bundle import Outcome, bundle_of, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
 from bnconvert.exporting.onnx_nodes import count_operators
@@ -86,7 +86,7 @@ def export(
             reproduces that, but for the weights, as `*.failed.zip`.
         InconclusiveError: nothing differs, but the comparison proves too little: an output is
             empty, not finite or always the same, or weights move nothing that was compared. The
-            file is kept as `*.unproven.onnx`.
+            file is kept as `*.unproven.onnx`, and what reproduces that as `*.unproven.zip`.
         ExportError: a norm is in training mode or remembers the test stream, the eval forward
             changes a buffer, `preprocess` may mean several inputs or axes, or the file cannot be
             written or run.
@@ -112,20 +112,27 @@ def export(
         axes, was = onnx_file.input_axes(path), calibrated is not None
         origin = Origin.of(model, raw, dynamic_axes=axes, calibrated=was)
         onnx_file.label(path, metadata(origin, onnx_file.content_digest(path), report))
-        if report.failures:
-            kept = _moved(path, target, "failed")
-            again = _verify_command(kept, bundle_of(target), origin)
-            bundle = write_bundle(bundle_of(target), example, report, again)
-            raise VerificationError(failure_sentences(report), report, kept, bundle, again)
         if report.verdict != "agrees":
-            kept = _moved(path, target, "unproven")
-            raise InconclusiveError(unproven_sentences(report), report, kept)
+            raise _kept(path, target, example, report, origin)
         onnx_weights.move(path, target)
     return report
 
 
+def _kept(
+    path: Path, target: Path, example: Example, report: Report, origin: Origin
+) -> VerificationError | InconclusiveError:
+    """Keep a file that is not proven, and what reproduces that; return the error to raise."""
+    why: Outcome = "failed" if report.failures else "unproven"
+    kept, bundle = _moved(path, target, why), bundle_of(target, why)
+    again = _verify_command(kept, bundle, origin)
+    written = write_bundle(bundle, example, report, again)
+    if why == "failed":
+        return VerificationError(failure_sentences(report), report, kept, written, again)
+    return InconclusiveError(unproven_sentences(report), report, kept, written, again)
+
+
 def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
-    """Return the command that compares a failed file again."""
+    """Return the command that compares a file again."""
     weights = ["--weights", "RECOMPUTED"] if origin.calibrated else []
     raw = origin.preprocess_options() or []
     given = ["--input", str(bundle), *weights, *raw]

@@ -1,4 +1,4 @@
-"""A failure bundle: one small archive with what reproduces a failed verification.
+"""A failure bundle: one small archive with what reproduces a verification that did not succeed.
 
 It holds the inputs as .npy files, the report's figures, versions and seed as JSON, and the command
 that compares again. Weights are not in it. numpy.load reads the inputs too.
@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,16 +20,17 @@ from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import whole_file
 from bnconvert.verification.reference import SEED
 
-#: The suffix of a bundle: m.onnx has m.failed.zip.
-SUFFIX = ".failed.zip"
+#: What became of a file that is not verified: it differs, or it cannot be judged.
+Outcome = Literal["failed", "unproven"]
 _LARGEST = 32 * 2**20  # bytes of inputs that are kept
 _LARGEST_READ = 2**30  # an archive that unpacks to more is none of ours
 _REPLAY = "replay.json"
 
 
-def bundle_of(file: Path) -> Path:
-    """Return where the bundle of an ONNX file stands."""
-    return file.with_name(file.stem.removesuffix(".failed") + SUFFIX)
+def bundle_of(file: Path, why: Outcome) -> Path:
+    """Return where the bundle of an ONNX file stands: m.onnx has m.failed.zip or m.unproven.zip."""
+    stem = file.stem.removesuffix(".failed").removesuffix(".unproven")
+    return file.with_name(f"{stem}.{why}.zip")
 
 
 def write_bundle(path: Path, example: Example, report: Report, command: str) -> Path | None:
@@ -75,7 +76,7 @@ def read_bundle(path: Path) -> Example:
     """Return the inputs in an archive.
 
     Raises:
-        ExportError: it is not a failure bundle, is damaged, or holds no inputs.
+        ExportError: it is no such archive, is damaged, or holds no inputs.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -86,8 +87,8 @@ def read_bundle(path: Path) -> Example:
             return Example(tuple(args), kwargs)
     except Exception as failure:
         raise ExportError(
-            f"{path}: holds no inputs of a failed verification ({first_line(failure)}); give the "
-            f"archive *{SUFFIX} that it left, or a shape"
+            f"{path}: holds no inputs of a verification ({first_line(failure)}); give the archive "
+            "*.failed.zip or *.unproven.zip that it left, or a shape"
         ) from failure
 
 

@@ -69,7 +69,7 @@ def write(
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({reason(failure)}); "
             "replace the operator that is named, export a part of the model, or export "
-            "model.float() where a dtype is the reason"
+            "model.float(), without autocast in its forward, where a dtype is the reason"
         ) from failure
 
 

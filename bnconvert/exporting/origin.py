@@ -111,6 +111,22 @@ class Origin:
                 f"and this has {_words(given)})",
                 "convert the model with the same policy first, or export again",
             )
+        if self.dynamic_axes and _sizes(self.dynamic_axes) != _sizes(given.dynamic_axes):
+            yield self._other_axes(given)
+
+    def _other_axes(self, given: "Origin") -> Refusal:
+        names = [*self.dynamic_axes, *(n for n in given.dynamic_axes if n not in self.dynamic_axes)]
+        before, now = _sizes(self.dynamic_axes), _sizes(given.dynamic_axes)
+        changed = [
+            f"{name} as {before.get(name, 'no input')} and has it as {now.get(name, 'none')} now"
+            for name in names
+            if before.get(name) != now.get(name)
+        ]
+        return Refusal(
+            "other-axes",
+            f"the file was written with its input {'; '.join(changed)} (* may vary)",
+            "export again with these sizes as dynamic_shapes, or undo what changed the file",
+        )
 
     def _other_statistics(self) -> Refusal:
         if self.calibrated:
@@ -212,6 +228,14 @@ def _short(numbers: Any) -> Any:
         return numbers if isinstance(numbers, str) else f"{numbers:.7g}"
     texts = [f"{number:.7g}" for number in numbers]
     return texts[0] if len(set(texts)) == 1 else texts
+
+
+def _sizes(axes: Mapping[str, Sequence[int | str]]) -> dict[str, str]:
+    """Return the sizes of each input as text: what an axis that may vary is called says nothing."""
+    return {
+        name: f"({', '.join('*' if isinstance(size, str) else str(size) for size in sizes)})"
+        for name, sizes in axes.items()
+    }
 
 
 def _words(origin: Origin) -> str:

@@ -6,7 +6,7 @@ from bnconvert.errors import ExportError, Refusal
 from bnconvert.graphs.aten import norm_calls
 from bnconvert.modules.kinds import has_running_statistics, kind_of, norms_in
 from bnconvert.modules.normalization import Normalization
-from bnconvert.modules.survey import require_eager
+from bnconvert.modules.survey import require_runnable
 
 
 def require_exportable(model: nn.Module) -> None:
@@ -17,7 +17,7 @@ def require_exportable(model: nn.Module) -> None:
         ExportError: a norm is in training mode inside an eval model, which exporters ship as
             another function; or it adapts to the test stream, and a file keeps no state.
     """
-    require_eager(model)
+    require_runnable(model)
     norms = list(norms_in(model))
     training = [
         path

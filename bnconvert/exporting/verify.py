@@ -14,7 +14,7 @@ from bnconvert.exporting.input_choice import Preprocess, raw_inputs
 from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import fold
 from bnconvert.graphs.example import Example, Inputs
-from bnconvert.modules.survey import require_eager
+from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
@@ -58,7 +58,7 @@ def verify(
         InconclusiveError: nothing differs, but the comparison proves too little, as for `export`.
         ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
     """
-    require_eager(model)
+    require_runnable(model)
     path = Path(onnx_path)
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")

@@ -23,7 +23,7 @@ from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, sites_in
-from bnconvert.modules.survey import require_eager, scripted_paths
+from bnconvert.modules.survey import require_runnable, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.norm_classes import is_instance_norm
@@ -35,8 +35,9 @@ class Folded:
     """A folded model.
 
     Attributes:
-        module: the folded graph, for inference; takes the model's own inputs. Where the model
-            cannot be captured whole: a copy of the model, of its own class, with folded parts.
+        module: the folded graph, for inference; takes the model's own inputs, and refuses sizes
+            for which the model may compute something else. Where the model cannot be captured
+            whole: a copy of the model, of its own class, with folded parts.
         report: one row per call of a norm, folded (into what) or standing (why).
         parts: what was captured: the whole model, or some submodules; their graphs are not folded.
     """
@@ -123,7 +124,7 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
     """
-    require_eager(model)
+    require_runnable(model)
     parts, notes = capture_parts(model, Example.of(example_inputs), dynamic_shapes)
     outcomes: list[NormOutcome] = []
     folded: dict[str, nn.Module] = {}
@@ -152,7 +153,7 @@ def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:
     outcomes = fold_graph(MutableGraph(module), calls)
     outcomes += [NormOutcome(call, upstream=call.obstacle) for call in inside]
     notes = [*part.captured.notes, *_standardization(weights)]
-    return FoldedModule(module, module.graph), outcomes, notes
+    return FoldedModule.of(module), outcomes, notes
 
 
 def _from_the_root(call: NormCall, path: str) -> NormCall:

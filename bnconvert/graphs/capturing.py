@@ -13,6 +13,7 @@ from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
+from bnconvert.graphs.single_sizes import larger_than_one
 from bnconvert.graphs.size_limits import SizeLimits
 from bnconvert.graphs.state import why_stateful
 from bnconvert.graphs.subgraphs import switches_autocast_off
@@ -23,6 +24,7 @@ from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
+from bnconvert.torch_private.size_guards import add_guards, in_words
 
 Mode = Literal["non-strict", "strict"]
 
@@ -223,6 +225,11 @@ def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.Gra
         if attempt.any_batch:
             SizeLimits.of(program).require_any_batch(copy, example)
         module = functional_module(program, _gathered(copy))
+        if larger := tuple(larger_than_one(copy, module, program)):
+            add_guards(program, larger)
+            if attempt.any_batch:
+                raise CaptureError(f"the model computes other things unless {in_words(larger[0])}")
+            module = functional_module(program, _gathered(copy))
     normalize_batch_norms(module)
     module.training = False  # it was captured so; torch leaves the flag at its default
     return program, module

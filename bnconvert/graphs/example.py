@@ -1,17 +1,18 @@
 """Example inputs of a model: read from what the user gives, and varied for verification."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import count
 from typing import Any, Union
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-#: A tensor, and the name of the model's input that it is, where that is known.
-NamedTensor = tuple[str | None, Tensor]
+#: A tensor, and the name of the file's input that it is.
+NamedTensor = tuple[str, Tensor]
 #: What a user gives as example inputs; inside the package an `Example` is handed on.
 Inputs = Union[tuple[Any, ...], Mapping[str, Any], Tensor, "Example"]
 
@@ -164,19 +165,49 @@ def arguments_of(model: nn.Module, example: Example) -> dict[str, Any]:
 
 
 def named_tensors(model: nn.Module, example: Example) -> list[NamedTensor]:
-    """Return the example's tensors with the names that exporters give to the file's inputs.
+    """Return the example's tensors with the names that torch's exporter gives the file's inputs.
 
-    A tensor has the name of its parameter of `forward`; several in one parameter are numbered.
+    That is the parameter of `forward`, with the keys and places of nested inputs: d_left_0. It is
+    in lower case, and of inputs that would have the same name, all but the first are numbered.
     """
-    names = [
-        parameter.name
-        for parameter in inspect.signature(model.forward).parameters.values()
-        if parameter.kind is not parameter.VAR_POSITIONAL
+    names = _Names()
+    arguments = [*zip(_positional_names(model), example.args, strict=False)]
+    return [
+        (names.new("_".join([name, *map(_key, path)]).lower()), leaf)
+        for name, value in [*arguments, *example.kwargs.items()]
+        for path, leaf in pytree.tree_flatten_with_path(value)[0]
+        if isinstance(leaf, Tensor)
     ]
-    named: list[NamedTensor] = []
-    values = [*zip_longest(names[: len(example.args)], example.args), *example.kwargs.items()]
-    for name, value in values:
-        leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
-        numbered = [f"{name}_{index}" if name else None for index in range(len(leaves))]
-        named += zip([name] if len(leaves) == 1 else numbered, leaves, strict=True)
-    return named
+
+
+def _positional_names(model: nn.Module) -> Iterator[str]:
+    """Yield the names of positional inputs; those that `*args` gathers are numbered."""
+    for parameter in inspect.signature(model.forward).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            yield parameter.name
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            yield from (f"{parameter.name}_{place}" for place in count())
+
+
+def _key(step: Any) -> str:
+    """Return the key, place or attribute of a step into nested inputs, as a part of a name."""
+    if isinstance(step, pytree.MappingKey):
+        return re.sub(r"[^a-zA-Z0-9]", "_", str(step.key))
+    return str(step.idx if isinstance(step, pytree.SequenceKey) else step.name)
+
+
+class _Names:
+    """Numbers names that were given before, as torch does."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+        self._highest: dict[str, int] = {}
+
+    def new(self, name: str) -> str:
+        if name in self._used:
+            name = f"{name}_{self._highest.get(name, 0) + 1}"
+        if numbered := re.match(r"(.*)_(\d+)", name):
+            prefix, number = numbered[1], int(numbered[2])
+            self._highest[prefix] = max(number, self._highest.get(prefix, 0))
+        self._used.add(name)
+        return name

@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bnconvert.errors import UnsupportedModelError, first_line
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.rebinding import CannotRebindError, Rebinding
 from bnconvert.modules.references import (
     WEAK_REFERENCES,
@@ -31,6 +32,7 @@ from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.torch_private.views import base_of
 
 _REMEDY = "remove that attribute from the model, and set it again afterwards"
+_OF_FORWARD = "make it the forward of the module's class, which uses self"
 _SELF = "let that forward use self"
 #: What a forward does not change, and what may be large.
 _DATA = (Dataset, DataLoader, Sampler, Optimizer, LRScheduler)
@@ -154,6 +156,7 @@ class _Copier:
             _prepare(self._special, memo)
             twin: nn.Module = copy.deepcopy(model, memo)
         except Exception as failure:
+            require_weights(model)
             raise UnsupportedModelError(
                 f"{type(model).__name__}: cannot be copied ({first_line(failure)}); {remedy}"
             ) from failure
@@ -177,9 +180,12 @@ class _Copier:
         try:
             Rebinding(memo, duplicate).run()
         except CannotRebindError as failure:
+            holder = holder_of(self.model, failure.culprit)
+            if remedy is _REMEDY and holder.rpartition(".")[2] == "forward":
+                remedy = _OF_FORWARD  # without it, the model is another function
             raise UnsupportedModelError(
-                f"{holder_of(self.model, failure.culprit)}: leads back to the model, and cannot be "
-                f"copied with it ({failure}); {remedy}"
+                f"{holder}: leads back to the model, and cannot be copied with it ({failure}); "
+                f"{remedy}"
             ) from failure
 
 

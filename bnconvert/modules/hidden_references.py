@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from bnconvert.errors import Refusal
 from bnconvert.modules.references import CONTAINERS, can_lead, is_of_library, reached_from
 from bnconvert.modules.self_references import forwards_of, variables_of
 from bnconvert.modules.surgery import instances_in
@@ -31,18 +32,19 @@ class HiddenReference:
     is_contained: bool
 
     @property
-    def fact(self) -> str:
-        """What it means, in words."""
+    def refusal(self) -> Refusal:
+        """The reason not to replace the norm."""
         if self.is_contained:
-            return f"is also held by the plain attribute {self.place}, where it cannot be replaced"
-        return f"is also reached through {self.place}, which would go on to call the old norm"
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        if self.is_contained:
-            return "use a ModuleList or ModuleDict there"
-        return "read the norm there from its module at each call, as in model.norm"
+            return Refusal(
+                "held-by-attribute",
+                f"is also held by the plain attribute {self.place}, where it cannot be replaced",
+                "use a ModuleList or ModuleDict there",
+            )
+        return Refusal(
+            "held-by-attribute",
+            f"is also reached through {self.place}, which would go on to call the old norm",
+            "read the norm there from its module at each call, as in model.norm",
+        )
 
 
 def hidden_references(model: nn.Module, norms: Sequence[nn.Module]) -> dict[int, HiddenReference]:

@@ -126,7 +126,7 @@ def _why_not_readable(module: _BatchNorm) -> Refusal | None:
     """Refuse batch norms that have something which a rewrite could not keep."""
     if isinstance(module, LazyModuleMixin):
         fact = "is lazy and has not seen an input"
-        return Refusal("lazy", fact, "run one forward pass before converting")
+        return Refusal("lazy", fact, "run the model once on an input first")
     if parametrize.is_parametrized(module) or not {"weight", "bias"} <= module._parameters.keys():
         return Refusal(
             "parametrized",

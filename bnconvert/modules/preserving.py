@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.references import CACHED_FUNCTION, contained_in, is_of_library, referents
+from bnconvert.modules.surgery import instances_in
 from bnconvert.torch_private.tensor_versions import version_of
 
 _MUTABLE = (list, dict, set, collections.deque)
@@ -45,17 +47,18 @@ def preserved(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def restored(model: nn.Module, buffers: Iterable[Tensor] | None = None) -> Iterator[None]:
+def restored(model: nn.Module, changing: Iterable[Tensor] = ()) -> Iterator[None]:
     """Undo, at the end of this context, what changes inside of it.
 
-    That is attributes, modes, buffers, and the containers that functions and classes of the model
-    reach. Cached functions that they call forget what they have learned.
+    That is attributes, modes, buffers, tensors and arrays among the attributes, and the containers
+    that functions and classes of the model reach. Cached functions that they call forget what they
+    have learned.
 
     Args:
-        model: what is restored.
-        buffers: those to restore; None for all.
+        model: what is restored; it, or replicas that share its buffers, run inside the context.
+        changing: the buffers that are meant to change.
     """
-    kept = _State(model, model.buffers() if buffers is None else buffers)
+    kept = _State(model, changing)
     try:
         yield
     finally:
@@ -112,9 +115,10 @@ class _Guard:
 class _State:
     """What a model, and the functions of its objects and classes, hold: none of it may change."""
 
-    def __init__(self, model: nn.Module, buffers: Iterable[Tensor]) -> None:
-        solid = [b for b in buffers if not (b.is_meta or nn.parameter.is_lazy(b))]
-        self.buffers = [(buffer, version_of(buffer), buffer.clone()) for buffer in solid]
+    def __init__(self, model: nn.Module, changing: Iterable[Tensor]) -> None:
+        meant = {id(buffer) for buffer in changing}
+        arrays = {id(array): array for array in _arrays_of(model) if id(array) not in meant}
+        self.arrays = [_SavedArray(array) for array in arrays.values()]
         self.containers: dict[int, tuple[Any, list[Any]]] = {}
         self.caches: dict[int, tuple[Any, int]] = {}
         for module in model.modules():
@@ -138,9 +142,47 @@ class _State:
             if cached.cache_info().currsize != size:
                 cached.cache_clear()
         with torch.no_grad():
-            for buffer, version, value in self.buffers:
-                if version is None or version_of(buffer) != version:
-                    buffer.copy_(value)
+            for array in self.arrays:
+                array.restore()
+
+
+class _SavedArray:
+    """A tensor or an array, and the numbers that it had."""
+
+    def __init__(self, array: Any) -> None:
+        is_tensor = isinstance(array, Tensor)
+        self.array, self.version = array, version_of(array) if is_tensor else None
+        self.before = array.detach().clone() if is_tensor else array.copy()
+
+    def restore(self) -> None:
+        """Write the numbers back, in place, where they changed."""
+        array, before = self.array, self.before
+        if not isinstance(array, Tensor):
+            array[...] = before
+        elif self.version is not None and version_of(array) == self.version:
+            return
+        elif array.shape != before.shape or not torch.equal(array, before):
+            array.resize_(before.shape).copy_(before)  # observers change shapes too
+
+
+def _arrays_of(model: nn.Module) -> Iterator[Any]:
+    """Yield the buffers, and the tensors and arrays among the plain attributes."""
+    for module in model.modules():
+        found: list[Any] = [*module.buffers(recurse=False)]
+        if not isinstance(module, torch.jit.ScriptModule):
+            for name, value in vars(module).items():
+                if not name.startswith("_"):
+                    found += instances_in(value, (Tensor, np.ndarray))
+        for array in found:
+            if _may_change(array) and not isinstance(array, nn.Parameter):
+                yield array
+
+
+def _may_change(array: Any) -> bool:
+    """Tell whether there are numbers, which a forward can change; not in a file on the disk."""
+    if isinstance(array, Tensor):
+        return not (array.is_meta or nn.parameter.is_lazy(array))
+    return bool(array.flags.writeable) and not isinstance(array, np.memmap)
 
 
 def _outside(model: nn.Module) -> Iterator[Any]:

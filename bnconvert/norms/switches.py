@@ -11,9 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.kinds import has_running_statistics
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.norms.torch_switches import switched
@@ -104,6 +106,8 @@ def reset_stream(model: nn.Module) -> None:
 @contextmanager
 def _switched(model: nn.Module, name: str, value: object) -> Iterator[None]:
     """Set a switch on every norm that tracks statistics, bnconvert's and torch's, and undo it."""
+    if any(map(is_lazy, model.buffers())):
+        require_weights(model)  # a switch saves the buffers of norms
     ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
     with _temporarily_set(ours, name, value), switched(model, **{name: value}):
         yield

@@ -83,13 +83,19 @@ def require_writable(target: Path) -> None:
     Raises:
         OutputError: its folder does not exist, it is itself a folder, or it may not be changed.
     """
-    if not target.parent.is_dir():
+    try:
+        has_folder, is_folder = target.parent.is_dir(), target.is_dir()
+        is_special = target.exists() and not target.is_file()
+    except (OSError, ValueError) as failure:
+        raise OutputError(f"{target}: is no path ({failure}); give another one") from None
+    if not has_folder:
         raise OutputError(f"{target}: there is no folder {target.parent}; make it first")
-    if target.is_dir():
+    if is_folder:
         raise OutputError(f"{target}: is a folder; name a file, such as {target / 'name'}")
-    place = target if target.exists() else target.parent
-    if not os.access(place, os.W_OK):
-        raise OutputError(f"{target}: cannot be written ({place} is read-only); {_PERMISSION}")
+    # A file is made beside its place, also where there is one already.
+    for place in (target,) if is_special else (target.parent, target):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise OutputError(f"{target}: cannot be written ({place} is read-only); {_PERMISSION}")
 
 
 def unwritable(target: Path, failure: BaseException) -> str:

@@ -1,6 +1,8 @@
 """Read the user's batches, and run a model on one."""
 
 import inspect
+import itertools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +76,7 @@ class BatchReader:
         """Prepare to read whole batches until `max_samples` samples were read.
 
         Raises:
-            StatisticsError: `batches` is not an iterable of batches.
+            StatisticsError: `batches` is not an iterable of batches, or is known never to end.
         """
         wrong = isinstance(batches, Tensor | nn.Module | str | Mapping)
         if wrong or not isinstance(batches, Iterable):
@@ -84,6 +86,11 @@ class BatchReader:
             )
         if max_samples is not None and max_samples < 1:
             raise StatisticsError(f"max_samples is {max_samples}; give a positive number, or None")
+        if max_samples is None and is_endless(batches):
+            raise StatisticsError(
+                f"batches never ends (itertools.{type(batches).__name__}); give as many batches as "
+                "you want: itertools.islice(batches, 100)"
+            )
         self._batches, self._max = batches, max_samples
         self.empty: list[int] = []
 
@@ -111,6 +118,13 @@ class BatchReader:
             seen += samples or 0
             if self._max is not None and seen >= self._max:
                 return
+
+
+def is_endless(batches: Iterable[Any]) -> bool:
+    """Tell whether an iterable is known never to end; of a generator that is not known."""
+    if isinstance(batches, itertools.repeat):
+        return operator.length_hint(batches, -1) == -1
+    return isinstance(batches, itertools.cycle | itertools.count)
 
 
 def _lengths_of_lists(value: Any) -> set[int]:

@@ -10,7 +10,7 @@ from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.preserving import refusing_calls, restored
-from bnconvert.modules.survey import require_eager
+from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
@@ -18,7 +18,6 @@ from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
-from bnconvert.statistics.model_state import restoring_state
 from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.ranks import Ranks
@@ -112,7 +111,7 @@ def recompute_statistics(
             a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
     """
-    require_eager(model)
+    require_runnable(model)
     ranks = _ranks(method, variance, process_group)
     with _domain(model, domain), showing_progress(progress) as say:
         targets = find_targets(model, domain)
@@ -123,8 +122,8 @@ def recompute_statistics(
             call = forward or default_forward(targets.measured[0].mean.device)
             task = Task(model, targets.measured, call, ranks, variance, say)
             reader = BatchReader(batches, max_samples)
-            kept = restoring_state(model, before), restored(model, buffers=())
-            with observing(), refusing_calls(model), kept[0], kept[1]:
+            measured = [buffer for target in before for buffer in target.buffers]
+            with observing(), refusing_calls(model), restored(model, measured):
                 result = _run(task, method, memory, reader)
             require_measured(targets, result, task.uses)
         except BaseException as failure:

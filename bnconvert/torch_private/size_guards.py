@@ -1,7 +1,8 @@
 """The conditions on sizes under which a captured program is right, as torch.export found them.
 
-Stands in for a public list of a program's guards: they are dropped when it is written as a file.
-Known to work since torch 2.13.
+Stands in for a public list of a program's guards, which are dropped when it is written as a file,
+and for a public way to add some, and to say what to do where one does not hold. Known to work since
+torch 2.13.
 """
 
 import math
@@ -9,8 +10,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import nn
 from torch.export import ExportedProgram
 
+_CHECKS = "_guards_fn"  # torch's name for the submodule
 _OF_STRIDES = re.compile(r"(?:!= 1|> 1)$|\)\*\(| < .*L\[")
 _FITS = re.compile(r"^L\S+\.size\(\)\[[1-9]\d*\] >= \d+$")
 _SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
@@ -25,6 +28,24 @@ def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     guards = program._guards_code or ()
     plain = _OF_STRIDES, _FITS, _SAME_AXIS
     return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
+
+
+def add_guards(program: ExportedProgram, guards: Iterable[str]) -> None:
+    """Add conditions, written as `size_guards` returns them, to those of a program.
+
+    Modules that are made of the program from now on check them too.
+    """
+    program._guards_code.extend(guards)
+
+
+def guards_of(graph: nn.Module) -> nn.Module | None:
+    """Return the submodule with which a captured graph checks its conditions, if it has one."""
+    return getattr(graph, _CHECKS, None)
+
+
+def replace_guards(graph: nn.Module, checks: nn.Module) -> None:
+    """Let a captured graph check its conditions by another submodule, called with its inputs."""
+    setattr(graph, _CHECKS, checks)
 
 
 def broken_guard(guards: Iterable[str], arguments: Mapping[str, Any]) -> str | None:
@@ -49,5 +70,4 @@ def broken_guard(guards: Iterable[str], arguments: Mapping[str, Any]) -> str | N
 
 def in_words(guard: str) -> str:
     """Return a condition as a reader would write it: "x.shape[0] % 8 == 0"."""
-    plain = guard.replace("L['", "").replace(".size()[", ".shape[")
-    return plain.replace("']", "")
+    return re.sub(r"\bL\['(\w+)'\]", r"\1", guard).replace(".size()[", ".shape[")

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnconvert.numerics.distance import relative_error
+from bnconvert.verification.expected_values import Expected
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator
 from bnconvert.verification.operator_mapping import is_primitive, may_compute
-from bnconvert.verification.value_matching import Expected, ValueMatches
+from bnconvert.verification.value_matching import ValueMatches
 
 _COPIES = ("Identity", "Dropout", "Cast")
 _LIKE = 0.5  # the relative error up to which a value is a wrong version of another

@@ -1,6 +1,10 @@
-"""Run a captured graph operator by operator, in float64 and in its own dtype at once."""
+"""Run a captured graph operator by operator, in float64 and in its own dtype at once.
 
-from collections.abc import Callable, Iterator
+Further runs in its own dtype may go along, in which everything is rounded otherwise.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -8,25 +12,33 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification.perturbation import ApproximatedKernels, moved
+
+#: Kernels approximate functions such as tanh to so many units in the last place of 1.
+_APPROXIMATED = 4.0
 
 
 class DualPrecisionRun:
     """A run of a captured graph, operator by operator.
 
     Attributes:
-        values: the values that are still needed, each in float64 and in its own dtype.
+        values: the values that are still needed, each in float64, in its own dtype, and of every
+            further run.
         varying: the operators whose values depend on the inputs' numbers, in order, and whether
             they are floating-point.
     """
 
-    def __init__(self, module: fx.GraphModule, example: Example) -> None:
+    def __init__(self, module: fx.GraphModule, example: Example, further: int = 0) -> None:
         """Prepare to run; nothing is computed yet.
 
         Args:
             module: the graph, in its own dtype; its constants are widened one by one.
             example: its inputs.
+            further: how many further runs are rounded otherwise.
         """
-        self.values: dict[fx.Node, tuple[Any, Any]] = {}
+        self.values: dict[fx.Node, tuple[Any, ...]] = {}
+        self._further = further
+        self._generator = torch.Generator().manual_seed(0)
         self._module = module
         self._inputs = iter(pytree.tree_leaves((example.args, example.kwargs)))
         self.varying: dict[fx.Node, bool] = {}
@@ -40,7 +52,7 @@ class DualPrecisionRun:
         for node in self._module.graph.nodes:
             if node.op not in ("placeholder", "get_attr", "call_function"):
                 continue
-            exact, native = self.values[node] = self._pair(node)
+            exact, native, *_ = self.values[node] = self._values(node)
             varies = any(read in self.varying for read in node.all_input_nodes)
             if isinstance(native, Tensor) if node.op == "placeholder" else varies:
                 if isinstance(native, int):
@@ -54,18 +66,24 @@ class DualPrecisionRun:
 
     def replace(self, node: fx.Node, value: Tensor) -> None:
         """Set another value for a node, from which its consumers are computed."""
-        native = self.values[node][1]
-        self.values[node] = wide(value), value.to(native.dtype)
+        native = value.to(self.values[node][1].dtype)
+        further = [self._rounded_otherwise(native) for _ in range(self._further)]
+        self.values[node] = wide(value), native, *further
 
-    def _pair(self, node: fx.Node) -> tuple[Any, Any]:
-        """Return a node's value in float64 and in its own dtype."""
+    def own_values(self, node: fx.Node) -> Sequence[Tensor]:
+        """Return a node's value in its own dtype, of every run."""
+        return self.values[node][1:]
+
+    def _values(self, node: fx.Node) -> tuple[Any, ...]:
+        """Return a node's value in float64, in its own dtype, and of every further run."""
         if node.op == "call_function":
             return self._called(node)
         value = next(self._inputs) if node.op == "placeholder" else _attribute(self._module, node)
-        return pytree.tree_map_only(Tensor, wide, value), value
+        further = [self._rounded_otherwise(value) for _ in range(self._further)]
+        return pytree.tree_map_only(Tensor, wide, value), value, *further
 
-    def _called(self, node: fx.Node) -> tuple[Any, Any]:
-        """Compute an operator in float64 and in its own dtype."""
+    def _called(self, node: fx.Node) -> tuple[Any, ...]:
+        """Compute an operator in float64, in its own dtype, and once for every further run."""
         function: Callable[..., Any] = node.target  # type: ignore[assignment]  # of this op
 
         def arguments(which: int) -> tuple[Any, Any]:
@@ -81,7 +99,24 @@ class DualPrecisionRun:
             exact = function(*args, **kwargs)
         except Exception:  # the operator has no float64 kernel
             exact = native
-        return pytree.tree_map_only(Tensor, wide, exact), native
+        further = [native] * self._further
+        kernels = ApproximatedKernels(_APPROXIMATED * _eps_of(native), self._generator)
+        for run in range(self._further):
+            args, kwargs = arguments(2 + run)
+            # Where it is too sensitive to be moved, as a shape is, the run goes on as the others.
+            with contextlib.suppress(Exception), kernels:
+                further[run] = self._rounded_otherwise(function(*args, **kwargs))
+        return pytree.tree_map_only(Tensor, wide, exact), native, *further
+
+    def _rounded_otherwise(self, value: Any) -> Any:
+        """Return a value whose numbers are moved by a unit in the last place."""
+        return pytree.tree_map_only(Tensor, lambda t: moved(t, 0.0, self._generator), value)
+
+
+def _eps_of(value: Any) -> float:
+    """Return the unit in the last place of 1 of a tensor's dtype, else of float32's."""
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return float(torch.finfo(value.dtype if floating else torch.float32).eps)
 
 
 def _attribute(module: fx.GraphModule, node: fx.Node) -> Any:

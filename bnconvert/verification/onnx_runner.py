@@ -36,7 +36,10 @@ _NEXT_STEPS = (
         "upgrade onnxruntime, or export with an opset_version that it names, or convert the file "
         "with onnx.version_converter",
     ),
-    ("Could not find an implementation", "export model.float() where it lacks a kernel"),
+    (
+        "Could not find an implementation",
+        "export model.float(), without autocast in its forward, where it lacks a kernel",
+    ),
     ("is not a registered function/op", "the operator is custom: export without it"),
     ("No Op registered", "no opset of the file has the operator: export with a newer opset"),
     ("External data path", "put the file's weights (*.data) into the same folder"),

@@ -58,6 +58,7 @@ def wrong_part(
     factor: float,
     whole: float,
     bounded: bool,
+    roundings: float = 1.0,
 ) -> WrongPart | None:
     """Return the part of an output that is worst, if any is wrong.
 
@@ -70,6 +71,7 @@ def wrong_part(
         factor: how many times the model's own error a file may have.
         whole: the relative error that the output as a whole may have; a part may have it too.
         bounded: whether a function bounded by 1 computed it, which kernels round relative to 1.
+        roundings: how many times what rounding to the dtype may cause is allowed besides.
     """
     if not truth.dtype.is_floating_point or not truth.numel() or value.shape != truth.shape:
         return None
@@ -79,7 +81,7 @@ def wrong_part(
     gap, eps = _gap(value, truth), float(torch.finfo(value.dtype).eps)
     for partition in _partitions(truth):
         size, error = partition.sizes(truth), partition.sizes(gap)
-        rounding = eps * (ULPS * size + bounded)
+        rounding = roundings * eps * (ULPS * size + bounded)
         known = torch.stack([partition.sizes(one) for one in alike]).amax(0)
         allowed = factor * (1 + 4 / partition.count) * known + rounding
         allowed = torch.maximum(allowed, whole * size)

@@ -125,10 +125,10 @@ class PerturbedRuns:
                 yield outputs
             step = units * roundings.eps
             for _ in range(count):
-                moved = example.map(lambda tensor: _moved(tensor, step, generator))
+                other = example.map(lambda tensor: moved(tensor, step, generator))
                 kernels = ApproximatedKernels(step, generator)
                 with _moved_parameters(model, step, generator), kernels, TiesInOrder():
-                    outputs = run(model, moved)
+                    outputs = run(model, other)
                 yield outputs
         except Exception:
             return  # the model checks its inputs
@@ -170,7 +170,7 @@ def _moved_parameters(model: nn.Module, step: float, generator: torch.Generator)
     try:
         with torch.no_grad():
             for parameter, original in originals:
-                parameter.copy_(_moved(original, step, generator))
+                parameter.copy_(moved(original, step, generator))
         yield
     finally:
         with torch.no_grad():
@@ -178,7 +178,7 @@ def _moved_parameters(model: nn.Module, step: float, generator: torch.Generator)
                 parameter.copy_(original)
 
 
-def _moved(tensor: Tensor, step: float, generator: torch.Generator) -> Tensor:
+def moved(tensor: Tensor, step: float, generator: torch.Generator) -> Tensor:
     """Return a tensor with each number moved by a step of its own size, up or down."""
     if not tensor.is_floating_point():
         return tensor

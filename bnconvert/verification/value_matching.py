@@ -15,76 +15,19 @@ from torch import Tensor, fx
 
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.example import Example
-from bnconvert.numerics.distance import (
-    MEASURES,
-    Measure,
-    relative_errors,
-    rounding_errors,
-)
-from bnconvert.verification.bounded_outputs import is_bounded
 from bnconvert.verification.dual_precision import DualPrecisionRun
-from bnconvert.verification.operator_mapping import operator_name
+from bnconvert.verification.expected_values import Expected, Wanted
 
-#: A value may be off by so many times one operator's own rounding error, plus so many times what
-#: rounding to the dtype may cause: kernels of other shapes round at other places.
-LOCAL, ROUNDING = 8.0, 4.0
 #: Up to this relative error, a value is a wrong version of the expected one.
 _ALIKE = 0.1
+#: Runs, rounded otherwise, from which it is known how far a part of few numbers may be off.
+_FURTHER_RUNS = 6
 _SAMPLE = 128  # numbers of a value that are compared before all are
 _WITH_BIAS = frozenset(
     getattr(aten, name).default
     for name in ("linear", "conv1d", "conv2d", "conv3d", "addmm", "convolution")
     if hasattr(aten, name)
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A value to search for among those of a file.
-
-    Attributes:
-        exact: the value, in float64 where it is floating-point.
-        allowed: how far from it another value may be, relative to its size.
-    """
-
-    exact: Tensor
-    allowed: Mapping[Measure, float]
-
-    def error_of(self, value: Tensor) -> float | None:
-        """Return the relative error of a value that is the same up to rounding, else None."""
-        if value.shape != self.exact.shape:
-            return None
-        if not self.exact.is_floating_point() or not value.is_floating_point():
-            return 0.0 if torch.equal(value.double(), self.exact.double()) else None
-        finite = torch.isfinite(self.exact)
-        if not torch.equal(torch.isfinite(value), finite):
-            return None
-        rest = ~finite
-        if rest.any() and not torch.equal(
-            value.double()[rest].nan_to_num(), self.exact[rest].nan_to_num()
-        ):
-            return None
-        errors = relative_errors(value, self.exact)
-        return errors["norm"] if all(errors[m] <= self.allowed[m] for m in MEASURES) else None
-
-
-@dataclass(frozen=True, eq=False)
-class Expected(Wanted):
-    """A value of the captured graph, which a file is expected to compute.
-
-    Attributes:
-        node: the node that computes it.
-    """
-
-    node: fx.Node
-
-    @classmethod
-    def of(cls, node: fx.Node, exact: Tensor, native: Tensor) -> "Expected":
-        """Derive the allowed error from the value's rounding error in its own dtype."""
-        errors = relative_errors(native, exact)
-        rounding = rounding_errors(exact, native.dtype, bounded=is_bounded(operator_name(node)))
-        allowed = {m: LOCAL * errors[m] + ROUNDING * rounding[m] for m in MEASURES}
-        return cls(exact, allowed, node)
 
 
 class FileValues:
@@ -161,19 +104,22 @@ class ValueMatches:
             self.errors[name] = min(error, self.errors.get(name, error))
 
 
-def match_values(module: fx.GraphModule, example: Example, values: FileValues) -> ValueMatches:
+def match_values(
+    module: fx.GraphModule, example: Example, values: FileValues, *, in_parts: bool = False
+) -> ValueMatches:
     """Run a captured graph and find its values among those of a file.
 
     Args:
         module: the graph, in its own dtype.
         example: what the file was run on.
         values: the file's values.
+        in_parts: whether each part of a value counts by its own size.
     """
     found = ValueMatches()
-    run = DualPrecisionRun(module, example)
+    run = DualPrecisionRun(module, example, further=_FURTHER_RUNS if in_parts else 0)
     with torch.no_grad():
-        for node, exact, native in run.steps():
-            expected = Expected.of(node, exact, native)
+        for node, exact, _ in run.steps():
+            expected = Expected.of(node, exact, run.own_values(node))
             if holders := values.holders(expected):
                 found.note_holders(expected, holders)
                 best = min(holders, key=holders.__getitem__)
@@ -185,7 +131,7 @@ def match_values(module: fx.GraphModule, example: Example, values: FileValues) -
             found.missing[node] = expected
             if (name := values.nearest(expected)) is not None:
                 found.near.append((expected, name))
-            if bare := _without_bias(run, expected, native):
+            if bare := _without_bias(run, expected):
                 found.without_bias[node] = bare
                 found.note_holders(bare, values.holders(bare))
     _drop_absorbed(found, run)
@@ -205,18 +151,19 @@ def _drop_absorbed(found: ValueMatches, run: DualPrecisionRun) -> None:
             found.missing.pop(node, None)
 
 
-def _without_bias(run: DualPrecisionRun, expected: Expected, native: Tensor) -> Expected | None:
+def _without_bias(run: DualPrecisionRun, expected: Expected) -> Expected | None:
     """Return a convolution's or linear layer's value before its bias is added, if it has one."""
     node = expected.node
     place = 0 if node.target is aten.addmm.default else 2
     bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
     if not isinstance(bias, fx.Node):
         return None
-    exact, own = run.values[bias]
+    added = run.values[bias]
     if "conv" in str(node.target):  # its channels come before the axes of the kernel
         weight = run.values[node.args[1]][1]  # type: ignore[index]  # it is a node
-        exact, own = (b.reshape(-1, *[1] * (weight.dim() - 2)) for b in (exact, own))
-    return Expected.of(node, expected.exact - exact, native - own)
+        added = tuple(b.reshape(-1, *[1] * (weight.dim() - 2)) for b in added)
+    own = [value - b for value, b in zip(run.own_values(node), added[1:], strict=True)]
+    return Expected.of(node, expected.exact - added[0], own)
 
 
 def _sample(tensor: Tensor) -> Tensor:

@@ -30,6 +30,13 @@ def branch_on_data():
             return x if x.sum() > 0 else -x
     return Guarded(), (torch.randn(2, 3),)
 
+def dead():
+    model, inputs = build("plain")
+    class Dead(torch.nn.Module):
+        def forward(self, y):
+            return torch.relu(y - 1e9)
+    return torch.nn.Sequential(model, Dead()), inputs
+
 def only_norm():
     return torch.nn.BatchNorm2d(3)
 

@@ -270,6 +270,16 @@ def test_a_failure_leaves_what_reproduces_it_and_says_how(run: Run, factory: str
     assert run("verify", model, "n.onnx", "--input", "m.onnx.zip").code == 4
 
 
+def test_what_cannot_be_judged_leaves_what_reproduces_it_too(run: Run, factory: str) -> None:
+    model = f"{factory}:dead"
+    unproven = run("export", model, "-o", "m.onnx")
+    assert unproven.code == 5
+    again = unproven.err.partition("to compare m.unproven.onnx again: ")[2].splitlines()[0]
+    assert again == f"bnconvert verify {model} m.unproven.onnx --input m.unproven.zip"
+    assert run(*shlex.split(again)[1:]).code == 5
+    assert not Path("m.failed.zip").exists()
+
+
 @pytest.mark.parametrize("text", ["127", "a/b", "1/2/3", "0.5,/1"])
 def test_a_preprocessing_that_is_none_is_refused(run: Run, factory: str, text: str) -> None:
     result = run("export", f"{factory}:plain", "--preprocess", text)

@@ -15,6 +15,7 @@ from tests.zoo import Net, trained
 
 SMALL = ImagePreprocessing(img_size=8, crop_pct=1.0)
 LOADERS = """
+import itertools
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,6 +24,9 @@ tensor, number = torch.zeros(4, 3, 8, 8), 3
 
 def loader():
     return DataLoader(TensorDataset(torch.zeros(4, 3, 8, 8), torch.arange(4)), batch_size=2)
+
+def endless():
+    return itertools.cycle(batches)
 
 def broken():
     raise RuntimeError("the disk\\n   is gone")
@@ -144,6 +148,14 @@ def test_statistics_over_a_source_are_those_over_its_batches(folder: Path) -> No
 def test_the_first_batches_are_read_until_there_are_enough_samples(folder: Path) -> None:
     assert [float(b.mean()) for b in load("loaders.py:batches").first(3)] == [0, 1]
     assert len(list(load("loaders.py:batches").first(None))) == 3
+
+
+def test_a_loader_that_never_ends_is_read_only_where_samples_are_counted(folder: Path) -> None:
+    with pytest.raises(LoadError, match=r"never ends \(itertools.cycle\); let it return"):
+        load("loaders.py:endless")
+    images = ImagePreprocessing.of(Net())
+    data = load_data("loaders.py:endless", Net(), 4, images, 5)
+    assert len(list(data.first(5))) == 3
 
 
 def test_a_model_that_does_not_take_the_data_is_said_in_a_sentence(folder: Path) -> None:

@@ -1,9 +1,11 @@
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+import typer
 
-from bnconvert.cli.user_code import describe_failure, load_object
+from bnconvert.cli.user_code import describe_failure, load_object, without_exits
 from bnconvert.errors import LoadError
 
 
@@ -53,3 +55,39 @@ def test_code_that_fails_is_refused_and_leaves_no_module(source: str, message: s
 def test_an_error_of_foreign_code_is_one_line_of_a_readable_length() -> None:
     assert describe_failure(ValueError("two\n   lines")) == "raised ValueError: two lines"
     assert len(describe_failure(ValueError("word " * 1000))) <= 400
+
+
+def leaves_with_sys_exit() -> NoReturn:
+    sys.exit(0)
+
+
+def leaves_with_exit() -> NoReturn:
+    exit(3)
+
+
+def leaves_with_an_exception() -> NoReturn:
+    raise SystemExit("bye")
+
+
+@pytest.mark.parametrize(
+    ("leave", "words"),
+    [
+        (leaves_with_sys_exit, "called sys.exit(0)"),
+        (leaves_with_exit, "called sys.exit(3)"),
+        (leaves_with_an_exception, "called sys.exit('bye')"),
+    ],
+)
+def test_a_command_whose_code_exits_is_an_error_that_says_where(leave: object, words: str) -> None:
+    with pytest.raises(LoadError) as failure:
+        without_exits(leave)()  # type: ignore[arg-type]  # a function
+    text = str(failure.value)
+    assert f"{Path(__file__).name}:" in text
+    assert f"{words} in {leave.__name__}, " in text  # type: ignore[attr-defined]  # likewise
+
+
+def test_the_exits_of_commands_themselves_pass() -> None:
+    def command() -> None:
+        raise typer.Exit(1)
+
+    with pytest.raises(typer.Exit):
+        without_exits(command)()

@@ -37,8 +37,8 @@ def test_a_model_that_is_none_is_a_usage_error_at_once(run: Run, command: str) -
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (".", "is a folder; give the path of a file in it"),
-        ("folder", "is a folder; give the path of a file in it"),
+        (".", "is a folder; name a file, such as"),
+        ("folder", "is a folder; name a file, such as"),
         ("missing/m.onnx", "there is no folder missing; make it first"),
         ("file/m.onnx", "there is no folder file; make it first"),
         ("x" * 300, "is no path"),
@@ -65,7 +65,7 @@ def test_a_place_that_may_not_be_written_is_refused(
     folder.mkdir()
     (folder / "old.onnx").touch()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / refused)
-    with pytest.raises(UsageError, match="may not be written; choose another place"):
+    with pytest.raises(UsageError, match=r"is read-only\); choose a place where you may write"):
         output_path(folder / "old.onnx")
     monkeypatch.undo()
     assert output_path(folder / "old.onnx") == folder / "old.onnx"

@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import itertools
 
 import pytest
 import torch
@@ -114,3 +115,10 @@ def test_a_failing_score_leaves_the_model_as_it_was() -> None:
     with pytest.raises(ZeroDivisionError):
         bnc.diagnose(model, batches, loss=loss)
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+
+
+def test_data_that_never_ends_is_refused() -> None:
+    batches = itertools.cycle([torch.randn(8, 3)])
+    with pytest.raises(bnc.StatisticsError, match="never ends"):
+        bnc.diagnose(nn.BatchNorm1d(3), batches)
+    assert bnc.diagnose(nn.BatchNorm1d(3), itertools.islice(batches, 10)).scores == {}

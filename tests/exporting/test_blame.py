@@ -133,3 +133,22 @@ def test_a_wrong_weight_behind_a_zero_one_is_not_passed_in_silence(
     report = bnc.verify(model, path, IMAGE)
     assert [finding.id for finding in report.findings] == ["BN413", "BN415", "BN416"]
     assert {finding.severity for finding in report.findings} == {"warning"}
+
+
+def fixed(path: Path, target: Path, rows: int) -> Path:
+    """Return a file whose batch size another tool has fixed."""
+    model = onnx.load(path)
+    (value,) = model.graph.input
+    value.type.tensor_type.shape.dim[0].dim_value = rows
+    onnx.save(model, target)
+    return target
+
+
+def test_a_batch_size_that_was_fixed_afterwards_is_said(exported: Path, tmp_path: Path) -> None:
+    model = build("plain")[0]
+    (said,) = blame(fixed(exported, tmp_path / "m.onnx", 2), model).differences
+    assert "as (*, 3, 8, 8) and has it as (2, 3, 8, 8) now (* may vary)" in said.text
+    assert blame(exported, model).differences == ()
+    report = bnc.verify(model, tmp_path / "m.onnx", IMAGE, preprocess=(0.5, 0.2))
+    (finding,) = report.findings
+    assert (finding.id, finding.severity) == ("BN415", "warning")

@@ -167,3 +167,23 @@ def test_what_no_exporter_of_graphs_takes_is_traced(
     assert finding.id == "BN412"
     assert finding.message.startswith("torch.onnx cannot write the captured graph (ExportError: no")
     assert bnc.verify(model, path, IMAGE).failures == ()
+
+
+class Scaling(nn.Module):
+    """A norm of a parameter, times a number, which a file would hold as a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.weight = nn.BatchNorm1d(3), nn.Parameter(torch.rand(4, 3))
+
+    def forward(self, factor: float = 1.0) -> Tensor:
+        y: Tensor = self.norm(self.weight)
+        return y * factor
+
+
+@pytest.mark.parametrize("inputs", [(), (3.0,), {"factor": 2.0}], ids=["none", "number", "dict"])
+def test_without_a_tensor_among_the_inputs_there_is_no_file(inputs: Any, tmp_path: Path) -> None:
+    """It is no traced forward either: the number that was given would be a constant."""
+    with pytest.raises(bnc.ExportError, match="takes no tensor, and the file would be a constant"):
+        bnc.export(trained(Scaling()), inputs, tmp_path / "m.onnx")
+    assert not [*tmp_path.iterdir()]

@@ -63,7 +63,7 @@ def test_of_large_inputs_the_first_rows_are_kept(
     write_bundle(path, Example((x,), {}), REPORT, "")
     torch.testing.assert_close(read_bundle(path).args[0], x[:2])
     write_bundle(path, Example((torch.rand(1, 100),), {}), REPORT, "")
-    with pytest.raises(bnc.ExportError, match="holds no inputs of a failed verification"):
+    with pytest.raises(bnc.ExportError, match="holds no inputs of a verification"):
         read_bundle(path)
 
 
@@ -123,5 +123,7 @@ def test_pickles_are_not_loaded(tmp_path: Path) -> None:
 
 
 def test_a_bundle_stands_beside_its_file() -> None:
-    assert bundle_of(Path("a/m.onnx")) == Path("a/m.failed.zip")
-    assert bundle_of(Path("a/m.failed.onnx")) == Path("a/m.failed.zip")
+    assert bundle_of(Path("a/m.onnx"), "failed") == Path("a/m.failed.zip")
+    assert bundle_of(Path("a/m.failed.onnx"), "failed") == Path("a/m.failed.zip")
+    assert bundle_of(Path("a/m.unproven.onnx"), "unproven") == Path("a/m.unproven.zip")
+    assert bundle_of(Path("a/m.failed.onnx"), "unproven") == Path("a/m.unproven.zip")

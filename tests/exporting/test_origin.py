@@ -9,6 +9,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.exporting.input_choice import raw_inputs
+from bnconvert.exporting.onnx_file import input_axes
 from bnconvert.exporting.origin import Origin, is_unedited
 from bnconvert.graphs.example import Example
 from tests.onnx_metadata import metadata_of
@@ -116,7 +117,7 @@ def test_a_file_says_its_origin_and_whether_it_was_edited(tmp_path: Path) -> Non
     bnc.export(model, IMAGE, path)
     said = Origin.read(path)
     assert said is not None
-    assert codes(said, origin(model)) == []
+    assert codes(said, origin(model, dynamic_axes=input_axes(path))) == []
     assert next(iter(said.dynamic_axes.values())) == ["batch", 3, 8, 8]
     assert is_unedited(path.rename(tmp_path / "n.onnx"))
     path = tmp_path / "n.onnx"
@@ -138,3 +139,25 @@ def test_taking_digests_changes_nothing() -> None:
     before = copy.deepcopy(model.state_dict())
     origin(model, (0.5, 0.2))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+AXES = {"x": ["batch", 3, 8, 8]}
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"x": [1, 3, 8, 8]}, "input x as (*, 3, 8, 8) and has it as (1, 3, 8, 8) now"),
+        ({"x": ["batch", 3, "h", "w"]}, "input x as (*, 3, 8, 8) and has it as (*, 3, *, *) now"),
+        ({"y": ["batch", 3, 8, 8]}, "x as (*, 3, 8, 8) and has it as none now; y as no input"),
+    ],
+)
+def test_sizes_that_were_changed_in_the_file_are_said(now: Any, words: str) -> None:
+    (difference,) = origin(net(), dynamic_axes=AXES).differences(origin(net(), dynamic_axes=now))
+    assert difference.code == "other-axes"
+    assert words in difference.text
+
+
+def test_the_name_of_an_axis_that_may_vary_says_nothing() -> None:
+    other = {"x": ("N", 3, 8, 8)}
+    assert codes(origin(net(), dynamic_axes=AXES), origin(net(), dynamic_axes=other)) == []

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -71,3 +75,48 @@ def test_tensors_have_the_names_of_the_forwards_parameters() -> None:
     one, more = torch.zeros(1), [torch.zeros(2), torch.zeros(3)]
     named = named_tensors(Two(), Example((one,), {"extra": more}))
     assert [name for name, _ in named] == ["image", "extra_0", "extra_1"]
+
+
+T = torch.randn(2, 3)
+
+
+def gathered(x: Tensor, *rest: Tensor, scale: Tensor | None = None, **more: Tensor) -> Tensor:
+    return sum([*rest, *more.values()], x) if scale is None else x * scale + sum(rest)
+
+
+def nested(d: Any, xs: Any = ()) -> Any:
+    return d["a"] - d["b"]["A b"] * sum(xs)
+
+
+def alike(X: Tensor, x: Any, x_1: Any = None) -> Any:  # noqa: N803  (names of one letter)
+    return X - (x[0] if isinstance(x, list) else x) * (2 if x_1 is None else x_1)
+
+
+class Called(nn.Module):
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        vars(self)["forward"] = function
+
+    def forward(self) -> None: ...  # hidden by the instance's own
+
+
+NAMED: dict[str, tuple[Callable[..., Tensor], Example, list[str]]] = {
+    "gathered": (gathered, Example((T, T, T), {}), ["x", "rest_0", "rest_1"]),
+    "keyword-only": (gathered, Example((T, T), {"scale": T}), ["x", "rest_0", "scale"]),
+    "gathered by name": (gathered, Example((), {"more": T, "x": T}), ["more", "x"]),
+    "dicts": (nested, Example(({"a": T, "b": {"A b": T}}, [T]), {}), ["d_a", "d_b_a_b", "xs_0"]),
+    "a dict by name": (nested, Example((), {"d": {"b": {"A b": T}, "a": T}, "xs": (T, T)}),
+                       ["d_b_a_b", "d_a", "xs_0", "xs_1"]),
+    "alike": (alike, Example((T, T), {}), ["x", "x_1"]),
+    "alike, three": (alike, Example((T, T, T), {}), ["x", "x_1", "x_1_1"]),
+    "a list alike": (alike, Example((T, [T], T), {}), ["x", "x_0", "x_1"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_inputs_are_named_as_the_exporter_names_them(name: str) -> None:
+    function, example, names = NAMED[name]
+    model = Called(function)
+    assert [known for known, _ in named_tensors(model, example)] == names
+    program = torch.export.export(model, example.args, example.kwargs)
+    assert list(program.graph_signature.user_inputs) == names

@@ -218,3 +218,23 @@ def test_one_file_deep_copies() -> None:
 @pytest.mark.parametrize("use", ["import copy\ncopy.deepcopy(x)", "from copy import deepcopy as d"])
 def test_a_deep_copy_elsewhere_is_seen(use: str) -> None:
     assert mentions_deepcopy(use)
+
+
+class Uncopied:
+    """Holds a part of a model, and a generator, which nobody can copy."""
+
+    def __init__(self, run: nn.Module) -> None:
+        self.run, self.rows = run, (row for row in range(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("forward", "make it the forward of the module's class"), ("again", "remove that attribute")],
+)
+def test_the_advice_does_not_change_what_the_model_computes(name: str, remedy: str) -> None:
+    """Without its own forward, the model would be another function."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    holder = Uncopied(model[0])
+    vars(model)[name] = lambda x: holder.run(x) + 1
+    with pytest.raises(bnc.UnsupportedModelError, match=f"^{name}: leads back .*; {remedy}"):
+        copy_model(model)

@@ -1,8 +1,11 @@
+import copy
+
 import pytest
 import torch
 from torch import fx, nn
 
 import bnconvert as bnc
+from bnconvert.errors import CaptureError
 from bnconvert.modules.folded_module import FoldedModule
 
 
@@ -13,3 +16,27 @@ def test_a_folded_module_is_for_inference() -> None:
     with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded model"):
         module.train()
     assert torch.equal(module(torch.ones(1, 2)), root(torch.ones(1, 2)))
+
+
+def test_it_says_which_size_it_was_not_made_for() -> None:
+    root = nn.Linear(3, 2).eval()
+    program = torch.export.export(root, (torch.ones(4, 3),))
+    module = FoldedModule.of(program.module())  # type: ignore[arg-type]  # a GraphModule
+    assert module(torch.ones(4, 3)).shape == (4, 2)
+    with pytest.raises(CaptureError, match=r"where input\.shape\[0\] == 4; fold the model again"):
+        module(torch.ones(5, 3))
+
+
+def test_a_graph_that_checks_nothing_is_taken_as_it_is() -> None:
+    module = FoldedModule.of(fx.symbolic_trace(nn.Linear(2, 2)))
+    assert module(torch.ones(1, 2)).shape == (1, 2)
+
+
+def test_it_can_be_compiled_and_copied() -> None:
+    program = torch.export.export(nn.Linear(3, 2).eval(), (torch.ones(4, 3),))
+    module = FoldedModule.of(program.module())  # type: ignore[arg-type]  # likewise
+    x = torch.rand(4, 3)
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x), module(x))
+    with pytest.raises(CaptureError):
+        copy.deepcopy(module)(torch.ones(5, 3))

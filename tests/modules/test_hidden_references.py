@@ -258,6 +258,6 @@ def test_a_list_may_be_called_like_a_table_of_torch() -> None:
 def test_only_a_container_can_become_a_module_list() -> None:
     model: Any = Net()
     model.held, norm = [model.norm], model.norm
-    assert "ModuleList" in hidden_references(model, [norm])[id(norm)].remedy
+    assert "ModuleList" in hidden_references(model, [norm])[id(norm)].refusal.remedy
     model.held = [model.norm.forward]
-    assert "as in model.norm" in hidden_references(model, [norm])[id(norm)].remedy
+    assert "as in model.norm" in hidden_references(model, [norm])[id(norm)].refusal.remedy

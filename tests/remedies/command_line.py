@@ -8,14 +8,27 @@ from typing import Any
 import torch
 from torch import nn
 
+from bnconvert.cli import inspect
 from bnconvert.cli.model_source import load_model, require_example
-from bnconvert.cli.user_code import load_object
+from bnconvert.cli.user_code import load_object, without_exits
 from tests.remedies.row import Row
 
 CODE = """
+import itertools
+import sys
 import torch
 from torch import nn
 
+class Exits(nn.Module):
+    def forward(self, x): sys.exit(0)
+
+class Raises(nn.Module):
+    def forward(self, x): raise RuntimeError("no weights")
+
+def exits(): return nn.Sequential(nn.BatchNorm2d(3), Exits()), (torch.ones(1, 3, 4, 4),)
+def raises(): return nn.Sequential(nn.BatchNorm2d(3), Raises()), (torch.ones(1, 3, 4, 4),)
+def endless(): return itertools.cycle(loader())
+def hundred(): return itertools.islice(itertools.cycle(loader()), 100)
 def model(): return nn.Conv2d(3, 2, 1)
 def with_inputs(): return nn.Conv2d(3, 2, 1), (torch.ones(1, 3, 4, 4),)
 def with_words(): return nn.Conv2d(3, 2, 1), "1,3,4,4"
@@ -101,6 +114,12 @@ COMMAND_LINE = (
         "{}: {}; {}",
         lambda folder: model(folder, "needs"),
         lambda folder: model(folder, "model"),
+    ),
+    Row(
+        "cli/user_code.py",
+        "raise an exception there",
+        lambda folder: without_exits(inspect.command)(code(folder, "exits")),
+        lambda folder: without_exits(inspect.command)(code(folder, "raises")),
     ),
     Row(
         "cli/model_source.py",

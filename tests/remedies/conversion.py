@@ -146,7 +146,7 @@ CONVERSION = (
         lambda _: planned(POLICY({"[ab]": bnc.Frozen()}), shared()),
     ),
     Row(
-        "conversion/plan.py",
+        "modules/hidden_references.py",
         "plain attribute",
         lambda _: planned(bnc.Frozen(), Held(in_modules=False)),
         lambda _: (
@@ -155,7 +155,7 @@ CONVERSION = (
         ),
     ),
     Row(
-        "conversion/plan.py",
+        "modules/hidden_references.py",
         "is also reached through",
         lambda _: planned(bnc.Frozen(), called_elsewhere(through_model=False)),
         lambda _: (

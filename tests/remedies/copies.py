@@ -74,6 +74,22 @@ def leading_back() -> nn.Module:
     return model
 
 
+class Plus(Layers):
+    """Adds one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return y + 1
+
+
+def with_forward_that_leads_back() -> nn.Module:
+    """Return a model that adds one by a forward of its own, which leads back to it."""
+    model = Layers()
+    holder = Holder(model.layers)
+    vars(model)["forward"] = lambda x: holder.run(x) + 1
+    return model
+
+
 def without(model: nn.Module, name: str) -> None:
     """Fold a model without an attribute, which is set again afterwards."""
     removed = vars(model).pop(name)
@@ -151,6 +167,12 @@ def flat(form: Any, value: Any = X) -> Any:
 
 
 COPIES = (
+    Row(
+        "modules/copying.py",
+        "leads back to the model",
+        lambda _: bnc.recompute_statistics(with_forward_that_leads_back(), [X]),
+        lambda _: bnc.recompute_statistics(Plus(), [X]),
+    ),
     Row(
         "modules/copying.py",
         "leads back to the model",

@@ -101,6 +101,12 @@ DATA = (
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
+        "cli/data.py",
+        "never ends",
+        lambda folder: data(folder, code(folder, "endless")),
+        lambda folder: data(folder, code(folder, "hundred")),
+    ),
+    Row(
         "cli/user_code.py",
         "{}: {}; {}",
         lambda folder: data(folder, code(folder, "needs")),

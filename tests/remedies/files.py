@@ -48,8 +48,8 @@ def with_weights(folder: Path, name: str) -> Path:
 
 
 def bundle(folder: Path) -> Any:
-    """Write what a failed verification leaves, and read it."""
-    path = bundle_of(folder / "m.onnx")
+    """Write what a verification leaves, and read it."""
+    path = bundle_of(folder / "m.onnx", "failed")
     write_bundle(path, Example((torch.ones(2, 3),), {}), Report("it differs"), "")
     return read_bundle(path)
 
@@ -69,6 +69,12 @@ FILES = (
     ),
     Row(
         "reporting/whole_file.py",
+        "is no path",
+        lambda folder: write(folder / ("x" * 300)),
+        lambda folder: write(folder / "x"),
+    ),
+    Row(
+        "reporting/whole_file.py",
         "is read-only",
         lambda folder: write(folder / "file", folder),
         lambda folder: (write(made(folder / "new") / "file", folder), write(folder / "file")),
@@ -81,7 +87,7 @@ FILES = (
     ),
     Row(
         "exporting/failure_bundle.py",
-        "holds no inputs of a failed verification",
+        "holds no inputs of a verification",
         lambda folder: example_inputs(Sum(), [str(folder / "other.zip")]),
         lambda folder: (bundle(folder), example_inputs(Sum(), ["1,3"])),
     ),

@@ -56,6 +56,7 @@ def captured(model: nn.Module, shapes: Any = None) -> Any:
 
 
 BATCH = ({0: Dim("batch")},)
+SERIES = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0))
 
 
 class Branching(nn.Module):
@@ -90,6 +91,12 @@ FOLDS = (
             bnc.fold(Branching().eval(), IMAGE).module(*IMAGE),
         ),
         slow=True,
+    ),
+    Row(
+        "modules/folded_module.py",
+        "a size that it was not made for",
+        lambda _: bnc.fold(nn.BatchNorm1d(3).eval(), (SERIES[:, :, :4],)).module(SERIES),
+        lambda _: bnc.fold(nn.BatchNorm1d(3).eval(), (SERIES,)).module(SERIES),
     ),
     Row(
         "graphs/capturing.py",

@@ -78,9 +78,15 @@ MODULES = (
     ),
     Row(
         "modules/kinds.py",
-        "run one forward pass",
+        "{}; run the model once on an input first",
         lambda _: bnc.convert(lazy(run=False), bnc.Frozen(), inplace=True),
         lambda _: bnc.convert(lazy(run=True), bnc.Frozen(), inplace=True),
+    ),
+    Row(
+        "modules/lazy_modules.py",
+        "with no weights before the first input",
+        lambda _: bnc.prepare(lazy(run=False), bnc.Frozen()),
+        lambda _: bnc.prepare(lazy(run=True), bnc.Frozen()),
     ),
     Row(
         "modules/kinds.py",

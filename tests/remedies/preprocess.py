@@ -68,6 +68,7 @@ def words(file: Origin) -> Any:
 
 
 IMAGES = torch.rand(3, 8, 8), 0.2
+ANY, ONE = {"x": ["batch", 3, 8, 8]}, {"x": [1, 3, 8, 8]}
 PREPROCESS = (
     Row(
         "exporting/input_choice.py",
@@ -152,6 +153,15 @@ PREPROCESS = (
         "with other running statistics",
         lambda _: compare(origin(net()), origin(recomputed())),
         lambda _: compare(origin(net()), origin(net())),
+    ),
+    Row(
+        "exporting/origin.py",
+        "undo what changed the file",
+        lambda _: compare(origin(net(), dynamic_axes=ANY), origin(net(), dynamic_axes=ONE)),
+        lambda _: (
+            compare(origin(net(), dynamic_axes=ONE), origin(net(), dynamic_axes=ONE)),
+            compare(origin(net(), dynamic_axes=ANY), origin(net(), dynamic_axes=ANY)),
+        ),
     ),
     Row(
         "exporting/origin.py",

@@ -1,7 +1,7 @@
 """Rows for measured statistics, and for the reports on them."""
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,12 @@ STATISTICS = (
         "batches is a",
         lambda _: recompute(batches=BATCHES[0]),
         lambda _: recompute(batches=BATCHES[0].split(32)),
+    ),
+    Row(
+        "statistics/batches.py",
+        "never ends",
+        lambda _: recompute(batches=cycle(BATCHES)),
+        lambda _: recompute(batches=islice(cycle(BATCHES), 100)),
     ),
     Row(
         "statistics/batches.py",

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from bnconvert.statistics.batches import (
     Batch,
     BatchReader,
     default_forward,
+    is_endless,
     required_arguments,
     tensors_of,
 )
@@ -131,3 +133,16 @@ def test_reading_to_a_number_of_samples_needs_to_count_them() -> None:
 def test_tensors_go_to_the_device_of_the_model() -> None:
     seen = default_forward(torch.device("meta"))(nn.Identity(), [torch.randn(2), 1])
     assert seen.is_meta
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [itertools.cycle([torch.ones(2, 3)]), itertools.repeat(torch.ones(2, 3)), itertools.count()],
+    ids=lambda batches: type(batches).__name__,
+)
+def test_what_never_ends_is_refused_unless_samples_are_counted(endless: Any) -> None:
+    with pytest.raises(StatisticsError, match=r"never ends .*; give as many .*islice"):
+        BatchReader(endless, None)
+    BatchReader(endless, 10)
+    BatchReader(itertools.islice(endless, 3), None)
+    assert not is_endless(itertools.repeat(torch.ones(2, 3), 4))

@@ -261,7 +261,7 @@ _BY_FILE = {
     "size_guards": (
         (
             "torch.export.ExportedProgram._guards_code",
-            "to read on which conditions on sizes a program is right",
+            "to read on which conditions on sizes a program is right, and to add some",
             "high: no method returns them, and the attribute is internal",
         ),
     ),

@@ -78,3 +78,19 @@ def test_what_nobody_reads_any_more_is_forgotten(graph: fx.GraphModule) -> None:
     assert "norm_weight" in silu
     assert "norm_weight" not in relu
     assert len(walk.values) <= 2
+
+
+def test_further_runs_are_rounded_otherwise_and_go_on_from_a_value_that_is_put_in(
+    graph: fx.GraphModule,
+) -> None:
+    run = DualPrecisionRun(graph, Example.of(INPUTS), further=3)
+    for node, _, native in run.steps():
+        _, *further = run.own_values(node)
+        errors = [relative_error(value, native, "norm") for value in further]
+        assert len(further) == 3
+        assert all(0 < error < 1e-6 for error in errors)
+        if str(node) == "conv2d":
+            run.replace(node, native + 1)
+            put_in, *others = run.own_values(node)
+            assert torch.equal(put_in, native + 1)
+            assert all(0 < relative_error(value, put_in, "norm") < 1e-6 for value in others)

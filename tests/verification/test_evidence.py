@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.exporting.failure_bundle import read_bundle
 from tests.zoo import trained
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -56,7 +57,13 @@ def test_an_output_that_never_moves_cannot_be_judged(name: str, tmp_path: Path) 
     assert not report.failures, "nothing differs"
     assert {f.id for f in report.findings if f.severity == "error"} == {"BN413"}
     assert failure.value.path == tmp_path / "m.unproven.onnx"
-    assert [p.name for p in tmp_path.iterdir()] == ["m.unproven.onnx"]
+    bundle = tmp_path / "m.unproven.zip"
+    assert failure.value.bundle == bundle
+    assert {p.name for p in tmp_path.iterdir()} == {"m.unproven.onnx", bundle.name}
+    assert f"to compare again: bnconvert verify MODEL {failure.value.path} --input {bundle}" in str(
+        failure.value
+    )
+    torch.testing.assert_close(read_bundle(bundle).args, (IMAGE,))
 
 
 MOVING = {

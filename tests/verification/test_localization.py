@@ -1,8 +1,10 @@
 """Faults are planted in files, one operator each, and the operator is named."""
 
 import copy
+import re
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -149,3 +151,96 @@ def test_without_a_graph_the_report_says_why_no_operator_is_named(
         "where the file diverges from the model could not be found (CaptureError: only parts of it "
         "can be captured)"
     )
+
+
+class Products(nn.Module):
+    """Outputs whose channels, numbers and rows are of many sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.last, self.head = nn.Conv2d(4, 4, 1, bias=False), nn.Linear(4, 40)
+        self.sizes = nn.Parameter(torch.tensor([1, 1, 1e-7, 1]).reshape(4, 1, 1))
+        self.plain = nn.Linear(108, 5, bias=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        y = self.last(F.relu(self.norm(self.first(x))))
+        scaled = y * self.sizes
+        exponential = torch.exp(self.head(y.mean((2, 3))) * 20)
+        return scaled, exponential, self.plain(x.flatten(1))
+
+
+#: A value that an operator is planted behind, which changes it in a small part only.
+SMALL_PARTS = {
+    "a channel of 1e-7 of the others": ("mul", "Add", 3e-9),
+    "small values beside exp of large ones": ("exp", "Max", 1e-3),
+    "a row of 1e-6 of the others": ("linear_1", "Add", 1e-9),
+}
+SMALL_ROW = (
+    INPUTS[0].repeat(2, 1, 1, 1)[:3, :, :6, :6] * torch.tensor([1e-6, 1, 1])[:, None, None, None],
+)
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Graphs, Path]:
+    torch.manual_seed(0)
+    model, path = trained(Products()), tmp_path_factory.mktemp("products") / "m.onnx"
+    program = torch.onnx.export(model, SMALL_ROW, dynamo=True, verbose=False)
+    assert program is not None
+    program.save(path)
+    graph = capture_of(model, SMALL_ROW).module
+    return model, Graphs(graph, graph), path
+
+
+def plant_behind(path: Path, wrong: Path, value: str, kind: str, number: float) -> None:
+    file = onnx.load(path)
+    for node in file.graph.node:
+        node.input[:] = ["changed" if name == value else name for name in node.input]
+    for output in file.graph.output:
+        output.name = "changed" if output.name == value else output.name
+    constant = onnx.numpy_helper.from_array(np.array(number, np.float32), "number")
+    file.graph.initializer.append(constant)
+    (place,) = [place for place, node in enumerate(file.graph.node) if value in node.output]
+    planted = onnx.helper.make_node(kind, [value, "number"], ["changed"], name="planted")
+    file.graph.node.insert(place + 1, planted)
+    onnx.save(file, wrong)
+
+
+@pytest.mark.parametrize("part", SMALL_PARTS)
+def test_an_operator_that_is_wrong_in_a_small_part_only_is_named(
+    products: tuple[nn.Module, Graphs, Path], tmp_path: Path, part: str
+) -> None:
+    """The value as a whole is within rounding of what it should be."""
+    model, graphs, path = products
+    plant_behind(path, tmp_path / "wrong.onnx", *SMALL_PARTS[part])
+    example = Example.of(SMALL_ROW)
+    found = find_divergence(model, example, tmp_path / "wrong.onnx", lambda _: graphs)
+    assert isinstance(found, Finding), found
+    assert found.message.startswith("planted (")
+
+
+def test_a_wrong_channel_of_small_weights_is_named(
+    products: tuple[nn.Module, Graphs, Path], tmp_path: Path
+) -> None:
+    model, graphs, path = products
+    file = onnx.load(path)
+    (sizes,) = (weight for weight in file.graph.initializer if list(weight.dims) == [4, 1, 1])
+    array = onnx.numpy_helper.to_array(sizes) * np.array([1, 1, 1.1, 1]).reshape(4, 1, 1)
+    sizes.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float32), sizes.name))
+    onnx.save(file, tmp_path / "wrong.onnx")
+    example = Example.of(SMALL_ROW)
+    found = find_divergence(model, example, tmp_path / "wrong.onnx", lambda _: graphs)
+    assert isinstance(found, Finding), found
+    assert re.search(r"its value mul is off by 1\.0e-01 in channel 2, \S+ allowed", found.message)
+
+
+def test_parts_of_a_right_file_are_not_blamed(
+    products: tuple[nn.Module, Graphs, Path], model: nn.Module, tmp_path: Path
+) -> None:
+    product, graphs, path = products
+    found = find_divergence(product, Example.of(SMALL_ROW), path, lambda _: graphs)
+    assert isinstance(found, str), found
+    assert "many small errors add up" in found
+    graph, other = capture_of(model, INPUTS).module, written(model, tmp_path / "m.onnx", "torch")
+    graphs = Graphs(graph, graph)
+    assert isinstance(find_divergence(model, Example.of(INPUTS), other, lambda _: graphs), str)

@@ -1,10 +1,8 @@
-import math
-
-import pytest
 import torch
 from torch import Tensor, fx
 
-from bnconvert.verification.value_matching import Expected, FileValues, ValueMatches, match_values
+from bnconvert.verification.expected_values import Expected
+from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
 from tests.verification.rows import EXAMPLE, go_on
 
 
@@ -70,23 +68,6 @@ def test_a_product_is_known_without_its_bias(
     found = found_by(graph, values)
     assert "bare" in {name for names in found.held.values() for name in names}
     assert titles(found.without_bias) == ["conv2d_1"]
-
-
-@pytest.mark.parametrize("what", [math.nan, math.inf])
-def test_nan_is_the_same_only_at_the_same_places(what: float) -> None:
-    exact = torch.tensor([1.0, what, 2.0], dtype=torch.float64)
-    assert expected(exact).error_of(exact.float()) == 0.0
-    assert expected(exact).error_of(torch.tensor([what, 1.0, 2.0])) is None
-    assert expected(exact).error_of(torch.tensor([1.0, 1.0, 2.0])) is None
-    assert math.isnan(what) or expected(exact).error_of(torch.tensor([1.0, -what, 2.0])) is None
-
-
-def test_integers_and_shapes_are_compared_exactly() -> None:
-    exact = torch.tensor([[1, 2], [3, 4]])
-    assert expected(exact).error_of(exact) == 0.0
-    assert expected(exact).error_of(exact.float()) == 0.0
-    assert expected(exact).error_of(exact + 1) is None
-    assert expected(exact).error_of(exact.flatten()) is None
 
 
 def test_the_nearest_value_is_a_wrong_version_and_no_stranger() -> None:
