@@ -102,3 +102,13 @@ def test_a_model_that_refuses_perturbed_inputs_has_no_runs() -> None:
             return x
 
     assert list(runs(Strict(), Example.of((torch.ones(2),)))) == []
+
+
+def test_the_draws_are_the_same_each_time_and_take_none_of_the_users_random_numbers() -> None:
+    example = Example.of((torch.randn(2, 4),))
+    model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Dropout())
+    state = torch.get_rng_state()
+    first = [outputs[0] for outputs in runs(model, example)]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)
+    assert all(map(torch.equal, first, (outputs[0] for outputs in runs(model, example))))

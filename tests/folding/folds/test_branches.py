@@ -45,6 +45,7 @@ MERGED = {
     "point_and_square": branched(lambda m, x: m.point(x) + m.square(x)),
     "cross": branched(lambda m, x: m.square(x) + m.row(x) + m.column(x)),
     "difference": branched(lambda m, x: torch.sub(m.point(x), m.square(x), alpha=2)),
+    "zero_times": branched(lambda m, x: torch.add(m.square(x), m.point(x), alpha=0)),
     "identity": branched(lambda m, x: x + m.square(x)),
     "less_identity": branched(lambda m, x: m.square(x) - x),
     "depthwise": branched(lambda m, x: m.depthwise(x) + m.square(x)),
