@@ -40,6 +40,7 @@ def test_a_correct_file_agrees_with_room_to_spare(file: Path) -> None:
     report = prove(model, Example.of(inputs), file).report
     assert report.failures == ()
     assert "agrees with" in report.title
+    assert not [note for note in report.notes if "in other batches" in note]
     assert all(check.error < 0.7 * check.allowed for check in report.checks)
 
 

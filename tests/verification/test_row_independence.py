@@ -43,6 +43,7 @@ def test_rows_that_the_model_mixes_itself_are_not_asked_of_the_file(
     assert report.verdict == "agrees"
     rows = {check.case for check in report.checks if check.measure == "rows"}
     assert not [case for case in rows if case.startswith("row 32")], "the last row needs the others"
+    assert [note for note in report.notes if "batches: the model's own depend on" in note]
 
 
 def test_two_inputs_with_as_many_rows_are_compared_with_each_other(tmp_path: Path) -> None:
