@@ -83,12 +83,12 @@ def _edits(node: ast.AST) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
         case ast.BinOp(op=op) if type(op) in _ARITHMETIC:
             new = ast.unparse(ast.BinOp(node.left, _ARITHMETIC[type(op)](), node.right))
             yield "arithmetic", node, new
-        case ast.Constant(value=bool()):
-            yield "constant", node, repr(not node.value)
-        case ast.Constant(value=int()):
-            yield "constant", node, repr(node.value + 1)
-        case ast.Constant(value=float()):
-            yield "constant", node, repr(2 * node.value or 1.0)
+        case ast.Constant(value=bool() as switch):
+            yield "constant", node, repr(not switch)
+        case ast.Constant(value=int() as whole):
+            yield "constant", node, repr(whole + 1)
+        case ast.Constant(value=float() as number):
+            yield "constant", node, repr(2 * number or 1.0)
         case ast.UnaryOp(op=ast.Not() | ast.USub()):
             yield "not or sign", node, ast.unparse(node.operand)
         case ast.BoolOp():

@@ -240,6 +240,7 @@ def test_eval_is_plain_batch_norm() -> None:
 
 def test_a_group_is_kept_unless_another_is_given(lone_process_group: dist.ProcessGroup) -> None:
     other = dist.new_group([0])
+    assert isinstance(other, dist.ProcessGroup)
     first = bnc.convert(trained(nn.BatchNorm2d(3)), bnc.Sync(lone_process_group))
     names = [
         submodule(bnc.convert(first, policy), "", SyncNorm).group_name

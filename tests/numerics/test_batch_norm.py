@@ -92,13 +92,15 @@ def test_a_fixed_affine_map_keeps_nothing_of_its_input() -> None:
 
 RECORDED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "moments": lambda x, *_: torch.stack(slice_moments(x, BOUNDS)),
-    "a scale and a shift": lambda *args: slice_affine(*args, BOUNDS),
+    "a scale and a shift": lambda x, mean, weight, bias: slice_affine(
+        x, mean, weight, bias, BOUNDS
+    ),
     "by given moments": lambda x, mean, weight, bias: batch_norm_by(
         x, weight, bias, (mean.detach(), mean.detach().square()), 1e-3, BOUNDS
     ),
     "batch norm": lambda x, _, weight, bias: slice_batch_norm(x, weight, bias, 1e-3, BOUNDS)[0],
-    "by fixed tensors": lambda x, *rest: fixed_affine(
-        x, *(row[0].detach().abs() for row in (*rest, rest[0])), 1e-3
+    "by fixed tensors": lambda x, mean, weight, bias: fixed_affine(
+        x, mean[0].detach(), bias[1].detach().square(), weight[0].detach(), None, 1e-3
     ),
     "added up": lambda x, _, weight, bias: reduced_batch_norm(
         x, weight, bias, 1e-3, BOUNDS, lambda values: None

@@ -65,8 +65,9 @@ def test_the_model_is_as_it_was() -> None:
 
 
 def test_weights_upstream_of_what_is_dead_move_nothing() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    nn.init.constant_(model[0].bias, -1e9)
+    first = nn.Linear(3, 4)
+    nn.init.constant_(first.bias, -1e9)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(4, 2))
     run = GradientRun.of(model, Example.of((torch.randn(2, 3),)))
     # The last weight is multiplied by zeros: only its bias is left.
     assert run.moving([run.outputs[0]]) == {"2.bias"}
