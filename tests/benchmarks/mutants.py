@@ -39,9 +39,7 @@ PACKAGES = {
     "verification": ("tests/exporting/test_export.py",),
     "norms": ("tests/test_contract.py", "tests/test_every_norm.py"),
 }
-
-
-#: Seconds of the processor that a file's own tests may take on a wrong program.
+#: Seconds of the processor after which a file's own tests have noticed that something is wrong.
 _OWN_SECONDS = 120
 
 
