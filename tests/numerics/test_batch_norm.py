@@ -121,10 +121,3 @@ def test_a_gradient_is_the_same_where_it_is_recorded_for_another_one(way: str, n
         for record in (False, True)
     )
     torch.testing.assert_close(recorded, first)
-
-
-def test_a_fixed_affine_map_is_vmapped() -> None:
-    x, mean, var = torch.randn(2, 4, 3, 5, requires_grad=True), torch.randn(3), torch.rand(3) + 0.5
-    y = torch.func.vmap(lambda part: fixed_affine(part, mean, var, None, None, 1e-5))(x)
-    expected = [F.batch_norm(part, mean, var, None, None, False, 0.0, 1e-5) for part in x]
-    torch.testing.assert_close(y, torch.stack(expected))

@@ -85,8 +85,11 @@ def test_gradients_of_every_slice_are_those_of_the_formula(channels_last: bool) 
     ]
     expected = torch.autograd.grad(torch.cat(scaled), (x, weight, bias), gradient)
     whole = x.detach()
-    y, mean, _, invstd = kernels.batch_norm(whole, weight.detach(), bias.detach(), 0.1, BOUNDS)
+    y, mean, var, invstd = kernels.batch_norm(whole, weight.detach(), bias.detach(), 0.1, BOUNDS)
     torch.testing.assert_close(y, torch.cat(scaled).detach())
+    for row, part in enumerate(parts):
+        biased = part.square().mean((0, 2, 3)) if part.numel() else torch.zeros_like(var[row])
+        torch.testing.assert_close(var[row], biased.detach())
     for recorded in (False, True):
         with torch.set_grad_enabled(recorded):
             arguments = (gradient, whole, weight.detach(), mean, invstd, BOUNDS)
