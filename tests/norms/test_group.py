@@ -69,6 +69,8 @@ def test_a_group_of_one_value_is_refused_where_there_may_be_no_positions() -> No
     """Every value would become zero: opacus's converter gave such outputs."""
     with pytest.raises(bnc.RefusedError, match=r"single value on \(N, C\) input; use Group\(4\)"):
         bnc.convert(nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8)), bnc.Group(8))
+    with pytest.raises(bnc.RefusedError, match=r"into 4 groups; use Group\(1\) or Keep\(\)"):
+        bnc.convert(nn.Sequential(nn.Linear(3, 7), nn.BatchNorm1d(7)), bnc.Group(4))
     with pytest.raises(bnc.RefusedError, match=r"single value .*; use Keep\(\)"):
         bnc.convert(nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)), bnc.Group(1))
 

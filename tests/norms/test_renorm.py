@@ -136,7 +136,8 @@ def test_wrong_limits_are_refused() -> None:
     for wrong in ((0.5, 1.0, 0), (2.0, -1.0, 0), (2.0, 1.0, -1), (float("nan"), 0.0, 0)):
         with pytest.raises(ValueError, match="needs r_max of at least 1"):
             bnc.Renorm(*wrong)
-    with pytest.raises(ValueError, match="cannot warm up to an infinite limit"):
-        bnc.Renorm(INFINITE, 1.0, 10)
+    for limits in ((INFINITE, 1.0), (1.0, INFINITE), (INFINITE, INFINITE)):
+        with pytest.raises(ValueError, match="cannot warm up to an infinite limit"):
+            bnc.Renorm(*limits, 10)
     with pytest.raises(bnc.RefusedError, match="no running statistics to correct towards; use"):
         bnc.convert(nn.BatchNorm2d(3, track_running_stats=False), bnc.Renorm())

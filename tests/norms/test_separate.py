@@ -424,6 +424,7 @@ def test_calls_that_are_hidden_from_the_trace_are_refused() -> None:
         ({"domains": ("a", "a")}, "use different names without a dot"),
         ({"domains": ("a.b",)}, "use different names without a dot"),
         ({"domains": ()}, "use different names without a dot"),
+        ({"domains": ("", "a")}, "use different names without a dot"),
         ({"affine": "both"}, 'use affine="shared" or affine="separate"'),
         ({"each": bnc.Group()}, r"each is Group\(groups=32\); use one of Keep\(\), Ghost\(\)"),
         ({"each": bnc.Separate()}, "use one of Keep"),
@@ -440,3 +441,9 @@ def test_a_norm_without_statistics_is_refused_and_the_repr_shows_the_domains() -
     with pytest.raises(bnc.RefusedError, match="has no running statistics to separate"):
         bnc.convert(nn.BatchNorm2d(3, track_running_stats=False), bnc.Separate())
     assert "domains=('source', 'target'), affine='shared'" in repr(separate())
+
+
+def test_a_list_of_domains_is_the_same_choice_as_a_tuple() -> None:
+    listed: Any = ["a", "b"]
+    assert bnc.Separate(listed) == bnc.Separate(("a", "b"))
+    assert hash(bnc.Separate(listed)) == hash(bnc.Separate(("a", "b")))

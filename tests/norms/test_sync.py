@@ -236,3 +236,14 @@ def test_eval_is_plain_batch_norm() -> None:
         x, plain.running_mean, plain.running_var, plain.weight, plain.bias, False, 0.0, plain.eps
     )
     assert torch.equal(bnc.convert(plain, bnc.Sync())(x), expected)
+
+
+def test_a_group_is_kept_unless_another_is_given(lone_process_group: dist.ProcessGroup) -> None:
+    other = dist.new_group([0])
+    assert isinstance(other, dist.ProcessGroup)
+    first = bnc.convert(trained(nn.BatchNorm2d(3)), bnc.Sync(lone_process_group))
+    names = [
+        submodule(bnc.convert(first, policy), "", SyncNorm).group_name
+        for policy in (bnc.Sync(), bnc.Sync(lone_process_group), bnc.Sync(other))
+    ]
+    assert names == [lone_process_group.group_name, lone_process_group.group_name, other.group_name]

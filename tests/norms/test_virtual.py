@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
+from bnconvert.modules.site import sites_in
 from bnconvert.norms.virtual import ReferencePass, VirtualNorm
 from tests.submodules import submodule
 from tests.zoo import Net, Residual, build, trained
@@ -112,9 +113,12 @@ def test_the_reference_pass_moves_no_other_statistics_and_no_random_numbers() ->
     plain = trained(Residual()).double().train()
     model = bnc.convert(plain, bnc.Policy({"bn2": bnc.Virtual(REFERENCE)}))
     x = images(2)
+    drawn = []
     for net in (model, plain):
         torch.manual_seed(0)
         net(x)
+        drawn.append(torch.get_rng_state())
+    assert torch.equal(*drawn), "the dropout of the reference pass took some"
     assert (
         model.get_buffer("bn1.num_batches_tracked")
         == plain.get_buffer("bn1.num_batches_tracked")
@@ -194,11 +198,20 @@ def test_a_norm_of_several_calls_is_refused() -> None:
 
 
 def test_what_is_no_batch_is_refused_and_the_repr_shows_shapes() -> None:
-    for wrong in (torch.tensor(1.0), torch.zeros(0, 3), (), "images"):
+    empty = torch.zeros(0, 3)
+    for wrong in (torch.tensor(1.0), empty, (), "images", (REFERENCE, empty)):
         with pytest.raises(ValueError, match="reference is not a batch; give a tensor"):
             bnc.Virtual(wrong)  # type: ignore[arg-type]
     assert repr(bnc.Virtual(REFERENCE, per_sample=True)) == "Virtual(<7x3x6x5>, per_sample=True)"
     assert "reference=(7, 3, 6, 5)" in repr(virtual())
+
+
+def test_it_is_done_where_all_of_the_reference_is_the_same() -> None:
+    (site,) = sites_in(bnc.convert(trained(nn.BatchNorm2d(3)).double(), bnc.Virtual(REFERENCE)))
+    assert bnc.Virtual(REFERENCE.clone()).is_already_done(site)
+    for other in (REFERENCE + 1, (REFERENCE, REFERENCE)):
+        assert not bnc.Virtual(other).is_already_done(site)
+    assert not bnc.Virtual(REFERENCE, per_sample=True).is_already_done(site)
 
 
 class Steps(nn.Module):

@@ -7,6 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 
 from bnconvert.numerics.batch_norm import batch_norm_by, fixed_affine, slice_batch_norm
+from bnconvert.numerics.reduced import reduced_batch_norm
 from bnconvert.numerics.slices import slice_affine, slice_moments, whole
 from tests.numerics.test_slices import BOUNDS, SHAPES, batch, rows
 
@@ -87,3 +88,36 @@ def test_a_fixed_affine_map_keeps_nothing_of_its_input() -> None:
     wide = x.detach().double().requires_grad_()
     mean, var, weight = mean.double(), var.double(), weight.double()
     assert gradgradcheck(lambda x: fixed_affine(x, mean, var, weight, None, 1e-5), wide)
+
+
+RECORDED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "moments": lambda x, *_: torch.stack(slice_moments(x, BOUNDS)),
+    "a scale and a shift": lambda x, mean, weight, bias: slice_affine(
+        x, mean, weight, bias, BOUNDS
+    ),
+    "by given moments": lambda x, mean, weight, bias: batch_norm_by(
+        x, weight, bias, (mean.detach(), mean.detach().square()), 1e-3, BOUNDS
+    ),
+    "batch norm": lambda x, _, weight, bias: slice_batch_norm(x, weight, bias, 1e-3, BOUNDS)[0],
+    "by fixed tensors": lambda x, mean, weight, bias: fixed_affine(
+        x, mean[0].detach(), bias[1].detach().square(), weight[0].detach(), None, 1e-3
+    ),
+    "added up": lambda x, _, weight, bias: reduced_batch_norm(
+        x, weight, bias, 1e-3, BOUNDS, lambda values: None
+    )[0],
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_gradient_is_the_same_where_it_is_recorded_for_another_one(way: str, name: str) -> None:
+    """A check of second gradients alone takes the first ones for right, whatever they are."""
+    leaves = (batch((6, 3, 4, 2)), *rows(3))
+    y = RECORDED[name](*leaves)
+    gradient = torch.randn_like(y)
+    first, recorded = (
+        torch.autograd.grad(
+            y, leaves, gradient, retain_graph=True, create_graph=record, allow_unused=True
+        )
+        for record in (False, True)
+    )
+    torch.testing.assert_close(recorded, first)

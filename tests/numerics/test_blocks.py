@@ -67,3 +67,18 @@ def test_runs_suit_much_data_and_moving_suits_little() -> None:
     assert not found.suits_runs(torch.zeros(3, 64))
     assert not blocks(torch.arange(1000) % 2).suits_runs(torch.zeros(1000, 64, 16, 16))
     assert not found.suits_runs(torch.zeros(3, 64, 16, 16, device="meta"))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_samples_keep_how_they_lie_in_memory_also_under_a_compiler(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiled)
+    found, x = blocks(torch.tensor([1, 0, 1])), torch.randn(3, 2, 4, 5)
+    rows = x.transpose(1, 3).contiguous().transpose(1, 3)
+    for laid in (x, x.to(memory_format=torch.channels_last), rows):
+        gathered = found.gather(laid)
+        assert torch.equal(gathered, laid[torch.tensor([1, 0, 2])])
+        assert gathered.stride() == laid.stride()
+    strided = x[:, :, ::2]
+    assert torch.equal(found.gather(strided), strided[torch.tensor([1, 0, 2])])

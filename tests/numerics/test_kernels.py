@@ -70,3 +70,49 @@ def test_a_slice_of_a_dense_batch_is_contiguous() -> None:
     ):
         x = torch.randn(shape).to(memory_format=memory)
         assert kernels.dense(x) is x
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_gradients_of_every_slice_are_those_of_the_formula(channels_last: bool) -> None:
+    x = images(torch.float64, channels_last).requires_grad_()
+    gradient = torch.randn_like(x)
+    weight, bias = torch.rand(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    parts = [(x[a:b] - x[a:b].mean((0, 2, 3), keepdim=True)) for a, b in BOUNDS]
+    scaled = [
+        part * (part.square().mean((0, 2, 3), keepdim=True) + 0.1).rsqrt() * w[:, None, None]
+        + b[:, None, None]
+        for part, w, b in zip(parts, weight, bias, strict=True)
+    ]
+    expected = torch.autograd.grad(torch.cat(scaled), (x, weight, bias), gradient)
+    whole = x.detach()
+    y, mean, var, invstd = kernels.batch_norm(whole, weight.detach(), bias.detach(), 0.1, BOUNDS)
+    torch.testing.assert_close(y, torch.cat(scaled).detach())
+    for row, part in enumerate(parts):
+        biased = part.square().mean((0, 2, 3)) if part.numel() else torch.zeros_like(var[row])
+        torch.testing.assert_close(var[row], biased.detach())
+    for recorded in (False, True):
+        with torch.set_grad_enabled(recorded):
+            arguments = (gradient, whole, weight.detach(), mean, invstd, BOUNDS)
+            torch.testing.assert_close(kernels.batch_norm_backward(*arguments), expected)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_sums_of_every_slice_are_of_the_gradient_and_of_it_times_the_distance(
+    channels_last: bool,
+) -> None:
+    x = images(torch.float64, channels_last)
+    gradient, center = torch.randn_like(x), torch.rand(3, 3, dtype=torch.float64)
+    dots, totals = kernels.sums_backward(gradient, x, center, BOUNDS)
+    for row, (first, end) in enumerate(BOUNDS):
+        part = gradient[first:end]
+        distance = x[first:end] - center[row][:, None, None]
+        torch.testing.assert_close(dots[row], (part * distance).sum((0, 2, 3)))
+        torch.testing.assert_close(totals[row], part.sum((0, 2, 3)))
+
+
+def test_they_are_for_the_cpu_and_not_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 3)
+    assert kernels.has_kernels(x)
+    assert not kernels.has_kernels(x.to("meta"))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not kernels.has_kernels(x)

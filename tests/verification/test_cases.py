@@ -54,3 +54,10 @@ def test_a_file_of_fixed_batch_gets_the_rows_in_batches_of_its_size() -> None:
 def test_inputs_without_a_batch_are_given_and_drawn() -> None:
     pool = Pool.of(Example.of((torch.tensor(1.0),)), None, torch.Generator().manual_seed(0))
     assert [case.name for case in pool.cases] == ["given inputs", "generated"]
+
+
+def test_a_larger_batch_has_not_by_chance_as_many_rows_as_an_input_without_a_batch() -> None:
+    for rows in (2, 33, 34):
+        example = Example.of((torch.randn(3, 4), torch.randn(rows, 2)))
+        pool = Pool.of(example, None, torch.Generator().manual_seed(0))
+        assert max(sizes(pool).values()) == (33 if rows != 33 else 34)

@@ -1,5 +1,6 @@
 import copy
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
 from bnconvert.verification import comparison
-from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.comparison import mixing_norms
+from bnconvert.verification.onnx_runner import Feed, OnnxRunner
 from bnconvert.verification.tolerance import FACTOR
 from bnconvert.verification.verification import prove
 from tests.zoo import IMAGE, Net, build, trained
@@ -38,6 +40,7 @@ def test_a_correct_file_agrees_with_room_to_spare(file: Path) -> None:
     report = prove(model, Example.of(inputs), file).report
     assert report.failures == ()
     assert "agrees with" in report.title
+    assert not [note for note in report.notes if "in other batches" in note]
     assert all(check.error < 0.7 * check.allowed for check in report.checks)
 
 
@@ -269,6 +272,32 @@ def test_a_fault_in_a_discontinuous_output_is_caught(
         bnc.verify(model, off, (x,))
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, off, (torch.cat([x, x]),))
+
+
+def test_what_is_wrong_at_another_batch_size_only_is_localized_there(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = build("plain")
+
+    class WrongAbove(OnnxRunner):
+        """It is right for batches as large as given."""
+
+        def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
+            large = any(len(tensor) > len(inputs[0]) for tensor in feed.tensors.values())
+            outputs = super().run(feed, names)
+            return [y * (1 + large) for y in outputs if isinstance(y, Tensor)]
+
+    monkeypatch.setattr(comparison, "OnnxRunner", WrongAbove)
+    proof = prove(model, Example.of(inputs), file)
+    assert proof.holds_as_given
+    assert proof.divergent_input is not None
+    assert (proof.divergent_input.batch or 0) > len(inputs[0])
+
+
+def test_norms_that_mix_samples_in_eval_are_named_by_their_paths() -> None:
+    norm = bnc.convert(nn.BatchNorm1d(3), bnc.Adaptive(over="batch"))
+    assert mixing_norms(norm) == ["(root)"]
+    assert mixing_norms(nn.Sequential(norm, nn.BatchNorm1d(3), nn.ReLU())) == ["0"]
 
 
 @pytest.mark.parametrize("culprit", ["the file", "ONNX Runtime's optimizations"])

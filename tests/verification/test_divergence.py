@@ -92,3 +92,17 @@ def test_one_that_passes_its_input_on_is_wrong_where_something_should_be_compute
     found = divergence(graph, file_of(values))
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node2"]
+
+
+def test_of_two_operators_that_compute_one_value_neither_is_to_blame_for_what_follows(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    go_on(graph, values, values["v1"] * 1.5)
+    file = file_of(values)
+    twin = Operator(len(KINDS), "twin", "Conv", ("x",), ("again",), ())
+    twice = OnnxGraph(
+        (*file.operators, twin), values | {"again": values["v0"]}, (*file.outputs, "again"), {}
+    )
+    found = divergence(graph, twice)
+    assert found is not None
+    assert [operator.name for operator in found.operators] == ["node1"]

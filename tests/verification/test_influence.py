@@ -62,3 +62,12 @@ def test_the_model_is_as_it_was() -> None:
     assert [p.requires_grad for p in model.parameters()] == flags
     assert not any(m._forward_hooks for m in model.modules())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_weights_upstream_of_what_is_dead_move_nothing() -> None:
+    first = nn.Linear(3, 4)
+    nn.init.constant_(first.bias, -1e9)
+    model = nn.Sequential(first, nn.ReLU(), nn.Linear(4, 2))
+    run = GradientRun.of(model, Example.of((torch.randn(2, 3),)))
+    # The last weight is multiplied by zeros: only its bias is left.
+    assert run.moving([run.outputs[0]]) == {"2.bias"}

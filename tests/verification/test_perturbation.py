@@ -149,3 +149,13 @@ def test_what_is_known_of_the_roundings_is_not_found_out_again() -> None:
     found = PerturbedRuns(Sorting(), example, outputs_of, units=4, count=2, roundings=known)
     assert len(list(found)) == 3, "and one with ties in order"
     assert len(calls) == 3
+
+
+def test_the_draws_are_the_same_each_time_and_take_none_of_the_users_random_numbers() -> None:
+    example = Example.of((torch.randn(2, 4),))
+    model = nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Dropout())
+    state = torch.get_rng_state()
+    first = [outputs[0] for outputs in runs(model, example)]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)
+    assert all(map(torch.equal, first, (outputs[0] for outputs in runs(model, example))))

@@ -31,6 +31,7 @@ MIXES: dict[str, Callable[[Tensor], Tensor]] = {
     "a softmax over the batch": lambda y: y.softmax(0),
     "a running sum over frames": lambda y: y.cumsum(0),
     "neighbours in time": lambda y: y + y.roll(1, 0),
+    "the next row": lambda y: torch.cat([y[1:], y[1:2]]),
     "the identity of the batch's size": lambda y: torch.eye(y.shape[0]) @ y * y.shape[0],
 }
 
@@ -43,6 +44,9 @@ def test_rows_that_the_model_mixes_itself_are_not_asked_of_the_file(
     assert report.verdict == "agrees"
     rows = {check.case for check in report.checks if check.measure == "rows"}
     assert not [case for case in rows if case.startswith("row 32")], "the last row needs the others"
+    alone = name == "the next row"  # of which a batch of one has none
+    said = "no row was compared" if alone else "batches: the model's own depend on"
+    assert [note for note in report.notes if said in note]
 
 
 def test_two_inputs_with_as_many_rows_are_compared_with_each_other(tmp_path: Path) -> None:

@@ -25,6 +25,25 @@ def test_axes_with_one_symbol_are_one_and_the_batch_is_none() -> None:
     ]
 
 
+def test_an_axis_that_a_given_tensor_lacks_is_not_varied() -> None:
+    assert free_axes([["batch", "t"]], [torch.zeros(2)], [0]) == []
+
+
+@pytest.mark.parametrize("given", [1, 2, 3, 4, 7, 31, 32, 33, 64])
+def test_sizes_are_larger_and_odd_a_larger_multiple_of_32_odd_and_about_half_and_1(
+    given: int,
+) -> None:
+    example, axis = Example.of((torch.zeros(2, given),)), FreeAxis("t", ((0, 1),), given)
+    larger, multiple, half, one = (r.sizes["t"] for r in resized(example, [axis], lambda _: True))
+    assert larger in (given + 1, given + 2)
+    assert larger % 2 == 1
+    assert given < multiple <= given + 32
+    assert multiple % 32 == 0
+    assert half in (given // 2, given // 2 + 1)
+    assert half % 2 == 1
+    assert one == 1
+
+
 @pytest.mark.parametrize("multiple", [1, 4, 16])
 def test_enough_sizes_are_found_that_the_model_takes(multiple: int) -> None:
     axes = [FreeAxis("h", ((0, 2),), 16), FreeAxis("w", ((0, 3),), 16)]

@@ -23,3 +23,16 @@ def test_answers_of_other_shapes_have_no_say() -> None:
     ones, more = [torch.ones(4)], [torch.ones(5)]
     tolerance = Tolerance.of([Answers(ones, ones, more), Answers(more, more, ones)])
     assert tolerance.model_error == dict.fromkeys([(0, measure) for measure in MEASURES], 0.0)
+
+
+def test_outputs_hold_where_all_are_there_and_near() -> None:
+    truth = [torch.ones(4, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)]
+    native = [tensor.float() for tensor in truth]
+    answers = Answers(truth, native, native)
+    tolerance = Tolerance.of([answers])
+    assert tolerance.holds(answers, native)
+    assert not tolerance.holds(answers, native[:1])
+    assert not tolerance.holds(answers, [*native, native[0]])
+    assert not tolerance.holds(answers, [native[0] * 1.001, native[1]])
+    assert not tolerance.holds(answers, [native[0], native[1] + 0.001])
+    assert not tolerance.holds(answers, [native[0][:2], native[1]])

@@ -78,3 +78,11 @@ def test_the_nearest_value_is_a_wrong_version_and_no_stranger() -> None:
     assert values.holders(expected(exact)) == {}
     assert values.nearest(expected(exact)) == "wrong"
     assert FileValues({"other": other}).nearest(expected(exact)) is None
+
+
+def test_of_another_shape_or_of_integers_no_value_is_near() -> None:
+    values = FileValues({"y": torch.ones(3), "n": torch.ones(4, dtype=torch.long)})
+    assert values.nearest(expected(torch.ones(5, dtype=torch.float64))) is None
+    assert values.nearest(expected(torch.ones(5, dtype=torch.long))) is None
+    assert values.nearest(expected(torch.ones(4, dtype=torch.long))) is None
+    assert values.holders(expected(torch.ones(5, dtype=torch.float64))) == {}

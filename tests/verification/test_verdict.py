@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -91,3 +92,26 @@ def test_a_run_that_fails_otherwise_excuses_nothing() -> None:
         "the file has 2 outputs, the model 1",
     ]
     assert all(found.fails(c) for c in run)
+
+
+@pytest.mark.parametrize(
+    ("value", "passes", "passes_in_another_precision"),
+    [
+        (RIGHT, True, True),
+        (RIGHT.double(), False, True),
+        (RIGHT.half(), False, True),
+        (RIGHT.long(), False, False),
+        (RIGHT[:, None], False, False),
+        (torch.tensor([1.0, 2.0, float("nan")]), False, False),
+    ],
+)
+def test_equal_numbers_of_another_kind_or_shape_are_wrong_unless_the_whole_file_is_cast(
+    value: Tensor, passes: bool, passes_in_another_precision: bool
+) -> None:
+    one = case("one")
+    alike = judge([one], 1)
+    assert all(verdicts(alike.judge({one: [value]}))["one"]) == passes
+    found = replace(alike, casts=True).judge({one: [value]})
+    assert all(verdicts(found)["one"]) == passes_in_another_precision
+    integers = replace(alike, answers={one: Answers([RIGHT.long()], [RIGHT.long()])}, casts=True)
+    assert all(verdicts(integers.judge({one: [value]}))["one"]) == (value.dtype == torch.long)

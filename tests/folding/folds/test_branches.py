@@ -24,6 +24,10 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "strided": lambda: nn.Conv2d(4, 4, 3, stride=2, padding=1),
     "strided_point": lambda: nn.Conv2d(4, 4, 1, stride=2),
     "norm": lambda: nn.BatchNorm2d(4),
+    "signal": lambda: nn.Conv1d(4, 4, 3, padding=1),
+    "other_signal": lambda: nn.Conv1d(4, 4, 1),
+    "volume": lambda: nn.Conv3d(4, 4, 3, padding=1),
+    "other_volume": lambda: nn.Conv3d(4, 4, 1),
     "features": lambda: nn.Linear(4, 4),
     "more_features": lambda: nn.Linear(4, 4, bias=False),
     "feature_norm": lambda: nn.BatchNorm1d(4),
@@ -45,6 +49,7 @@ MERGED = {
     "point_and_square": branched(lambda m, x: m.point(x) + m.square(x)),
     "cross": branched(lambda m, x: m.square(x) + m.row(x) + m.column(x)),
     "difference": branched(lambda m, x: torch.sub(m.point(x), m.square(x), alpha=2)),
+    "zero_times": branched(lambda m, x: torch.add(m.square(x), m.point(x), alpha=0)),
     "identity": branched(lambda m, x: x + m.square(x)),
     "less_identity": branched(lambda m, x: m.square(x) - x),
     "depthwise": branched(lambda m, x: m.depthwise(x) + m.square(x)),
@@ -83,6 +88,8 @@ solo = Solos(
         **MERGED,
         **LINEAR,
         **KEPT,
+        "signal": branched(lambda m, x: m.signal(x) + m.other_signal(x), (2, 4, 6)),
+        "volume": branched(lambda m, x: m.volume(x) + m.other_volume(x), (2, 4, 3, 3, 3)),
         "two_maps": branched(lambda m, x: F.silu(m.norm(x) - x * 0.5)),
     }
 )
@@ -103,6 +110,11 @@ def test_branches_of_one_value_become_one_convolution(name: str) -> None:
     done = solo.done(name, Branches())
     assert done.operators == ["conv2d"]
     assert len(done.module.state_dict()) == 2
+
+
+@pytest.mark.parametrize(("name", "operator"), [("signal", "conv1d"), ("volume", "conv3d")])
+def test_branches_of_signals_and_volumes_become_one_convolution(name: str, operator: str) -> None:
+    assert solo.done(name, Branches()).operators == [operator]
 
 
 @pytest.mark.parametrize("name", LINEAR)

@@ -1,6 +1,7 @@
 """Layers absorb maps by one rule; what differs between them is tested beside each."""
 
 import pytest
+import torch
 from torch import fx, nn
 
 from bnconvert.errors import Refusal
@@ -63,3 +64,13 @@ def test_weights_that_are_computed_are_refused_in_both_directions(name: str) -> 
         assert isinstance(verdict, Refusal)
         assert verdict.code == "computed-in-forward"
     assert weight is not source
+
+
+def test_a_map_along_another_axis_is_refused_by_its_number() -> None:
+    _, node = layer("conv")
+    lengthwise = ChannelMap.on_axis(torch.rand(5), torch.rand(5), 2, 3)
+    assert RULES["conv"].other_axis(node, lengthwise, 1) == Refusal(
+        "other-axis", "it varies along axis 2, the layer's channels are axis 1"
+    )
+    said = "the convolution has no batch axis: the norm's axis 1 is not its channels"
+    assert RULES["conv"].other_axis(node, lengthwise, 0) == Refusal("other-axis", said)

@@ -19,11 +19,25 @@ def tied(width: int, count: int) -> nn.Sequential:
     return layers
 
 
+class Called(nn.Module):
+    """Calls a layer on two inputs, and something on both of its outputs."""
+
+    def __init__(self, after: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.after = nn.Linear(5, 5), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.after(self.layer(x)) - self.after(self.layer(-x))
+        return y
+
+
 EXCERPTS = Excerpts(
     {
         "one": model(lambda: nn.Linear(3, 4, bias=False), (2, 3)),
         "narrow": model(lambda: tied(4, 2), (2, 4)),
         "wide": model(lambda: tied(5, 3), (2, 5)),
+        "same_norm": model(lambda: Called(nn.BatchNorm1d(5)), (2, 5)),
+        "activations": model(lambda: Called(nn.ReLU()), (2, 5)),
     }
 )
 
@@ -83,6 +97,17 @@ def test_a_tied_weight_is_copied_where_the_copy_is_smaller_than_what_a_norm_move
         "weight-shared",
         "the layer's weight is also read by 1 (linear), 2 (linear), and a copy costs more",
     )
+
+
+def test_a_layer_of_two_calls_gets_one_new_weight_where_one_norm_follows_both() -> None:
+    graph, (first, _) = layers(EXCERPTS["same_norm"])
+    plan = plan_new_weights(MapPropagator(graph), first, *read(graph, first))
+    assert isinstance(plan, GraphPlan)
+    assert plan.remarks == ()
+    graph, (first, _) = layers(EXCERPTS["activations"])
+    refusal = plan_new_weights(MapPropagator(graph), first, *read(graph, first))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "weight-shared"
 
 
 def test_a_value_has_as_many_numbers_as_in_the_example() -> None:
