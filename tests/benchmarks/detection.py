@@ -153,14 +153,16 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     from matplotlib import pyplot
 
     wrong = [row for row in rows if row["fault"] is not None]
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(7, 4.8), layout="constrained")
     found = shares(wrong, "effect")
     places = [f"{size:.0e}" for size in reversed(SIZES) if f"{size:.0e}" in found]
     right = [row for row in rows if row["fault"] is None]
     for rule in RULES:
         heights = [100 * found[p][rule][0] / found[p][rule][1] for p in places]
         alarms = _said(right, rule, REJECTED)
-        label = f"{rule} ({alarms} of {len(right)} correct files flagged)"
+        unjudged = _said(right, rule, UNJUDGED)
+        neither = f", {unjudged} not judged" if unjudged else ""
+        label = f"{rule}: {alarms} of {len(right)} correct files refused{neither}"
         axes.plot(places, heights, marker="o", linewidth=2.5 if rule == "bnconvert" else 1.2,
                   label=label)  # fmt: skip
     axes.set(
@@ -170,7 +172,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         title=f"{len(wrong)} faults planted in files of {len({r['model'] for r in wrong})} models",
     )
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=150)
 
 
@@ -183,11 +185,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="how often each model is drawn")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--again", type=Path, help="show and draw the rows of an earlier run")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[Row] = []
     each = -(-given.faults // (len(given.models) * given.seeds))
-    for name in given.models:
+    if given.again:
+        rows = json.loads(given.again.read_text())
+    for name in given.models if not rows else ():
         for seed in range(given.seeds):
             rows += measured(name, seed, each)
             print(f"{name} {seed}: {len(rows)} files", flush=True)
