@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-#: A tensor, and the name of the file's input that it is.
-NamedTensor = tuple[str, Tensor]
+#: A tensor, and the name of the file's input that it is, where that is known.
+NamedTensor = tuple[str | None, Tensor]
 #: What a user gives as example inputs; inside the package an `Example` is handed on.
 Inputs = Union[tuple[Any, ...], Mapping[str, Any], Tensor, "Example"]
 

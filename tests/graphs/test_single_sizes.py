@@ -25,7 +25,11 @@ class Applied(nn.Module):
         return self.function(x * self.weight) if other is None else self.function(x, other)
 
 
-class Gathering(Applied):
+class Gathering(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.function = function
+
     def forward(self, **batch: Tensor) -> Any:
         return self.function(batch["x"])
 

@@ -21,7 +21,7 @@ def test_a_folded_module_is_for_inference() -> None:
 def test_it_says_which_size_it_was_not_made_for() -> None:
     root = nn.Linear(3, 2).eval()
     program = torch.export.export(root, (torch.ones(4, 3),))
-    module = FoldedModule.of(program.module())  # type: ignore[arg-type]  # a GraphModule
+    module = FoldedModule.of(program.module())
     assert module(torch.ones(4, 3)).shape == (4, 2)
     with pytest.raises(CaptureError, match=r"where input\.shape\[0\] == 4; fold the model again"):
         module(torch.ones(5, 3))
@@ -34,7 +34,7 @@ def test_a_graph_that_checks_nothing_is_taken_as_it_is() -> None:
 
 def test_it_can_be_compiled_and_copied() -> None:
     program = torch.export.export(nn.Linear(3, 2).eval(), (torch.ones(4, 3),))
-    module = FoldedModule.of(program.module())  # type: ignore[arg-type]  # likewise
+    module = FoldedModule.of(program.module())
     x = torch.rand(4, 3)
     compiled = torch.compile(module, backend="eager", fullgraph=True)
     assert torch.equal(compiled(x), module(x))
