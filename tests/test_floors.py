@@ -231,6 +231,7 @@ ROOMS = {
         "trace",
         "forward_code",
         "hidden_references",
+        "plain_copies",
         "rebinding",
         "site",
         "tracking",
