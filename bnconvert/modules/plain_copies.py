@@ -38,7 +38,7 @@ def copy_plainly(
         memo: as for `copy.deepcopy`.
         otherwise: copies what is not ordinary; `copy.deepcopy` itself.
     """
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _ATOMIC:
         return value
     known = memo.get(id(value), memo)
