@@ -50,8 +50,7 @@ def copy_plainly(
             table[copy_plainly(key, memo, otherwise)] = copy_plainly(item, memo, otherwise)
         return table
     if (kind is OrderedDict or kind is set) and not value:
-        twin = memo[id(value)] = kind()
-        return twin
+        return memo.setdefault(id(value), kind())
     if kind is tuple and _ATOMIC.issuperset(map(type, value)):
         return value
     if kind is nn.Parameter:

@@ -263,7 +263,8 @@ class Far(nn.Module):
                 x = x.relu()
             else:
                 x = x + x.sin()
-        return self.norm(x).sin()
+        y: Tensor = self.norm(x).sin()
+        return y
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_a_search_ends_before_python_does(kind: str, operators: int) -> None:
     model, x = trained(Far(kind, operators)), torch.rand(2, 4)
     module = capture_of(model, (x,)).module
     (outcome,) = fold_graph(MutableGraph(module), norm_calls(module))
-    assert outcome.state == "standing"
+    assert not outcome.is_folded
     torch.testing.assert_close(module(x), model(x))
 
 
