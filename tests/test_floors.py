@@ -232,6 +232,7 @@ ROOMS = {
         "trace",
         "forward_code",
         "hidden_references",
+        "plain_copies",
         "rebinding",
         "site",
         "tracking",

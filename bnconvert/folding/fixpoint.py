@@ -36,7 +36,8 @@ def fold_graph(
     rewrite_products_as_linear(graph)
     left = set(graph.fx_graph.nodes)
     ledger = Ledger([_before_folds(call, call.node in used, call.node in left) for call in calls])
-    while _pass_once(graph, folds, ledger):
+    refused_by: dict[fx.Node, fx.Node] = {}
+    while _pass_once(graph, folds, ledger, refused_by):
         pass
     rewrite_maps_as_operators(graph, ledger.operators)
     graph.commit()
@@ -52,13 +53,25 @@ def _before_folds(call: NormCall, used: bool, left: bool) -> NormOutcome:
     return NormOutcome(call)
 
 
-def _pass_once(graph: MutableGraph, folds: Sequence[Fold], ledger: Ledger) -> bool:
-    """Fold every operator as often as it can be; tell whether any was."""
+def _pass_once(
+    graph: MutableGraph,
+    folds: Sequence[Fold],
+    ledger: Ledger,
+    refused_by: dict[fx.Node, fx.Node],
+) -> bool:
+    """Fold every operator as often as it can be; tell whether any was.
+
+    Args:
+        graph: changed in place.
+        folds: what is tried, in this order.
+        ledger: where the outcomes are noted.
+        refused_by: as for `MapPropagator`, kept from operator to operator.
+    """
     stale: set[fx.Node] = set()
     changed = False
     for node in [n for n in graph.fx_graph.nodes if n.op == "call_function"]:
         while node not in stale:
-            found = decide(MapPropagator(graph), node, folds)
+            found = decide(MapPropagator(graph, refused_by=refused_by), node, folds)
             if not isinstance(found, Choice):
                 ledger.note_refusals(node, found)
                 break

@@ -7,7 +7,6 @@ Process groups, which torch cannot copy, are shared by every copy.
 
 import collections
 import copy
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.modules.lazy_modules import require_weights
+from bnconvert.modules.plain_copies import copy_plainly
 from bnconvert.modules.rebinding import CannotRebindError, Rebinding
 from bnconvert.modules.references import (
     WEAK_REFERENCES,
@@ -150,11 +150,10 @@ class _Copier:
             UnsupportedModelError: an attribute of the model cannot be copied.
         """
         model = self.model
-        memo: dict[int, Any] = {id(value): value for value in shared} | _empty_tables(model)
-        memo |= others or {}
+        memo: dict[int, Any] = {id(value): value for value in shared} | dict(others or {})
         try:
             _prepare(self._special, memo)
-            twin: nn.Module = copy.deepcopy(model, memo)
+            twin: nn.Module = copy_plainly(model, memo, copy.deepcopy)
         except Exception as failure:
             require_weights(model)
             raise UnsupportedModelError(
@@ -187,20 +186,6 @@ class _Copier:
                 f"{holder}: leads back to the model, and cannot be copied with it ({failure}); "
                 f"{remedy}"
             ) from failure
-
-
-def _empty_tables(model: nn.Module) -> dict[int, Any]:
-    """Return copies of the modules' empty dictionaries, by identity.
-
-    A module has about ten, of hooks that it does not have, and they take most of a deep copy's
-    time.
-    """
-    return {
-        id(value): type(value)()
-        for module in model.modules()
-        for value in vars(module).values()
-        if type(value) in (dict, OrderedDict) and not value
-    }
 
 
 def _is_special(value: Any) -> bool:

@@ -5,14 +5,11 @@ from typing import Any
 from torch import Tensor, nn
 
 #: Names under which torch, Keras, and norms that people wrote themselves keep a mean and a spread.
-_NAMES = (
-    ("running_mean", "running_var"),
-    ("running_mean", "running_std"),
-    ("running_mean", "running_variance"),
-    ("moving_mean", "moving_var"),
-    ("moving_mean", "moving_variance"),
-)
-STATISTICS_NAMES = frozenset(name for pair in _NAMES for name in pair)
+_NAMES = {
+    "running_mean": ("running_var", "running_std", "running_variance"),
+    "moving_mean": ("moving_var", "moving_variance"),
+}
+STATISTICS_NAMES = frozenset(_NAMES).union(*_NAMES.values())
 
 
 def held_statistics(module: nn.Module) -> tuple[Tensor, Tensor] | None:
@@ -20,10 +17,13 @@ def held_statistics(module: nn.Module) -> tuple[Tensor, Tensor] | None:
 
     They may be buffers, parameters or plain attributes.
     """
-    for mean_name, spread_name in _NAMES:
-        mean, spread = _held(module, mean_name), _held(module, spread_name)
-        if isinstance(mean, Tensor) and isinstance(spread, Tensor):
-            return mean, spread
+    for mean_name, spread_names in _NAMES.items():
+        mean = _held(module, mean_name)
+        if not isinstance(mean, Tensor):
+            continue
+        for spread in (_held(module, name) for name in spread_names):
+            if isinstance(spread, Tensor):
+                return mean, spread
     return None
 
 

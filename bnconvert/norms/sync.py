@@ -81,13 +81,23 @@ class Sync(Replacement):
     norm: ClassVar[type[Normalization]] = SyncNorm
 
     def why_not(self, site: Site) -> Refusal | None:
-        """Return None: every norm can."""
-        return None
+        """Refuse a group that this rank is not in: it would wait for all ranks instead."""
+        group = self._group_for(site)
+        if group is None or isinstance(getattr(group, "group_name", None), str):
+            return None
+        return Refusal(
+            "no-process-group",
+            f"{group!r} is no process group that this rank is in",
+            "use Sync(torch.distributed.group.WORLD), or a group of this rank",
+        )
 
     def attributes(self, site: Site) -> dict[str, Any]:
         """Return the name of the group."""
-        own = getattr(site.module, "process_group", None)
         if self.process_group is None and isinstance(site.module, SyncNorm):
             return {"group_name": site.module.group_name}
-        group = own if self.process_group is None else self.process_group
-        return {"group_name": getattr(group, "group_name", None)}
+        return {"group_name": getattr(self._group_for(site), "group_name", None)}
+
+    def _group_for(self, site: Site) -> Any:
+        """Return the group that was given, or that the norm has of its own."""
+        own = getattr(site.module, "process_group", None)
+        return own if self.process_group is None else self.process_group

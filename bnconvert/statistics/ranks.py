@@ -1,6 +1,7 @@
 """The ranks that measure one model together, each on its share of the data."""
 
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from torch import distributed as dist
@@ -15,12 +16,23 @@ class Ranks:
 
     Every rank must call `gather` equally often. A rank that fails announces it instead, so that
     the others raise and do not wait for it.
+
+    Attributes:
+        are_several: whether there is any other rank.
     """
 
     def __init__(self, group: Any) -> None:
-        """Join `group`, a process group or None. Any: torch.distributed may be missing."""
-        several = group is not None and dist.get_world_size(group) > 1
-        self._group = group if several else None
+        """Join `group`, a process group or None. Any: torch.distributed may be missing.
+
+        Raises:
+            StatisticsError: this process is not in the group.
+        """
+        if group is not None and dist.get_rank(group) < 0:
+            raise StatisticsError(
+                "this rank is not in the process group; call it on the ranks of the group only"
+            )
+        self.are_several = group is not None and dist.get_world_size(group) > 1
+        self._group = group if self.are_several else None
         self._is_lost = False
 
     def gather(self, value: Value) -> list[Value]:
@@ -38,6 +50,30 @@ class Ranks:
             reasons = "; ".join(f"rank {rank} failed: {why}" for rank, why in failures.items())
             raise StatisticsError(f"{reasons}; fix that and run all ranks again")
         return [value for _, value in replies]
+
+    def require_same(self, facts: Mapping[str, object]) -> None:
+        """Raise, on all ranks, unless all of them have the same facts.
+
+        Raises:
+            StatisticsError: it names what differs, and the ranks.
+        """
+        first, *others = self.gather(facts)
+        for name, value in first.items():
+            differing = [str(rank) for rank, other in enumerate(others, 1) if other[name] != value]
+            if differing:
+                raise StatisticsError(
+                    f"rank {', '.join(differing)}: other {name} than on rank 0; give all ranks the "
+                    "same model, with the same weights, and the same arguments"
+                )
+
+    @contextmanager
+    def announcing_failures(self) -> Iterator[None]:
+        """Announce whatever is raised inside of this context."""
+        try:
+            yield
+        except BaseException as failure:
+            self.announce(failure)
+            raise
 
     def announce(self, failure: BaseException) -> None:
         """Make the other ranks raise in their next `gather`: this one cannot go on."""

@@ -1,7 +1,8 @@
 """`recompute_statistics`: replace running statistics by precise ones, measured over data."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from bnconvert.statistics.notes import measuring_notes, reading_notes, require_m
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.report_rows import statistics_rows
-from bnconvert.statistics.targets import SavedStatistics, find_targets
+from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
 from bnconvert.statistics.task import Task, TaskResult
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
@@ -111,25 +112,25 @@ def recompute_statistics(
             a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
     """
-    require_runnable(model)
-    ranks = _ranks(method, variance, process_group)
-    with _domain(model, domain), showing_progress(progress) as say:
-        targets = find_targets(model, domain)
-        before = targets.snapshot()
-        try:
-            targets.require_any(model)
-            memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
-            call = forward or default_forward(targets.measured[0].mean.device)
-            task = Task(model, targets.measured, call, ranks, variance, say)
-            reader = BatchReader(batches, max_samples)
-            measured = [buffer for target in before for buffer in target.buffers]
-            with observing(), refusing_calls(model), restored(model, measured):
-                result = _run(task, method, memory, reader)
-            require_measured(targets, result, task.uses)
-        except BaseException as failure:
-            _restore(before)
-            ranks.announce(failure)
-            raise
+    ranks = Ranks(process_group)
+    with ranks.announcing_failures():
+        _require_valid(method, variance, process_group)
+        require_runnable(model)
+        with _domain(model, domain), showing_progress(progress) as say:
+            targets = find_targets(model, domain)
+            before = targets.snapshot()
+            with _undone_on_failure(before):
+                targets.require_any(model)
+                _require_same(ranks, model, targets, method, variance)
+                memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
+                call = forward or default_forward(targets.measured[0].mean.device)
+                task = Task(model, targets.measured, call, ranks, variance, say)
+                reader = BatchReader(batches, max_samples)
+                measured = [buffer for target in before for buffer in target.buffers]
+                with observing(), refusing_calls(model), restored(model, measured):
+                    result = _run(task, method, memory, reader)
+                require_measured(targets, result, task.uses)
+                ranks.gather("done")  # all ranks get the new statistics, or none does
     notes = measuring_notes(targets, result, method, task.uses)
     notes += [*reading_notes(reader), *_run_notes(memory, process_group)]
     rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
@@ -164,8 +165,8 @@ def _run_notes(memory: Memory, group: Any) -> list[str]:
     return notes
 
 
-def _ranks(method: str, variance: str, group: Any) -> Ranks:
-    """Check the arguments, and join the group of ranks."""
+def _require_valid(method: str, variance: str, group: Any) -> None:
+    """Check the arguments."""
     if method not in _METHODS:
         raise ValueError(f"method is {method!r}; use one of {', '.join(_METHODS)}")
     if variance not in _VARIANCES:
@@ -175,11 +176,41 @@ def _ranks(method: str, variance: str, group: Any) -> Ranks:
             'method "ema" depends on the order of the batches, which ranks do not have; use '
             'method="aggregate"'
         )
-    return Ranks(group)
+
+
+def _require_same(
+    ranks: Ranks, model: nn.Module, targets: Targets, method: str, variance: str
+) -> None:
+    """Raise where ranks measure different models, or differently: it could not be merged."""
+    if ranks.are_several:
+        norms = [(target.path, target.mean.shape) for target in targets.measured]
+        facts = {"method": method, "variance": variance, "norms": norms}
+        ranks.require_same(facts | {"weights": _checksum(model)})
+
+
+def _checksum(model: nn.Module) -> int:
+    """Return a number that is another one where a parameter is."""
+    total = 0
+    for parameter in model.parameters():
+        strided = parameter.layout is torch.strided and not parameter.is_meta
+        if strided and not nn.parameter.is_lazy(parameter):
+            whole = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            total = zlib.crc32(whole.numpy().data, total)
+    return total
 
 
 def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
+
+
+@contextmanager
+def _undone_on_failure(before: SavedStatistics) -> Iterator[None]:
+    """Write saved statistics back where anything is raised inside of this context."""
+    try:
+        yield
+    except BaseException:
+        _restore(before)
+        raise
 
 
 def _restore(before: SavedStatistics) -> None:

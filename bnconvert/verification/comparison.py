@@ -112,9 +112,8 @@ class Comparison:
     def proof(self) -> Proof:
         """Judge the outputs that were computed."""
         names, casts = self._file.output_names, self._feed.casts
-        judge = Judge(
-            names, self._answers, self._tolerance, self._reference.perturbed_answers, casts
-        )
+        perturbed = self._reference.perturbed_answers
+        judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
         optimized = judge.judge(self._outputs)
         outputs, notes = self._run_unoptimized()
         unoptimized = judge.judge(outputs, optimized=False)

@@ -95,6 +95,7 @@ class Expected(Wanted):
             self.runs,
             (),
             factor=LOCAL,
+            whole=self.allowed["norm"],
             bounded=is_bounded(operator_name(self.node)),
             roundings=ROUNDING,
         )

@@ -1,8 +1,11 @@
 """Sync against one process on the concatenation, with 2 and 3 real gloo processes."""
 
 import copy
+import os
 import pickle
+import signal
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from torch.nn import functional as F
 
 import bnconvert as bnc
 from bnconvert.norms.sync import SyncNorm
+from tests.killed_ranks import start_all
 from tests.submodules import submodule
 from tests.zoo import build, trained
 
@@ -247,3 +251,42 @@ def test_a_group_is_kept_unless_another_is_given(lone_process_group: dist.Proces
         for policy in (bnc.Sync(), bnc.Sync(lone_process_group), bnc.Sync(other))
     ]
     assert names == [lone_process_group.group_name, lone_process_group.group_name, other.group_name]
+
+
+def test_a_group_that_this_rank_is_not_in_is_refused() -> None:
+    """Sync would wait for all ranks, and the group's for one another."""
+    outside = dist.GroupMember.NON_GROUP_MEMBER  # what dist.new_group gives the other ranks
+    wrong = nn.SyncBatchNorm(4, process_group=outside)
+    for norm, choice in ((nn.BatchNorm2d(4), bnc.Sync(outside)), (wrong, bnc.Sync())):
+        with pytest.raises(bnc.RefusedError, match="no process group that this rank is in"):
+            bnc.convert(norm, choice)
+
+
+def dying(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world,
+        timeout=timedelta(seconds=20),
+    )  # fmt: skip
+    norm, (x, gradient) = norm_of(4), share((3, 4, 5, 5), rank)
+    y = norm(x.requires_grad_())
+    if rank == world - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    results: list[str] = []
+    for work in (lambda: y.backward(gradient), lambda: norm(x)):
+        try:
+            work()
+        except RuntimeError as error:
+            results.append(str(error))
+    same = all(torch.equal(before[name], buffer) for name, buffer in norm.named_buffers())
+    torch.save((results, same), f"{folder}/{rank}.pt")
+    os._exit(0)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_ends_the_step_of_the_other(tmp_path: Path) -> None:
+    start_all(dying, 2, str(tmp_path))
+    errors, same = torch.load(tmp_path / "0.pt")
+    assert len(errors) == 2, "neither the backward nor the next forward may go on alone"
+    assert same, "no statistics without those of the lost rank"

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed as dist, nn
 from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
@@ -123,6 +123,12 @@ NORMS = (
         "infinite limit",
         lambda _: bnc.Renorm(float("inf"), 1.0, 10),
         lambda _: bnc.Renorm(3.0, 1.0, 10),
+    ),
+    Row(
+        "norms/sync.py",
+        "no process group that this rank is in",
+        lambda _: bnc.convert(nn.BatchNorm1d(4), bnc.Sync(dist.GroupMember.NON_GROUP_MEMBER)),
+        lambda _: bnc.convert(nn.BatchNorm1d(4), bnc.Sync(dist.group.WORLD)),
     ),
     Row(
         "norms/virtual.py",

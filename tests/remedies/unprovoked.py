@@ -42,7 +42,12 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "modules/rebinding.py": {"{}": _OTHERS},
     "reporting/plot.py": {"matplotlib cannot be imported": _PACKAGE},
     "reporting/whole_file.py": {"{}": f"{_DISK}tests/reporting/test_whole_file.py"},
-    "statistics/ranks.py": {"run all ranks again": _RANKS, "start all ranks again": _RANKS},
+    "statistics/ranks.py": {
+        "run all ranks again": _RANKS,
+        "start all ranks again": _RANKS,
+        "this rank is not in the process group": _RANKS,
+        "on rank 0; give all ranks": _RANKS,
+    },
     "statistics/recomputation.py": {
         "memory_limit bounds": "needs another device",
         "which ranks do not have": _RANKS,

@@ -1,6 +1,7 @@
 """Statistics over 2 and 4 real gloo processes against one process on the union."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,6 +16,7 @@ from torch.multiprocessing.spawn import spawn
 
 import bnconvert as bnc
 from bnconvert.statistics.ranks import Ranks
+from tests.killed_ranks import start_all
 from tests.precise import Statistics, farthest, statistics_of
 from tests.statistics.test_layerwise import Paths, SharedHead
 from tests.zoo import Residual, trained
@@ -48,14 +50,42 @@ def broken(rank: int) -> Iterator[Tensor]:
         raise OSError("the disk is gone")
 
 
-def refusal(model: nn.Module, data: Any) -> tuple[str, float]:
+def refusal(model: nn.Module, data: Any, **arguments: Any) -> tuple[str, float]:
     """Return what was said, and how far the statistics are from the old ones."""
     before = statistics_of(model)
     try:
-        bnc.recompute_statistics(model, data, process_group=dist.group.WORLD)
-    except (bnc.StatisticsError, OSError) as error:
+        bnc.recompute_statistics(model, data, process_group=dist.group.WORLD, **arguments)
+    except Exception as error:
         return f"{type(error).__name__}: {error}", farthest(statistics_of(model), before)
-    return "", 0.0
+    return "", farthest(statistics_of(model), before)
+
+
+def other_ranks(rank: int) -> dict[str, tuple[str, float]]:
+    """Return what is said where rank 1 does something else than the others."""
+    other, data = rank == 1, batches_of(0)
+
+    def interrupted(done: int, total: int | None, what: str) -> None:
+        if other and done == total:
+            raise OSError("no terminal any more")
+
+    fewer = model_of(Residual)
+    if other:
+        fewer.bn1 = nn.Identity()
+    wider = nn.Sequential(nn.BatchNorm2d(1 if other else 3)).double()
+    moved = model_of(Residual)
+    next(moved.parameters()).data[0] += 1e-3 * other
+    model = model_of(Residual)
+    closed: Any = nn.DataParallel(model) if other else model
+    return {
+        "fewer norms": refusal(fewer, data),
+        "other channels": refusal(wider, [x[:, : 1 if other else 3] for x in data]),
+        "other weights": refusal(moved, data),
+        "another method": refusal(model, data, method="aggregate" if other else "layerwise"),
+        "another variance": refusal(model, data, variance="unbiased" if other else "population"),
+        "a wrong argument": refusal(model, data, method="exact" if other else "layerwise"),
+        "a wrapped model": refusal(closed, data),
+        "a failure at the end": refusal(model, data, progress=interrupted),
+    }
 
 
 def with_nan(rank: int) -> list[Tensor]:
@@ -90,6 +120,16 @@ def joined(rank: int, world: int, folder: str, seconds: int) -> None:
     )
 
 
+def outside(rank: int) -> str:
+    """Return what a rank is told that gives a group which it is not in."""
+    group = dist.new_group([0])
+    try:
+        bnc.recompute_statistics(model_of(Residual), batches_of(0), process_group=group)
+    except bnc.StatisticsError as error:
+        return str(error)
+    return ""
+
+
 def worker(rank: int, world: int, folder: str) -> None:
     joined(rank, world, folder, 120)
     group = dist.group.WORLD
@@ -106,6 +146,8 @@ def worker(rank: int, world: int, folder: str) -> None:
     bnc.recompute_statistics(model, wild(rank), process_group=group)
     results["an overflow in the middle"] = statistics_of(model)
     results["a failing rank"] = refusal(model_of(Residual), broken(rank))
+    results |= other_ranks(rank)
+    results["outside"] = outside(rank)
     results["no data"] = refusal(model_of(Residual), [])
     alone = bnc.recompute_statistics(model, batches_of(0))
     results["alone"] = alone.report.notes
@@ -119,12 +161,14 @@ def dying(rank: int, world: int, folder: str) -> None:
 
     def data() -> Iterator[Tensor]:
         yield torch.randn(4, 3, 8, 8).double()
-        if rank == 1:
-            os._exit(0)
+        if rank == world - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     start = time.monotonic()
     said = refusal(model_of(Residual), data())
     torch.save((said, time.monotonic() - start), f"{folder}/{rank}.pt")
+    while sum(Path(folder, f"{other}.pt").exists() for other in range(world)) < world - 1:
+        time.sleep(0.05)  # a rank that lives on must not keep the others waiting
     os._exit(0)
 
 
@@ -191,13 +235,42 @@ def test_a_rank_that_measures_alone_is_told(results: list[Any]) -> None:
         )
 
 
-def test_a_rank_that_dies_does_not_hang_the_others(tmp_path: Path) -> None:
-    spawn(dying, (2, str(tmp_path)), nprocs=2)
-    (said, moved), seconds = torch.load(tmp_path / "0.pt", weights_only=False)
-    assert "StatisticsError: another rank died, or took longer than the group's timeout (" in said
-    assert moved == 0
-    assert seconds < 60
-    assert not (tmp_path / "1.pt").exists()
+DIFFERENCES = {
+    "fewer norms": ("other norms than on rank 0", ""),
+    "other channels": ("other norms than on rank 0", ""),
+    "other weights": ("other weights than on rank 0", ""),
+    "another method": ("other method than on rank 0", ""),
+    "another variance": ("other variance than on rank 0", ""),
+    "a wrong argument": ("rank 1 failed: ValueError", "ValueError: method is 'exact'"),
+    "a wrapped model": ("rank 1 failed: Unsupported", "UnsupportedModelError: the model is wr"),
+    "a failure at the end": ("rank 1 failed: OSError: no terminal", "OSError: no terminal"),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_ranks_that_do_not_do_the_same_are_told_and_nothing_changes(
+    results: list[Any], name: str
+) -> None:
+    others, its_own = DIFFERENCES[name]
+    for rank, result in enumerate(results):
+        said, moved = result[name]
+        assert moved == 0
+        assert (its_own if rank == 1 and its_own else others) in said
+
+
+def test_a_rank_outside_of_the_group_is_told(results: list[Any]) -> None:
+    assert results[0]["outside"] == ""
+    for result in results[1:]:
+        assert "this rank is not in the process group" in result["outside"]
+
+
+def test_a_rank_that_is_killed_does_not_hang_the_others(tmp_path: Path) -> None:
+    start_all(dying, 3, str(tmp_path))
+    for rank in range(2):
+        (said, moved), seconds = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        assert "StatisticsError: another rank died, or took longer than the group's timeout" in said
+        assert moved == 0
+        assert seconds < 60
 
 
 def test_a_process_alone_gathers_its_own() -> None:

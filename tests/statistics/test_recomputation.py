@@ -609,14 +609,14 @@ def test_inside_a_switch_it_is_refused() -> None:
             bnc.recompute_statistics(model, [torch.randn(8, 6)])
 
 
-def test_wrong_words_are_refused() -> None:
+def test_wrong_words_are_refused(lone_process_group: object) -> None:
     model, data = vector_net(), [torch.randn(8, 6)]
     with pytest.raises(ValueError, match="method is 'swa'; use one of layerwise, aggregate, ema"):
         bnc.recompute_statistics(model, data, method="swa")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="variance is 'biased'; use one of population, unbiased"):
         bnc.recompute_statistics(model, data, variance="biased")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r'depends on the order of the batches.*"aggregate"'):
-        bnc.recompute_statistics(model, data, method="ema", process_group=object())
+        bnc.recompute_statistics(model, data, method="ema", process_group=lone_process_group)
 
 
 def test_a_model_that_cannot_be_copied_is_refused() -> None:

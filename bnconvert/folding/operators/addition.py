@@ -25,12 +25,17 @@ class Sum(OperatorRule):
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
-        """Scale both summands and shift one."""
+        """Scale both summands and shift one: that which fewer others read, if it can be.
+
+        The other summand of a residual block is the sum of all blocks upstream, and a shift of it
+        would be taken back in each of them.
+        """
         first, second = summands_of(node)
         if first is second:
             return Refusal("value-used-twice", "it adds a value to itself")
         refusal: Refusal | None = None
-        for shifted, other in ((first, second), (second, first)):
+        pairs = (first, second), (second, first)
+        for shifted, other in sorted(pairs, key=lambda pair: len(pair[0].users)):
             sign = sign_of(node, shifted)
             if (
                 sign is None

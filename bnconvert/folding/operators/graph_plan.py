@@ -109,13 +109,7 @@ class GraphPlan:
 
     def with_plan(self, other: "GraphPlan") -> "Verdict":
         """Return both together, or the refusal where both edit one operator."""
-        taken = {edit.node for edit in self.edits}
-        for edit in other.edits:
-            if edit.node in taken:
-                return Refusal(
-                    "paths-meet", f"two paths from it meet again at {describe(edit.node)}"
-                )
-        return GraphPlan((*self.edits, *other.edits), (*self.remarks, *other.remarks))
+        return combined((self, other))
 
     def apply(self, graph: MutableGraph) -> Replacements:
         """Do all edits; return which operators have a successor in the graph."""
@@ -141,10 +135,16 @@ Verdict = GraphPlan | Refusal
 
 def combined(plans: Iterable[Verdict]) -> Verdict:
     """Return all plans as one, or the first refusal, of one of them or of all together."""
-    whole = GraphPlan()
+    edits: dict[fx.Node, Edit] = {}
+    remarks: list[str] = []
     for plan in plans:
-        joined = plan if isinstance(plan, Refusal) else whole.with_plan(plan)
-        if isinstance(joined, Refusal):
-            return joined
-        whole = joined
-    return whole
+        if isinstance(plan, Refusal):
+            return plan
+        for edit in plan.edits:
+            if edit.node in edits:
+                return Refusal(
+                    "paths-meet", f"two paths from it meet again at {describe(edit.node)}"
+                )
+            edits[edit.node] = edit
+        remarks += plan.remarks
+    return GraphPlan(tuple(edits.values()), tuple(remarks))

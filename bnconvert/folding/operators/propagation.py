@@ -1,6 +1,6 @@
 """Propagation of a scale and a shift, up into producers or down into consumers; it looks only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -52,6 +52,15 @@ _AFFINE = AffineRule()
 #: Where sums divide and meet again and again, the ways through them double with each. The map of
 #: a norm in a real network takes a few hundred steps at most.
 _MOST_STEPS = 1_000
+#: A search this far away from a norm ends: each step calls about nine functions inside of each
+#: other, and Python allows a thousand.
+_MOST_DEPTH = 60
+_TOO_FAR = Refusal(
+    "too-far", f"the layers to fold it into are more than {_MOST_DEPTH} operators away"
+)
+#: An addition is not taken back in more other consumers than that: it saves one addition at most,
+#: and each of the many norms that read one value would ask about all others.
+_MOST_CONSUMERS = 100
 _TOO_MANY_WAYS = Refusal(
     "too-many-ways",
     f"sums around it divide and meet so often that the search for layers to fold it into was "
@@ -62,15 +71,24 @@ _TOO_MANY_WAYS = Refusal(
 class MapPropagator:
     """Hands a map from operator to operator of one graph, until layers absorb it or one refuses."""
 
-    def __init__(self, graph: MutableGraph, *, tied_weights_agree: bool = False) -> None:
+    def __init__(
+        self,
+        graph: MutableGraph,
+        *,
+        tied_weights_agree: bool = False,
+        refused_by: dict[fx.Node, fx.Node] | None = None,
+    ) -> None:
         """Look at `graph`.
 
         Args:
             graph: it is not changed.
             tied_weights_agree: as in `Propagator`.
+            refused_by: for a value, the consumer that refused an addition last. It is asked
+                first, and noted; who asks again in a changed graph may give what was noted.
         """
         self.graph = graph
         self.tied_weights_agree = tied_weights_agree
+        self._refused_by = {} if refused_by is None else refused_by
         self._open: set[fx.Node] = set()
         self._steps = self._depth = 0
 
@@ -85,15 +103,32 @@ class MapPropagator:
         if not others:
             return self.absorb_output_map(value, output_map)
         refusal = Refusal("other-consumers", f"its input is also read by {names_of(others)}")
-        if output_map.scales or value in self._open:
+        if output_map.scales or value in self._open or len(others) > _MOST_CONSUMERS:
             return refusal
         self._open.add(value)
         try:
-            back = (self._consume(other, value, output_map.mirrored()) for other in others)
+            back = self._take_back(value, others, output_map.mirrored())
             plan = combined(chain([self.absorb_output_map(value, output_map)], back))
         finally:
             self._open.discard(value)
-        return refusal if isinstance(plan, Refusal) and plan is not _TOO_MANY_WAYS else plan
+        given_up = plan in (_TOO_MANY_WAYS, _TOO_FAR)
+        return refusal if isinstance(plan, Refusal) and not given_up else plan
+
+    def _take_back(
+        self, value: fx.Node, consumers: set[fx.Node], input_map: ChannelMap
+    ) -> Iterator[Verdict]:
+        """Yield how each consumer can take back an addition, the one that may refuse it first.
+
+        Each of many norms that read one value asks about all others: without that order, all of
+        them are asked each time until the one is reached that refuses.
+        """
+        first = self._refused_by.get(value)
+        rest = (user for user in value.users if user in consumers and user is not first)
+        for consumer in chain([first] if first in consumers else [], rest):
+            verdict = self._consume(consumer, value, input_map)
+            if isinstance(verdict, Refusal):
+                self._refused_by[value] = consumer
+            yield verdict
 
     def absorb_output_map(self, node: fx.Node, output_map: ChannelMap) -> Verdict:
         """Return how the operator `node` can compute its output mapped, or the refusal."""
@@ -135,6 +170,8 @@ class MapPropagator:
         self._steps = self._steps + 1 if self._depth else 1
         if self._steps > _MOST_STEPS:
             return _TOO_MANY_WAYS
+        if self._depth == _MOST_DEPTH:
+            return _TOO_FAR
         self._depth += 1
         try:
             verdict = search()
