@@ -39,7 +39,9 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
     """
     _require_captured(model, parts)
     sites = _sites(model)
-    copy = copy_model(model).eval()
+    copy = copy_model(model)
+    if model.training:
+        copy.eval()  # else a part that is in training mode stays so, as in what was captured
     for part in parts:
         graft = plan_graft(part, sites)
         write_weights(copy, graft.weights)
