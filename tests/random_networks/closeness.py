@@ -1,6 +1,6 @@
 """How far numbers may be apart: by what the model itself makes of tiny changes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -100,3 +100,19 @@ def require_close(
                     f"{what}: output {number} channel {channel} is off by {float(error):.2g} "
                     f"where {float(allowed):.2g} is allowed and its numbers reach {float(own):.2g}"
                 )
+
+
+def require_exact(module: Any, truth: Callable[[], nn.Module], example: Example, what: str) -> None:
+    """Raise unless a module computes what the model does, but for the rounding of float64.
+
+    Args:
+        module: is compared.
+        truth: builds the model.
+        example: its inputs.
+        what: is compared.
+
+    Raises:
+        WrongError: a number is too far away.
+    """
+    true, reaches = outputs(truth(), example), reach(truth(), example)
+    require_close(outputs(module, example), true, reaches, factor=1, least=1e-12, what=what)

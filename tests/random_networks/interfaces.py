@@ -89,7 +89,12 @@ class Drawn:
         model = _CLASSES[self.traits.inputs](self.seed, self.traits).to(dtype)
         if self.traits.channels_last:
             laid_out(model, torch.channels_last)
-        return model
+        return model.train() if self.traits.training else model
+
+    def truth(self, dtype: torch.dtype = torch.float64) -> DrawnNetwork:
+        """Build it for a comparison: in eval mode, but for a part that is in training mode."""
+        model = self.model(dtype)
+        return model.eval() if self.traits.training else model
 
     def example(
         self, rows: int = 3, grown: int = 0, seed: int = 0, dtype: torch.dtype = torch.float64

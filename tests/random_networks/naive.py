@@ -1,4 +1,4 @@
-"""Layerwise statistics the naive way: all data through the whole model, once for each norm."""
+"""Statistics the naive way: all data through the whole model, once for each norm."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
 from tests.random_networks.closeness import outputs
+from tests.random_networks.statistics import FunctionalNorm, WrittenNorm
 from tests.random_networks.verdicts import NotAskedError, WrongError
 
 _CLOSE = 1e-7
@@ -38,7 +39,7 @@ def _calls(model: nn.Module, batches: Sequence[Example]) -> dict[str, list[Tenso
     return found
 
 
-def naive_statistics(
+def layerwise_statistics(
     naive: nn.Module, measured: nn.Module, batches: Sequence[Example], report: bnc.Report
 ) -> None:
     """Measure a model the naive way, and compare it with one that was measured.
@@ -71,6 +72,37 @@ def naive_statistics(
             theirs.get_buffer(name).copy_(ours.get_buffer(name))
     if not compared:
         raise NotAskedError("no norm that is called once")
+
+
+def aggregate_statistics(
+    naive: nn.Module, measured: nn.Module, batches: Sequence[Example], report: bnc.Report
+) -> None:
+    """Measure a model whose norms all normalize by the mini-batch, pool, and compare.
+
+    Args:
+        naive: a model that nobody needs.
+        measured: the same with statistics to compare.
+        batches: the data.
+        report: its rows name the norms that were measured.
+
+    Raises:
+        WrongError: a norm has other statistics.
+        NotAskedError: there is no norm to compare, or another that the mini-batch cannot give.
+    """
+    kinds = (nn.modules.batchnorm._BatchNorm, FunctionalNorm)
+    tracking = _tracking(naive)
+    if any(not isinstance(m, kinds) or isinstance(m, WrittenNorm) for m in tracking.values()):
+        raise NotAskedError("a norm that normalizes by its running statistics alone")
+    if not all(m.eps for m in tracking.values()):
+        raise NotAskedError("torch trains no norm with an eps of 0")
+    for norm in tracking.values():
+        norm.train()
+    rows = {row.path for row in report.statistics}
+    for path, arrived in _calls(naive, batches).items():
+        if path in rows:
+            values = torch.cat([a.transpose(0, 1).flatten(1) for a in arrived], 1)
+            mean, var = values.mean(1), values.var(1, correction=0)
+            _require_close(path, measured.get_submodule(path), mean, var)
 
 
 def _require_close(path: str, norm: nn.Module, mean: Tensor, var: Tensor) -> None:

@@ -19,6 +19,7 @@ class Traits:
         autocast: some layers run under autocast.
         channels_last: the memory format of weights and inputs.
         stateful: it counts its calls in a buffer, in eval mode too.
+        training: all of it is in training mode.
         training_part: one norm is in training mode in the eval model.
         hooks: some layers have hooks that change what they compute.
         inputs: what `forward` takes.
@@ -31,6 +32,7 @@ class Traits:
     autocast: bool = False
     channels_last: bool = False
     stateful: bool = False
+    training: bool = False
     training_part: bool = False
     hooks: bool = False
     inputs: Inputs = "one"
@@ -45,14 +47,16 @@ class Traits:
         def happens(share: float) -> bool:
             return draw.random() < share
 
+        training = happens(0.15)
         return cls(
             rank=rank,
+            training=training,
             extreme=happens(0.2),
             casts=happens(0.15),
             autocast=happens(0.06),
             channels_last=happens(0.15) and rank == 2,
             stateful=happens(0.04),
-            training_part=happens(0.04),
+            training_part=happens(0.04) and not training,
             hooks=happens(0.08),
             inputs=draw.choice(("one", "one", "two", "keyword", "optional", "dict", "number")),
             outputs=draw.choice(("tuple", "tuple", "dict", "nested", "tensor")),
