@@ -19,7 +19,11 @@ def outputs(model: Any, example: Example) -> list[Tensor]:
     """Return the tensors that a model returns, for inputs that it may change."""
     fresh = example.map(Tensor.clone)
     with torch.no_grad():
-        result = model(*fresh.args, **fresh.kwargs)
+        return tensors_in(model(*fresh.args, **fresh.kwargs))
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """Return the tensors of what a model returned."""
     return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
 
 

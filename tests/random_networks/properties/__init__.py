@@ -8,11 +8,13 @@ from tests.random_networks.properties.exporting import exports
 from tests.random_networks.properties.folding import folds
 from tests.random_networks.properties.looking import looks
 from tests.random_networks.properties.measuring import measures
+from tests.random_networks.properties.training import trains
 
 PROPERTIES: dict[str, Callable[[Drawn], None]] = {
     "fold": folds,
     "convert": converts,
     "statistics": measures,
+    "train": trains,
     "look": looks,
     "export": exports,
 }
