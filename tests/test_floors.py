@@ -241,6 +241,7 @@ ROOMS = {
         "references",
         "normalization",
         "running_statistics",
+        "ambient_modes",
     ),
     "reporting": (
         "__init__",

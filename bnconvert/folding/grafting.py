@@ -105,7 +105,8 @@ def _require_captured(model: nn.Module, parts: Sequence[Part]) -> None:
 def _is_same(first: Tensor, second: Tensor) -> bool:
     """Tell whether two tensors hold the same numbers; NaN is the same as NaN."""
     alike = first.shape == second.shape and first.dtype == second.dtype
-    return alike and torch.equal(first.nan_to_num(), second.to(first.device).nan_to_num())
+    first, second = first.detach(), second.detach().to(first.device)
+    return alike and torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:

@@ -137,9 +137,10 @@ class _State:
         for cached, size in self.caches.values():
             if cached.cache_info().currsize != size:
                 cached.cache_clear()
-        with torch.no_grad():
-            for buffer, version, value in self.buffers:
-                if version is None or version_of(buffer) != version:
+        for buffer, version, value in self.buffers:
+            if version is None or version_of(buffer) != version:
+                # torch writes into what was made in inference mode only there
+                with torch.inference_mode() if buffer.is_inference() else torch.no_grad():
                     buffer.copy_(value)
 
 
