@@ -244,6 +244,7 @@ ROOMS = {
         "normalization",
         "lazy_modules",
         "running_statistics",
+        "ambient_modes",
     ),
     "reporting": (
         "__init__",

@@ -1,57 +1,75 @@
-"""Whatever is folded, grafted or exported of a random network computes what it did before."""
-
-import copy
-from pathlib import Path
+"""Whatever is folded, converted, recomputed or exported of a random network is right or refused."""
 
 import pytest
-import torch
-from torch import Tensor
 
 import bnconvert as bnc
-from bnconvert.graphs.example import Example
-from tests.architectures.answers import outputs
-from tests.random_networks import SHAPE, RandomNetwork
+from tests.random_networks import Drawn
+from tests.random_networks.properties import PROPERTIES
+from tests.random_networks.verdicts import WrongError, verdict_of
 
-FEW = range(12)
-MANY = range(1000, 1050)
-EXPORTED = range(3)
-
-
-def require_same(expected: list[Tensor], found: list[Tensor]) -> None:
-    for truth, value in zip(expected, found, strict=True):
-        size = float(truth.abs().max().clamp(min=1e-12))
-        torch.testing.assert_close(value, truth, rtol=0, atol=1e-11 * size)
+FEW = range(6)
+MANY = range(100_000, 100_060)
+#: Those that capture nothing, and take a moment.
+CHEAP = ("convert", "statistics", "train", "look")
+FOLDED = range(3)
+FOLDED_TOO = range(100_000, 100_030)
+EXPORTED = (1, 2)
 
 
-def require_folds_right(seed: int) -> None:
-    model, example = RandomNetwork(seed), Example.of(torch.randn(SHAPE, dtype=torch.float64))
-    before, expected = copy.deepcopy(model.state_dict()), outputs(model, example)
-    folded = bnc.fold(model, example)
-    require_same(expected, outputs(folded.module, example))
-    require_same(expected, outputs(folded.graft(model), example))
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
-    assert all(row.reason for row in folded.report.norms)
+def require(name: str, seed: int) -> None:
+    """Fail where a property of a network is wrong; a refusal or an open question is none."""
+    drawn = Drawn.of(seed)
+    verdict = verdict_of(lambda: PROPERTIES[name](drawn))
+    assert verdict.kind != "WRONG", f"{seed} ({drawn.traits}): {verdict.reason}"
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CHEAP)
 @pytest.mark.parametrize("seed", FEW)
+def test_a_property_of_a_random_network_holds(name: str, seed: int) -> None:
+    require(name, seed)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", FOLDED)
 def test_a_random_network_is_folded_right(seed: int) -> None:
-    require_folds_right(seed)
+    require("fold", seed)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", EXPORTED)
+def test_a_random_network_is_exported_and_proven(seed: int) -> None:
+    require("export", seed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", MANY[::10])
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CHEAP)
+def test_a_property_of_many_random_networks_holds(name: str) -> None:
+    for seed in MANY:
+        require(name, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("start", FOLDED_TOO[::10])
 def test_many_random_networks_are_folded_right(start: int) -> None:
     for seed in range(start, start + 10):
-        require_folds_right(seed)
+        require("fold", seed)
 
 
-@pytest.mark.parametrize("seed", EXPORTED)
-def test_a_random_network_is_exported_and_proven(seed: int, tmp_path: Path) -> None:
-    model = RandomNetwork(seed).float()
-    try:
-        report = bnc.export(model, (torch.randn(SHAPE),), tmp_path / "m.onnx")
-    except bnc.InconclusiveError as failure:  # some outputs are constants, whatever goes in
-        report = failure.report
-        assert {finding.id for finding in report.findings} == {"BN413"}
-    assert report.failures == ()
+def test_a_property_that_does_not_hold_is_told_apart_from_a_refusal() -> None:
+    def wrong() -> None:
+        raise WrongError("off by one")
+
+    def broken() -> None:
+        raise KeyError("layers")
+
+    def bare() -> None:
+        raise bnc.ExportError("it failed")
+
+    def refused() -> None:
+        raise bnc.ExportError("layers.0: trains; call model.eval()")
+
+    kinds = [verdict_of(ask).kind for ask in (wrong, broken, bare, refused, lambda: None)]
+    assert kinds == ["WRONG", "WRONG", "WRONG", "refused", "ok"]

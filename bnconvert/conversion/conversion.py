@@ -7,6 +7,7 @@ from torch import nn
 from bnconvert.conversion.plan import Plan, make_plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import RefusedError, UnsupportedModelError
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import norms_in
@@ -21,6 +22,7 @@ _REMEDY = "use inplace=True"
 
 
 @one_at_a_time()
+@usual_modes()
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
     """Decide what `convert` would do to each norm, and change nothing; print the plan to read it.
 
@@ -55,6 +57,7 @@ def convert(
 
 
 @one_at_a_time()
+@usual_modes()
 def convert_with_plan(
     model: nn.Module,
     policy: Policy | Rewrite | Alternatives,
@@ -79,6 +82,7 @@ def convert_with_plan(
 
 
 @one_at_a_time()
+@usual_modes()
 def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
     """Give every norm its plain torch class back, with its momentum and batch counter.
 

@@ -13,6 +13,7 @@ from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.folding.folding import Folded
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.normalization import Normalization
@@ -53,6 +54,7 @@ class Prepared:
 
 
 @one_at_a_time()
+@usual_modes()
 def prepare(
     model: nn.Module,
     policy: Policy | Rewrite | Alternatives,

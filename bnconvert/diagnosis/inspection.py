@@ -7,6 +7,7 @@ from torch import nn
 from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.errors import CaptureError
 from bnconvert.graphs.example import Inputs
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.kinds import has_default_statistics, has_running_statistics
 from bnconvert.modules.site import Site
 from bnconvert.modules.survey import survey
@@ -16,6 +17,7 @@ from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
 @one_at_a_time()
+@usual_modes()
 def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
     """List the model's norms and findings; the model is neither run nor changed.
 

@@ -21,6 +21,7 @@ from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.preserving import preserved, restored
 from bnconvert.reporting.progress import Progress, Steps
@@ -40,6 +41,7 @@ _CALIBRATING = "recomputing statistics"
 
 
 @one_at_a_time()
+@usual_modes()
 def export(
     model: nn.Module,
     example_inputs: Inputs,

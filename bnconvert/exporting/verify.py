@@ -14,6 +14,7 @@ from bnconvert.exporting.input_choice import Preprocess, raw_inputs
 from bnconvert.exporting.preprocessing import with_preprocess
 from bnconvert.folding.folding import fold
 from bnconvert.graphs.example import Example, Inputs
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
@@ -24,6 +25,7 @@ from bnconvert.verification.verification import failure_sentences, prove, unprov
 
 
 @one_at_a_time()
+@usual_modes()
 def verify(
     model: nn.Module,
     onnx_path: str | Path,

@@ -19,6 +19,7 @@ from bnconvert.graphs.exported_program import exported_program
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.graphs.parts import Part, capture_parts, with_parts
 from bnconvert.graphs.subgraphs import calls_in_regions
+from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.normalization import Normalization
@@ -80,6 +81,7 @@ class Folded:
         return exported_program(self.module, ranges)
 
     @one_at_a_time()
+    @usual_modes()
     def graft(self, model: nn.Module) -> nn.Module:
         """Return a copy of the model whose own modules are folded: class and names survive.
 
@@ -97,6 +99,7 @@ class Folded:
         return grafted(model, self.parts)
 
     @one_at_a_time()
+    @usual_modes()
     def graft_report(self, model: nn.Module) -> Report:
         """Return what `graft` does with each norm, and why the rest stays.
 
@@ -107,6 +110,7 @@ class Folded:
 
 
 @one_at_a_time()
+@usual_modes()
 def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None) -> Folded:
     """Fold the batch norms of the eval model into the layers around them.
 

@@ -39,7 +39,9 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
     """
     _require_captured(model, parts)
     sites = _sites(model)
-    copy = copy_model(model).eval()
+    copy = copy_model(model)
+    if model.training:
+        copy.eval()  # else a part that is in training mode stays so, as in what was captured
     for part in parts:
         graft = plan_graft(part, sites)
         write_weights(copy, graft.weights)
@@ -103,7 +105,8 @@ def _require_captured(model: nn.Module, parts: Sequence[Part]) -> None:
 def _is_same(first: Tensor, second: Tensor) -> bool:
     """Tell whether two tensors hold the same numbers; NaN is the same as NaN."""
     alike = first.shape == second.shape and first.dtype == second.dtype
-    return alike and torch.equal(first.nan_to_num(), second.to(first.device).nan_to_num())
+    first, second = first.detach(), second.detach().to(first.device)
+    return alike and torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:

@@ -141,9 +141,8 @@ class _State:
         for cached, size in self.caches.values():
             if cached.cache_info().currsize != size:
                 cached.cache_clear()
-        with torch.no_grad():
-            for array in self.arrays:
-                array.restore()
+        for array in self.arrays:
+            array.restore()
 
 
 class _SavedArray:
@@ -162,7 +161,9 @@ class _SavedArray:
         elif self.version is not None and version_of(array) == self.version:
             return
         elif array.shape != before.shape or not torch.equal(array, before):
-            array.resize_(before.shape).copy_(before)  # observers change shapes too
+            # torch writes into what was made in inference mode only there
+            with torch.inference_mode() if array.is_inference() else torch.no_grad():
+                array.resize_(before.shape).copy_(before)  # observers change shapes too
 
 
 def _arrays_of(model: nn.Module) -> Iterator[Any]:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal, first_line
-from bnconvert.modules.copying import replicate
+from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.preserving import preserved
 from bnconvert.modules.site import Site
 from bnconvert.numerics.random_state import preserved_random_state
 
@@ -46,14 +47,16 @@ def calls_in_forward(model: nn.Module, inputs: tuple[Tensor, ...], norm: nn.Modu
         norm: one of its modules.
     """
     path = next(path for path, module in model.named_modules() if module is norm)
-    replica, calls = replicate(model), 0
+    twin, calls = copy_sharing_parameters(model), 0  # which may count its own calls in a buffer
+    for module in twin.modules():
+        module.training = False
 
     def count(*_: object) -> None:
         nonlocal calls
         calls += 1
 
-    replica.get_submodule(path).register_forward_pre_hook(count)
+    twin.get_submodule(path).register_forward_pre_hook(count)
     device = next((p.device for p in model.parameters()), inputs[0].device)
-    with torch.no_grad(), preserved_random_state():
-        replica(*(tensor.to(device) for tensor in inputs))
+    with torch.no_grad(), preserved(model), preserved_random_state():
+        twin(*(tensor.to(device) for tensor in inputs))
     return calls

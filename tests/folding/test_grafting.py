@@ -91,6 +91,32 @@ def test_a_hook_that_takes_keyword_arguments_goes_on_taking_them() -> None:
     torch.testing.assert_close(grafted(*IMAGE), model(*IMAGE), rtol=1e-5, atol=1e-5)
 
 
+class Halved(Net):
+    """A net whose stem does half of it only in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return y if self.training else y / 2
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        (nn.Sequential(Net(), nn.BatchNorm2d(4)), "1"),
+        (nn.Sequential(Net(), nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))), "1"),
+        (nn.Sequential(Halved(), nn.ReLU()), "0"),
+        (nn.Sequential(Net(), nn.ReLU()), ""),
+    ],
+    ids=["norm", "stage", "own_branch", "whole"],
+)
+def test_a_part_in_training_mode_stays_so(model: nn.Module, part: str) -> None:
+    trained(model)
+    model.get_submodule(part).train()
+    grafted = bnc.fold(model, IMAGE).graft(model)
+    truth = model if part else copy.deepcopy(model).eval()
+    torch.testing.assert_close(grafted(*IMAGE), truth(*IMAGE), rtol=1e-4, atol=1e-4)
+
+
 def test_a_forward_that_reads_the_norm_itself_is_refused() -> None:
     class Reading(Net):
         def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""Every verb does the same, whichever of torch's modes its caller happens to be in."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import bnconvert as bnc
+from tests.zoo import trained
+
+Mode = Callable[[], AbstractContextManager[object]]
+MODES: dict[str, Mode] = {
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+}
+X = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+
+
+def network(activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = nn.Linear(5, 6), nn.BatchNorm1d(6), activation(), nn.Linear(6, 3)
+    return trained(nn.Sequential(*layers))
+
+
+VERBS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "convert": lambda model: bnc.convert(model, bnc.Ghost(2)),
+    "revert": lambda model: bnc.revert(bnc.convert(model, bnc.Frozen())),
+    "prepare": lambda model: bnc.prepare(model, bnc.Frozen()).model,
+    "graft": lambda model: bnc.fold(model, (X,)).graft(model),
+    "fold": lambda model: bnc.fold(model, (X,)).module,
+}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_what_a_verb_makes_computes_the_same_and_can_be_trained(
+    mode: Mode, verb: Callable[[nn.Module], nn.Module]
+) -> None:
+    model = network()
+    with mode():
+        made = verb(model)
+    torch.testing.assert_close(made(X), model(X), rtol=1e-5, atol=1e-5)
+    assert not any(tensor.is_inference() for tensor in made.state_dict().values())
+    if not isinstance(made, torch.fx.GraphModule):
+        made.train()(X).sum().backward()
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_a_model_is_exported_and_proven(mode: Mode, tmp_path: Path) -> None:
+    model = network()
+    with mode():
+        assert bnc.export(model, (X,), tmp_path / "m.onnx").verdict == "agrees"
+        assert bnc.verify(model, tmp_path / "m.onnx", (X,)).verdict == "agrees"
+
+
+class Never(nn.Module):
+    """Zero for all that comes from a norm."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x - 1e6)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_proof_is_as_empty_as_it_is_outside_of_the_mode(mode: Mode, tmp_path: Path) -> None:
+    with mode(), pytest.raises(bnc.InconclusiveError):
+        bnc.export(network(Never), (X,), tmp_path / "m.onnx")
+
+
+def test_a_model_and_inputs_that_were_made_in_inference_mode_are_taken(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        model, x = network(), X.clone()
+    folded = bnc.fold(model, (x,))
+    converted = bnc.convert(model, bnc.Ghost(2))
+    assert bnc.export(model, (x,), tmp_path / "m.onnx").verdict == "agrees"
+    with torch.no_grad():
+        truth = model(X)
+    for made in (folded.module, folded.graft(model), converted):
+        torch.testing.assert_close(made(X), truth, rtol=1e-5, atol=1e-5)
+    converted.train()(X).sum().backward()
