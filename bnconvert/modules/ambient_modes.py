@@ -6,9 +6,10 @@ casts of that moment in it.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
+from torch import Tensor
 
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -23,3 +24,9 @@ def usual_modes() -> Iterator[None]:
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def writing_to(*tensors: Tensor) -> AbstractContextManager[None]:
+    """Return a context in which torch writes into tensors: some are from inference mode."""
+    made_there = any(tensor.is_inference() for tensor in tensors)
+    return torch.inference_mode() if made_there else torch.no_grad()

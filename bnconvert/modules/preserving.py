@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import UnsupportedModelError
+from bnconvert.modules.ambient_modes import writing_to
 from bnconvert.modules.references import CACHED_FUNCTION, contained_in, is_of_library, referents
 from bnconvert.modules.surgery import instances_in
 from bnconvert.torch_private.tensor_versions import version_of
@@ -161,8 +162,7 @@ class _SavedArray:
         elif self.version is not None and version_of(array) == self.version:
             return
         elif array.shape != before.shape or not torch.equal(array, before):
-            # torch writes into what was made in inference mode only there
-            with torch.inference_mode() if array.is_inference() else torch.no_grad():
+            with writing_to(array):
                 array.resize_(before.shape).copy_(before)  # observers change shapes too
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
+from bnconvert.modules.ambient_modes import writing_to
 from bnconvert.modules.preserving import refusing_calls, restored
 from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
@@ -127,7 +128,7 @@ def recompute_statistics(
                 task = Task(model, targets.measured, call, ranks, variance, say)
                 reader = BatchReader(batches, max_samples)
                 measured = [buffer for target in before for buffer in target.buffers]
-                with observing(), refusing_calls(model), restored(model, measured):
+                with observing(*measured), refusing_calls(model), restored(model, measured):
                     result = _run(task, method, memory, reader)
                 require_measured(targets, result, task.uses)
                 ranks.gather("done")  # all ranks get the new statistics, or none does
@@ -215,7 +216,7 @@ def _undone_on_failure(before: SavedStatistics) -> Iterator[None]:
 
 def _restore(before: SavedStatistics) -> None:
     """Write saved statistics back into the buffers."""
-    with torch.no_grad():
-        for target, values in before.items():
+    for target, values in before.items():
+        with writing_to(*target.buffers):
             for buffer, value in zip(target.buffers, values, strict=True):
                 buffer.copy_(value)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -81,3 +82,39 @@ def test_a_model_and_inputs_that_were_made_in_inference_mode_are_taken(tmp_path:
     for made in (folded.module, folded.graft(model), converted):
         torch.testing.assert_close(made(X), truth, rtol=1e-5, atol=1e-5)
     converted.train()(X).sum().backward()
+
+
+@pytest.mark.parametrize("method", ["layerwise", "aggregate", "ema"])
+def test_statistics_are_measured_whichever_side_of_inference_mode_the_model_is_from(
+    method: Literal["layerwise", "aggregate", "ema"],
+) -> None:
+    """Torch writes into a tensor that was made in inference mode only there."""
+
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+
+    with torch.inference_mode():
+        made_there = model()
+    plain, measured_there, images = model(), model(), [torch.randn(4, 3, 8, 8) + 3]
+    bnc.recompute_statistics(plain, images, method=method)
+    mean = plain.get_buffer("1.running_mean")
+
+    done = bnc.recompute_statistics(made_there, images, method=method)
+    assert torch.equal(made_there.get_buffer("1.running_mean"), mean)
+    done.undo()
+    assert not made_there.get_buffer("1.running_mean").any()
+
+    with torch.inference_mode():
+        bnc.recompute_statistics(measured_there, images, method=method)
+        bnc.diagnose(measured_there, images)
+    assert torch.equal(measured_there.get_buffer("1.running_mean"), mean)
+    measured_there(images[0]).sum().backward()
+
+
+def test_what_fails_leaves_a_model_from_inference_mode_as_it_was() -> None:
+    with torch.inference_mode():
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    with pytest.raises(RuntimeError):
+        bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8), torch.randn(4, 2, 8, 8)])
+    assert not model.get_buffer("1.running_mean").any()

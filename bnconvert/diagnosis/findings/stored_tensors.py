@@ -66,7 +66,9 @@ def _is_readable(site: Site) -> bool:
 
 def _is_sound(site: Site) -> bool:
     var = site.module._buffers.get("running_var")
-    finite = all(bool(torch.isfinite(t).all()) for t in _stored(site) if t.is_floating_point())
+    finite = all(
+        bool(torch.isfinite(t.detach()).all()) for t in _stored(site) if t.is_floating_point()
+    )
     return finite and (var is None or bool((var >= 0).all()))
 
 
