@@ -16,6 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example, arguments_of
+from bnconvert.modules.preserving import restored
 from bnconvert.numerics.distance import difference, relative_error
 
 #: The same operators ran: only kernels for other shapes round otherwise.
@@ -70,7 +71,8 @@ def _agree(model: nn.Module, graph: nn.Module, example: Example) -> bool:
         torch.manual_seed(0)  # of dropout that is always on
         copied = example.map(Tensor.clone)
         try:
-            results.append(pytree.tree_leaves(module(*copied.args, **copied.kwargs)))
+            with restored(module):  # a part in training mode changes its statistics
+                results.append(pytree.tree_leaves(module(*copied.args, **copied.kwargs)))
         except AssertionError:
             return True  # a condition of the graph excludes the size already, or the model does
         except Exception:

@@ -57,7 +57,7 @@ def copy_plainly(
         return value.__deepcopy__(memo)
     if kind is Tensor and _owns_memory(value):
         return _copy_tensor(value, memo)
-    if not _is_ordinary(kind) or "__deepcopy__" in vars(value):
+    if not _is_ordinary(kind) or not vars(value).keys().isdisjoint(_COPYING):
         return otherwise(value, memo)
     twin = memo[id(value)] = kind.__new__(kind)
     # The modules' own tables are copied too, as the state that torch gives to be copied.

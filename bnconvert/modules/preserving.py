@@ -23,7 +23,6 @@ from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.ambient_modes import writing_to
 from bnconvert.modules.references import CACHED_FUNCTION, contained_in, is_of_library, referents
 from bnconvert.modules.surgery import instances_in
-from bnconvert.torch_private.tensor_versions import version_of
 
 _MUTABLE = (list, dict, set, collections.deque)
 _ENTERED = (types.MethodType, functools.partial, CACHED_FUNCTION, tuple)
@@ -150,17 +149,17 @@ class _SavedArray:
     """A tensor or an array, and the numbers that it had."""
 
     def __init__(self, array: Any) -> None:
-        is_tensor = isinstance(array, Tensor)
-        self.array, self.version = array, version_of(array) if is_tensor else None
-        self.before = array.detach().clone() if is_tensor else array.copy()
+        self.array = array
+        self.before = array.detach().clone() if isinstance(array, Tensor) else array.copy()
 
     def restore(self) -> None:
-        """Write the numbers back, in place, where they changed."""
+        """Write the numbers back, in place, where they changed.
+
+        They are compared: batch norm in training mode writes without raising a tensor's version.
+        """
         array, before = self.array, self.before
         if not isinstance(array, Tensor):
             array[...] = before
-        elif self.version is not None and version_of(array) == self.version:
-            return
         elif array.shape != before.shape or not torch.equal(array, before):
             with writing_to(array):
                 array.resize_(before.shape).copy_(before)  # observers change shapes too

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer
 
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.kinds import has_running_statistics
@@ -106,7 +106,7 @@ def reset_stream(model: nn.Module) -> None:
 @contextmanager
 def _switched(model: nn.Module, name: str, value: object) -> Iterator[None]:
     """Set a switch on every norm that tracks statistics, bnconvert's and torch's, and undo it."""
-    if any(map(is_lazy, model.buffers())):
+    if any(isinstance(buffer, UninitializedBuffer) for buffer in model.buffers()):
         require_weights(model)  # a switch saves the buffers of norms
     ours = [module for module in model.modules() if isinstance(module, TrackingNorm)]
     with _temporarily_set(ours, name, value), switched(model, **{name: value}):

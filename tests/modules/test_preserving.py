@@ -121,6 +121,16 @@ def test_buffers_modes_and_attributes_are_restored_on_errors_too() -> None:
     assert not hasattr(model, "note")
 
 
+def test_statistics_that_batch_norm_updates_come_back() -> None:
+    """Torch's kernel writes them without raising the version of the tensor."""
+    norm = nn.BatchNorm2d(3)
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    with torch.no_grad(), restored(norm):
+        norm(torch.randn(4, 3, 5, 5) + 2)
+        assert norm.get_buffer("running_mean").any()
+    assert all(torch.equal(before[name], buffer) for name, buffer in norm.named_buffers())
+
+
 def test_chosen_buffers_may_change() -> None:
     model = nn.BatchNorm1d(4)
     with restored(model, changing=model.buffers()):
