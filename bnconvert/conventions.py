@@ -243,4 +243,6 @@ def _renamed(
 
 def _tensor(value: Any) -> Tensor:
     """Return a copy of a tensor, or of any framework's array that numpy reads."""
-    return value.detach().clone() if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return torch.tensor(np.asarray(value), device="cpu")

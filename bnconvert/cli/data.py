@@ -179,7 +179,7 @@ def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePrepr
     def batches() -> Iterator[tuple["Tensor", "Tensor"]]:
         for part in _shuffled_batches(pairs, batch_size):
             pixels = torch.stack([images.read(file) for file, _ in part])
-            yield pixels, torch.tensor([label for _, label in part])
+            yield pixels, torch.tensor([label for _, label in part], device="cpu")
 
     return Data(source, batches(), lambda batch: batch[0], lambda batch: batch[1])
 
@@ -195,6 +195,8 @@ def _shuffled_batches(items: list[Any], batch_size: int) -> Iterator[list[Any]]:
     """
     import torch
 
-    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    order = torch.randperm(
+        len(items), generator=torch.Generator().manual_seed(0), device="cpu"
+    ).tolist()
     for first in range(0, len(items), batch_size):
         yield [items[index] for index in order[first : first + batch_size]]

@@ -66,8 +66,8 @@ def _parse_input(text: str) -> tuple[str, Any]:
         )
     try:
         if dtype.is_floating_point:
-            return name, torch.randn(shape, generator=generator()).to(dtype)
-        return name, torch.randint(2, shape, generator=generator()).to(dtype)
+            return name, torch.randn(shape, generator=generator(), device="cpu").to(dtype)
+        return name, torch.randint(2, shape, generator=generator(), device="cpu").to(dtype)
     except (RuntimeError, TypeError, MemoryError) as failure:
         raise UsageError(
             f"--input {text}: cannot be made ({first_line(failure)}); give another shape or dtype"

@@ -95,7 +95,7 @@ class ImagePreprocessing:
         left, top = (round((side - self.img_size) / 2) for side in size)
         picture = picture.crop((left, top, left + self.img_size, top + self.img_size))
         pixels = torch.from_numpy(np.array(picture, dtype=np.float32) / 255).permute(2, 0, 1)
-        mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (torch.tensor(v, device="cpu").reshape(-1, 1, 1) for v in (self.mean, self.std))
         return ((pixels - mean) / std).contiguous()
 
     def _resized(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -81,7 +81,7 @@ def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
     except RuntimeError as failure:
         raise LoadError(f"timm:{name}: {failure}; list the names with timm.list_models()") from None
     size = getattr(model, "default_cfg", {}).get("input_size", _ZOO_INPUT[1:])
-    return model, (torch.randn(1, *size, generator=generator()),)
+    return model, (torch.randn(1, *size, generator=generator(), device="cpu"),)
 
 
 def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
@@ -98,7 +98,7 @@ def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
     parameters = inspect.signature(builder).parameters
     offline = {"weights": None, "weights_backbone": None, "init_weights": True}
     model = builder(**{key: value for key, value in offline.items() if key in parameters})
-    return model, (torch.randn(*_ZOO_INPUT, generator=generator()),)
+    return model, (torch.randn(*_ZOO_INPUT, generator=generator(), device="cpu"),)
 
 
 def _import_extra(module: str, package: str) -> Any:

@@ -33,6 +33,8 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
             for name, (low, high) in _RANGES.items():
                 tensor = state.get(name)
                 if tensor is not None:
-                    noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+                    noise = torch.rand(
+                        tensor.shape, generator=generator, dtype=torch.float64, device="cpu"
+                    )
                     tensor.copy_(low + (high - low) * noise)
     return copied

@@ -105,7 +105,7 @@ def _lowered(
         product.meta = dict(node.meta)
         return call(aten.add.Tensor, (product, shift))
     dtype = node.meta["val"].dtype
-    ones = torch.ones(len(vectors[0]), dtype=torch.float64)
+    ones = torch.ones(len(vectors[0]), dtype=torch.float64, device="cpu")
     tensors = {
         "weight": vectors[0] * (1 + _EPS) ** 0.5,
         "bias": vectors[1],

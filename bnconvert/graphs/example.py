@@ -106,9 +106,13 @@ class Example:
         def drawn(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 values = tensor.flatten()
-                picks = torch.randint(max(values.numel(), 1), tensor.shape, generator=generator)
+                picks = torch.randint(
+                    max(values.numel(), 1), tensor.shape, generator=generator, device="cpu"
+                )
                 return values[picks] if values.numel() else tensor.clone()
-            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            noise = torch.randn(
+                tensor.shape, generator=generator, dtype=torch.float64, device="cpu"
+            )
             noise = noise.to(tensor.device)
             spread = tensor.double().std(correction=0) if tensor.numel() else 0.0
             numbers = (noise * spread + tensor.double().mean()).to(tensor)
@@ -127,9 +131,9 @@ class Example:
         def moved(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 return tensor
-            directions = torch.arange(tensor.numel()) % 2
+            directions = torch.arange(tensor.numel(), device="cpu") % 2
             if generator is not None:
-                directions = torch.randint(2, (tensor.numel(),), generator=generator)
+                directions = torch.randint(2, (tensor.numel(),), generator=generator, device="cpu")
             signs = (2 * directions - 1).to(tensor).reshape(tensor.shape)
             return tensor * (1 + units * torch.finfo(tensor.dtype).eps * signs)
 
@@ -154,7 +158,7 @@ def _with_whole_columns(drawn: Tensor, like: Tensor, generator: torch.Generator)
     if like.dim() != 2 or not like.numel():
         return drawn
     whole = (like == like.round()).all(0)
-    picks = torch.randint(len(like), like.shape, generator=generator).to(like.device)
+    picks = torch.randint(len(like), like.shape, generator=generator, device="cpu").to(like.device)
     return torch.where(whole, like.gather(0, picks), drawn)
 
 

@@ -98,13 +98,20 @@ def _attributes(copy: nn.Module) -> dict[str, object]:
 
 def _comparable(value: object) -> object:
     """Return numbers as they are, tensors with their version, anything else by identity."""
-    leaves = pytree.tree_leaves(value)
-    return tuple(
-        leaf
-        if isinstance(leaf, bool | int | float | str | None)
-        else (id(leaf), version_of(leaf) if isinstance(leaf, Tensor) else None)
-        for leaf in leaves
-    )
+    plain = bool | int | float | str | None
+    return [x if isinstance(x, plain) else _Itself(x) for x in pytree.tree_leaves(value)]
+
+
+class _Itself:
+    """An object that equals itself alone; it is held, so that no later one gets its identity."""
+
+    def __init__(self, held: object) -> None:
+        self.held, self.version = held, version_of(held) if isinstance(held, Tensor) else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Itself):
+            return False
+        return other.held is self.held and other.version == self.version
 
 
 def _agree(first: list[Any], second: list[Any]) -> bool:

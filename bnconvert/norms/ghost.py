@@ -57,7 +57,7 @@ def _average(mean: Tensor, var: Tensor, samples: list[int], x: Tensor) -> tuple[
     if len(set(samples)) == 1:
         return mean.mean(0), unbiased(var.mean(0), samples[0] * values)
     share = torch.tensor([[n / x.shape[0]] for n in samples], dtype=mean.dtype, device=x.device)
-    lost = torch.tensor([[n * values / (n * values - 1)] for n in samples]).to(share)
+    lost = share.new_tensor([[n * values / (n * values - 1)] for n in samples])
     return (share * mean).sum(0), (share * lost * var).sum(0)
 
 

@@ -40,8 +40,7 @@ class ChannelMap:
     @classmethod
     def identity(cls, axes: int) -> "ChannelMap":
         """Return the map that changes nothing."""
-        ones = torch.ones([1] * axes, dtype=torch.float64)
-        return cls(ones, torch.zeros_like(ones))
+        return cls(_filled(1, axes), _filled(0, axes))
 
     @property
     def axes(self) -> int:
@@ -84,11 +83,11 @@ class ChannelMap:
 
     def scaling(self) -> "ChannelMap":
         """Return its multiplication alone."""
-        return ChannelMap(self.scale, torch.zeros([1] * self.axes, dtype=torch.float64))
+        return ChannelMap(self.scale, _filled(0, self.axes))
 
     def shifting(self) -> "ChannelMap":
         """Return its addition alone, as it comes after the multiplication."""
-        return ChannelMap(torch.ones([1] * self.axes, dtype=torch.float64), self.shift)
+        return ChannelMap(_filled(1, self.axes), self.shift)
 
     def shifting_first(self) -> "ChannelMap | None":
         """Return the addition of t / s that may come before the multiplication; None if s is 0."""
@@ -98,7 +97,7 @@ class ChannelMap:
 
     def mirrored(self) -> "ChannelMap":
         """Return the addition of -t, which takes back what `shifting` adds."""
-        return ChannelMap(torch.ones([1] * self.axes, dtype=torch.float64), -self.shift)
+        return ChannelMap(_filled(1, self.axes), -self.shift)
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "ChannelMap":
         """Return the map with `change` done to scale and to shift."""
@@ -139,3 +138,8 @@ def reduced(tensor: Tensor) -> Tensor:
             if bool((tensor == first).all()):
                 tensor = first
     return tensor
+
+
+def _filled(value: float, axes: int) -> Tensor:
+    """Return a number as a tensor of so many axes."""
+    return torch.full([1] * axes, value, dtype=torch.float64, device="cpu")

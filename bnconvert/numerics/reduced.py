@@ -111,7 +111,7 @@ def _added(
         gradient = torch.empty_like(x).copy_(gradient)
         return dx.add_(kernels.transform(gradient, torch.zeros_like(scale), scale, None, bounds))
     if len(bounds) > 1:
-        sizes = torch.tensor([end - first for first, end in bounds])
+        sizes = torch.tensor([end - first for first, end in bounds], device=scale.device)
         scale = scale.repeat_interleave(sizes, dim=0)
     return dx.addcmul_(gradient, scale.reshape(*scale.shape, *[1] * (x.dim() - 2)))
 

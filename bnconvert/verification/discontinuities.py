@@ -25,7 +25,7 @@ def nearest_model_output(
     finite = truth.double()[torch.isfinite(truth)]
     size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
     least = within * (size or 1.0) if truth.dtype.is_floating_point else 0.0
-    discontinuous = torch.zeros(truth.shape, dtype=torch.bool)
+    discontinuous = torch.zeros(truth.shape, dtype=torch.bool, device="cpu")
     best, gap = truth, _gap(output, truth)
     for value in perturbed:
         if value.shape == truth.shape:

@@ -161,6 +161,6 @@ def _projected(value: Tensor, seed: int) -> Tensor:
     if not value.numel():
         return value.sum()
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    weights = torch.randn(value.shape, generator=generator, dtype=torch.float64, device="cpu")
     finite = torch.where(torch.isfinite(value), value, torch.zeros_like(value))
     return (finite * weights.to(finite)).sum()

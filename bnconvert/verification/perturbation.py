@@ -67,7 +67,7 @@ class ApproximatedKernels(OperatorObserver):
         name = base_name(operator).strip("_")
         if name not in _OF_ONE | _OF_ARGUMENT or not isinstance(result, Tensor):
             return result
-        noise = torch.rand(result.shape, generator=self._generator).to(result) * 2 - 1
+        noise = torch.rand(result.shape, generator=self._generator, device="cpu").to(result) * 2 - 1
         if name in _OF_ARGUMENT:
             noise = noise * (result.abs() if name == "log_softmax" else args[0].abs())
         noise = noise * self._step
@@ -183,5 +183,5 @@ def moved(tensor: Tensor, step: float, generator: torch.Generator) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     step = max(step, float(torch.finfo(tensor.dtype).eps))
-    ups = torch.randint(2, tensor.shape, generator=generator, dtype=torch.int8)
+    ups = torch.randint(2, tensor.shape, generator=generator, dtype=torch.int8, device="cpu")
     return ups.to(tensor).mul_(2 * step).add_(1 - step).mul_(tensor)

@@ -98,7 +98,9 @@ def denormalized(
     """Return an example whose raw inputs are drawn around the mean, as far as their dtype goes."""
 
     def one(raw: RawInput, x: Tensor) -> Tensor:
-        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu").to(
+            x.device
+        )
         shape = [-1, *[1] * (-1 - raw.axis)] if raw.axis is not None else raw.mean.shape
         values = noise * raw.std.reshape(shape) + raw.mean.reshape(shape)
         if x.dtype == torch.bool:

@@ -235,7 +235,8 @@ def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> 
     """
     with torch.no_grad():
         result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
-    return [torch.as_tensor(leaf).cpu() for leaf in _leaves(result, count)]
+    leaves = _leaves(result, count)
+    return [torch.as_tensor(leaf, device="cpu") for leaf in leaves]
 
 
 def _leaves(result: Any, count: int | None) -> list[Any]:

@@ -98,16 +98,19 @@ class Selections(OperatorObserver):
         if not values.is_floating_point() or not values.dim():
             return
         if dim is None:
-            values, numbers = values.reshape(1, -1), torch.zeros((), dtype=torch.int64)
+            values, numbers = (
+                values.reshape(1, -1),
+                torch.zeros((), dtype=torch.int64, device="cpu"),
+            )
         else:
             moved = values.movedim(dim, -1)
-            rows = torch.arange(moved[..., 0].numel()).reshape(moved.shape[:-1])
+            rows = torch.arange(moved[..., 0].numel(), device="cpu").reshape(moved.shape[:-1])
             numbers = rows if rows.dim() == positions.dim() else rows.unsqueeze(dim % source.dim())
             values = moved.reshape(-1, moved.shape[-1])
             if rows.dim() == positions.dim() and rows.shape != positions.shape:
                 return
         count = positions.untyped_storage().nbytes() // positions.element_size()
-        laid_out = torch.zeros(count, dtype=torch.int64)
+        laid_out = torch.zeros(count, dtype=torch.int64, device="cpu")
         view = laid_out.as_strided(positions.shape, positions.stride(), positions.storage_offset())
         view.copy_(numbers.expand(positions.shape))
         reference = StorageReference(positions.untyped_storage())

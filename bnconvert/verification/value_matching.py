@@ -171,5 +171,5 @@ def _sample(tensor: Tensor) -> Tensor:
     flat = tensor.detach().reshape(-1)
     if flat.numel() > _SAMPLE:
         generator = torch.Generator().manual_seed(0)
-        flat = flat[torch.randint(flat.numel(), (_SAMPLE,), generator=generator)]
+        flat = flat[torch.randint(flat.numel(), (_SAMPLE,), generator=generator, device="cpu")]
     return flat.double().nan_to_num()

@@ -114,7 +114,7 @@ def _draw(tensor: Tensor, generator: torch.Generator) -> None:
     with torch.no_grad():
         values = tensor.double().cpu()
         size = float(values[torch.isfinite(values)].square().mean().sqrt()) or 0.5
-        noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+        noise = torch.rand(tensor.shape, generator=generator, dtype=torch.float64, device="cpu")
         positive = bool((values > 0).all())  # a variance stays positive
         drawn = size * (0.5 + noise) if positive else 2 * size * (2 * noise - 1)
         tensor.copy_(drawn)

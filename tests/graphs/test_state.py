@@ -46,6 +46,13 @@ def rebind_attribute(model: Stateful) -> None:
     model.kept = model.kept + 1
 
 
+def replace_attribute(model: Stateful) -> None:
+    """The new tensor may well lie where the old one lay."""
+    number = float(model.kept)
+    del model.kept
+    model.kept = torch.tensor(number + 1)
+
+
 def count_in_python(model: Stateful) -> None:
     model.calls += 1
 
@@ -56,7 +63,7 @@ def remember(model: Stateful) -> None:
 
 CHANGES = {
     "seen": [count_in_buffer, rebind_buffer],
-    "kept": [count_in_attribute, rebind_attribute],
+    "kept": [count_in_attribute, rebind_attribute, replace_attribute],
     "calls": [count_in_python],
     "history": [remember],
 }

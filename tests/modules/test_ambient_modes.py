@@ -1,5 +1,6 @@
 """Every verb does the same, whichever of torch's modes its caller happens to be in."""
 
+import ast
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ MODES: dict[str, Mode] = {
     "no_grad": torch.no_grad,
     "inference": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "default device": lambda: torch.device("meta"),  # as a GPU, beside which tensors cannot be used
 }
 X = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
 
@@ -118,3 +120,24 @@ def test_what_fails_leaves_a_model_from_inference_mode_as_it_was() -> None:
     with pytest.raises(RuntimeError):
         bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8), torch.randn(4, 2, 8, 8)])
     assert not model.get_buffer("1.running_mean").any()
+
+
+FACTORIES = (
+    *("arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn"),
+    *("randperm", "tensor", "zeros"),
+)
+#: A norm without tensors is where its user's default device is.
+WITHOUT_TENSORS = {"norms/virtual.py"}
+
+
+def test_no_tensor_is_made_on_the_callers_default_device() -> None:
+    package = Path(bnc.__file__).parent
+    found = {
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in [f"torch.{name}" for name in FACTORIES]
+        and "device" not in [keyword.arg for keyword in node.keywords]
+    }
+    assert {place for place in found if place.partition(":")[0] not in WITHOUT_TENSORS} == set()

@@ -160,7 +160,7 @@ def _readings(graph: MutableGraph, value: fx.Node, total: fx.Node) -> Iterator[B
         pool = pooling_kernel(value, shape[1])
         if pool is not None:
             yield Branch(value, pool, None)
-    ones = torch.ones(shape[1], dtype=torch.float64)
+    ones = torch.ones(shape[1], dtype=torch.float64, device="cpu")
     yield Branch(value, scaling_kernel(value, ones, torch.zeros_like(ones), rank, 0), None)
 
 

@@ -183,7 +183,7 @@ def _number(graph: MutableGraph, value: object, axes: int) -> Tensor | None:
     if isinstance(value, bool | complex):
         return None
     if isinstance(value, int | float):
-        return torch.full([1] * axes, float(value), dtype=torch.float64)
+        return torch.full([1] * axes, float(value), dtype=torch.float64, device="cpu")
     tensor = graph.constant(value)
     if tensor is None or tensor.dim() > axes or tensor.dtype.is_complex:
         return None
@@ -194,7 +194,9 @@ def _channel_map(rank: int, scale: Tensor | float, shift: Tensor | float) -> Cha
     """Return the map of a value with `rank` axes."""
     shape = [1] * rank
     tensors = [
-        part if isinstance(part, Tensor) else torch.full(shape, part, dtype=torch.float64)
+        part
+        if isinstance(part, Tensor)
+        else torch.full(shape, part, dtype=torch.float64, device="cpu")
         for part in (scale, shift)
     ]
     return ChannelMap.of(*tensors)

@@ -105,7 +105,7 @@ def pooling_kernel(node: fx.Node, channels: int) -> Kernel | None:
         return None
     if rank > 1 and argument(node, "divisor_override"):
         return None
-    weight = torch.full((channels, 1, *size), 1 / prod(size), dtype=torch.float64)
+    weight = torch.full((channels, 1, *size), 1 / prod(size), dtype=torch.float64, device="cpu")
     bias = weight.new_zeros(channels)
     ones = (1,) * rank
     return Kernel(input_of(node), weight, bias, stride, padding, ones, channels, prod(size))

@@ -93,14 +93,14 @@ def _place(node: fx.Node) -> tuple[fx.Node, int, Tensor | None] | Refusal:
         if not all(isinstance(size, int) for size in sizes):
             return source, axis, None
         start = sum(sizes[:index])
-        return source, axis, torch.arange(start, start + sizes[index])
+        return source, axis, torch.arange(start, start + sizes[index], device="cpu")
     source = input_of(node)
     axis = int(argument(node, "dim")) % len(sizes_of(source))
     size = sizes_of(source)[axis]
     bounds = [argument(node, name) for name in ("start", "end", "step")]
     if not isinstance(size, int) or not all(b is None or isinstance(b, int) for b in bounds):
         return source, axis, None
-    return source, axis, torch.arange(size)[slice(*bounds)]
+    return source, axis, torch.arange(size, device="cpu")[slice(*bounds)]
 
 
 def _pieces_of(source: fx.Node) -> set[fx.Node]:
@@ -129,7 +129,7 @@ def _as_whole(change: ChannelMap, axis: int, size: int, picked: Tensor) -> Chann
     def filled(tensor: Tensor, rest: float) -> Tensor:
         shape = list(tensor.shape)
         shape[axis] = size
-        whole = torch.full(shape, rest, dtype=torch.float64)
+        whole = torch.full(shape, rest, dtype=torch.float64, device="cpu")
         shape[axis] = len(picked)
         return whole.index_copy(axis, picked, tensor.expand(shape))
 
