@@ -167,7 +167,8 @@ def _in_place(rank: int, channels: int, draw: Random) -> Call:
         return x
 
     def flat(x: Tensor) -> Tensor:
-        x.view(len(x), -1).add_(1)
+        # a value that is channels_last has no such view
+        (x.view(len(x), -1) if x.is_contiguous() else x.transpose(0, 1)).add_(1)
         return x
 
     def moved(x: Tensor) -> Tensor:
