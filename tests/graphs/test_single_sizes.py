@@ -93,11 +93,15 @@ def test_other_models_keep_a_batch_that_varies(name: str) -> None:
             ({0: Dim.AUTO}, {0: Dim.AUTO}),
             "2 <= x.shape[0]",
         ),
-        (
+        pytest.param(
             Gathering(doubled_if_single(0)),
             {"x": GIVEN},
             {"x": {0: Dim.AUTO}},
             "2 <= x.shape[0]",
+            marks=pytest.mark.skipif(
+                torch.__version__.startswith("2.13"),
+                reason="it wants these shapes in another form there",
+            ),
         ),
     ],
     ids=["an inner axis", "two inputs", "gathered inputs"],
