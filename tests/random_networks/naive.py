@@ -64,9 +64,7 @@ def layerwise_statistics(
             break
         ours, theirs = measured.get_submodule(path), naive.get_submodule(path)
         if path in rows and not isinstance(theirs, nn.modules.instancenorm._InstanceNorm):
-            values = torch.cat([a.transpose(0, 1).flatten(1) for a in arrived], 1)
-            mean, var = values.mean(1), values.var(1, correction=0)
-            _require_close(path, ours, mean, var)
+            _require_close(path, ours, arrived)
             compared += 1
         for name in ("running_mean", "running_var"):
             theirs.get_buffer(name).copy_(ours.get_buffer(name))
@@ -100,12 +98,13 @@ def aggregate_statistics(
     rows = {row.path for row in report.statistics}
     for path, arrived in _calls(naive, batches).items():
         if path in rows:
-            values = torch.cat([a.transpose(0, 1).flatten(1) for a in arrived], 1)
-            mean, var = values.mean(1), values.var(1, correction=0)
-            _require_close(path, measured.get_submodule(path), mean, var)
+            _require_close(path, measured.get_submodule(path), arrived)
 
 
-def _require_close(path: str, norm: nn.Module, mean: Tensor, var: Tensor) -> None:
+def _require_close(path: str, norm: nn.Module, arrived: Sequence[Tensor]) -> None:
+    """Raise unless a norm's statistics are those of all values that arrived at it."""
+    values = torch.cat([a.transpose(0, 1).flatten(1) for a in arrived], 1)
+    mean, var = values.mean(1), values.var(1, correction=0)
     found, spread = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     size = (var.sqrt() + mean.abs()).nan_to_num(0, 0, 0)
     if bool(((found - mean).abs() > _CLOSE * size).any()):
