@@ -65,6 +65,7 @@ ROOMS = {
         "origin",
         "preconditions",
         "preprocessing",
+        "onnx_contents",
         "onnx_file",
         "onnx_weights",
         "onnx_nodes",

@@ -8,7 +8,7 @@ from torch import nn
 
 from bnconvert.errors import ExportError, Refusal
 from bnconvert.exporting.jitter import untrained_norms
-from bnconvert.exporting.onnx_file import input_axes
+from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
 from bnconvert.modules.kinds import norms_in
 from bnconvert.reporting.records import Finding
@@ -51,7 +51,7 @@ class Blame:
         file = Origin.read(path)
         found: tuple[Refusal, ...] = ()
         if file is not None:
-            given = Origin.of(model, raw, dynamic_axes=input_axes(path))
+            given = Origin.of(model, raw, dynamic_axes=OnnxContents.of(path).input_axes)
             found = tuple(file.differences(given))
         return cls(found, is_unedited(path), tuple(_hiding_norms(model)))
 

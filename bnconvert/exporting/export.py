@@ -11,12 +11,12 @@ from typing import Any
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
-from bnconvert.exporting import onnx_file, onnx_weights
+from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.failure_bundle import Outcome, bundle_of, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
-from bnconvert.exporting.onnx_nodes import count_operators
+from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.folding.folding import Folded
@@ -110,10 +110,10 @@ def export(
         candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
         candidate, proof = candidate.proven(steps)
         proof = replace(proof, notes=(*proof.notes, *describe(raw)))
-        report = _report(candidate.folded, proof, path, calibrated)
-        axes, was = onnx_file.input_axes(path), calibrated is not None
-        origin = Origin.of(model, raw, dynamic_axes=axes, calibrated=was)
-        onnx_file.label(path, metadata(origin, onnx_file.content_digest(path), report))
+        file, was = OnnxContents.of(path), calibrated is not None
+        report = _report(candidate.folded, proof, file, calibrated)
+        origin = Origin.of(model, raw, dynamic_axes=file.input_axes, calibrated=was)
+        file.label(metadata(origin, file.digest(), report))
         if report.verdict != "agrees":
             raise _kept(path, target, example, report, origin)
         onnx_weights.move(path, target)
@@ -185,7 +185,7 @@ def _calibrated(
         return copy, recompute_statistics(copy, batches, progress=step).report
 
 
-def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None) -> Report:
+def _report(folded: Folded, proof: Report, file: OnnxContents, calibrated: Report | None) -> Report:
     """Combine the reports of recomputing, folding and verifying, with figures of the file."""
     norms = folded.report.norms
     outcomes = Counter(row.outcome for row in norms)
@@ -197,10 +197,10 @@ def _report(folded: Folded, proof: Report, path: Path, calibrated: Report | None
         **{f"folded, {fold}": count for fold, count in folds.items()},
         "standing": outcomes["standing"],
         "never called": outcomes["uncalled"],
-        "BatchNormalization nodes": count_operators(path, "BatchNormalization"),
+        "BatchNormalization nodes": file.count("BatchNormalization"),
         "checks": f"{len(proof.checks) - len(proof.failures)} of {len(proof.checks)} hold",
         "tightest check": f"{worst.error:.1e} of {worst.allowed:.1e} allowed ({worst.case})",
-        "size": f"{sum(f.stat().st_size for f in onnx_weights.files_of(path)) / 1e6:.1f} MB",
+        "size": f"{file.size / 1e6:.1f} MB",
     }
     moved = calibrated or Report("")
     notes = (*moved.notes, *folded.report.notes, *proof.notes)

@@ -1,8 +1,6 @@
-"""The ONNX file: write it from a captured graph, simplify, label and move it, read its nodes."""
+"""The ONNX file: write it from a captured graph, and simplify it."""
 
-import hashlib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.exporting.onnx_weights import files_of, weights_beside
+from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
@@ -113,60 +111,6 @@ def simplified(path: Path) -> Path | None:
 def with_named_batch(dynamic_shapes: Any) -> Any:
     """Return the shapes of a capture with a dynamic batch with that axis called "batch"."""
     return pytree.tree_map(lambda hint: "batch" if hint is Dim.DYNAMIC else hint, dynamic_shapes)
-
-
-def label(path: Path, properties: Mapping[str, str]) -> None:
-    """Add `properties` to the file's own metadata (`metadata_props`)."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    onnx.helper.set_model_props(model, dict(properties))
-    onnx.save(model, str(path))
-
-
-def properties_of(path: Path) -> dict[str, str]:
-    """Return the file's own metadata (`metadata_props`)."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def content_digest(path: Path) -> str:
-    """Return a digest of all that a file computes: its graph, functions and weights.
-
-    It does not depend on the file's name, nor on its metadata.
-    """
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    for tensor in model.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                entry.value = ""
-    digest = hashlib.sha256(model.graph.SerializeToString(deterministic=True))
-    for part in (*model.functions, *model.opset_import):
-        digest.update(part.SerializeToString(deterministic=True))
-    for weights in files_of(path)[1:]:
-        with weights.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()
-
-
-def input_axes(path: Path) -> dict[str, list[int | str]]:
-    """Return the sizes of the inputs' axes: numbers, and names where they may vary."""
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return {
-        value.name: [
-            axis.dim_value if axis.HasField("dim_value") else axis.dim_param
-            for axis in value.type.tensor_type.shape.dim
-        ]
-        for value in model.graph.input
-        if value.name not in weights
-    }
 
 
 def _strip_paths(model: Any) -> None:

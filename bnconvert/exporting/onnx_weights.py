@@ -57,6 +57,10 @@ def _locations(path: Path) -> set[str]:
         model = onnx.load(str(path), load_external_data=False)
     except Exception:  # there is none, or it is no ONNX file
         return set()
+    return _locations_in(model)
+
+
+def _locations_in(model: Any) -> set[str]:
     return {entry.value for entry in _location_entries(model)}
 
 
@@ -72,9 +76,14 @@ def _weights_of(target: Path) -> list[Path]:
     return [file for file in target.parent.iterdir() if named.fullmatch(file.name)]
 
 
-def files_of(path: Path) -> list[Path]:
-    """Return the file and, where the weights are in separate files, these too."""
-    weights = (path.parent / name for name in sorted(_locations(path)))
+def files_of(path: Path, model: Any) -> list[Path]:
+    """Return a file and, where its weights are in separate files, these too.
+
+    Args:
+        path: the file.
+        model: what onnx read of it.
+    """
+    weights = (path.parent / name for name in sorted(_locations_in(model)))
     return [file for file in (path, *weights) if file.exists()]
 
 

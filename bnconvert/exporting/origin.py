@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal
-from bnconvert.exporting.onnx_file import content_digest, properties_of
+from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.verification.raw_inputs import RawInput
@@ -83,7 +83,7 @@ class Origin:
     def read(cls, path: Path) -> "Origin | None":
         """Return what a file says of itself; None where it does not, as files of other tools."""
         try:
-            return cls(**json.loads(properties_of(path)[KEY]))
+            return cls(**json.loads(OnnxContents.of(path).properties[KEY]))
         except Exception:
             return None  # another tool's file, or one that is damaged: ONNX Runtime says how
 
@@ -176,8 +176,9 @@ class Origin:
 def is_unedited(path: Path) -> bool | None:
     """Tell whether a file is as bnconvert wrote it; None where it does not say."""
     try:
-        known = properties_of(path).get("bnconvert.content")
-        return None if known is None else known == content_digest(path)
+        file = OnnxContents.of(path)
+        known = file.properties.get("bnconvert.content")
+        return None if known is None else known == file.digest()
     except Exception:
         return None  # a damaged file: ONNX Runtime says how
 

@@ -126,8 +126,9 @@ class Evidence:
     def _unseen_weights(self, trials: WeightTrials) -> Iterator[Finding]:
         """Yield findings about weights that neither outputs nor inner values show."""
         left = set(weight_names(self.reference.model))
+        native = dict.fromkeys((self._smallest(), self.example))
         pairs = (
-            (self.reference.model, self.example),
+            *((self.reference.model, example) for example in native),
             (self.reference.exact, self.example.in_double()),
         )
         differentiable = False
@@ -154,6 +155,11 @@ class Evidence:
                 "the file shows them: a file with other ones would agree too",
                 "give inputs for which they matter: real ones, and several",
             )
+
+    def _smallest(self) -> Example:
+        """Return the smallest batch: where that shows all weights, no larger one is needed."""
+        sizes = {case.example: len(case.rows) for case in self.answers if case.rows}
+        return min(sizes, key=lambda example: sizes[example], default=self.example)
 
     def _moving(self, run: GradientRun) -> set[str]:
         try:

@@ -8,9 +8,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file, onnx_weights
-from bnconvert.exporting.onnx_nodes import count_operators
 from bnconvert.verification.onnx_runner import OnnxRunner
-from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, build
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,33 +37,6 @@ def test_the_batch_axis_has_its_name(exported: Path) -> None:
     }
     assert shapes == {"vector": ["batch", 5], "image": ["batch", 3, 8, 8]}
     assert OnnxRunner(exported).first_axis("image") is None
-
-
-def test_labels_are_written_and_read(exported: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy.onnx"
-    copy.write_bytes(exported.read_bytes())
-    onnx_file.label(copy, {"mine": "yes"})
-    assert metadata_of(copy) == {"mine": "yes"}
-    onnx.checker.check_model(str(copy), full_check=True)
-
-
-def test_operators_are_counted_in_subgraphs_too(tmp_path: Path) -> None:
-    def relu(name: str) -> onnx.GraphProto:
-        node = onnx.helper.make_node("Relu", ["x"], [name])
-        out = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1])
-        return onnx.helper.make_graph([node], name, [], [out])
-
-    branch = onnx.helper.make_node("If", ["c"], ["y"], then_branch=relu("a"), else_branch=relu("b"))
-    inputs = [
-        onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, []),
-        onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1]),
-    ]
-    output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
-    onnx.save(
-        onnx.helper.make_model(onnx.helper.make_graph([branch], "g", inputs, [output])),
-        tmp_path / "if.onnx",
-    )
-    assert count_operators(tmp_path / "if.onnx", "Relu") == 2
 
 
 def test_weights_beyond_two_gigabytes_lie_beside_the_file_and_move_with_it(

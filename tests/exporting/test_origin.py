@@ -9,7 +9,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.exporting.input_choice import raw_inputs
-from bnconvert.exporting.onnx_file import input_axes
+from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
 from bnconvert.graphs.example import Example
 from tests.onnx_metadata import metadata_of
@@ -117,7 +117,7 @@ def test_a_file_says_its_origin_and_whether_it_was_edited(tmp_path: Path) -> Non
     bnc.export(model, IMAGE, path)
     said = Origin.read(path)
     assert said is not None
-    assert codes(said, origin(model, dynamic_axes=input_axes(path))) == []
+    assert codes(said, origin(model, dynamic_axes=OnnxContents.of(path).input_axes)) == []
     assert next(iter(said.dynamic_axes.values())) == ["batch", 3, 8, 8]
     assert is_unedited(path.rename(tmp_path / "n.onnx"))
     path = tmp_path / "n.onnx"
