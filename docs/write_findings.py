@@ -20,13 +20,15 @@ HEAD = """\
 <!-- written by docs/write_findings.py; change the catalogue instead -->
 # Findings
 
-Reports name what is wrong by an id, such as BN202. This page says what each id means, by which rule it is reported, why it
-matters and what to do. Ids are stable: programs may depend on them.
+Reports name what is wrong by an id, such as BN202. This page says what each id means, by which
+rule it is reported, why it matters and what to do. Ids are stable: programs may depend on them.
 
-An **error** is wrong in all likelihood, a **warning** often is, an **info** is worth knowing. On the command line,
-`--fail-on error`, `warning` or `info` sets from which severity on the exit code is 1.
+An **error** is wrong in all likelihood, a **warning** often is, an **info** is worth knowing. On
+the command line, `--fail-on error`, `warning` or `info` sets from which severity on the exit code
+is 1.
 
-In the rules, *sigma* is sqrt(running_var + eps) of a channel, and *m* is torch's momentum: the share of the new value.
+In the rules, *sigma* is sqrt(running_var + eps) of a channel, and *momentum* is torch's: the share
+of the new value.
 """
 
 

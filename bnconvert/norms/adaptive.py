@@ -129,6 +129,12 @@ class Adaptive(Replacement):
             them, 0 only the batch.
         over: "batch" adapts to each batch anew, "stream" remembers: each mixture is the prior
             of the next batch, until `reset_stream(model)`.
+
+    Examples:
+        >>> plain = nn.BatchNorm1d(1, eps=0.0, affine=False)
+        >>> norm = bnc.convert(plain, bnc.Adaptive(prior=2)).eval()
+        >>> norm(torch.tensor([[3.0], [5.0]])).flatten()  # mean (2 * 0 + 2 * 4) / 4, variance 1
+        tensor([1., 3.])
     """
 
     prior: float = 16

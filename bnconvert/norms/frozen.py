@@ -105,6 +105,12 @@ class Frozen(Replacement):
 
     Args:
         affine: "frozen" or "trainable": whether weight and bias still learn.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1), bnc.Frozen()).train()
+        >>> y = norm(torch.randn(8, 1) + 5)
+        >>> norm.running_mean, norm.weight.requires_grad
+        (tensor([0.]), False)
     """
 
     affine: Literal["frozen", "trainable"] = "frozen"

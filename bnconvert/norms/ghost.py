@@ -86,6 +86,11 @@ class Ghost(Replacement):
 
     Args:
         size: samples per group.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, eps=0.0, affine=False), bnc.Ghost(size=2))
+        >>> norm(torch.tensor([[0.0], [2.0], [10.0], [14.0]])).flatten()
+        tensor([-1.,  1., -1.,  1.])
     """
 
     size: int = 32

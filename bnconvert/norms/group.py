@@ -59,6 +59,12 @@ class Group(Replacement):
 
     Args:
         groups: how many groups the channels are divided into.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm2d(4), bnc.Group(2))
+        >>> x = torch.randn(3, 4, 8, 8)
+        >>> torch.allclose(norm(x)[:1], norm(x[:1]))  # a sample does not depend on its batch
+        True
     """
 
     groups: int = 32

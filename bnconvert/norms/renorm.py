@@ -143,6 +143,12 @@ class Renorm(Replacement):
         warmup_steps: over so many training steps the limits go from (1, 0), plain batch norm,
             to (r_max, d_max). The paper: 5000 steps of batch norm, then to 3 by step 40000 and
             to 5 by step 25000.
+
+    Examples:
+        >>> unlimited = bnc.Renorm(r_max=float("inf"), d_max=float("inf"))
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, eps=0.0, affine=False), unlimited)
+        >>> norm(torch.tensor([[3.0], [5.0]])).flatten()  # as in eval: by mean 0 and variance 1
+        tensor([3., 5.])
     """
 
     r_max: float = 3.0

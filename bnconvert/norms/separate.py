@@ -57,6 +57,13 @@ class Separate(Replacement):
             the model's forward calls the norm, in order (a detector's head shared by levels).
         affine: "shared" or "separate": whether the domains share weight and bias.
         each: how each domain is normalized: Keep(), Ghost(), Renorm() or Sync().
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1), bnc.Separate(("clean", "adversarial")))
+        >>> with bnc.domain(norm, "adversarial"):
+        ...     y = norm(torch.randn(8, 1) + 5)
+        >>> norm.running_mean  # of the first domain, which is the default one
+        tensor([0.])
     """
 
     domains: tuple[str, ...] | Literal["calls"] = ("source", "target")

@@ -73,6 +73,10 @@ class Sync(Replacement):
     Args:
         process_group: the ranks, as from `torch.distributed.new_group`; None for the group that a
             torch SyncBatchNorm already has, or else all ranks.
+
+    Examples:
+        >>> bnc.convert(nn.BatchNorm2d(8), bnc.Sync())
+        SyncNorm(group=default, 8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
 
     process_group: Any = field(default=None, hash=False)

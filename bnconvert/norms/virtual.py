@@ -197,6 +197,12 @@ class Virtual(Replacement):
         reference: a batch of inputs of the whole model, or a tuple of its positional inputs.
         per_sample: merge each sample with the reference alone, so that outputs do not depend on
             the rest of the batch.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> net = bnc.convert(net, bnc.Virtual(torch.randn(32, 4)))
+        >>> net(torch.randn(1, 4)).shape  # one sample, normalized with the 32
+        torch.Size([1, 4])
     """
 
     reference: Tensor | tuple[Tensor, ...]
