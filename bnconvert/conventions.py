@@ -80,7 +80,8 @@ def _remedy(tensors: Mapping[str, Tensor], channels: int) -> str:
     settings = {(True, True): "", (True, False): ", bias=False", (False, False): ", affine=False"}
     if given not in settings:
         return f"add torch.ones({channels}) to the tensors, as gamma (scale, weight)"
-    return f"make the norm as torch.nn.BatchNorm2d({channels}{settings[given]}), or that of your dimensions"
+    norm = f"torch.nn.BatchNorm2d({channels}{settings[given]})"
+    return f"make the norm as {norm}, or that of your dimensions"
 
 
 def _vector(tensor: Tensor) -> Tensor:
