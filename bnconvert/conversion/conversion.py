@@ -26,6 +26,10 @@ _REMEDY = "use inplace=True"
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
     """Decide what `convert` would do to each norm, and change nothing; print the plan to read it.
 
+    Args:
+        model: an eager module, in any mode.
+        policy: a rewrite for every norm, or a `Policy` of rules.
+
     Raises:
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -45,6 +49,8 @@ def convert(
     model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
 ) -> nn.Module:
     """Replace the model's norms as `policy` says; the same class, methods, hooks and keys.
+
+    Each norm takes and returns the shapes that it did: (N, C) or (N, C, *).
 
     Args:
         model: an eager module, in any mode.

@@ -116,7 +116,10 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
 
 
 def reset_stream(model: nn.Module) -> None:
-    """Reset what `Adaptive(over="stream")` norms remember to the source statistics.
+    """Reset what `Adaptive(over="stream")` norms remember to the source statistics, in place.
+
+    Args:
+        model: any module; one without such norms is left as it is.
 
     Examples:
         >>> norm = bnc.convert(nn.BatchNorm1d(1, affine=False), bnc.Adaptive(over="stream")).eval()

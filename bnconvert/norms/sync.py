@@ -70,6 +70,9 @@ def group_of(name: str | None) -> Any:
 class Sync(Replacement):
     """Normalize by the batches of all ranks together in training.
 
+    Shape: (N, C, *) to the same; N may differ between ranks, and be 0. Source: Peng et al.,
+    "MegDet", 2018, section 3.3.
+
     Args:
         process_group: the ranks, as from `torch.distributed.new_group`; None for the group that a
             torch SyncBatchNorm already has, or else all ranks.

@@ -21,6 +21,7 @@ def constants(node: ast.expr) -> list[str]:
     if isinstance(node, ast.Name):
         return [getattr(finding_ids, node.id)]
     assert isinstance(node, ast.Constant)
+    assert isinstance(node.value, str)
     return [node.value]
 
 
