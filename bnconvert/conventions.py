@@ -13,6 +13,12 @@ The variance is taken as it is, since eval divides by it, and another number wou
 function. In training torch and Caffe keep the unbiased variance, Flax and others the biased one,
 and some kernels of one framework differ: `unbiased_variance` and `biased_variance` convert, by the
 number of values per channel.
+
+Examples:
+    >>> tensors = {"moving_mean": torch.zeros(8), "moving_variance": torch.ones(8)}
+    >>> state = bnc.conventions.keras(tensors, momentum=0.75)
+    >>> state.momentum, state.eps
+    (0.25, 0.001)
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,17 +76,12 @@ class NormState:
 
 def _remedy(tensors: Mapping[str, Tensor], channels: int) -> str:
     """Return how to make the norm that has these tensors, or the tensors that a norm has."""
-    if "weight" in tensors and "bias" in tensors:
-        settings = ""
-    elif "weight" not in tensors and "bias" not in tensors:
-        settings = ", affine=False"
-    elif "bias" not in tensors:
-        settings = ", bias=False"
-    else:
+    given = ("weight" in tensors, "bias" in tensors)
+    settings = {(True, True): "", (True, False): ", bias=False", (False, False): ", affine=False"}
+    if given not in settings:
         return f"add torch.ones({channels}) to the tensors, as gamma (scale, weight)"
-    return (
-        f"make the norm as torch.nn.BatchNorm2d({channels}{settings}), or that of your dimensions"
-    )
+    norm = f"torch.nn.BatchNorm2d({channels}{settings[given]})"
+    return f"make the norm as {norm}, or that of your dimensions"
 
 
 def _vector(tensor: Tensor) -> Tensor:

@@ -42,11 +42,22 @@ def first_line(failure: BaseException) -> str:
 
 
 class BnconvertError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package.
+
+    Examples:
+        >>> issubclass(bnc.RefusedError, bnc.BnconvertError)
+        True
+    """
 
 
 class UnsupportedModelError(BnconvertError):
-    """The model is not an eager PyTorch module, or lacks what is asked for."""
+    """The model is not an eager PyTorch module, or lacks what is asked for.
+
+    Examples:
+        >>> bnc.plan(nn.DataParallel(nn.BatchNorm2d(8)), bnc.Keep())
+        Traceback (most recent call last):
+        bnconvert.errors.UnsupportedModelError: the model is wrapped by DataParallel; ...
+    """
 
 
 class LoadError(BnconvertError):
@@ -58,18 +69,35 @@ class UsageError(LoadError):
 
 
 class ConventionError(BnconvertError):
-    """Another framework's norm cannot be converted: unknown or missing keys, or wrong numbers."""
+    """Another framework's norm cannot be converted: unknown or missing keys, or wrong numbers.
+
+    Examples:
+        >>> bnc.conventions.keras({"gamma": [1.0]})
+        Traceback (most recent call last):
+        bnconvert.errors.ConventionError: keys missing: moving_mean, moving_variance; ...
+    """
 
 
 class StatisticsError(BnconvertError):
     """Running statistics cannot be measured: no norm, no usable data, or a rank is lost.
 
     Every buffer has the values that it had before.
+
+    Examples:
+        >>> bnc.recompute_statistics(nn.BatchNorm1d(4), [])
+        Traceback (most recent call last):
+        bnconvert.errors.StatisticsError: batches gave no data; give at least one batch ...
     """
 
 
 class ReportError(BnconvertError):
-    """A report cannot be plotted."""
+    """A report cannot be plotted.
+
+    Examples:
+        >>> bnc.inspect(nn.BatchNorm2d(8)).plot("statistics.png")
+        Traceback (most recent call last):
+        bnconvert.errors.ReportError: ...: no statistics to plot; recompute or diagnose first
+    """
 
 
 class OutputError(BnconvertError):
@@ -77,7 +105,13 @@ class OutputError(BnconvertError):
 
 
 class PolicyError(BnconvertError):
-    """A policy is wrong: an unknown name, a bad argument, or a rule that matches no norm."""
+    """A policy is wrong: an unknown name, a bad argument, or a rule that matches no norm.
+
+    Examples:
+        >>> bnc.plan(nn.Sequential(nn.BatchNorm2d(8)), bnc.Policy({"head.*": bnc.Frozen()}))
+        Traceback (most recent call last):
+        bnconvert.errors.PolicyError: rule 'head.*': matches none of 1 norms; write paths like '0'
+    """
 
 
 class RefusedError(BnconvertError):
@@ -85,6 +119,11 @@ class RefusedError(BnconvertError):
 
     Attributes:
         refusals: one "path: fact; remedy" sentence per refused norm, all of them.
+
+    Examples:
+        >>> bnc.convert(nn.BatchNorm2d(6), bnc.Group(4))
+        Traceback (most recent call last):
+        bnconvert.errors.RefusedError: 1 norm is refused; ... use Group(3) or Keep()
     """
 
     def __init__(self, refusals: Sequence[str]) -> None:
@@ -99,11 +138,22 @@ class CaptureError(BnconvertError):
     """The model cannot be captured as a graph of ATen operators.
 
     Or a folded one is called with sizes that its graph was not captured for.
+
+    Examples:
+        >>> bnc.fold(nn.BatchNorm2d(8), (torch.randn(2, 5, 4, 4),))  # 5 channels, not 8
+        Traceback (most recent call last):
+        bnconvert.errors.CaptureError: BatchNorm2d: does not run on the example inputs ...
     """
 
 
 class FoldedTrainingError(BnconvertError):
-    """A folded model was asked to train."""
+    """A folded model was asked to train.
+
+    Examples:
+        >>> bnc.fold(nn.BatchNorm2d(8).eval(), (torch.randn(2, 8, 4, 4),)).module.train()
+        Traceback (most recent call last):
+        bnconvert.errors.FoldedTrainingError: a folded model is for inference: ...
+    """
 
     def __init__(self) -> None:
         """State the reason, which holds for every folded model."""
@@ -115,7 +165,13 @@ class FoldedTrainingError(BnconvertError):
 
 
 class ExportError(BnconvertError):
-    """The ONNX file cannot be written, checked or run."""
+    """The ONNX file cannot be written, checked or run.
+
+    Examples:
+        >>> bnc.verify(nn.BatchNorm2d(8), "missing.onnx", (torch.randn(2, 8, 4, 4),))
+        Traceback (most recent call last):
+        bnconvert.errors.ExportError: missing.onnx: there is no such file; export the model first
+    """
 
 
 class InconclusiveError(BnconvertError):
@@ -128,6 +184,11 @@ class InconclusiveError(BnconvertError):
         report: the `Report`; its error findings say what is not proven, and what would help.
         path: where `export` has kept the file; None from `verify`, which moves no file.
         bundle: the archive with the inputs and figures, or None.
+
+    Examples:
+        >>> bnc.export(nn.Threshold(1e9, 0.0), (torch.randn(2, 4),), "model.onnx")  # always 0
+        Traceback (most recent call last):
+        bnconvert.errors.InconclusiveError: it cannot be judged whether the file computes ...
     """
 
     def __init__(
@@ -143,8 +204,7 @@ class InconclusiveError(BnconvertError):
         self.report = report  # Any: errors.py lies below the reports
         self.path = path
         self.bundle = bundle
-        kept = f"\n  the file is kept as {path}" if path is not None else ""
-        kept += _replay(bundle, command)
+        kept = _kept("file", path, bundle, command)
         head = "it cannot be judged whether the file computes the model's function"
         super().__init__("\n  ".join((head, *self.reasons)) + kept)
 
@@ -156,6 +216,13 @@ class VerificationError(BnconvertError):
         report: the `Report` with every figure that was measured.
         path: where `export` has kept the failing file; None from `verify`, which moves no file.
         bundle: the archive with the inputs and figures, or None.
+
+    Examples:
+        >>> one, other, x = nn.Linear(4, 4), nn.Linear(4, 4), torch.randn(8, 4)
+        >>> report = bnc.export(one, (x,), "model.onnx")
+        >>> bnc.verify(other, "model.onnx", (x,))
+        Traceback (most recent call last):
+        bnconvert.errors.VerificationError: the numbers disagree ...
     """
 
     def __init__(
@@ -171,13 +238,13 @@ class VerificationError(BnconvertError):
         self.report = report  # Any: errors.py lies below the reports
         self.path = path
         self.bundle = bundle
-        kept = f"\n  the failing file is kept as {path}" if path is not None else ""
-        kept += _replay(bundle, command)
+        kept = _kept("failing file", path, bundle, command)
         super().__init__("\n  ".join(("the numbers disagree", *self.failures)) + kept)
 
 
-def _replay(bundle: Path | None, command: str) -> str:
-    """Say where the inputs and figures of a comparison are, and how to repeat it."""
+def _kept(what: str, path: Path | None, bundle: Path | None, command: str) -> str:
+    """Say where a file and the inputs and figures of its comparison are, and how to repeat it."""
+    kept = "" if path is None else f"\n  the {what} is kept as {path}"
     if bundle is None:
-        return ""
-    return f"\n  its inputs and all figures are in {bundle}; to compare again: {command}"
+        return kept
+    return f"{kept}\n  its inputs and all figures are in {bundle}; to compare again: {command}"

@@ -26,9 +26,21 @@ _REMEDY = "use inplace=True"
 def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
     """Decide what `convert` would do to each norm, and change nothing; print the plan to read it.
 
+    Args:
+        model: an eager module, in any mode.
+        policy: a rewrite for every norm, or a `Policy` of rules.
+
     Raises:
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> print(bnc.plan(net, bnc.Ghost(16)))
+        norm  class        channels  calls  becomes
+        1     BatchNorm2d         8      1  Ghost(size=16)
+        1 norm: 1 Ghost(size=16)
+        the new norms are no subclasses of torch's _BatchNorm: ...
     """
     return make_plan(model, Policy.of(policy))
 
@@ -37,6 +49,8 @@ def convert(
     model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
 ) -> nn.Module:
     """Replace the model's norms as `policy` says; the same class, methods, hooks and keys.
+
+    Each norm takes and returns the shapes that it did: (N, C) or (N, C, *).
 
     Args:
         model: an eager module, in any mode.
@@ -52,6 +66,14 @@ def convert(
         RefusedError: a norm has no legal rewrite; it lists all such norms, and nothing has changed.
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> bnc.convert(net, bnc.Frozen())
+        Sequential(
+          (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+          (1): FrozenNorm(8, eps=1e-05, momentum=0.1, affine=True, ...)
+        )
     """
     return convert_with_plan(model, policy, inplace=inplace, remedy=_REMEDY)[0]
 
@@ -99,6 +121,11 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
         UnsupportedModelError: the model is wrapped, compiled or scripted, or `domain` is given
             and no norm holds domains.
         RefusedError: something outside of the module tree holds a norm that is to be replaced.
+
+    Examples:
+        >>> frozen = bnc.convert(nn.BatchNorm2d(8), bnc.Frozen())
+        >>> bnc.revert(frozen)
+        BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
     require_eager(model)
     if domain is not None:

@@ -35,6 +35,16 @@ class Prepared:
             with weight decay, then those without (weight and bias of norms, every other bias).
         plan: which rewrite each norm got.
         notes: what else the user must know.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> ready = bnc.prepare(net, bnc.Frozen(affine="trainable"), weight_decay=0.01)
+        >>> optimizer = torch.optim.SGD(ready.parameter_groups, lr=0.1)
+        >>> print(ready)
+        norm  class        channels  calls  becomes                     remark
+        ...
+        parameter group 1: 1 parameters (16 numbers) with weight decay 0.01
+        parameter group 2: 3 parameters (12 numbers) with weight decay 0.0
     """
 
     model: nn.Module
@@ -82,6 +92,14 @@ def prepare(
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
         ValueError: `weight_decay` is negative, or `accumulate` less than 1.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+        >>> ready = bnc.prepare(net, bnc.Ghost(16), weight_decay=1e-4, accumulate=2)
+        >>> round(ready.model[1].momentum, 4)
+        0.0513
+        >>> [(len(group["params"]), group["weight_decay"]) for group in ready.parameter_groups]
+        [(1, 0.0001), (3, 0.0)]
     """
     if isinstance(model, Folded) or any(isinstance(m, FoldedModule) for m in model.modules()):
         raise FoldedTrainingError
@@ -104,6 +122,10 @@ def accumulated_momentum(momentum: float, steps: int) -> float:
 
     Raises:
         ValueError: `steps` is less than 1, or `momentum` not between 0 and 1.
+
+    Examples:
+        >>> round(bnc.accumulated_momentum(0.1, steps=8), 4)
+        0.0131
     """
     if steps < 1:
         raise ValueError(f"accumulate is {steps}; use the number of micro-batches, 1 or more")

@@ -50,7 +50,12 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a policy does to a model: one decision per norm, printable; nothing is changed yet."""
+    """What a policy does to a model: one decision per norm, printable; nothing is changed yet.
+
+    Examples:
+        >>> print(bnc.plan(nn.BatchNorm2d(6), bnc.Group(4)).refusals[0])
+        (root): 6 channels do not divide into 4 groups; use Group(3) or Keep()
+    """
 
     policy: Policy
     survey: Survey

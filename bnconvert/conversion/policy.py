@@ -37,6 +37,12 @@ class Policy:
     """An ordered set of rules; a norm that no rule matches is kept.
 
     `Policy({"backbone.*": Frozen(), "heads.*": Group(32) | Group(8) | Keep()})`
+
+    Examples:
+        >>> net = nn.Sequential(nn.BatchNorm2d(8), nn.BatchNorm2d(6))
+        >>> policy = bnc.Policy({"1": bnc.Group(4) | bnc.Keep(), "*": bnc.Frozen()})
+        >>> [decision.outcome for decision in bnc.plan(net, policy).decisions]
+        ["Frozen(affine='frozen')", 'kept']
     """
 
     def __init__(self, rules: Mapping[str, Rewrite | Alternatives]) -> None:

@@ -50,6 +50,15 @@ def diagnose(
         StatisticsError: no norm to measure, or no usable data.
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied, or
             its copy calls modules of the model itself.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> batches = (torch.randn(256, 4) + 3).split(32)
+        >>> report = bnc.diagnose(net, batches)
+        >>> [finding.id for finding in report.findings]
+        ['BN103', 'BN201']
+        >>> report.findings[1].fix
+        'bnc.recompute_statistics(model, batches)'
     """
     surveyed = survey(model)
     require_weights(model)

@@ -29,6 +29,11 @@ def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
 
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
+        >>> [(finding.id, finding.paths) for finding in bnc.inspect(net).findings]
+        [('BN005', ('1',))]
     """
     surveyed = survey(model)
     rows = tuple(_row(site) for site in surveyed.sites)

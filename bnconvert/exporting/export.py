@@ -95,6 +95,12 @@ def export(
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+        >>> report = bnc.export(net, (torch.randn(2, 3, 8, 8),), "model.onnx")
+        >>> report.title, report.facts["folded"], report.facts["BatchNormalization nodes"]
+        ('model.onnx agrees with Sequential', 1, 0)
     """
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)

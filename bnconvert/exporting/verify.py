@@ -59,6 +59,13 @@ def verify(
         VerificationError: the numbers disagree; it carries the report.
         InconclusiveError: nothing differs, but the comparison proves too little, as for `export`.
         ExportError: there is no such file, ONNX Runtime cannot load it, or it takes other inputs.
+
+    Examples:
+        >>> net, x = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).eval(), torch.randn(2, 3, 8, 8)
+        >>> torch.onnx.export(net, (x,), "model.onnx", dynamo=True, verbose=False)
+        ONNXProgram...
+        >>> print(bnc.verify(net, "model.onnx", (x,)).title)
+        model.onnx agrees with Sequential
     """
     require_runnable(model)
     path = Path(onnx_path)

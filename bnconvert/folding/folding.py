@@ -41,6 +41,14 @@ class Folded:
             whole: a copy of the model, of its own class, with folded parts.
         report: one row per call of a norm, folded (into what) or standing (why).
         parts: what was captured: the whole model, or some submodules; their graphs are not folded.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+        >>> folded = bnc.fold(net, (torch.randn(2, 3, 8, 8),))
+        >>> [(row.path, row.outcome, row.reason) for row in folded.report.norms]
+        [('1', 'folded', 'into 0 (conv2d)')]
+        >>> folded.graft(net)[1]
+        Identity()
     """
 
     module: nn.Module
@@ -127,6 +135,12 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
     Raises:
         CaptureError: neither the model nor any part of it with norms can be captured.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)).eval()
+        >>> x = torch.randn(2, 3, 8, 8)
+        >>> torch.allclose(bnc.fold(net, (x,)).module(x), net(x), atol=1e-5)
+        True
     """
     require_runnable(model)
     parts, notes = capture_parts(model, Example.of(example_inputs), dynamic_shapes)

@@ -124,11 +124,23 @@ class AdaptiveNorm(TrackingNorm):
 class Adaptive(Replacement):
     """Mix the running statistics with the test batch's in eval mode. Changes the function.
 
+    Shape: (N, C, *) to the same. Source: Schneider et al., "Improving robustness against common
+    corruptions by covariate shift adaptation", 2020, section 3.
+
     Args:
         prior: how many samples the running statistics are worth; `float("inf")` uses only
             them, 0 only the batch.
         over: "batch" adapts to each batch anew, "stream" remembers: each mixture is the prior
             of the next batch, until `reset_stream(model)`.
+
+    Raises:
+        ValueError: `prior` is negative, or `over` another string.
+
+    Examples:
+        >>> plain = nn.BatchNorm1d(1, eps=0.0, affine=False)
+        >>> norm = bnc.convert(plain, bnc.Adaptive(prior=2)).eval()
+        >>> norm(torch.tensor([[3.0], [5.0]])).flatten()  # mean (2 * 0 + 2 * 4) / 4, variance 1
+        tensor([1., 3.])
     """
 
     prior: float = 16

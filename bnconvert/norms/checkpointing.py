@@ -25,6 +25,15 @@ def checkpoint_contexts(
 
     Returns:
         The contexts of the forward and of its recomputation, as torch's `context_fn` does.
+
+    Examples:
+        >>> from torch.utils.checkpoint import checkpoint
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> contexts = lambda: bnc.checkpoint_contexts(net)
+        >>> y = checkpoint(net, torch.randn(8, 4), use_reentrant=False, context_fn=contexts)
+        >>> y.sum().backward()
+        >>> net[1].num_batches_tracked  # 2 without the contexts
+        tensor(1)
     """
     state: RecomputationState = {}
     return _OriginalForward(model, state), _RecomputedForward(model, state)

@@ -103,8 +103,20 @@ class FrozenNorm(Normalization):
 class Frozen(Replacement):
     """Freeze the running statistics, and by default weight and bias too.
 
+    Shape: (N, C, *) to the same. Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021,
+    section 3.4.
+
     Args:
         affine: "frozen" or "trainable": whether weight and bias still learn.
+
+    Raises:
+        ValueError: `affine` is another string.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1), bnc.Frozen()).train()
+        >>> y = norm(torch.randn(8, 1) + 5)
+        >>> norm.running_mean, norm.weight.requires_grad
+        (tensor([0.]), False)
     """
 
     affine: Literal["frozen", "trainable"] = "frozen"

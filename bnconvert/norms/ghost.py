@@ -84,8 +84,19 @@ def ghost_bounds(samples: int, size: int, values: int) -> Bounds:
 class Ghost(Replacement):
     """Normalize groups of consecutive samples separately in training.
 
+    Shape: (N, C, *) to the same, for any N. Source: Hoffer, Hubara and Soudry, "Train longer,
+    generalize better", 2017, algorithm 1.
+
     Args:
         size: samples per group.
+
+    Raises:
+        ValueError: `size` is less than 1.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, eps=0.0, affine=False), bnc.Ghost(size=2))
+        >>> norm(torch.tensor([[0.0], [2.0], [10.0], [14.0]])).flatten()
+        tensor([-1.,  1., -1.,  1.])
     """
 
     size: int = 32

@@ -57,8 +57,20 @@ class GroupedNorm(Normalization):
 class Group(Replacement):
     """Use group norm with the batch norm's gamma, beta and eps. Changes the function.
 
+    Shape: (N, C, *) to the same; C must divide by `groups`. Source: Wu and He, "Group
+    Normalization", 2018.
+
     Args:
         groups: how many groups the channels are divided into.
+
+    Raises:
+        ValueError: `groups` is less than 1.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm2d(4), bnc.Group(2))
+        >>> x = torch.randn(3, 4, 8, 8)
+        >>> torch.allclose(norm(x)[:1], norm(x[:1]))  # a sample does not depend on its batch
+        True
     """
 
     groups: int = 32

@@ -12,7 +12,12 @@ from bnconvert.modules.site import Site
 
 @dataclass(frozen=True)
 class Keep(Rewrite):
-    """Leave the norm as it is."""
+    """Leave the norm as it is.
+
+    Examples:
+        >>> bnc.Policy({"backbone.*": bnc.Frozen(), "*": bnc.Group(8) | bnc.Keep()})
+        Policy({'backbone.*': Frozen(affine='frozen'), '*': Group(groups=8) | Keep()})
+    """
 
     preserves_eval: ClassVar[bool] = True
     replaces: ClassVar[bool] = False

@@ -137,12 +137,23 @@ class RenormNorm(TrackingNorm):
 class Renorm(Replacement):
     """Correct the batch's statistics towards the running ones in training.
 
+    Shape: (N, C, *) to the same. Source: Ioffe, "Batch Renormalization", 2017, algorithm 1.
+
     Args:
         r_max: the limit of the correction of the scale, at least 1; may be infinite.
         d_max: the limit of the correction of the shift, at least 0; may be infinite.
         warmup_steps: over so many training steps the limits go from (1, 0), plain batch norm,
             to (r_max, d_max). The paper: 5000 steps of batch norm, then to 3 by step 40000 and
             to 5 by step 25000.
+
+    Raises:
+        ValueError: `r_max` is less than 1, or another one less than 0; or a warm-up to infinity.
+
+    Examples:
+        >>> unlimited = bnc.Renorm(r_max=float("inf"), d_max=float("inf"))
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, eps=0.0, affine=False), unlimited)
+        >>> norm(torch.tensor([[3.0], [5.0]])).flatten()  # as in eval: by mean 0 and variance 1
+        tensor([3., 5.])
     """
 
     r_max: float = 3.0

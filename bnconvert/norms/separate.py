@@ -52,11 +52,24 @@ EACH: dict[type[Rewrite], tuple[type[SeparateNorm], type[TrackingNorm]]] = {
 class Separate(Replacement):
     """Keep one set of running statistics per domain, chosen by `domain(model, name)`.
 
+    Shape: (N, C, *) to the same. Source: Wu and Johnson, 2021, section 5; Chang et al.,
+    "Domain-Specific Batch Normalization", 2019.
+
     Args:
         domains: the names, the default one first; or "calls": one set for each place at which
             the model's forward calls the norm, in order (a detector's head shared by levels).
         affine: "shared" or "separate": whether the domains share weight and bias.
         each: how each domain is normalized: Keep(), Ghost(), Renorm() or Sync().
+
+    Raises:
+        ValueError: the names are not different, or an argument is none of those listed.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1), bnc.Separate(("clean", "adversarial")))
+        >>> with bnc.domain(norm, "adversarial"):
+        ...     y = norm(torch.randn(8, 1) + 5)
+        >>> norm.running_mean  # of the first domain, which is the default one
+        tensor([0.])
     """
 
     domains: tuple[str, ...] | Literal["calls"] = ("source", "target")

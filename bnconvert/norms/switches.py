@@ -33,6 +33,13 @@ def update_statistics(model: nn.Module, updates: bool) -> Iterator[None]:
     Args:
         model: any module that holds norms.
         updates: whether training forwards update the running statistics.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> with bnc.update_statistics(norm, False):
+        ...     y = norm(torch.randn(8, 1) + 5)
+        >>> norm.running_mean
+        tensor([0.])
     """
     with _switched(model, "updates", updates):
         yield
@@ -52,6 +59,12 @@ def use_statistics(model: nn.Module, statistics: Literal["running", "batch"]) ->
     Raises:
         UnsupportedModelError: "running", and a norm has no running statistics.
         ValueError: `statistics` is neither.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1, eps=0.0, affine=False)  # in training mode, mean 0, variance 1
+        >>> with bnc.use_statistics(norm, "running"):
+        ...     norm(torch.tensor([[3.0], [5.0]])).flatten()
+        tensor([3., 5.])
     """
     if statistics not in ("running", "batch"):
         raise ValueError(f'statistics is {statistics!r}; use "running" or "batch"')
@@ -74,6 +87,13 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
     Raises:
         UnsupportedModelError: no norm has domains, or one does not know this one.
         ValueError: the labels are not a vector of positions.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, momentum=1.0), bnc.Separate(("source", "target")))
+        >>> with bnc.domain(norm, torch.tensor([0, 1, 1, 0])):  # a mixed batch
+        ...     y = norm(torch.tensor([[1.0], [8.0], [6.0], [3.0]]))
+        >>> norm.running_mean, bnc.revert(norm, domain="target").running_mean
+        (tensor([2.]), tensor([7.]))
     """
     norms = _with_domains(model)
     if not norms:
@@ -96,7 +116,19 @@ def domain(model: nn.Module, which: str | Tensor) -> Iterator[None]:
 
 
 def reset_stream(model: nn.Module) -> None:
-    """Reset what `Adaptive(over="stream")` norms remember to the source statistics."""
+    """Reset what `Adaptive(over="stream")` norms remember to the source statistics, in place.
+
+    Args:
+        model: any module; one without such norms is left as it is.
+
+    Examples:
+        >>> norm = bnc.convert(nn.BatchNorm1d(1, affine=False), bnc.Adaptive(over="stream")).eval()
+        >>> x = torch.tensor([[3.0], [5.0]])
+        >>> first, second = norm(x), norm(x)  # the second batch is nearer to what was seen
+        >>> bnc.reset_stream(norm)
+        >>> torch.equal(norm(x), first), torch.equal(second, first)
+        (True, False)
+    """
     for module in model.modules():
         reset = getattr(module, "reset", None)
         if isinstance(module, Normalization) and reset is not None:

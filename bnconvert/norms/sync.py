@@ -70,9 +70,16 @@ def group_of(name: str | None) -> Any:
 class Sync(Replacement):
     """Normalize by the batches of all ranks together in training.
 
+    Shape: (N, C, *) to the same; N may differ between ranks, and be 0. Source: Peng et al.,
+    "MegDet", 2018, section 3.3.
+
     Args:
         process_group: the ranks, as from `torch.distributed.new_group`; None for the group that a
             torch SyncBatchNorm already has, or else all ranks.
+
+    Examples:
+        >>> bnc.convert(nn.BatchNorm2d(8), bnc.Sync())
+        SyncNorm(group=default, 8, eps=1e-05, momentum=0.1, affine=True, ...)
     """
 
     process_group: Any = field(default=None, hash=False)

@@ -193,10 +193,21 @@ class ReferencePass:
 class Virtual(Replacement):
     """Enlarge the batch that normalizes by a reference batch, in training.
 
+    Shape: (N, C, *) to the same. Source: slide 27 of "Devils in BatchNorm"; `per_sample`: Salimans
+    et al., "Improved Techniques for Training GANs", 2016, section 3.4.
+
     Args:
         reference: a batch of inputs of the whole model, or a tuple of its positional inputs.
         per_sample: merge each sample with the reference alone, so that outputs do not depend on
             the rest of the batch.
+
+    Raises:
+        ValueError: `reference` is not a batch.
+
+    Examples:
+        >>> net = bnc.convert(nn.Sequential(nn.BatchNorm1d(4)), bnc.Virtual(torch.randn(32, 4)))
+        >>> net(torch.randn(1, 4)).shape  # one sample, normalized with the 32
+        torch.Size([1, 4])
     """
 
     reference: Tensor | tuple[Tensor, ...]

@@ -17,7 +17,21 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Report(Contents):
-    """A result for people (`str`), for programs (`to_dict`) and for files."""
+    """A result for people (`str`), for programs (`to_dict`) and for files.
+
+    Examples:
+        >>> report = bnc.inspect(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+        >>> print(report)
+        Sequential: batch normalization
+        <BLANKLINE>
+        norm  class        channels  calls  state     remark
+        1     BatchNorm1d         4      1  training  eps=1e-05, momentum=0.1, untrained statistics
+        <BLANKLINE>
+        1 norm: 1 training
+        <BLANKLINE>
+        note: no findings
+        >>> report.to_json("report.json")
+    """
 
     def count(self, outcome: str) -> int:
         """Return how many norms have this outcome."""

@@ -39,6 +39,15 @@ class Recomputation:
 
     Attributes:
         report: how far each norm's statistics moved, how certain they are, and what was left alone.
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> result = bnc.recompute_statistics(norm, [torch.tensor([[2.0], [4.0]])])
+        >>> norm.running_mean
+        tensor([3.])
+        >>> result.undo()
+        >>> norm.running_mean
+        tensor([0.])
     """
 
     report: Report
@@ -112,6 +121,13 @@ def recompute_statistics(
         UnsupportedModelError: the model is wrapped, compiled or scripted, or cannot be copied, or
             a replica calls modules of the model itself.
         ValueError: no such method or variance, or ranks for "ema".
+
+    Examples:
+        >>> norm = nn.BatchNorm1d(1)
+        >>> batches = [torch.tensor([[0.0], [2.0]]), torch.tensor([[7.0]])]
+        >>> result = bnc.recompute_statistics(norm, batches)
+        >>> norm.running_mean, norm.running_var
+        (tensor([3.]), tensor([8.6667]))
     """
     ranks = Ranks(process_group)
     with ranks.announcing_failures():

@@ -1,0 +1,51 @@
+"""What the findings of `diagnose` about statistics on data mean: BN103, BN201, BN202."""
+
+from bnconvert.diagnosis.catalogue.explanation import Explanation
+
+_WU = "Wu and Johnson, \"Rethinking 'Batch' in BatchNorm\", 2021, section 3"
+_RECOMPUTE = "`bnc.recompute_statistics(model, batches)`"
+MEASURED_DATA = (
+    Explanation(
+        "BN103",
+        "The initial values are still in the average",
+        ("warning",),
+        ("diagnose",),
+        "(1 - momentum)^n > 0.01 after *n* training batches; the running statistics differ from "
+        "the precise ones (mean by more than 0.05 sigma, or sigma by more than 5 %, and by more "
+        "than four standard errors, over at least 64 samples); and they come nearer to the "
+        "precise ones when the initial mean 0 and variance 1 are subtracted.",
+        "A moving average begins at mean 0 and variance 1. With the default momentum of 0.1 their "
+        "weight falls below 1 % after 44 batches, with 0.01 after 459, with 0.001 after 4603.",
+        _RECOMPUTE + ", or train longer, or with a larger momentum.",
+        _WU,
+    ),
+    Explanation(
+        "BN201",
+        "The running statistics are not those of the data",
+        ("error",),
+        ("diagnose",),
+        "Over at least 64 samples, the running mean is off by more than 0.15 sigma, or sigma by "
+        "more than 22 % (root mean square over the channels, against precise statistics of the "
+        "given data), and by more than four standard errors; or the statistics are not finite.",
+        "In eval mode the model normalizes by statistics that its activations do not have: they "
+        "are stale, of other data, or of another preprocessing. Where the first norm is most off, "
+        "suspect the preprocessing.",
+        _RECOMPUTE + ". Where the data are of another domain than the training's, one set of "
+        "statistics for each: `bnc.Separate`.",
+        _WU,
+    ),
+    Explanation(
+        "BN202",
+        "False overfitting",
+        ("error",),
+        ("diagnose",),
+        "On the same data, the loss (or the metric) with the running statistics is worse than with "
+        "precise ones: by more than a quarter, and by more than three standard errors of the "
+        "difference, batch by batch. With fewer than three batches: by more than twice.",
+        "The model seems to overfit, since its eval loss is bad and its training loss good. But "
+        "the data are the training data, so that nothing is overfit: the running statistics break "
+        "what the weights have learned.",
+        _RECOMPUTE + ". `diagnose` shows the loss with running, batch and precise statistics.",
+        _WU,
+    ),
+)

@@ -1,0 +1,56 @@
+"""Writes findings.md from the catalogue in `bnconvert.diagnosis.catalogue`.
+
+Run `python docs/write_findings.py`; a test fails where the page is not what this writes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bnconvert.diagnosis.catalogue import CATALOGUE
+
+PAGE = Path(__file__).parent / "findings.md"
+#: By the first digits of its ids: what a family of findings is about.
+FAMILIES = {
+    "BN0": "Configuration and calls",
+    "BN1": "Stored statistics and weights",
+    "BN2": "Statistics against data",
+    "BN4": "Folding and ONNX files",
+}
+HEAD = """\
+<!-- written by docs/write_findings.py; change the catalogue instead -->
+# Findings
+
+Reports name what is wrong by an id, such as BN202. This page says what each id means, by which
+rule it is reported, why it matters and what to do. Ids are stable: programs may depend on them.
+
+An **error** is wrong in all likelihood, a **warning** often is, an **info** is worth knowing. On
+the command line, `--fail-on error`, `warning` or `info` sets from which severity on the exit code
+is 1.
+
+In the rules, *sigma* is sqrt(running_var + eps) of a channel, and *momentum* is torch's: the share
+of the new value.
+"""
+
+
+def page() -> str:
+    """Return the page: a table of all findings, then a section for each."""
+    return "\n".join([HEAD, *_table(), *_sections()])
+
+
+def _table() -> Iterator[str]:
+    yield "| id | severity | what it says |"
+    yield "|---|---|---|"
+    for entry in CATALOGUE:
+        link = f"[{entry.id}](#{entry.id.lower()})"
+        yield f"| {link} | {', '.join(entry.severities)} | {entry.title} |"
+    yield ""
+
+
+def _sections() -> Iterator[str]:
+    for digits, title in FAMILIES.items():
+        yield f"## {title}\n"
+        yield from (entry.to_markdown() for entry in CATALOGUE if entry.id.startswith(digits))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
