@@ -126,7 +126,7 @@ def draw_graph(axes: Any, graph: fx.Graph, title: str, names: dict[str, str]) ->
         for source in filter(at.__contains__, node.all_input_nodes):
             (x, y), (to_x, to_y) = at[source], at[node]
             bend = 0.4 if x == to_x and y - to_y > 1 else 0.0  # around what lies between
-            style = {"arrowstyle": "-|>", "color": "#555555"}
+            style: dict[str, Any] = {"arrowstyle": "-|>", "color": "#555555"}
             style |= {"shrinkA": 14, "shrinkB": 14, "connectionstyle": f"arc3,rad={bend}"}
             axes.annotate("", (to_x, to_y), (x, y), arrowprops=style)
         name = label(node)
@@ -152,12 +152,13 @@ def draw(name: str, path: Path) -> None:
     torch.manual_seed(0)
     inputs = torch.randn(2, channels, 8, 8)
     model = trained(model_class(), inputs)
-    before = torch.export.export(model, (inputs,)).module().graph
+    exported = torch.export.export(model, (inputs,)).module()
+    assert isinstance(exported, fx.GraphModule)
     after = bnc.fold(model, (inputs,)).module.graph
-    rows = 1 - min(y for _, y in places(operators(before)).values())
+    rows = 1 - min(y for _, y in places(operators(exported.graph)).values())
     figure, both = plt.subplots(1, 2, figsize=(7.0, 0.78 * rows + 0.6), width_ratios=(1.4, 1))
     names = {"batch_norm": "norm", "conv2d": "conv", "cat": "concat"}
-    for axes, graph, title in zip(both, (before, after), ("before", "after"), strict=True):
+    for axes, graph, title in zip(both, (exported.graph, after), ("before", "after"), strict=True):
         draw_graph(axes, graph, title, names)
     figure.tight_layout()
     figure.savefig(path, dpi=115)

@@ -6,6 +6,7 @@ python samples/norm_effects.py --output out --only frozen renorm
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from norms_by_batch_size import Data, digits, error, network, train
@@ -152,8 +153,9 @@ def renorm() -> Curves:
 @torch.no_grad()
 def factor(norm: nn.Module, x: Tensor, r_max: float = 3.0) -> Tensor:
     """Return r: the batch's standard deviation over the running one, limited."""
-    own = x.var((0, 2, 3), correction=0) + norm.eps
-    return (own / (norm.running_var + norm.eps)).sqrt().clamp(1 / r_max, r_max)
+    eps: Any = norm.eps
+    own = x.var((0, 2, 3), correction=0) + eps
+    return (own / (norm.get_buffer("running_var") + eps)).sqrt().clamp(1 / r_max, r_max)
 
 
 def separate() -> Curves:
