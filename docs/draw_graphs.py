@@ -65,7 +65,8 @@ class Apart(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize, activate, convolve, and add the input."""
-        return x + self.conv(torch.relu(self.norm(x)))
+        total: Tensor = x + self.conv(torch.relu(self.norm(x)))
+        return total
 
 
 PICTURES: dict[str, tuple[Callable[[], nn.Module], int]] = {
@@ -118,7 +119,7 @@ def places(nodes: list[fx.Node]) -> dict[fx.Node, tuple[float, float]]:
     return at
 
 
-def draw_graph(axes: Any, graph: fx.Graph, title: str, names: dict[str, str]) -> None:
+def draw_graph(axes: Any, graph: Any, title: str, names: dict[str, str]) -> None:
     """Draw the operators of a graph from top to bottom, and what flows between them."""
     nodes = operators(graph)
     at = places(nodes)

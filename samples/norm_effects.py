@@ -6,7 +6,6 @@ python samples/norm_effects.py --output out --only frozen renorm
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from norms_by_batch_size import Data, digits, error, network, train
@@ -153,7 +152,7 @@ def renorm() -> Curves:
 @torch.no_grad()
 def factor(norm: nn.Module, x: Tensor, r_max: float = 3.0) -> Tensor:
     """Return r: the batch's standard deviation over the running one, limited."""
-    eps: Any = norm.eps
+    eps = float(getattr(norm, "eps", 0.0))
     own = x.var((0, 2, 3), correction=0) + eps
     return (own / (norm.get_buffer("running_var") + eps)).sqrt().clamp(1 / r_max, r_max)
 
