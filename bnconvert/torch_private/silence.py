@@ -1,7 +1,7 @@
 """Keep torch's exporters off the terminal: stdout is for results, stderr for progress.
 
 Stands in for a public way to make `torch.onnx.export` quiet: the exporter for TorchScript prints
-from C++, past `sys.stdout`. Known to work since torch 2.13.
+from C++, past `sys.stdout`. Known to work since torch 2.10.
 """
 
 import contextlib
