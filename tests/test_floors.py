@@ -279,12 +279,12 @@ ROOMS = {
     ),
     "torch_private": (
         "__init__",
+        "operator_observer",
         "compilation",
         "exported_graphs",
         "module_hooks",
         "module_state",
         "norm_classes",
-        "operator_observer",
         "operators",
         "process_groups",
         "recomputation",

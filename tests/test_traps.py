@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 import bnconvert as bnc
 from bnconvert.modules.normalization import Normalization
 from tests.submodules import submodule
-from tests.zoo import IMAGE, Net, build, trained
+from tests.zoo import IMAGE, Net, build, trained, without_bias
 
 
 def gap(first: nn.Module, second: nn.Module, inputs: tuple[Any, ...]) -> float:
@@ -109,7 +109,7 @@ def test_a_fused_activation_is_never_lost() -> None:
 
 def test_a_norm_with_weight_but_no_bias() -> None:
     """torch's fuse_linear_bn_eval raises TypeError; other converters touch bias.data."""
-    linear, norm = nn.Linear(6, 8), nn.BatchNorm1d(8, bias=False)
+    linear, norm = nn.Linear(6, 8), without_bias(nn.BatchNorm1d(8))
     model = trained(nn.Sequential(linear, norm))
     with pytest.raises(TypeError):
         fuse_linear_bn_eval(linear, norm)

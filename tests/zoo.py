@@ -59,6 +59,18 @@ def laid_out(model: Model, memory: torch.memory_format) -> Model:
     return model
 
 
+def without_bias(norm: Model) -> Model:
+    """Take a new norm's bias away, in place: as `bias=False` does, which torch 2.10 lacks."""
+    norm.register_parameter("bias", None)
+    return norm
+
+
+def norm_with(kind: Callable[..., Model], *, bias: bool = True, **settings: Any) -> Model:
+    """Make a norm of five channels of one of torch's classes."""
+    norm = kind(5, **settings)
+    return norm if bias else without_bias(norm)
+
+
 class FrozenBatchNorm2d(nn.Module):
     """The frozen norm that many packages copy: four buffers, and no batch counter."""
 
@@ -366,7 +378,7 @@ def _zoo() -> list[ZooModel]:
         "plain": conv(Net),
         "residual": conv(Residual),
         "affine_free": conv(lambda: Net(lambda c: nn.BatchNorm2d(c, affine=False))),
-        "weight_without_bias": conv(lambda: Net(lambda c: nn.BatchNorm2d(c, bias=False))),
+        "weight_without_bias": conv(lambda: Net(lambda c: without_bias(nn.BatchNorm2d(c)))),
         "cumulative_momentum": conv(lambda: Net(lambda c: nn.BatchNorm2d(c, momentum=None))),
         "without_statistics": conv(
             lambda: Net(lambda c: nn.BatchNorm2d(c, track_running_stats=False))

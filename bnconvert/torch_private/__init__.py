@@ -1,5 +1,6 @@
 """Private torch API, one file per subject: what it stands in for, and since which torch.
 
-All of it is tried with torch 2.13 and 2.14. `python -m tests.torch_private.test_canaries` lists
-every name with its risk, and says which of them the installed torch lacks.
+All of it is tried with the versions of torch that docs/versions.md lists.
+`python -m tests.torch_private.test_canaries` lists every name with its risk, and says which of them
+the installed torch lacks.
 """

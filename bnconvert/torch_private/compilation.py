@@ -1,7 +1,7 @@
 """What `torch.compile` made, and how to run without it, without importing the compiler.
 
 Stands in for public ways to ask whether a module is compiled, and for a `torch.compiler.set_stance`
-that does not import `torch._dynamo`, which takes seconds. Known to work since torch 2.13.
+that does not import `torch._dynamo`, which takes seconds. Known to work since torch 2.10.
 """
 
 import importlib

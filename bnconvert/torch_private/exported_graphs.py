@@ -1,7 +1,7 @@
 """What `torch.export` leaves on a graph: fake values, the calling convention, its own check.
 
 Stands in for a public way to make an ExportedProgram of a graph that was captured before. Known to
-work since torch 2.13.
+work since torch 2.10.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Whether `torch.func` (vmap, grad, jvp, ...) or forward-mode differentiation transforms a forward.
 
-Stands in for a public way to ask. Known to work since torch 2.13.
+Stands in for a public way to ask. Known to work since torch 2.10.
 """
 
 import torch

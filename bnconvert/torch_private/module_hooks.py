@@ -1,7 +1,7 @@
 """The forward hooks of a module: which there are, to remove some, to hand them on.
 
 Stands in for public ways to list hooks and to share them between modules; torch removes a hook
-only by the handle that its registration returned. Known to work since torch 2.13.
+only by the handle that its registration returned. Known to work since torch 2.10.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """All that a module holds, for a successor of another class: attributes, tensors, children, hooks.
 
 Stands in for a public way to change the class of a module and keep everything else. Known to work
-since torch 2.13.
+since torch 2.10.
 """
 
 from collections.abc import Set

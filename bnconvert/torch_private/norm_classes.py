@@ -1,7 +1,7 @@
 """What torch's norm classes share: the base of instance norms, the check of an input's dimensions.
 
 Stands in for a public base class of instance norms, and a public form of the check that every
-BatchNormNd makes. Known to work since torch 2.13. `_BatchNorm` and `_NormBase` may be used
+BatchNormNd makes. Known to work since torch 2.10. `_BatchNorm` and `_NormBase` may be used
 anywhere: they are how every tool around torch recognizes a batch norm.
 """
 

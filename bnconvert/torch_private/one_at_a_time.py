@@ -3,7 +3,7 @@
 Stands in for a capture that threads could share. While torch.export, torch.onnx or torch.fx looks
 at a model, it replaces methods of `nn.Module` and settings of the whole process; a second capture
 meanwhile computes neither model, and the random state, stdout, stderr and log levels would be
-restored in the wrong order. Known to be needed since torch 2.13.
+restored in the wrong order. Known to be needed since torch 2.10.
 """
 
 import os

@@ -1,14 +1,16 @@
 """A context that sees every operator of a forward, also those that composite ones consist of.
 
 Stands in for a public way to observe operators below autograd: `TorchDispatchMode` is described in
-torch's documents and lives in a private module. Known to work since torch 2.13.
+torch's documents and lives in a private module. Known to work since torch 2.10.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bnconvert.torch_private.compilation import uncompiled
 from bnconvert.torch_private.operators import calls_subgraphs
 
 #: An operator with its arguments, to its result.
@@ -19,6 +21,7 @@ class OperatorObserver:
     """While it is entered, every operator runs through `run_operator`."""
 
     _mode: TorchDispatchMode
+    _eagerly: AbstractContextManager[None]
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator and return its result; subclasses look at both.
@@ -28,16 +31,23 @@ class OperatorObserver:
         return operator(*args, **kwargs)
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin.
+
+        `torch.cond` compiles itself. Before torch 2.14 that fails below a mode, and from then on
+        without one.
+        """
+        self._eagerly = uncompiled()
+        self._eagerly.__enter__()
         self._mode = _Mode(self.run_operator)
         self._mode.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         """End; the mode is let go, which refers to this object."""
-        mode = self._mode
-        del self._mode
+        mode, eagerly = self._mode, self._eagerly
+        del self._mode, self._eagerly
         mode.__exit__(*error)
+        eagerly.__exit__(*error)
 
 
 class _Mode(TorchDispatchMode):

@@ -1,6 +1,6 @@
 """What torch knows of an ATen operator: its schema, what it changes, its functional counterpart.
 
-Stands in for a public description of operators. Known to work since torch 2.13.
+Stands in for a public description of operators. Known to work since torch 2.10.
 """
 
 from typing import Any, TypeGuard

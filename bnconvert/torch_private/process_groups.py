@@ -1,7 +1,7 @@
 """Process groups by name.
 
 Stands in for a public way to find a group by the name that it has in every process; a name can be
-copied and pickled, a group cannot. Known to work since torch 2.13.
+copied and pickled, a group cannot. Known to work since torch 2.10.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Gradient checkpointing: detect a recomputed forward, and one that differs from the first.
 
 Stands in for public ways to ask whether a backward pass is running, and whether what the forward
-saves is compared. Known to work since torch 2.13.
+saves is compared. Known to work since torch 2.10.
 """
 
 from collections.abc import Callable

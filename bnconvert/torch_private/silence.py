@@ -1,7 +1,7 @@
 """Keep torch's exporters off the terminal: stdout is for results, stderr for progress.
 
 Stands in for a public way to make `torch.onnx.export` quiet: the exporter for TorchScript prints
-from C++, past `sys.stdout`. Known to work since torch 2.13.
+from C++, past `sys.stdout`. Known to work since torch 2.10.
 """
 
 import contextlib
@@ -71,9 +71,11 @@ def _silent_loggers() -> Iterator[None]:
 @contextlib.contextmanager
 def without_graph_prints() -> Iterator[None]:
     """Keep the exporter for TorchScript from printing the whole graph when it fails."""
-    log = torch._C._jit_onnx_log
-    torch._C._jit_onnx_log = lambda *words: None  # the exporter switches it on, always
+    switch, was_on = torch._C._jit_set_onnx_log_enabled, torch._C._jit_is_onnx_log_enabled()
+    switch(False)
+    torch._C._jit_set_onnx_log_enabled = lambda on: None  # the exporter switches it on, always
     try:
         yield
     finally:
-        torch._C._jit_onnx_log = log
+        torch._C._jit_set_onnx_log_enabled = switch
+        switch(was_on)

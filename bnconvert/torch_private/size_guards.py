@@ -2,7 +2,7 @@
 
 Stands in for a public list of a program's guards, which are dropped when it is written as a file,
 and for a public way to add some, and to say what to do where one does not hold. Known to work since
-torch 2.13.
+torch 2.10.
 """
 
 import math
@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 _CHECKS = "_guards_fn"  # torch's name for the submodule
 _OF_STRIDES = re.compile(r"(?:!= 1|> 1)$|\)\*\(| < .*L\[")
 _FITS = re.compile(r"^L\S+\.size\(\)\[[1-9]\d*\] >= \d+$")
+_INDEXED_BY_32_BITS = re.compile(r" <= 2147483647$")
 _SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
 
 
@@ -23,10 +24,11 @@ def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     """Return the conditions as Python, such as "L['x'].size()[0] % 8 == 0".
 
     Without those that torch adds for strides and broadcasting, that no inner size is 1, those that
-    inputs have the same batch size, and those that a kernel fits.
+    inputs have the same batch size, those that a kernel fits, and those that choose how torch 2.10
+    counts elements.
     """
     guards = program._guards_code or ()
-    plain = _OF_STRIDES, _FITS, _SAME_AXIS
+    plain = _OF_STRIDES, _FITS, _INDEXED_BY_32_BITS, _SAME_AXIS
     return tuple(guard for guard in guards if not any(kind.search(guard) for kind in plain))
 
 

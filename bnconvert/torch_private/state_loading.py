@@ -2,7 +2,7 @@
 
 Stands in for a public method that a class can extend. `register_load_state_dict_pre_hook` is
 public, but it registers with one instance, and every copy, pickle and successor of a module would
-have to be registered anew. Known to work since torch 2.13.
+have to be registered anew. Known to work since torch 2.10.
 """
 
 from collections.abc import Collection, Mapping

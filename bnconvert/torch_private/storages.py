@@ -2,7 +2,7 @@
 
 Stands in for a public identity of storages: `data_ptr` is 0 for all that are empty, and
 `untyped_storage()` returns another Python object for the same one once the first is gone. Known
-to work since torch 2.13.
+to work since torch 2.10.
 """
 
 from typing import Any

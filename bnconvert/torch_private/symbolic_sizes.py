@@ -1,7 +1,7 @@
 """Sizes that are symbols, as dynamic ones of a captured graph are: what is known of them.
 
 Stands in for public ways to compare them without a new guard, and to read the example's value.
-Known to work since torch 2.13.
+Known to work since torch 2.10.
 """
 
 from typing import Any

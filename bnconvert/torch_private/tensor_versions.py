@@ -1,7 +1,7 @@
 """How often a tensor was changed in place, as autograd counts it.
 
 Stands in for a public way to notice that somebody wrote into a tensor. Known to work since torch
-2.13.
+2.10.
 """
 
 from torch import Tensor

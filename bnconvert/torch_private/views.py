@@ -1,6 +1,6 @@
 """Which tensor a view is a view of, as autograd knows it.
 
-Stands in for a public way to ask it. Known to work since torch 2.13.
+Stands in for a public way to ask it. Known to work since torch 2.10.
 """
 
 from torch import Tensor

@@ -10,6 +10,7 @@ import bnconvert as bnc
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.example import Example
 from tests.excerpts import capture_of
+from tests.torch_release import needs_torch
 from tests.zoo import IMAGE, ZOO, FrozenBatchNorm2d, Net, build, trained
 
 
@@ -164,9 +165,7 @@ class Gathering(nn.Module):
         return total if scale is None else total * scale
 
 
-@pytest.mark.skipif(
-    torch.__version__.startswith("2.13"), reason="it wants these shapes in another form there"
-)
+@needs_torch(2, 14, "torch.export varies no size of what **inputs gather")
 @pytest.mark.parametrize(
     ("count", "names"),
     [(1, ()), (3, ()), (0, ("image",)), (0, ("b", "a")), (2, ("a",)), (1, ("a", "scale"))],

@@ -98,11 +98,6 @@ def test_a_captured_graph_is_not_protected_any_more_and_says_so() -> None:
     assert bnc.fold(trained(Regions("with_gradients")), IMAGE).report.notes == ()
 
 
-runs_cond = pytest.mark.skipif(
-    torch.__version__.startswith("2.13"), reason="an eager torch.cond fails there after an export"
-)
-
-
 class Branch(Regions):
     """The second pair is in a branch of the graph, which reads the first convolution too."""
 
@@ -134,7 +129,6 @@ def test_a_region_that_only_switches_a_mode_is_part_of_the_graph(kind: str) -> N
     assert not [name for name in names if name.startswith("submod")]
 
 
-@runs_cond
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: Path) -> None:
     model = trained(Branch(""))
@@ -150,7 +144,6 @@ def test_norms_in_a_branch_of_the_graph_are_seen_and_stand(sign: int, tmp_path: 
     }
 
 
-@runs_cond
 def test_a_graft_leaves_what_a_branch_of_the_graph_calls() -> None:
     model = trained(Branch(""))
     folded = bnc.fold(model, IMAGE)

@@ -15,7 +15,7 @@ from bnconvert.modules.surgery import (
 )
 from bnconvert.norms.frozen import Frozen, FrozenNorm
 from bnconvert.norms.group import Group
-from tests.zoo import FrozenBatchNorm2d, Net, build, trained
+from tests.zoo import FrozenBatchNorm2d, Net, build, trained, without_bias
 
 
 def frozen_from(norm: nn.Module) -> FrozenNorm:
@@ -31,7 +31,7 @@ def frozen_from(norm: nn.Module) -> FrozenNorm:
 
 def test_a_successor_has_the_very_same_tensors_and_settings() -> None:
     # Any: it gets an attribute that its class does not declare
-    norm: Any = nn.BatchNorm2d(4, eps=0.1, momentum=None, bias=False).train(False)
+    norm: Any = without_bias(nn.BatchNorm2d(4, eps=0.1, momentum=None)).eval()
     norm.remark = "mine"
     successor = frozen_from(norm)
     assert successor.weight is norm.weight

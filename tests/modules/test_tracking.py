@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 import bnconvert as bnc
 from bnconvert.modules.surgery import inherit
 from bnconvert.modules.tracking import TrackingNorm
-from tests.zoo import trained
+from tests.zoo import norm_with, trained
 
 CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 POSITIONS = {2: (), 3: (7,), 4: (4, 3), 5: (2, 3, 2)}
@@ -42,7 +42,7 @@ def tracking(plain: _BatchNorm) -> TrackingNorm:
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_torchs_batch_norm(dimensions: int, settings: dict[str, Any], training: bool) -> None:
-    plain = trained(CLASSES[dimensions](5, **settings)).train(training)
+    plain = trained(norm_with(CLASSES[dimensions], **settings)).train(training)
     norm = tracking(plain)
     for seed in range(3):
         x = batch(dimensions=dimensions, seed=seed)

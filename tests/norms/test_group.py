@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 import bnconvert as bnc
 from bnconvert.norms.group import GroupedNorm
 from tests.submodules import submodule
-from tests.zoo import Net, build, trained
+from tests.zoo import Net, build, trained, without_bias
 
 
 def naive(x: Tensor, norm: _NormBase, groups: int) -> Tensor:
@@ -34,7 +34,7 @@ def naive(x: Tensor, norm: _NormBase, groups: int) -> Tensor:
         (nn.BatchNorm1d(8, eps=0.1), (3, 8)),
         (nn.BatchNorm1d(8), (3, 8, 5)),
         (nn.BatchNorm2d(8, affine=False), (3, 8, 4, 5)),
-        (nn.BatchNorm2d(8, bias=False), (3, 8, 4, 5)),
+        (without_bias(nn.BatchNorm2d(8)), (3, 8, 4, 5)),
         (nn.BatchNorm3d(8, track_running_stats=False), (3, 8, 2, 4, 5)),
         (nn.SyncBatchNorm(8), (3, 8, 4, 5)),
     ],

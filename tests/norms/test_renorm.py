@@ -8,7 +8,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.norms.renorm import RenormNorm
 from tests.submodules import submodule
-from tests.zoo import trained
+from tests.zoo import norm_with, trained
 
 CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 POSITIONS = {2: (), 3: (7,), 4: (4, 3), 5: (2, 3, 2)}
@@ -22,7 +22,7 @@ def batch(samples: int = 6, dimensions: int = 4) -> Tensor:
 
 
 def renorm(policy: bnc.Renorm, dimensions: int = 4, **settings: Any) -> RenormNorm:
-    converted = bnc.convert(trained(CLASSES[dimensions](5, **settings)).double(), policy)
+    converted = bnc.convert(trained(norm_with(CLASSES[dimensions], **settings)).double(), policy)
     return submodule(converted, "", RenormNorm).train()
 
 

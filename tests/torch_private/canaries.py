@@ -251,12 +251,13 @@ _BY_FILE = {
             "medium: it got its argument late, and may get another",
         ),
     ),
-    "silence": (
+    "silence": tuple(
         (
-            "torch._C._jit_onnx_log",
+            f"torch._C.{binding}",
             "to keep the exporter for TorchScript from printing graphs",
             "high: goes when that exporter goes",
-        ),
+        )
+        for binding in ("_jit_set_onnx_log_enabled", "_jit_is_onnx_log_enabled")
     ),
     "size_guards": (
         (

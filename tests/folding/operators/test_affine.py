@@ -14,7 +14,7 @@ from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import Applied, Sketch, function, model
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
-from tests.zoo import trained
+from tests.zoo import trained, without_bias
 
 ZEROS = torch.zeros(4).double()
 IMAGE, SERIES, ROWS, VOLUME = (2, 4, 3, 2), (2, 4, 3), (2, 4), (2, 4, 3, 2, 2)
@@ -34,7 +34,7 @@ NORMS = {
     "image": norm(lambda: nn.BatchNorm2d(4, eps=1e-2)),
     "volume": norm(lambda: nn.BatchNorm3d(4), VOLUME),
     "not_affine": norm(lambda: nn.BatchNorm2d(4, affine=False)),
-    "no_bias": norm(lambda: nn.BatchNorm2d(4, bias=False)),
+    "no_bias": norm(lambda: without_bias(nn.BatchNorm2d(4))),
     "instance": norm(lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
 }
 ARITHMETIC = {
