@@ -73,7 +73,7 @@ def without_graph_prints() -> Iterator[None]:
     """Keep the exporter for TorchScript from printing the whole graph when it fails."""
     switch, was_on = torch._C._jit_set_onnx_log_enabled, torch._C._jit_is_onnx_log_enabled()
     switch(False)
-    torch._C._jit_set_onnx_log_enabled = lambda on: None  # the exporter switches it on, always
+    torch._C._jit_set_onnx_log_enabled = lambda enabled: None  # the exporter switches it on, always
     try:
         yield
     finally:
