@@ -18,6 +18,7 @@ import doctest
 import io
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,18 +63,33 @@ def run_document(path: Path) -> dict[str, object]:
     """
     names: dict[str, object] = {"__name__": "document"}
     printed = ""
-    for block in blocks(path.read_text()):
-        place = f"{path.relative_to(ROOT)}, line {block.line}"
-        if block.title:
-            Path(block.title).write_text(block.text)
-        elif block.language == "python":
-            printed += _python(block, place, names)
-        elif block.language == "text":
-            _compare(block.text, printed, place)
-            printed = ""
-        elif block.language == "console":
-            _console(block, place)
+    with _importing_from_here():
+        for block in blocks(path.read_text()):
+            place = f"{path.relative_to(ROOT)}, line {block.line}"
+            if block.title:
+                Path(block.title).write_text(block.text)
+            elif block.language == "python":
+                printed += _python(block, place, names)
+            elif block.language == "text":
+                _compare(block.text, printed, place)
+                printed = ""
+            elif block.language == "console":
+                _console(block, place)
     return names
+
+
+@contextlib.contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """Import files of the current folder, and forget them afterwards: documents share names."""
+    before, here = set(sys.modules), str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(here):
+                del sys.modules[name]
 
 
 def _python(block: Block, place: str, names: dict[str, object]) -> str:
