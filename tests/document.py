@@ -128,6 +128,6 @@ def _command(arguments: list[str]) -> tuple[int, str]:
 
 def _compare(expected: str, printed: str, place: str) -> None:
     checker = doctest.OutputChecker()
-    texts = (_ROUNDING.sub("1e-7", text) for text in (expected, printed))
-    same = checker.check_output(*texts, _OPTIONS)
+    wanted, got = (_ROUNDING.sub("1e-7", text) for text in (expected, printed))
+    same = checker.check_output(wanted, got, _OPTIONS)
     assert same, f"{place}: printed\n{printed}\ninstead of\n{expected}"
