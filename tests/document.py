@@ -5,7 +5,7 @@ In a document
 - a block `python` is run; all of a document's blocks share their names;
 - a block `python title="net.py"` is written to that file instead;
 - a block `toml title="policy.toml"` likewise;
-- a block `text` is what the blocks of Python before it printed;
+- a block `text` is what the blocks of Python before it printed; one without a language is not read;
 - in a block `console`, each `$ bnconvert ...` is run, and what follows is what it printed, with
   `$ echo $?` for its exit code; of other commands the files that they run must exist.
 
