@@ -179,3 +179,18 @@ def test_without_torchrun_the_distributed_sample_says_how_to_start_it(
     monkeypatch.delenv("RANK", raising=False)
     assert sample("distributed_statistics").main([]) == 2
     assert "torchrun --nproc-per-node 2 samples/distributed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_one_batch_size_of_the_comparison_of_norms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("matplotlib", "sklearn"):
+        pytest.importorskip(package)
+    batch_sizes = sample("norms_by_batch_size")
+    found = batch_sizes.experiment((8,), epochs=1)
+    assert found.keys() == batch_sizes.WAYS.keys()
+    errors = {name: sum(by_size[8]) / len(by_size[8]) for name, by_size in found.items()}
+    assert errors["Keep, precise statistics"] <= errors["Keep"] < 50
+    batch_sizes.draw(found, tmp_path / "errors.png")
+    assert (tmp_path / "errors.png").stat().st_size > 10_000

@@ -202,6 +202,8 @@ def _hint(pattern: str, paths: Sequence[str]) -> str:
     """Return the error message for a pattern that matches no norm, with the nearest path."""
     if not paths:
         return f"rule {pattern!r}: the model has no batch norm; remove the rule"
+    if [*paths] == [""]:
+        return f"rule {pattern!r}: the model is itself the only norm; write '*'"
     if any(path.startswith(f"{pattern}.") for path in paths):
         return f"rule {pattern!r}: matches no norm, but a module that holds some; use '{pattern}.*'"
     prefixes = {path.rsplit(".", n)[0] for path in paths for n in range(path.count(".") + 1)}

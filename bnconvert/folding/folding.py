@@ -241,7 +241,7 @@ def _uncalled(site: Site) -> NormRow:
     outcome, reason = "uncalled", "the eval forward never calls it, or nothing reads its result"
     if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
         outcome = "standing"
-        reason = f"a {site.class_name} is no fixed affine map in eval mode"
+        reason = f"{site.class_name} is no fixed affine map in eval mode"
     elif site.kind.is_other_class:
         outcome, reason = "standing", "its class normalizes by other operators than batch norm's"
     return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)

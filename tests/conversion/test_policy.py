@@ -49,6 +49,13 @@ def test_a_rule_without_a_norm_is_an_error_with_a_hint(pattern: str, hint: str) 
     assert hint in str(error.value)
 
 
+def test_a_rule_on_a_model_that_is_itself_the_norm_is_told_how_to_name_it() -> None:
+    norm = nn.BatchNorm2d(4)
+    with pytest.raises(bnc.PolicyError, match=r"is itself the only norm; write '\*'"):
+        bnc.plan(norm, bnc.Policy({"head.*": bnc.Frozen(), "*": bnc.Keep()}))
+    assert "1 Frozen" in str(bnc.plan(norm, bnc.Policy({"*": bnc.Frozen()})))
+
+
 def test_every_rule_without_a_norm_is_listed() -> None:
     with pytest.raises(bnc.PolicyError) as error:
         bnc.plan(model(), bnc.Policy({"x.*": bnc.Keep(), "y.*": bnc.Keep()}))
