@@ -42,7 +42,8 @@ def main() -> None:
             if new:
                 bnc.export(network(0), (X,), path)
         bnc.export(network(0), (X,), path)
-        assert [file.name for file in Path(folder).iterdir()] == ["m.onnx"]
+        left = sorted(str(file.relative_to(folder)) for file in Path(folder).rglob("*"))
+        assert left == ["m.onnx"], f"left behind: {left}"
     print(f"{counts['old']} times the old file, {counts['new']} times the new one, nothing else")
 
 
