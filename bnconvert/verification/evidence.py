@@ -134,8 +134,9 @@ class Evidence:
         differentiable = False
         for model, example in pairs:
             if left and (run := self._gradients(model, example)):
-                left -= self._moving(run)
-                differentiable |= bool(run.outputs)
+                moving = self._moving(run)
+                left -= moving or set()
+                differentiable |= bool(run.outputs) and moving is not None
         if left:
             left &= trials.used(left)
         if left:
@@ -161,11 +162,16 @@ class Evidence:
         sizes = {case.example: len(case.rows) for case in self.answers if case.rows}
         return min(sizes, key=lambda example: sizes[example], default=self.example)
 
-    def _moving(self, run: GradientRun) -> set[str]:
+    def _moving(self, run: GradientRun) -> set[str] | None:
+        """Return the weights that move the outputs; None where there is no backward pass.
+
+        Values that it needs may have been overwritten, and a forked process has none once its
+        parent has differentiated.
+        """
         try:
             return run.moving([*run.outputs.values()])
-        except Exception:  # values were overwritten that the backward pass needs
-            return set()
+        except Exception:
+            return None
 
     def _seen_inside(self) -> set[str]:
         try:

@@ -153,6 +153,18 @@ def test_exports_that_are_killed_leave_the_old_file_or_the_new_one(
     shutil.copy(exported / "m.onnx", there)
 
 
+def test_a_forked_process_exports_though_its_parent_has_differentiated(
+    exported: Path, tmp_path: Path
+) -> None:
+    """torch refuses a backward pass there: what weights move is then tried without."""
+    torch.ones(2, requires_grad=True).sum().backward()
+    child = in_another_process(lambda: bnc.export(network(1), (X,), tmp_path / "m.onnx"))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert names_in(tmp_path) == {"m.onnx"}
+    assert is_of(tmp_path / "m.onnx", network(1))
+
+
 def written(number: int, folder: Path, *, separate: bool = True) -> Path:
     """Write a file that adds a number to its input, as the exporter writes a large one."""
     folder.mkdir()
