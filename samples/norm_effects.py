@@ -1,8 +1,4 @@
-"""What each norm is for, one small run and one plot each, on scikit-learn's digits.
-
-python samples/norm_effects.py --output out
-python samples/norm_effects.py --output out --only frozen renorm
-"""
+"""What each norm is for: one small run each on scikit-learn's digits, which draw_norms.py draws."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
