@@ -189,6 +189,7 @@ ROOMS = {
         "agreement",
         "discontinuities",
         "evidence",
+        "noise",
         "onnx_graph",
         "sizes",
         "value_matching",

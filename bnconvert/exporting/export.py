@@ -87,8 +87,9 @@ def export(
         VerificationError: the numbers disagree; the file is kept as `*.failed.onnx`, and what
             reproduces that, but for the weights, as `*.failed.zip`.
         InconclusiveError: nothing differs, but the comparison proves too little: an output is
-            empty, not finite or always the same, or weights move nothing that was compared. The
-            file is kept as `*.unproven.onnx`, and what reproduces that as `*.unproven.zip`.
+            empty, not finite, noise or always the same, or weights move nothing that was
+            compared. The file is kept as `*.unproven.onnx`, what reproduces that as
+            `*.unproven.zip`.
         ExportError: a norm is in training mode or remembers the test stream, the eval forward
             changes a buffer, `preprocess` may mean several inputs or axes, or the file cannot be
             written or run.

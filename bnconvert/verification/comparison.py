@@ -27,6 +27,7 @@ from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
 from bnconvert.verification.inner_values import weights_seen_inside
+from bnconvert.verification.noise import notes_on_noise
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.reference import Reference
 from bnconvert.verification.row_independence import RowIndependence
@@ -129,7 +130,7 @@ class Comparison:
         rows = RowIndependence(
             names,
             self._reference,
-            self._tolerance,
+            lambda case: self._tolerance.at(self._answers[case]),
             self._inputs.size,
             partial(self._run, self._file),
         )
@@ -158,7 +159,9 @@ class Comparison:
         few = self._inputs.few_rows
         if not any(case.example is few for case in self._answers):
             few = self._inputs.given  # the model does not take it
-        evidence = Evidence(self._reference, names, self._answers, few, self._seen_inside)
+        evidence = Evidence(
+            self._reference, names, self._answers, self._tolerance, few, self._seen_inside
+        )
         return tuple(evidence.findings(self._claim.allow_nonfinite))
 
     def _seen_inside(self, example: Example) -> set[str]:
@@ -217,16 +220,9 @@ class Comparison:
             )
         elif not any(check.measure == "rows" for check in checks):
             yield ("no row was compared in another batch: there is only one, or no output has rows")
-        if self._tolerance.noise and self._reference.is_random(next(iter(self._answers)).example):
-            yield (
-                "the model draws random numbers in eval mode, so that agreement proves little; "
-                "find the dropout that is called with training=True"
-            )
-        elif self._tolerance.noise:
-            yield (
-                "the model itself is ill-conditioned: its own rounding error is "
-                f"{self._tolerance.noise:.1e} of its output, so that agreement proves little"
-            )
+        yield from notes_on_noise(
+            self._reference, self._file.output_names, self._answers, self._tolerance
+        )
 
 
 def _verdict(

@@ -1,7 +1,7 @@
 """Evidence: whether a comparison that holds proves anything, output by output, weight by weight.
 
-An output that is empty, not finite or the same whatever the input agrees with every file, and so
-does a layer whose weights move nothing that was compared.
+An output that is empty, not finite, the same whatever the input or nothing but rounding errors
+agrees with every file, and so does a layer whose weights move nothing that was compared.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,8 +18,9 @@ from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case
 from bnconvert.verification.finding_ids import NOT_FINITE, UNPROVEN
 from bnconvert.verification.influence import GradientRun, weight_names
+from bnconvert.verification.noise import noisy_outputs
 from bnconvert.verification.reference import Reference
-from bnconvert.verification.tolerance import Answers
+from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.weight_trials import WeightTrials
 
 Hidden = Literal["empty", "the same"]
@@ -62,6 +63,7 @@ class Evidence:
         reference: the model.
         names: of the file's outputs.
         answers: the model's, by case.
+        tolerance: how far from them a file may be.
         example: an input of few rows.
         seen_inside: returns which weights move an inner value that the file computes too.
     """
@@ -69,12 +71,15 @@ class Evidence:
     reference: Reference
     names: Sequence[str]
     answers: Mapping[Case, Answers]
+    tolerance: Tolerance
     example: Example
     seen_inside: Callable[[Example], set[str]]
 
     def findings(self, allow_nonfinite: Collection[str]) -> Iterator[Finding]:
         """Yield a finding for every output and every weight that was not compared."""
         yield from self._not_finite(allow_nonfinite)
+        first = next(iter(self.answers))
+        yield from noisy_outputs(self.reference, self.names, first, self.tolerance)
         hidden = self._hidden()
         for kind in sorted(set(hidden.values())):
             named = [self.names[i] for i, this in hidden.items() if this == kind]

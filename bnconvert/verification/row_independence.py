@@ -27,7 +27,7 @@ class RowIndependence:
     Attributes:
         names: of the file's outputs.
         reference: the model.
-        tolerance: how far apart they may be.
+        tolerance: returns how far apart they may be on an input.
         size: the file's batch size; None where it may have any, and a row is run alone.
         run: runs the file.
         mixed: the outputs whose rows the model itself mixes, by name; filled by `checks`.
@@ -35,7 +35,7 @@ class RowIndependence:
 
     names: Sequence[str]
     reference: Reference
-    tolerance: Tolerance
+    tolerance: Callable[[Case], Tolerance]
     size: int | None
     run: Callable[[Example], Outputs]
     mixed: set[str] = field(default_factory=set)
@@ -47,7 +47,7 @@ class RowIndependence:
             outputs: what the file computed, by case.
         """
         case = max(reversed([*outputs]), key=lambda case: len(case.rows))
-        together, size = outputs[case], len(case.rows)
+        together, size, tolerance = outputs[case], len(case.rows), self.tolerance(case)
         if isinstance(together, str) or size < 2:
             return
         if self.size is not None and not self.reference.accepts(self._other(case, 0)):
@@ -60,10 +60,10 @@ class RowIndependence:
             for index, (whole, single) in pairs:
                 if not _has_rows(whole, size) or not _has_row(single, place):
                     continue  # no row of this output belongs to a row of the input
-                if (index, "peak") not in self.tolerance.model_error:
+                if (index, "peak") not in tolerance.model_error:
                     continue
                 error = relative_error(single[place], whole[row], "peak")
-                allowed = self.tolerance.allowed(index, "peak")
+                allowed = tolerance.allowed(index, "peak")
                 if error > allowed and self._model_mixes(case, row, index, allowed):
                     self.mixed.add(self.names[index])
                     continue

@@ -1,7 +1,7 @@
 """The tolerance: a file may differ from float64 by a multiple of the model's own rounding error."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,6 +21,8 @@ from bnconvert.verification.selections import Selection
 FACTOR = 4.0
 #: A model whose own rounding error is larger proves little: its output is mostly noise.
 ILL_CONDITIONED = 1e-3
+#: From this own error on an output says nothing: one of zeros would be within the tolerance too.
+NO_DIGIT = 1 / FACTOR
 
 
 class Answers(NamedTuple):
@@ -55,7 +57,8 @@ class Tolerance:
     """How far each output may be from the truth: a multiple of the model's own rounding error.
 
     That error is a random draw, ten times larger for one input than for the next, so the
-    largest over all inputs counts.
+    largest over all inputs counts; but for inputs on which an output says nothing, while it does
+    on others: they count where they are judged themselves (`at`).
 
     Attributes:
         model_error: the model's own largest error, by output and measure.
@@ -68,19 +71,42 @@ class Tolerance:
     @classmethod
     def of(cls, answers: Iterable[Answers]) -> "Tolerance":
         """Measure the model's own error on all inputs."""
+        alone = [cls._on(known) for known in answers]
         own: dict[tuple[int, Measure], float] = {}
         rounding: dict[tuple[int, Measure], float] = {}
-        for true, native, perturbed, bounded, _ in answers:
-            runs = [native] if perturbed is None else [native, perturbed]
-            for index, truth in enumerate(true):
-                alike = [run[index] for run in runs if run[index].shape == truth.shape]
-                errors = [relative_errors(value, truth) for value in alike]
-                unit = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
-                for measure in MEASURES:
-                    key = index, measure
-                    own[key] = max([own.get(key, 0.0), *(error[measure] for error in errors)])
-                    rounding[key] = max(rounding.get(key, 0.0), unit[measure])
+        for key in dict.fromkeys(key for one in alone for key in one.model_error):
+            all_of_it = [one for one in alone if key in one.model_error]
+            telling = [one for one in all_of_it if not one.says_nothing(key[0])]
+            own[key] = max(one.model_error[key] for one in telling or all_of_it)
+            rounding[key] = max(one.rounding[key] for one in all_of_it)
         return cls(own, rounding)
+
+    @classmethod
+    def _on(cls, answers: Answers) -> "Tolerance":
+        """Measure the model's own error on one input."""
+        own: dict[tuple[int, Measure], float] = {}
+        rounding: dict[tuple[int, Measure], float] = {}
+        true, native, perturbed, bounded, _ = answers
+        runs = [native] if perturbed is None else [native, perturbed]
+        for index, truth in enumerate(true):
+            alike = [run[index] for run in runs if run[index].shape == truth.shape]
+            errors = [relative_errors(value, truth) for value in alike]
+            unit = rounding_errors(truth, native[index].dtype, bounded=index in bounded)
+            for measure in MEASURES:
+                own[index, measure] = max([0.0, *(error[measure] for error in errors)])
+                rounding[index, measure] = unit[measure]
+        return cls(own, rounding)
+
+    def at(self, answers: Answers) -> "Tolerance":
+        """Return the tolerance on one input: larger for outputs that say nothing there."""
+        there = self._on(answers).model_error
+        silent = {i for (i, m), error in there.items() if m == "norm" and error >= NO_DIGIT}
+        more = {key: error for key, error in there.items() if key[0] in silent}
+        return replace(self, model_error={**self.model_error, **more}) if more else self
+
+    def says_nothing(self, index: int) -> bool:
+        """Tell whether the model's own error is so large that zeros would be allowed too."""
+        return self.model_error.get((index, "norm"), 0.0) >= NO_DIGIT
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""

@@ -90,16 +90,18 @@ class Judge:
         """Measure the error of each of a run's outputs."""
         assert not isinstance(outputs, str)
         found: list[_Output] = []
+        tolerance = self.tolerance.at(self.answers[case])
         for index, value in enumerate(outputs):
             expected = self.answers[case].native[index]
             if self.casts and value.is_floating_point() and expected.is_floating_point():
                 value = value.to(expected.dtype)
             errors = relative_errors(value, self.answers[case].true[index])
-            found.append(_Output(case, index, value, difference(value, expected), errors))
+            detail = difference(value, expected)
+            found.append(_Output(case, index, value, detail, errors, tolerance))
         return found
 
     def _holds(self, output: "_Output") -> bool:
-        return not output.detail and self.tolerance.allows(output.index, output.errors)
+        return not output.detail and output.tolerance.allows(output.index, output.errors)
 
     def _wrong_part(self, output: "_Output") -> WrongPart | None:
         """Return the part of an output that is wrong although the whole is within the tolerance."""
@@ -111,7 +113,7 @@ class Judge:
             [run[index] for run in runs],
             self._perturbed(output),
             factor=FACTOR,
-            whole=self.tolerance.allowed(index, "norm"),
+            whole=output.tolerance.allowed(index, "norm"),
             bounded=index in answers.bounded,
         )
 
@@ -132,10 +134,10 @@ class Judge:
             index, truth = output.index, self.answers[output.case].true[output.index]
             if (selection := self.answers[output.case].selections.get(index)) is not None:
                 truth = selection.with_ties(output.value, truth)
-            least = self.tolerance.allowed(index, "peak")
+            least = output.tolerance.allowed(index, "peak")
             truth = nearest_model_output(output.value, truth, self._perturbed(output), least)
             found[output] = relative_errors(output.value, truth)
-            if not self.tolerance.allows(index, found[output]):
+            if not output.tolerance.allows(index, found[output]):
                 return {}  # no discontinuity explains it, so the run is wrong anyhow
         return found
 
@@ -149,7 +151,7 @@ class Judge:
                 label, self.names[output.index], "part", wrong.error, wrong.allowed, False, part
             )
         for measure, error in (excused or output.errors).items():
-            allowed = self.tolerance.allowed(output.index, measure)
+            allowed = output.tolerance.allowed(output.index, measure)
             passed = not output.detail and error <= allowed
             name = self.names[output.index]
             yield Check(label, name, measure, error, allowed, passed, output.detail)
@@ -157,10 +159,11 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class _Output:
-    """One output of a file on one input, and how far it is from the truth."""
+    """One output of a file on one input, how far it is from the truth, and how far it may be."""
 
     case: Case
     index: int
     value: Tensor
     detail: str
     errors: Mapping[Measure, float]
+    tolerance: Tolerance

@@ -33,12 +33,12 @@ ONNX_FILES = (
         "Agreement that proves nothing",
         ("error", "warning"),
         _PROOF,
-        "All checks hold, but an output is empty or the same on every input that was tried, or "
-        "weights move neither an output nor a value inside of the file. A warning where they only "
-        "do not matter because other weights are zero.",
+        "All checks hold, but an output is empty, the same or nothing but rounding errors on every "
+        "input that was tried, or weights move neither an output nor a value inside of the file. A "
+        "warning where they only do not matter because other weights are zero.",
         "A file with anything else in that place would agree too. An error makes the verdict "
         "*cannot be judged*: `InconclusiveError`, exit code 5.",
-        "Give real inputs for which the outputs differ, and several of them.",
+        "Give real inputs for which the outputs differ, and several of them; load trained weights.",
     ),
     Explanation(
         "BN414",
