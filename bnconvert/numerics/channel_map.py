@@ -72,6 +72,15 @@ class ChannelMap:
         """Whether every scale and shift is a finite number."""
         return bool(torch.isfinite(self.scale).all() and torch.isfinite(self.shift).all())
 
+    def is_finite_in(self, dtype: torch.dtype) -> bool:
+        """Tell whether every scale and shift is still finite once it is rounded to `dtype`."""
+        return all(bool(torch.isfinite(part.to(dtype)).all()) for part in (self.scale, self.shift))
+
+    def is_within(self, factor: float) -> bool:
+        """Tell whether every scale but 0 lies between 1 / factor and factor, whatever its sign."""
+        sizes = self.scale[self.scale != 0].abs()
+        return bool(((sizes <= factor) & (sizes >= 1 / factor)).all())
+
     @property
     def is_positive(self) -> bool:
         """Whether it keeps the order of numbers: every scale is above zero."""

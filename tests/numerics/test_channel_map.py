@@ -80,6 +80,26 @@ def test_every_number_counts_for_finiteness(infinite: float) -> None:
     assert not ChannelMap.of(ones, numbers).is_finite
 
 
+def test_a_finite_number_may_be_none_in_a_narrower_dtype() -> None:
+    for scale, shift in ((1e39, 0.0), (1.0, -1e39)):
+        change = ChannelMap.of(
+            torch.tensor([1.0, scale], dtype=torch.float64),
+            torch.tensor([0.0, shift], dtype=torch.float64),
+        )
+        assert not change.is_finite_in(torch.float32)
+    wide = ChannelMap.of(torch.tensor([1e30]), torch.zeros(1))
+    assert wide.is_finite_in(torch.bfloat16)
+    assert not wide.is_finite_in(torch.float16)
+
+
+@pytest.mark.parametrize(
+    ("scale", "within"), [(8.0, True), (-8.0, True), (0.125, True), (9.0, False), (-0.1, False)]
+)
+def test_every_factor_but_zero_counts_for_the_range(scale: float, within: bool) -> None:
+    change = ChannelMap.of(torch.tensor([1.0, 0.0, scale]), torch.zeros(3))
+    assert change.is_within(8.0) == within
+
+
 @pytest.mark.parametrize("second", [(1,), (2,), (0, 1), ()])
 @pytest.mark.parametrize("first", [(1,), (0, 2), ()])
 def test_two_maps_in_a_row_are_one(first: tuple[int, ...], second: tuple[int, ...]) -> None:

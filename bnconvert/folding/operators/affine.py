@@ -28,6 +28,9 @@ _SUBTRACT_FROM = (aten.rsub.Scalar, aten.rsub.Tensor)
 _MULTIPLY = (aten.mul.Tensor, aten.mul.Scalar)
 _DIVIDE = (aten.div.Tensor, aten.div.Scalar)
 _COMPUTED = Refusal("not-affine", "it computes with another value")
+#: Factors beyond it, or below its inverse, are not moved. In a loop of products they grow with
+#: every turn, and a value that is freed of one has as many powers of ten more or fewer.
+_LARGEST_FACTOR = 2.0**60
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +83,9 @@ class AffineRule(OperatorRule):
 
 def plan_new_map(node: fx.Node, change: ChannelMap) -> Verdict:
     """Return the plan to give an affine operator another map, or why it cannot have it."""
-    if not change.is_finite:
-        return Refusal("composition-overflows", "the two maps in a row overflow")
+    dtype = node.meta["val"].dtype
+    if not (change.is_finite_in(dtype) and change.is_within(_LARGEST_FACTOR)):
+        return Refusal("composition-overflows", f"the two maps in a row leave the range of {dtype}")
     return GraphPlan((Remapped(node, change),))
 
 

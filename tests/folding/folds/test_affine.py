@@ -92,7 +92,7 @@ def test_a_map_that_others_read_too_stays() -> None:
 
 def test_two_maps_that_overflow_together_stay_two() -> None:
     assert solo.verdict(Affine(), "huge", aten.mul.Tensor, at=1) == (
-        "the two maps in a row overflow"
+        "the two maps in a row leave the range of torch.float64"
     )
 
 

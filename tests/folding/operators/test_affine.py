@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+import bnconvert as bnc
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.affine import AffineReading, read_affine
 from bnconvert.graphs.aten import aten
@@ -148,10 +149,44 @@ def test_statistics_that_are_no_numbers_are_a_reason(buffer: str, value: float) 
 
 def test_two_maps_that_overflow_together_do_not_become_one() -> None:
     huge = ChannelMap.of(torch.full([1] * 4, 1e200, dtype=torch.float64), torch.zeros([1] * 4))
-    assert passage("huge").up(huge) == "the two maps in a row overflow"
-    assert passage("huge").down(huge) == "the two maps in a row overflow"
+    reason = "the two maps in a row leave the range of torch.float64"
+    assert passage("huge").up(huge) == reason
+    assert passage("huge").down(huge) == reason
 
 
 def test_a_norm_of_the_own_channels_takes_a_map_along_other_axes_too() -> None:
     assert passage("image").up(SCALE, axes=(0, 2, 3)) == PASSES
     assert passage("image").down(ANY, axes=(2,)) == PASSES
+
+
+def turns(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a function that does a step over and over."""
+
+    def run(x: Tensor) -> Tensor:
+        y = torch.sigmoid(x)
+        for _ in range(12):
+            y = step(y)
+        return y
+
+    return run
+
+
+LOOPS = {
+    "the logistic map": turns(lambda y: 3.2 * y * (1 - y)),
+    "squares": turns(lambda y: 1 - 1.2 * (y - 0.5) * (y - 0.5)),
+    "gates": turns(lambda y: 3 * y * torch.sigmoid(y) - 0.5),
+    "a product with an average": turns(lambda y: 2.5 * y * (1 - y.mean((2, 3), keepdim=True))),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_factors_that_a_loop_would_multiply_over_and_over_stay_in_range(
+    name: str, dtype: torch.dtype
+) -> None:
+    net = Applied(lambda _, x: LOOPS[name](x)).eval()
+    x = torch.randn(IMAGE, generator=torch.Generator().manual_seed(0)).to(dtype)
+    truth = net(x.double())
+    own = (net(x).double() - truth).norm() / truth.norm()
+    folded = bnc.fold(net, (x,)).module(x).double()
+    assert (folded - truth).norm() / truth.norm() <= 8 * own + 8 * torch.finfo(dtype).eps
