@@ -22,7 +22,7 @@ def rows(count: int) -> list[Tensor]:
 def test_moments_have_first_and_second_gradients(way: str, shape: tuple[int, ...]) -> None:
     x = batch(shape)
     assert gradcheck(lambda x: slice_moments(x, BOUNDS), x)
-    assert gradgradcheck(lambda x: slice_moments(x, BOUNDS), x)
+    assert gradgradcheck(lambda x: slice_moments(x, BOUNDS), x, fast_mode=True)
     mean, var = slice_moments(x, BOUNDS)
     axes = tuple(a for a in range(len(shape)) if a != 1)
     torch.testing.assert_close(mean[1], x[2:].mean(axes))
@@ -35,7 +35,7 @@ def test_the_affine_map_has_first_and_second_gradients(way: str, shape: tuple[in
         return slice_affine(x, origin, scale, shift, BOUNDS)
 
     assert gradcheck(function, (batch(shape), *rows(3)))
-    assert gradgradcheck(function, (batch(shape), *rows(3)))
+    assert gradgradcheck(function, (batch(shape), *rows(3)), fast_mode=True)
 
 
 def test_an_empty_slice_and_an_empty_batch_have_moments_and_gradients_of_zero(way: str) -> None:
