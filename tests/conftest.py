@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import distributed as dist
 
+from tests.torchlib import parse_once
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The models are tiny, and the suite runs in as many processes as there are cores.
 torch.set_num_threads(1)
 os.environ.pop("COLUMNS", None)  # of the terminal that the workers do not have
+parse_once()
 
 
 @pytest.fixture(autouse=True)
