@@ -7,6 +7,7 @@ from torch import nn
 from bnconvert.graphs.example import Example
 from bnconvert.modules.preserving import restored
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.verification.compared_inputs import Claim
@@ -15,6 +16,12 @@ from bnconvert.verification.finding_ids import DIVERGENCE, NOT_FINITE, ORIGIN, U
 
 #: The findings that say why a file differs.
 _CAUSES = (DIVERGENCE, ORIGIN)
+_MEANING = {
+    "norm": "relative root mean square error {c.error:.1e}, {c.allowed:.1e} allowed",
+    "peak": "largest relative error {c.error:.1e}, {c.allowed:.1e} allowed",
+    "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
+}
+_SHOWN = 3  # failing checks that are listed; more say nothing new
 
 
 def prove(model: nn.Module, example: Example, path: Path, claim: Claim | None = None) -> Proof:
@@ -43,16 +50,15 @@ def unproven_sentences(report: Report) -> list[str]:
 
 
 def failure_sentences(report: Report) -> list[str]:
-    """Describe a failure in sentences: the checks that do not hold, and where it diverges."""
-    meaning = {
-        "norm": "relative root mean square error {c.error:.1e}, {c.allowed:.1e} allowed",
-        "peak": "largest relative error {c.error:.1e}, {c.allowed:.1e} allowed",
-        "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
-    }
-    return [
-        *(
-            f"{c.case}, {c.output}: {c.detail or meaning[c.measure].format(c=c)}"
-            for c in report.failures
-        ),
-        *(f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id in _CAUSES),
-    ]
+    """Describe a failure in sentences: where or why it diverges, then some checks that fail."""
+    checks = list(dict.fromkeys(_failed(check) for check in report.failures))
+    causes = [f"{f.id}: {f.message}; {f.fix}" for f in report.findings if f.id in _CAUSES]
+    if len(checks) > _SHOWN + 1:
+        count = f"{len(report.failures)} of {len(report.checks)} checks fail"
+        checks[_SHOWN:] = [f"{count}; the report has all of them"]
+    return [*causes, *checks]
+
+
+def _failed(check: Check) -> str:
+    meaning = check.detail or _MEANING[check.measure].format(c=check)
+    return f"{check.case}, {check.output}: {meaning}"

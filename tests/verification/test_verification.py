@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+from bnconvert.numerics.distance import MEASURES
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.finding_ids import DIVERGENCE
@@ -29,8 +30,25 @@ def test_a_detail_stands_in_the_place_of_figures() -> None:
     assert failure_sentences(Report("", checks=(shapes,))) == ["given inputs, y: other shapes"]
 
 
-def test_the_operator_where_they_diverge_is_named_last() -> None:
+def test_the_operator_where_they_diverge_is_named_first() -> None:
     divergence = Finding(DIVERGENCE, "error", ("conv",), "wrong from Conv on", "look at its weight")
     other = Finding("BN405", "warning", ("conv",), "overflows", "scale it")
     report = Report("", checks=(check("norm"),), findings=(other, divergence))
-    assert failure_sentences(report)[1:] == ["BN404: wrong from Conv on; look at its weight"]
+    assert failure_sentences(report)[:-1] == ["BN404: wrong from Conv on; look at its weight"]
+
+
+def test_of_many_checks_that_fail_some_are_listed_and_all_counted() -> None:
+    failing = [Check(f"batch {size}", "y", "norm", 0.5, 0.25, False) for size in range(6)]
+    report = Report("", checks=(*failing, check("norm", passed=True)))
+    *listed, count = failure_sentences(report)
+    assert [sentence.split(",")[0] for sentence in listed] == ["batch 0", "batch 1", "batch 2"]
+    assert count == "6 of 7 checks fail; the report has all of them"
+    assert len(failure_sentences(Report("", checks=tuple(failing[:4])))) == 4, "nothing is gained"
+
+
+def test_what_is_said_of_both_measures_is_said_once() -> None:
+    shapes = [
+        Check("given inputs", "y", measure, math.inf, 0.0, False, "other shapes")
+        for measure in MEASURES
+    ]
+    assert failure_sentences(Report("", checks=tuple(shapes))) == ["given inputs, y: other shapes"]
