@@ -15,6 +15,7 @@ ERRORS = {
     "ExportError",
     "FoldedTrainingError",
     "InconclusiveError",
+    "OutputError",
     "PolicyError",
     "RefusedError",
     "ReportError",

@@ -48,12 +48,16 @@ class Blame:
     @classmethod
     def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
         """Read what a file says of its origin."""
-        file = Origin.read(path)
+        hiding = tuple(_hiding_norms(model))
+        try:
+            file = OnnxContents.of(path)
+        except Exception:
+            return cls((), None, hiding)  # a damaged file: ONNX Runtime says how
         found: tuple[Refusal, ...] = ()
-        if file is not None:
-            given = Origin.of(model, raw, dynamic_axes=OnnxContents.of(path).input_axes)
-            found = tuple(file.differences(given))
-        return cls(found, is_unedited(path), tuple(_hiding_norms(model)))
+        if (origin := Origin.read(file)) is not None:
+            given = Origin.of(model, raw, dynamic_axes=file.input_axes)
+            found = tuple(origin.differences(given))
+        return cls(found, is_unedited(file), hiding)
 
     def of_inputs(self, failure: ExportError) -> ExportError:
         """Return the error to raise where a file does not take the inputs."""

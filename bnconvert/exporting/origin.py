@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,12 +79,12 @@ class Origin:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def read(cls, path: Path) -> "Origin | None":
+    def read(cls, file: OnnxContents) -> "Origin | None":
         """Return what a file says of itself; None where it does not, as files of other tools."""
         try:
-            return cls(**json.loads(OnnxContents.of(path).properties[KEY]))
+            return cls(**json.loads(file.properties[KEY]))
         except Exception:
-            return None  # another tool's file, or one that is damaged: ONNX Runtime says how
+            return None
 
     def differences(self, given: "Origin") -> Iterator[Refusal]:
         """Yield how what a file is compared with differs from what it was made from.
@@ -173,14 +172,13 @@ class Origin:
         return words
 
 
-def is_unedited(path: Path) -> bool | None:
+def is_unedited(file: OnnxContents) -> bool | None:
     """Tell whether a file is as bnconvert wrote it; None where it does not say."""
+    known = file.properties.get("bnconvert.content")
     try:
-        file = OnnxContents.of(path)
-        known = file.properties.get("bnconvert.content")
         return None if known is None else known == file.digest()
-    except Exception:
-        return None  # a damaged file: ONNX Runtime says how
+    except OSError:
+        return None  # its weights are not there: ONNX Runtime says which
 
 
 def _digests(model: nn.Module, *, of_statistics: bool) -> Iterator[bytes]:

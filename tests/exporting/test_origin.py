@@ -115,23 +115,23 @@ def test_a_file_says_its_origin_and_whether_it_was_edited(tmp_path: Path) -> Non
     """Its name and its metadata may change; no number may."""
     model, path = net(), tmp_path / "m.onnx"
     bnc.export(model, IMAGE, path)
-    said = Origin.read(path)
+    said = Origin.read(OnnxContents.of(path))
     assert said is not None
     assert codes(said, origin(model, dynamic_axes=OnnxContents.of(path).input_axes)) == []
     assert next(iter(said.dynamic_axes.values())) == ["batch", 3, 8, 8]
-    assert is_unedited(path.rename(tmp_path / "n.onnx"))
+    assert is_unedited(OnnxContents.of(path.rename(tmp_path / "n.onnx")))
     path = tmp_path / "n.onnx"
     file = onnx.load(path)
     onnx.helper.set_model_props(file, {**metadata_of(path), "owner": "me"})
     onnx.save(file, path)
-    assert is_unedited(path)
+    assert is_unedited(OnnxContents.of(path))
     weight = max(file.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     weight.raw_data = bytes(reversed(weight.raw_data))
     onnx.save(file, path)
-    assert is_unedited(path) is False
+    assert is_unedited(OnnxContents.of(path)) is False
     file.ClearField("metadata_props")
     onnx.save(file, path)
-    assert (is_unedited(path), Origin.read(path)) == (None, None)
+    assert (is_unedited(OnnxContents.of(path)), Origin.read(OnnxContents.of(path))) == (None, None)
 
 
 def test_taking_digests_changes_nothing() -> None:
