@@ -178,7 +178,9 @@ def _why_excluded(
         return "its statistics are frozen"
     if not has_running_statistics(norm):
         return "has no running statistics"
-    mean = norm.get_buffer("running_mean")
+    mean = norm._buffers.get("running_mean")
+    if mean is None or norm._buffers.get("running_var") is None:
+        return _why_not_readable(norm)
     if isinstance(mean, UninitializedBuffer) or mean.is_meta:
         return "its running statistics hold no numbers yet"
     if isinstance(norm, Normalization) and not isinstance(norm, TrackingNorm):
@@ -199,7 +201,8 @@ def _why_not_readable(norm: nn.Module) -> str | None:
         return None
     return (
         f"{type(norm).__name__} does not keep its statistics as batch norm does, in two buffers "
-        "running_mean and running_var of shape (C,); use an nn.BatchNorm module to measure them"
+        "running_mean and running_var of shape (C,); register such ones, or use an nn.BatchNorm "
+        "module, to measure them"
     )
 
 

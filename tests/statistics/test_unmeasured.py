@@ -36,6 +36,15 @@ def test_statistics_that_a_forward_uses_in_disguise_are_measured(
         torch.testing.assert_close(mean, model.get_submodule("0")(X).mean((0, 2, 3)))
 
 
+def with_parameter(name: str) -> nn.Module:
+    """Return a norm that holds one of its statistics as a parameter."""
+    norm = nn.BatchNorm2d(CHANNELS)
+    numbers = norm.get_buffer(name)
+    delattr(norm, name)
+    norm.register_parameter(name, nn.Parameter(numbers, requires_grad=False))
+    return norm
+
+
 @pytest.mark.parametrize("method", ["layerwise", "aggregate", "ema"])
 @pytest.mark.parametrize(
     ("norm", "reason"),
@@ -43,6 +52,8 @@ def test_statistics_that_a_forward_uses_in_disguise_are_measured(
         (Halved, r"1\.bn: the forward normalizes by a part of its statistics \(2 of 4 channels\)"),
         (ByHand, r"1\.bn: its statistics are used by view and not by F\.batch_norm"),
         (FromScratch, "1: FromScratch does not keep its statistics as batch norm does"),
+        (lambda: with_parameter("running_mean"), "1: BatchNorm2d does not keep its statistics as"),
+        (lambda: with_parameter("running_var"), "1: BatchNorm2d does not keep its statistics as"),
         (lambda: Held(PLACES["norm.0"]), r"1\.norm\.0: it is held by a plain attribute"),
         (Made, "1: makes a batch norm in its forward"),
         (Styled, "1: calls F.batch_norm without running statistics"),
