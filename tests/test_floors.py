@@ -204,6 +204,7 @@ ROOMS = {
         "reference",
         "batch_statistics",
         "bounded_outputs",
+        "complex_numbers",
         "exact_precision",
         "input_dependence",
         "perturbation",

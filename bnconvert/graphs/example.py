@@ -97,8 +97,14 @@ class Example:
         return images and bool(((image == image.round()) & (image >= 0) & (image < batch)).all())
 
     def in_double(self) -> "Example":
-        """Return the example with its floating-point tensors in float64."""
-        return self.map(lambda t: t.double() if t.is_floating_point() else t)
+        """Return the example with its floating-point tensors in float64, complex ones likewise."""
+
+        def doubled(tensor: Tensor) -> Tensor:
+            if tensor.is_complex():
+                return tensor.to(torch.complex128)
+            return tensor.double() if tensor.is_floating_point() else tensor
+
+        return self.map(doubled)
 
     def like(self, generator: torch.Generator) -> "Example":
         """Draw an example like this one: normal with its mean and deviation, or of its values."""

@@ -136,18 +136,17 @@ class Evidence:
             *((self.reference.model, example) for example in native),
             (self.reference.exact, self.example.in_double()),
         )
-        differentiable = False
+        smooth: set[int] = set()
         for model, example in pairs:
             if left and (run := self._gradients(model, example)):
-                moving = self._moving(run)
-                left -= moving or set()
-                differentiable |= bool(run.outputs) and moving is not None
+                left -= self._moving(run, [*run.outputs]) or set()
+                smooth |= {i for i in run.outputs if left and self._moving(run, [i])}
         if left:
             left &= trials.used(left)
         if left:
             left -= self._seen_inside()
-        if left and not differentiable:
-            left -= trials.moving_outputs(left)
+        if left:  # outputs in steps, as rounded ones, move where their gradient is zero
+            left -= trials.moving_outputs(left, but=smooth)
         if left:
             cut = left & trials.cut_by_zeros()
             yield from _cut(cut)
@@ -167,14 +166,14 @@ class Evidence:
         sizes = {case.example: len(case.rows) for case in self.answers if case.rows}
         return min(sizes, key=lambda example: sizes[example], default=self.example)
 
-    def _moving(self, run: GradientRun) -> set[str] | None:
-        """Return the weights that move the outputs; None where there is no backward pass.
+    def _moving(self, run: GradientRun, outputs: Sequence[int]) -> set[str] | None:
+        """Return the weights that move some outputs; None where there is no backward pass.
 
         Values that it needs may have been overwritten, and a forked process has none once its
         parent has differentiated.
         """
         try:
-            return run.moving([*run.outputs.values()])
+            return run.moving([run.outputs[index] for index in outputs])
         except Exception:
             return None
 

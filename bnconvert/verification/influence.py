@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.graphs.example import Example
 from bnconvert.modules.kinds import norms_in
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.verification.complex_numbers import in_real_numbers
 
 #: A module's output: its path, how many outputs came before it, the place among its tensors.
 Place = tuple[str, int, int]
@@ -158,6 +159,7 @@ class _Watch:
 
 def _projected(value: Tensor, seed: int) -> Tensor:
     """Return a number that changes wherever the value does; entries that are not finite are out."""
+    value = in_real_numbers(value)
     if not value.numel():
         return value.sum()
     generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import NamedTensor
+from bnconvert.verification.complex_numbers import in_real_numbers
 
 _DTYPES = {
     "tensor(float)": torch.float32,
@@ -176,6 +177,7 @@ class OnnxRunner:
         dtype = _DTYPES.get(kind, tensor.dtype)
         if dtype is tensor.dtype:
             return tensor
+        tensor = in_real_numbers(tensor)
         if dtype.is_floating_point is not tensor.dtype.is_floating_point:
             raise ExportError(
                 f"{self.name}: input {name} is {dtype}, and {tensor.dtype} was given; "

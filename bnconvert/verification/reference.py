@@ -13,6 +13,7 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.complex_numbers import in_real_numbers
 from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.input_dependence import InputDependence
 from bnconvert.verification.perturbation import (
@@ -225,7 +226,7 @@ class Reference:
 
 
 def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:
-    """Run the model on a copy of the example; return its output tensors in order, on the CPU.
+    """Run the model on a copy of the example; return its outputs as a file has them, on the CPU.
 
     Args:
         model: in eval mode.
@@ -235,8 +236,8 @@ def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> 
     """
     with torch.no_grad():
         result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
-    leaves = _leaves(result, count)
-    return [torch.as_tensor(leaf, device="cpu") for leaf in leaves]
+    values = (torch.as_tensor(leaf, device="cpu") for leaf in _leaves(result, count))
+    return [in_real_numbers(value) for value in values]
 
 
 def _leaves(result: Any, count: int | None) -> list[Any]:
@@ -246,5 +247,4 @@ def _leaves(result: Any, count: int | None) -> list[Any]:
 
 
 def _have_same_shapes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Tell whether outputs have the same shapes."""
     return [value.shape for value in first] == [value.shape for value in second]

@@ -43,8 +43,13 @@ class WeightTrials:
 
         return search(sorted(names))
 
-    def moving_outputs(self, names: Collection[str]) -> set[str]:
-        """Return which weights change an output when they alone are drawn anew."""
+    def moving_outputs(self, names: Collection[str], but: Collection[int] = ()) -> set[str]:
+        """Return which weights change an output when they alone are drawn anew.
+
+        Args:
+            names: the weights to try.
+            but: outputs that do not count, by place.
+        """
         if len(names) > _MOST_RUNS:
             return set()
         before, found = self._outputs(), set[str]()
@@ -52,7 +57,7 @@ class WeightTrials:
             generator = torch.Generator().manual_seed(SEED)
             with self._changed([name], partial(_draw, generator=generator)):
                 after = self._outputs()
-            if before is not None and after is not None and not _are_equal(before, after):
+            if before is not None and after is not None and _change(before, after) - {*but}:
                 found.add(name)
         return found
 
@@ -126,5 +131,9 @@ def _is_equal(first: Tensor, second: Tensor) -> bool:
     )
 
 
-def _are_equal(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return len(first) == len(second) and all(map(_is_equal, first, second))
+def _change(first: Sequence[Tensor], second: Sequence[Tensor]) -> set[int]:
+    """Return the places of the outputs that differ; all of them where their number does."""
+    if len(first) != len(second):
+        return set(range(len(first)))
+    pairs = enumerate(zip(first, second, strict=True))
+    return {index for index, (one, other) in pairs if not _is_equal(one, other)}

@@ -73,6 +73,9 @@ MOVING = {
     "a mask that stronger inputs reach": lambda y: (y.abs() > 1.5).float(),
     "no gradients": torch.no_grad()(lambda y: y * 2),
     "what is cut off": lambda y: y.detach() * 2,
+    "rounded outputs": lambda y: torch.round(y * 100),
+    "whole numbers kept as they are": lambda y: (y * 50).floor() + y.ceil(),
+    "rounded ones beside a smooth one": lambda y: (torch.round(y[:, 1:] * 100), y[:, :1]),
     "a sum of two equal ones of which one is negative": lambda y: (y, -y),
 }
 

@@ -45,6 +45,7 @@ def test_weights_that_no_module_uses_are_told_from_those_that_some_does(model: n
 def test_weights_that_move_an_output_when_they_are_drawn_anew(model: nn.Module) -> None:
     names = ["used.weight", "hidden.weight", "cut.weight", "scale"]
     assert WeightTrials(model, X).moving_outputs(names) == {"used.weight", "scale"}
+    assert WeightTrials(model, X).moving_outputs(names, but={0}) == set()
 
 
 def test_weights_before_a_zero_matter_once_it_is_none(model: nn.Module) -> None:
