@@ -12,6 +12,7 @@ FLOORS = (
     "__main__",
     "cli",
     "__init__",
+    "integrations",
     "exporting",
     "diagnosis",
     "conversion",

@@ -1,0 +1,1 @@
+"""Adapters for training frameworks; each is imported from its own file and needs its framework."""

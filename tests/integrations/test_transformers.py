@@ -1,0 +1,93 @@
+"""Real runs of Transformers' Trainer: what is frozen stays, evaluation sees precise statistics."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
+
+import bnconvert as bnc
+from tests.integrations.digits import Network, digits
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+class Labelled(Dataset[dict[str, Tensor]]):
+    """Samples by name, as the trainer collates them."""
+
+    def __init__(self, data: TensorDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        x, y = self.data[index]
+        return {"x": x, "labels": y}
+
+
+class WithLoss(nn.Module):
+    """A network that returns its loss, as the trainer wants it."""
+
+    def __init__(self, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.network = Network(momentum)
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        scores = self.network(x)
+        return {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
+
+
+def train(model: nn.Module, callbacks: list[Any], folder: Path) -> Any:
+    torch.manual_seed(0)
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=8,
+        per_device_train_batch_size=60,
+        per_device_eval_batch_size=400,
+        learning_rate=3e-3,
+        lr_scheduler_type="constant",
+        weight_decay=0.1,
+        eval_strategy="epoch",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    sets = [Labelled(data) for data in digits()]
+    trainer = transformers.Trainer(
+        model, arguments, train_dataset=sets[0], eval_dataset=sets[1], callbacks=callbacks
+    )
+    trainer.train()
+    return trainer
+
+
+def test_frozen_norms_do_not_move(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import ConvertNorms
+
+    model = WithLoss()
+    bnc.recompute_statistics(model.network, [digits()[0].tensors[0][:200]])
+    norms = [model.network.backbone[place] for place in (1, 4)]
+    before = [{name: t.clone() for name, t in norm.state_dict().items()} for norm in norms]
+    converting = ConvertNorms(bnc.Frozen())
+    train(model, [converting], tmp_path)
+    assert converting.plan is not None
+    for place, old in zip((1, 4), before, strict=True):
+        new = model.network.backbone[place].state_dict()
+        assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_precise_statistics_lower_the_loss_of_an_evaluation(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import PreciseStatistics
+
+    losses = []
+    for callbacks in ([], [PreciseStatistics(max_samples=600)]):
+        torch.manual_seed(0)
+        trainer = train(WithLoss(momentum=0.005), callbacks, tmp_path)
+        (*_, last) = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
+        losses.append(last)
+    assert losses[1] < 0.7 * losses[0]
