@@ -22,8 +22,8 @@ _DOORS = {"__init__", "__main__"}
 #: The column of each room, so that no arrow crosses one (training stands left, deployment right),
 #: and what it is for.
 _ROOMS = {
-    "cli": (1.0, "a file per command"),
-    "integrations": (-0.5, "Lightning, Transformers"),
+    "cli": (1.5, "a file per command"),
+    "integrations": (0.42, "Lightning, Transformers"),
     "conversion": (0.0, "plan, convert, prepare"),
     "diagnosis": (1.0, "inspect, diagnose"),
     "exporting": (2.0, "export, verify"),
