@@ -120,7 +120,7 @@ def test_who_reads_what_the_model_does_is_suspected_before_an_earlier_one_of_its
     file, more = file_of(values), torch.randn_like(values["v3"])
     other = Operator(-1, "other", "Conv", ("x",), ("more",), ())
     wider = OnnxGraph(
-        (other, *file.operators), file.values | {"more": more}, (*file.outputs, "more"), {}
+        (other, *file.operators), values | {"more": more}, (*file.outputs, "more"), {}
     )
     assert blamed(divergence(graph, wider)) == ["node3"]
 
