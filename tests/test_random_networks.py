@@ -11,7 +11,8 @@ FEW = range(6)
 MANY = range(100_000, 100_060)
 #: Those that capture nothing, and take a moment.
 CHEAP = ("convert", "statistics", "train", "look")
-FOLDED = range(3)
+#: The last has loops of products, of which the factors leave the range of float32.
+FOLDED = (0, 1, 2, 161)
 FOLDED_TOO = range(100_000, 100_030)
 EXPORTED = (1, 2)
 

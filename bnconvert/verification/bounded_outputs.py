@@ -39,7 +39,8 @@ class BoundedValues(OperatorObserver):
 
     def among(self, outputs: Sequence[Tensor]) -> frozenset[int]:
         """Return the indices of the outputs that bounded functions computed, or views of them."""
-        noted = {place.identity for place in self._places if place.is_alive()}
+        # Those that are gone do no harm: their identity is not used again.
+        noted = {place.identity for place in self._places}
         return frozenset(
             index
             for index, output in enumerate(outputs)

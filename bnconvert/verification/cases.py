@@ -136,8 +136,8 @@ def _filled(example: Example, size: int, generator: torch.Generator) -> Example:
 
 
 def _free(example: Example, least: int, step: int) -> int:
-    """Return a batch size that is not by chance the first axis of a tensor without a batch."""
-    others = {t.shape[0] for t in example.tensors() if t.dim() and not example.is_batched(t)}
+    """Return a batch size that is not by chance the first axis of a given tensor."""
+    others = {t.shape[0] for t in example.tensors() if t.dim()}
     return next(n for n in range(least, least + step * (len(others) + 1), step) if n not in others)
 
 

@@ -107,7 +107,7 @@ def _worst(partition: Partition, size: Tensor, error: Tensor, allowed: Tensor) -
 
 def _gap(value: Tensor, truth: Tensor) -> Tensor:
     """Return the difference; where either is not finite it counts for nothing."""
-    return (value.double() - truth.double()).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    return (value.double() - truth.double()).nan_to_num(posinf=0.0, neginf=0.0)
 
 
 def _partitions(truth: Tensor) -> Iterator[Partition]:

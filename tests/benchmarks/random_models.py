@@ -1,10 +1,11 @@
 """Ask every property of thousands of random networks; run by hand.
 
 python -m tests.benchmarks.random_models --count 10000 --rows FILE.jsonl [--start 0] [--resume]
-    [--jobs 1] [--properties fold,convert,statistics,export] [--table]
+    [--jobs 1] [--properties fold,convert,statistics,export] [--trait loops] [--table]
 
 A row a network: its seed, its kind, and what came of each property. A wrong one is asked again by
-`--start SEED --count 1`. `--table` only prints what a file holds.
+`--start SEED --count 1`. `--trait` asks only those of the networks that have it. `--table` only
+prints what a file holds.
 """
 
 import argparse
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="leave out the seeds in the file")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--properties", default=",".join(PROPERTIES))
+    parser.add_argument("--trait", help="such as loops, extreme or hooks")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     if not given.table:
@@ -87,7 +89,7 @@ def _ask(given: argparse.Namespace) -> None:
     done = {row["seed"] for row in _rows(given.rows)} if given.resume else set()
     names = tuple(given.properties.split(","))
     seeds = range(given.start, given.start + given.count)
-    tasks = [(seed, names) for seed in seeds if seed not in done]
+    tasks = [(seed, names) for seed in seeds if seed not in done and _has(seed, given.trait)]
     context = multiprocessing.get_context("spawn")
     with given.rows.open("a" if given.resume else "w") as file:
         if given.jobs == 1:
@@ -96,6 +98,10 @@ def _ask(given: argparse.Namespace) -> None:
         else:
             with context.Pool(given.jobs, maxtasksperchild=50) as pool:
                 _write(file, pool.imap_unordered(row_of, tasks))
+
+
+def _has(seed: int, trait: str | None) -> bool:
+    return trait is None or bool(getattr(Drawn.of(seed).traits, trait))
 
 
 def _write(file: Any, rows: Iterable[dict[str, Any]]) -> None:

@@ -402,12 +402,13 @@ def test_a_call_too_many_and_a_call_outside_are_errors() -> None:
         norm(torch.randn(2, 8, 3, 3))
 
 
-def test_revert_takes_the_counting_hooks_away() -> None:
+def test_revert_takes_the_counting_hooks_away_and_domains_need_none() -> None:
     model = bnc.convert(trained(NormCalledTwice()), bnc.Separate(domains="calls"))
     assert len(model._forward_pre_hooks) == len(model._forward_hooks) == 1
-    reverted = bnc.revert(model)
-    assert not reverted._forward_pre_hooks
-    assert not reverted._forward_hooks
+    by_domain = bnc.convert(trained(NormCalledTwice()), bnc.Separate())
+    for uncounted in (bnc.revert(model), by_domain):
+        assert not uncounted._forward_pre_hooks
+        assert not uncounted._forward_hooks
 
 
 def test_calls_that_are_hidden_from_the_trace_are_refused() -> None:

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
@@ -148,6 +149,27 @@ def test_copies_and_pickles_have_the_reference_and_revert_takes_it_away() -> Non
     again = bnc.convert(model, bnc.Virtual(images(3)))
     assert len(again._forward_pre_hooks) == 1
     assert [len(reference[0]) for reference in references(again)] == [3]
+
+
+def test_the_models_own_hooks_find_the_references_moments() -> None:
+    net, found = trained(Net()).double(), list[int]()
+    net.register_forward_pre_hook(
+        lambda model, _: found.append(int(model.get_buffer("norm.bnconvert.count")))
+    )
+    model = bnc.convert(net, bnc.Virtual(REFERENCE)).train()
+    model(images(2))
+    assert found == [7 * 30]
+
+
+def test_one_buffer_cannot_hold_the_references_moments_in_several_models() -> None:
+    model = bnc.convert(trained(Net()).double(), bnc.Virtual(REFERENCE)).train()
+    twice = {name: torch.stack([p, 2 * p]).detach() for name, p in model.named_parameters()}
+
+    def outputs(parameters: dict[str, Tensor]) -> Tensor:
+        return functional_call(model, parameters, (images(2),))  # type: ignore[no-any-return]
+
+    with pytest.raises(RuntimeError, match="updates mean, var, count, which are none of"):
+        vmap(outputs, randomness="same")(twice)
 
 
 def test_a_failing_reference_leaves_the_norms_as_they_were() -> None:

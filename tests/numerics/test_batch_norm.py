@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, vmap
 from torch.nn import functional as F
 
 from bnconvert.numerics.batch_norm import batch_norm_by, fixed_affine, slice_batch_norm
@@ -90,6 +91,19 @@ def test_a_fixed_affine_map_keeps_nothing_of_its_input() -> None:
     assert gradgradcheck(
         lambda x: fixed_affine(x, mean, var, weight, None, 1e-5), wide, fast_mode=True
     )
+
+
+def test_a_sample_of_a_batch_has_its_own_gradient_through_a_fixed_affine_map() -> None:
+    """torch.func maps no autograd function over a batch."""
+    x, fixed = torch.randn(4, 2, 3), (torch.randn(3), torch.rand(3) + 0.5)
+
+    def loss(sample: Tensor) -> Tensor:
+        return fixed_affine(sample, *fixed, None, None, 1e-5).square().sum()
+
+    found = vmap(grad(loss))(x)
+    one_by_one = x.clone().requires_grad_()
+    torch.stack([loss(sample) for sample in one_by_one]).sum().backward()
+    torch.testing.assert_close(found, one_by_one.grad)
 
 
 RECORDED: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {

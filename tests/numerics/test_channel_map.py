@@ -70,6 +70,7 @@ def test_it_is_known_what_a_map_does(scale: float, shift: float) -> None:
 
 
 def test_a_scale_of_zero_is_not_positive() -> None:
+    assert ChannelMap.of(torch.tensor([1.0, 2.0]), torch.zeros(2)).is_positive is True
     assert not ChannelMap.of(torch.tensor([1.0, 0.0]), torch.zeros(2)).is_positive
 
 

@@ -94,6 +94,10 @@ def test_gradients_of_every_slice_are_those_of_the_formula(channels_last: bool) 
         with torch.set_grad_enabled(recorded):
             arguments = (gradient, whole, weight.detach(), mean, invstd, BOUNDS)
             torch.testing.assert_close(kernels.batch_norm_backward(*arguments), expected)
+            # a batch of one slice has a way of its own
+            rows = (weight.detach()[:1], mean[:1], invstd[:1])
+            alone = kernels.batch_norm_backward(gradient[:2], whole[:2], *rows, BOUNDS[:1])
+            torch.testing.assert_close(alone, (expected[0][:2], expected[1][:1], expected[2][:1]))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

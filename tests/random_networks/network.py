@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.random_networks.layers import LAYERS, Call, Maker
+from tests.random_networks.loops import Loop
 from tests.random_networks.operators import CASTS, ONE, TWO
 from tests.random_networks.statistics import norm
 from tests.random_networks.traits import Traits
@@ -23,6 +24,8 @@ _LARGEST = 40_000
 _REACH = 3
 #: How often a step reads the value that was computed last, whichever else it might.
 _LAST = 0.5
+#: How often a step is a loop, in a network that has some.
+_LOOPS = 0.3
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class DrawnNetwork(nn.Module):
             return draw.randrange(len(self.layers)), (source,)
         if kind < 0.38 and len(self.layers):
             return self._added(_tied(draw.choice(list(self.layers)), draw), draw), (source,)
+        if self.traits.loops and draw.random() < _LOOPS:
+            return self._added(Loop(rank, channels, draw), draw), (source,)
         norms: dict[Maker, int] = {self._norm: 1}
         functions = {**ONE, **CASTS} if self.traits.casts else ONE
         makers = draw.choice((norms, LAYERS, functions))

@@ -22,6 +22,7 @@ class Traits:
         training: all of it is in training mode.
         training_part: one norm is in training mode in the eval model.
         hooks: some layers have hooks that change what they compute.
+        loops: some values are multiplied with themselves and with constants over and over.
         inputs: what `forward` takes.
         outputs: what it returns.
     """
@@ -35,6 +36,7 @@ class Traits:
     training: bool = False
     training_part: bool = False
     hooks: bool = False
+    loops: bool = False
     inputs: Inputs = "one"
     outputs: Outputs = "tuple"
 
@@ -60,6 +62,7 @@ class Traits:
             hooks=happens(0.08),
             inputs=draw.choice(("one", "one", "two", "keyword", "optional", "dict", "number")),
             outputs=draw.choice(("tuple", "tuple", "dict", "nested", "tensor")),
+            loops=happens(0.12),  # drawn last: other kinds stay what they were
         )
 
     def __str__(self) -> str:

@@ -39,6 +39,7 @@ def test_stronger_inputs_are_far_from_the_given_ones() -> None:
     spreads = [float(case.example.args[0].std()) for case in cases]
     assert max(spreads) > 20
     assert min(spreads) == 0
+    assert cases[spreads.index(0)].name == "zeros"
     assert all(set(case.example.args[1].tolist()) <= {1, 2, 3} for case in cases)
 
 

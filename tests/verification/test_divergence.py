@@ -1,13 +1,18 @@
 """From the values of a file to the operator that is wrong."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, fx
+from torch.nn import functional as F
 
 from bnconvert.verification.divergence import Divergence, DivergenceSearch
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator
 from bnconvert.verification.value_matching import FileValues, match_values
-from tests.verification.rows import EXAMPLE, go_on
+from tests.excerpts import Applied, capture_of
+from tests.verification.rows import EXAMPLE, INPUTS, go_on
 
 KINDS = ("Conv", "BatchNormalization", "Relu", "Conv")
 
@@ -106,3 +111,66 @@ def test_of_two_operators_that_compute_one_value_neither_is_to_blame_for_what_fo
     found = divergence(graph, twice)
     assert found is not None
     assert [operator.name for operator in found.operators] == ["node1"]
+
+
+def test_who_reads_what_the_model_does_is_suspected_before_an_earlier_one_of_its_kind(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    values["v3"] = values["v3"] * 1.5
+    file, more = file_of(values), torch.randn_like(values["v3"])
+    other = Operator(-1, "other", "Conv", ("x",), ("more",), ())
+    wider = OnnxGraph(
+        (other, *file.operators), values | {"more": more}, (*file.outputs, "more"), {}
+    )
+    assert blamed(divergence(graph, wider)) == ["node3"]
+
+
+def blamed(found: Divergence | None) -> list[str]:
+    assert found is not None
+    return [operator.name for operator in found.operators]
+
+
+#: An operator of a file: its kind, what it reads and what it outputs.
+Step = tuple[str, str, str]
+
+
+def blamed_in(
+    function: Callable[[Tensor], Any], steps: Sequence[Step], *values: Tensor
+) -> list[str]:
+    """Return the outputs of the operators that are blamed in a file with these values."""
+    graph = capture_of(Applied(lambda _, x: function(x)), INPUTS).module
+    operators = [
+        Operator(place, output, kind, (source,), (output,), ())
+        for place, (kind, source, output) in enumerate(steps)
+    ]
+    read = {source for _, source, _ in steps}
+    held = {o.name: value for o, value in zip(operators, values, strict=True)}
+    ends = tuple(o.name for o in operators if o.name not in read)
+    return blamed(divergence(graph, OnnxGraph(tuple(operators), held, ends, {})))
+
+
+T = torch.tanh(INPUTS[0])
+RECTIFIED, SWISH = F.leaky_relu(T), F.hardswish(T)
+
+
+def branches(x: Tensor) -> tuple[Tensor, Tensor]:
+    t = torch.tanh(x)
+    return F.leaky_relu(t), F.hardswish(t)
+
+
+def test_one_that_passes_its_input_on_is_wrong_whatever_else_is_missing() -> None:
+    steps = [("Tanh", "x", "t"), ("LeakyRelu", "t", "a"), ("HardSwish", "t", "b")]
+    assert blamed_in(branches, steps, T, T.clone(), SWISH * 1.5) == ["a"]
+
+
+def test_one_of_the_models_kind_is_suspected_before_another_with_a_similar_value() -> None:
+    steps = [("Tanh", "x", "t"), ("Mul", "t", "a"), ("LeakyRelu", "t", "b")]
+    assert blamed_in(branches, steps, T, SWISH * 1.05, RECTIFIED * 2) == ["b"]
+
+
+def test_several_operators_are_named_up_to_the_first_that_is_known_to_be_wrong() -> None:
+    steps = [("Tanh", "x", "t"), ("Mul", "t", "a"), ("Add", "a", "b"), ("HardSwish", "b", "c")]
+    found = blamed_in(
+        lambda x: F.hardswish(torch.tanh(x)), steps, T, SWISH * -1, SWISH * -2, SWISH * 2
+    )
+    assert found == ["a", "b", "c"]

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from bnconvert.graphs.example import Example
 from bnconvert.numerics.distance import relative_error
 from bnconvert.verification.dual_precision import DualPrecisionRun
-from tests.excerpts import capture_of
+from tests.excerpts import Applied, capture_of
 from tests.zoo import trained
 
 INPUTS = (torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)),)
@@ -94,3 +94,11 @@ def test_further_runs_are_rounded_otherwise_and_go_on_from_a_value_that_is_put_i
             put_in, *others = run.own_values(node)
             assert torch.equal(put_in, native + 1)
             assert all(0 < relative_error(value, put_in, "norm") < 1e-6 for value in others)
+
+
+def test_it_is_known_which_values_are_floating_point() -> None:
+    both = Applied(lambda _, x: torch.max(x * 2, 1))
+    run = DualPrecisionRun(capture_of(both, INPUTS).module, Example.of(INPUTS))
+    given = [native.is_floating_point() for _, _, native in run.steps()]
+    assert given == [True, True, False], "the product, the largest, and where it is"
+    assert [*run.varying.values()] == [True, True, False, True, False], "an input; a tuple of two"

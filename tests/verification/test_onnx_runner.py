@@ -96,3 +96,14 @@ def test_what_is_no_onnx_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("hello")
     with pytest.raises(bnc.ExportError, match=r"x\.onnx: ONNX Runtime cannot load it"):
         OnnxRunner(tmp_path / "x.onnx")
+
+
+def test_an_output_that_is_no_tensor_has_no_size(tmp_path: Path) -> None:
+    model = onnx.load(scaling(tmp_path / "two.onnx"))
+    model.graph.node.append(helper.make_node("SplitToSequence", ["y"], ["parts"], axis=0))
+    info = helper.make_tensor_sequence_value_info("parts", TensorProto.FLOAT, None)
+    model.graph.output.append(info)
+    onnx.save(model, tmp_path / "parts.onnx")
+    runner = OnnxRunner(tmp_path / "parts.onnx")
+    assert runner.output_names == ["y", "parts"]
+    assert runner.output_sizes == {"y": 6}

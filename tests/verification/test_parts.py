@@ -223,3 +223,13 @@ def test_a_wrong_channel_of_a_file_is_named(tmp_path: Path) -> None:
     onnx.save(file, path)
     with pytest.raises(bnc.VerificationError, match=r"channel 2: relative error .* allowed"):
         bnc.verify(model, path, IMAGE)
+
+
+def test_a_part_of_few_numbers_may_be_further_off_than_one_of_many() -> None:
+    truth = torch.ones(2, 4, dtype=torch.float64)
+    part = partial(wrong_part, truth=truth, own=[truth + 1e-3], factor=1, whole=0.0, bounded=False)
+    assert part(truth + 1.9e-3, perturbed=[]) is None, "1 + 4 / 4 times as far"
+    wrong = part(truth + 2.1e-3, perturbed=[])
+    assert wrong is not None
+    assert wrong.name == "row 0"
+    assert wrong.allowed == pytest.approx(2e-3)

@@ -80,6 +80,7 @@ KEPT = {
     "read_elsewhere": branched(lambda m, x: read_elsewhere(m.square(x), m.other(x))),
     "number": function(lambda x: F.relu(x) + torch.inf, IMAGE),
     "rows": function(lambda x, y: F.relu(x) + y, (2, 4), (2, 4)),
+    "six_axes": function(lambda x: x * 2 + x * 0.5, (2, 4, 2, 2, 2, 2)),
     "residual_of_tokens": branched(lambda m, x: x + m.features(x), TOKENS),
     "features_and_channels": branched(lambda m, x: m.features(x) + m.point(x), (2, 4, 4, 4)),
 }

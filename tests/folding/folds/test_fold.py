@@ -1,9 +1,13 @@
 from typing import Any
 
 import pytest
+import torch
+from torch import fx
 
+from bnconvert.errors import Refusal
 from bnconvert.folding.folds import FOLDS
-from bnconvert.folding.folds.fold import AffineFold, Fold
+from bnconvert.folding.folds.fold import AffineFold, Fold, eliminated
+from bnconvert.folding.operators.graph_plan import Eliminated, GraphPlan
 
 
 def test_every_fold_has_a_name_of_its_own() -> None:
@@ -29,3 +33,14 @@ def test_a_fold_decides() -> None:
     incomplete: Any = type("Incomplete", (Fold,), {"name": "incomplete"})
     with pytest.raises(TypeError, match="decide"):
         incomplete()
+
+
+def test_an_operator_is_taken_out_once_what_it_does_is_absorbed() -> None:
+    graph = fx.Graph()
+    norm = graph.call_function(torch.relu, (graph.placeholder("x"),))
+    refusal = Refusal("no-layer-upstream", "nothing absorbs it")
+    assert eliminated(norm, refusal) is refusal
+    plan = eliminated(norm, GraphPlan(remarks=("absorbed",)))
+    assert isinstance(plan, GraphPlan)
+    assert [type(edit) for edit in plan.edits] == [Eliminated]
+    assert plan.remarks == ("absorbed",)

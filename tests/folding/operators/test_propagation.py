@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from bnconvert.folding.operators import propagation
 from bnconvert.folding.operators.affine import AffineRule
 from bnconvert.folding.operators.graph_plan import GraphPlan
 from bnconvert.folding.operators.propagation import OPERATOR_RULES, MapPropagator, rule_of
@@ -56,6 +57,7 @@ passage = Passages(
         "two_readers": convolved(lambda m, x: (m.a(x), m.b(x)), a=0, b=0),
         "one_pads": convolved(lambda m, x: (m.a(x), m.b(x)), a=0, b=1),
         "one_is_another": convolved(lambda m, x: (m.a(x), F.silu(x)), a=0),
+        "rectified": function(F.relu, IMAGE),
         "taken_back": convolved(halves, first=0, second=0),
         "not_taken_back": convolved(halves, first=0, second=1),
         "meeting": convolved(meeting, first=0, second=1),
@@ -128,6 +130,16 @@ def test_one_reader_that_cannot_is_the_reason() -> None:
         "b (conv2d) reads it: zero padding: at the border its addition would be left out"
     )
     assert passage("one_is_another").down(SCALE) == "silu reads it"
+    assert passage("rectified").down(SCALE) == "an activation (relu): only positive scales pass it"
+
+
+def test_a_search_that_ends_with_the_last_step_keeps_its_own_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(propagation, "_MOST_STEPS", 1)
+    assert passage("one_is_another").down(SCALE) == "silu reads it"
+    monkeypatch.setattr(propagation, "_MOST_STEPS", 0)
+    assert "the search for layers to fold it into was ended" in passage("two_readers").down(SCALE)
 
 
 def test_what_others_read_too_is_not_scaled() -> None:
