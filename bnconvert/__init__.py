@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
+    from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
@@ -81,6 +82,7 @@ _HOMES = {
         "VerificationError",
     ),
     "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
     "bnconvert.norms": ("NORM_CLASSES",),

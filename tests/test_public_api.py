@@ -22,7 +22,7 @@ ERRORS = {
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report"}
+TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report", "Suggestion"}
 MODULES = {"conventions"}
 TUPLES = {"NORM_CLASSES"}
 SIGNATURES = {
@@ -46,8 +46,10 @@ SIGNATURES = {
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",
-    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1)",
+    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, batch_size=None, "
+    "world_size=1, task=None, domains=1, pretrained=True)",
     "accumulated_momentum": "(momentum, steps)",
+    "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
     "inspect": "(model, example_inputs=None)",
     "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
