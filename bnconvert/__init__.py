@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bnconvert.norms.frozen import Frozen as Frozen
     from bnconvert.norms.ghost import Ghost as Ghost
     from bnconvert.norms.group import Group as Group
+    from bnconvert.norms.instance import Instance as Instance
     from bnconvert.norms.keep import Keep as Keep
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
@@ -90,6 +91,7 @@ _HOMES = {
     "bnconvert.norms.frozen": ("Frozen",),
     "bnconvert.norms.ghost": ("Ghost",),
     "bnconvert.norms.group": ("Group",),
+    "bnconvert.norms.instance": ("Instance",),
     "bnconvert.norms.keep": ("Keep",),
     "bnconvert.norms.renorm": ("Renorm",),
     "bnconvert.norms.separate": ("Separate",),

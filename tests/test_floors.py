@@ -169,6 +169,7 @@ ROOMS = {
         "checkpointing",
         "adaptive",
         "frozen",
+        "instance",
         "group",
         "separate",
         "virtual",

@@ -38,6 +38,7 @@ SIGNATURES = {
     "each: bnconvert.modules.rewrite.Rewrite = Keep()) -> None",
     "Adaptive": "(prior: float = 16, over: Literal['batch', 'stream'] = 'batch') -> None",
     "Group": "(groups: int = 32) -> None",
+    "Instance": "() -> None",
     "update_statistics": "(model, updates)",
     "use_statistics": "(model, statistics)",
     "domain": "(model, which)",

@@ -128,6 +128,27 @@ def test_what_stays_says_why() -> None:
     assert bnc.suggest(build("no_norm")[0], batch_size=2).verdict.startswith("nothing to convert")
 
 
+@pytest.mark.parametrize(
+    "policy", [bnc.Separate(), bnc.Separate("calls"), bnc.Group(2), bnc.Renorm(), bnc.Frozen()]
+)
+def test_what_is_suggested_is_legal_for_norms_that_are_converted_already(policy: Any) -> None:
+    model = bnc.convert(build("residual")[0], policy)
+    with torch.no_grad():
+        model.train()(torch.randn(2, 3, 8, 8))
+    for situation in SITUATIONS:
+        assert bnc.suggest(model, **situation).plan.refusals == ()
+
+
+def test_a_lazy_norm_is_kept_and_says_why() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.LazyBatchNorm2d())
+    try:
+        suggestion = bnc.suggest(model, batch_size=2, pretrained=False)
+    except bnc.UnsupportedModelError as refused:
+        assert "lazy" in str(refused)
+    else:
+        assert "1: kept: is lazy and has not seen an input" in str(suggestion)
+
+
 def test_it_reads_verdict_first_and_is_json() -> None:
     suggestion = bnc.suggest(build("plain")[0], batch_size=1)
     first, *rest = str(suggestion).splitlines()
