@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
+    from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from bnconvert.norms.frozen import Frozen as Frozen
     from bnconvert.norms.ghost import Ghost as Ghost
     from bnconvert.norms.group import Group as Group
+    from bnconvert.norms.instance import Instance as Instance
     from bnconvert.norms.keep import Keep as Keep
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
@@ -83,6 +85,7 @@ _HOMES = {
         "VerificationError",
     ),
     "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
     "bnconvert.norms": ("NORM_CLASSES",),
@@ -90,6 +93,7 @@ _HOMES = {
     "bnconvert.norms.frozen": ("Frozen",),
     "bnconvert.norms.ghost": ("Ghost",),
     "bnconvert.norms.group": ("Group",),
+    "bnconvert.norms.instance": ("Instance",),
     "bnconvert.norms.keep": ("Keep",),
     "bnconvert.norms.renorm": ("Renorm",),
     "bnconvert.norms.separate": ("Separate",),

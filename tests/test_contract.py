@@ -19,6 +19,7 @@ from bnconvert.norms.adaptive import Adaptive
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.ghost import Ghost
 from bnconvert.norms.group import Group
+from bnconvert.norms.instance import Instance
 from bnconvert.norms.keep import Keep
 from bnconvert.norms.renorm import Renorm
 from bnconvert.norms.separate import Separate
@@ -43,6 +44,7 @@ CHOICES: dict[type[Rewrite], Callable[[tuple[Any, ...]], tuple[Rewrite, ...]]] =
     ),
     Adaptive: lambda inputs: (Adaptive(), Adaptive(1, over="stream")),
     Group: lambda inputs: (Group(1), Group(2)),
+    Instance: lambda inputs: (Instance(),),
 }
 CASES = [
     pytest.param(model, choice, id=f"{model.name}-{choice!r}")

@@ -31,9 +31,10 @@ CHOICES: tuple[Rewrite, ...] = (
     bnc.Adaptive(),
     bnc.Adaptive(4, over="stream"),
     bnc.Group(2),
+    bnc.Instance(),
 )
 every = pytest.mark.parametrize("choice", CHOICES, ids=repr)
-TRACKING = [c for c in CHOICES if not isinstance(c, bnc.Frozen | bnc.Group)]
+TRACKING = [c for c in CHOICES if not isinstance(c, bnc.Frozen | bnc.Group | bnc.Instance)]
 modes = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 
 
@@ -147,7 +148,7 @@ def test_channels_last_stays_channels_last(choice: Rewrite, training: bool) -> N
     )
     y = model(IMAGES.to(memory_format=torch.channels_last))
     torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)
-    if not isinstance(choice, bnc.Group):
+    if not isinstance(choice, bnc.Group | bnc.Instance):
         assert all(seen)
 
 

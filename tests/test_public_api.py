@@ -23,7 +23,7 @@ ERRORS = {
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report"}
+TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report", "Suggestion"}
 MODULES = {"conventions"}
 TUPLES = {"NORM_CLASSES"}
 SIGNATURES = {
@@ -39,6 +39,7 @@ SIGNATURES = {
     "each: bnconvert.modules.rewrite.Rewrite = Keep()) -> None",
     "Adaptive": "(prior: float = 16, over: Literal['batch', 'stream'] = 'batch') -> None",
     "Group": "(groups: int = 32) -> None",
+    "Instance": "() -> None",
     "update_statistics": "(model, updates)",
     "use_statistics": "(model, statistics)",
     "domain": "(model, which)",
@@ -47,8 +48,10 @@ SIGNATURES = {
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",
-    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1)",
+    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, batch_size=None, "
+    "world_size=1, task=None, domains=1, pretrained=True)",
     "accumulated_momentum": "(momentum, steps)",
+    "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
     "inspect": "(model, example_inputs=None)",
     "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "

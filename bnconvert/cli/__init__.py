@@ -12,6 +12,7 @@ from bnconvert.cli import (
     inspect,
     prepare,
     recompute,
+    suggest,
     verify,
 )
 from bnconvert.cli.user_code import without_exits
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (inspect, diagnose, convert, prepare, recompute, fold, export, verify):
+for command in (inspect, diagnose, suggest, convert, prepare, recompute, fold, export, verify):
     app.command(name=command.__name__.rpartition(".")[2])(without_exits(command.command))
 
 

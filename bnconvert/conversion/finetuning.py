@@ -1,8 +1,8 @@
 """`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -11,7 +11,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 from bnconvert.conversion.conversion import convert_with_plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
-from bnconvert.errors import FoldedTrainingError
+from bnconvert.conversion.situation import Task
+from bnconvert.conversion.suggestion import Suggestion, suggest
+from bnconvert.errors import FoldedTrainingError, PolicyError
 from bnconvert.folding.folding import Folded
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
@@ -35,6 +37,7 @@ class Prepared:
             with weight decay, then those without (weight and bias of norms, every other bias).
         plan: which rewrite each norm got.
         notes: what else the user must know.
+        suggestion: where the policy was "auto": the policy that was chosen, with its reasons.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
@@ -51,26 +54,33 @@ class Prepared:
     parameter_groups: list[dict[str, Any]]
     plan: Plan
     notes: tuple[str, ...] = ()
+    suggestion: Suggestion | None = None
 
     def __str__(self) -> str:
-        """Return the plan, the groups and the notes, for a person."""
+        """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
         groups = [
             f"parameter group {number}: {len(group['params'])} parameters "
             f"({sum(p.numel() for p in group['params']):,} numbers) "
             f"with weight decay {group['weight_decay']}"
             for number, group in enumerate(self.parameter_groups, 1)
         ]
-        return "\n".join((str(self.plan), *groups, *self.notes))
+        chosen = () if self.suggestion is None else (str(self.suggestion),)
+        return "\n".join((*chosen, str(self.plan), *groups, *self.notes))
 
 
 @one_at_a_time()
 @usual_modes()
 def prepare(
     model: nn.Module,
-    policy: Policy | Rewrite | Alternatives,
+    policy: Policy | Rewrite | Alternatives | Literal["auto"],
     *,
     weight_decay: float = 0.0,
     accumulate: int = 1,
+    batch_size: int | None = None,
+    world_size: int = 1,
+    task: Task | None = None,
+    domains: int | Sequence[str] = 1,
+    pretrained: bool = True,
 ) -> Prepared:
     """Convert a copy of a model for fine-tuning, and group its parameters for the optimizer.
 
@@ -82,16 +92,23 @@ def prepare(
 
     Args:
         model: an eager module; it is not changed.
-        policy: as for `convert`.
+        policy: as for `convert`; or "auto", for the policy that `suggest` chooses.
         weight_decay: of every parameter except biases and those of norms.
         accumulate: micro-batches per optimizer step.
+        batch_size: as for `suggest`, and for "auto" only; so are those that follow.
+        world_size: likewise.
+        task: likewise.
+        domains: likewise.
+        pretrained: likewise.
 
     Raises:
         FoldedTrainingError: the model, or a part of it, is folded.
         RefusedError: a norm has no legal rewrite.
-        PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
+        PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite; or
+            "auto" has no batch size, or a policy has one.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
-        ValueError: `weight_decay` is negative, or `accumulate` less than 1.
+        ValueError: `weight_decay` is negative, `accumulate` less than 1, or another argument out
+            of its range.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
@@ -100,15 +117,37 @@ def prepare(
         0.0513
         >>> [(len(group["params"]), group["weight_decay"]) for group in ready.parameter_groups]
         [(1, 0.0001), (3, 0.0)]
+        >>> print(bnc.prepare(net, "auto", batch_size=2, pretrained=False))
+        use Group(groups=4); 1 norm: 1 Group(groups=4)
+        because: training from scratch, small batches, one device: independent of the batch, ...
     """
     if isinstance(model, Folded) or any(isinstance(m, FoldedModule) for m in model.modules()):
         raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
     require_runnable(model)
+    suggestion = None
+    if policy == "auto":
+        if batch_size is None:
+            raise PolicyError(
+                '"auto" chooses by the batch size; give batch_size, samples per device'
+            )
+        suggestion = suggest(
+            model,
+            batch_size=batch_size,
+            world_size=world_size,
+            task=task,
+            domains=domains,
+            pretrained=pretrained,
+        )
+        policy = suggestion.policy
+    elif batch_size is not None:
+        raise PolicyError(
+            'batch_size chooses a policy, and one is given; use "auto" or leave it out'
+        )
     target, followed = convert_with_plan(model, policy)
     notes = (*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target))
-    return Prepared(target, _parameter_groups(target, weight_decay), followed, notes)
+    return Prepared(target, _parameter_groups(target, weight_decay), followed, notes, suggestion)
 
 
 def accumulated_momentum(momentum: float, steps: int) -> float:

@@ -189,9 +189,13 @@ def make_plan(model: nn.Module, policy: Policy) -> Plan:
         PolicyError: a rule matches no norm.
         UnsupportedModelError: `model` is wrapped, compiled or scripted.
     """
-    surveyed = survey(model)
+    return plan_of(survey(model), policy)
+
+
+def plan_of(surveyed: Survey, policy: Policy) -> Plan:
+    """Do what `make_plan` does, for a model that is surveyed already."""
     policy.require_used(surveyed.sites, [call.owner for call in functional_norms(surveyed)])
-    hidden = hidden_references(model, [site.module for site in surveyed.sites])
+    hidden = hidden_references(surveyed.model, [site.module for site in surveyed.sites])
     decisions = tuple(_decide(site, policy, hidden) for site in surveyed.sites)
     return Plan(policy, surveyed, decisions)
 

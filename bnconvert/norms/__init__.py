@@ -7,6 +7,7 @@ from bnconvert.norms.adaptive import Adaptive, AdaptiveNorm
 from bnconvert.norms.frozen import Frozen, FrozenNorm
 from bnconvert.norms.ghost import Ghost, GhostNorm
 from bnconvert.norms.group import Group, GroupedNorm
+from bnconvert.norms.instance import Instance, PerInstanceNorm
 from bnconvert.norms.keep import Keep
 from bnconvert.norms.renorm import Renorm, RenormNorm
 from bnconvert.norms.separate import Separate
@@ -25,6 +26,7 @@ NORMS: tuple[type[Rewrite], ...] = (
     Separate,
     Adaptive,
     Group,
+    Instance,
 )
 
 #: The classes of all norms that `convert` makes, for loops over the norms of a model, which would
@@ -39,5 +41,6 @@ NORM_CLASSES: tuple[type[Normalization], ...] = (
     SeparateNorm,
     AdaptiveNorm,
     GroupedNorm,
+    PerInstanceNorm,
     TrackingNorm,
 )

@@ -8,7 +8,7 @@ from bnconvert.cli.values import model_source, output_path, plot_path, shape_of,
 from bnconvert.errors import UsageError
 from tests.cli.conftest import Run
 
-COMMANDS = ["inspect", "convert", "prepare", "recompute", "fold", "export", "diagnose"]
+COMMANDS = ["inspect", "suggest", "convert", "prepare", "recompute", "fold", "export", "diagnose"]
 
 
 @pytest.mark.parametrize("text", ["model", "", ":", "file.py:", ":factory", " : "])
@@ -23,6 +23,7 @@ def test_a_model_that_is_none_is_a_usage_error_at_once(run: Run, command: str) -
     needed = {
         "convert": ["--policy", "Frozen()"],
         "prepare": ["--policy", "Frozen()"],
+        "suggest": ["--batch-size", "2"],
         "recompute": ["--data", "images:.", "-o", "x.pt"],
         "diagnose": ["--data", "images:."],
     }

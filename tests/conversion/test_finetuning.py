@@ -200,3 +200,23 @@ def test_no_bias_of_any_layer_decays(layer: nn.Module, decayed: int) -> None:
     by_decay = {group["weight_decay"]: group["params"] for group in prepared.parameter_groups}
     assert len(by_decay.get(0.1, ())) == decayed
     assert sum(map(len, by_decay.values())) == len(list(layer.parameters()))
+
+
+def test_auto_takes_what_is_suggested_and_says_why() -> None:
+    model = trained(Net())
+    prepared = bnc.prepare(model, "auto", batch_size=2, weight_decay=0.1)
+    suggestion = bnc.suggest(model, batch_size=2)
+    assert prepared.suggestion is not None
+    assert repr(prepared.plan.policy) == repr(suggestion.policy) == "Frozen(affine='frozen')"
+    assert str(prepared).startswith(str(suggestion))
+    assert "weight decay 0.1" in str(prepared)
+    from_scratch = bnc.prepare(model, "auto", batch_size=2, pretrained=False)
+    assert isinstance(from_scratch.plan.decisions[0].rewrite, bnc.Group)
+    assert bnc.prepare(model, bnc.Frozen()).suggestion is None
+
+
+def test_auto_and_batch_size_need_each_other() -> None:
+    with pytest.raises(bnc.PolicyError, match="give batch_size, samples per device"):
+        bnc.prepare(trained(Net()), "auto")
+    with pytest.raises(bnc.PolicyError, match='use "auto" or leave it out'):
+        bnc.prepare(trained(Net()), bnc.Frozen(), batch_size=2)

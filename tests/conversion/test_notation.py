@@ -18,6 +18,7 @@ WRITTEN = [
     bnc.Separate("calls"),
     bnc.Adaptive(0.5, "stream"),
     bnc.Group(4),
+    bnc.Instance(),
 ]
 
 

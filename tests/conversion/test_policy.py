@@ -108,7 +108,7 @@ def test_a_rewrite_alone_is_parsed_for_every_norm() -> None:
     ("text", "hint"),
     [
         ("Gruop(3)", r"Gruop is not a rewrite that bnconvert knows; did you mean Group\(\)\?"),
-        ("Nonsense()", r"Nonsense is not a rewrite that bnconvert knows; use Keep\(\)"),
+        ("Unheard()", r"Unheard is not a rewrite that bnconvert knows; use Keep\(\)"),
         ("Group(", "is not a rewrite; write it as"),
         ("Group", "is not a rewrite; write it as"),
         ("Group(banana=3)", "banana"),

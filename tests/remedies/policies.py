@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.conversion.situation import TASKS
 from tests.remedies.row import Row
 from tests.zoo import Net, trained
 
@@ -22,6 +23,10 @@ def read(folder: Path, text: str | None) -> None:
     if text is not None:
         path.write_text(text)
     planned(POLICY.parse([str(path)]))
+
+
+def suggested(**situation: Any) -> Any:
+    return bnc.suggest(trained(Net()), **{"batch_size": 2, **situation})
 
 
 def shared() -> nn.Module:
@@ -141,5 +146,44 @@ POLICIES = (
         "is given twice",
         lambda _: POLICY.parse(["norm=Keep()", "norm=Frozen()"]),
         lambda _: POLICY.parse(["norm=Frozen()"]),
+    ),
+    Row(
+        "conversion/finetuning.py",
+        "chooses by the batch size",
+        lambda _: bnc.prepare(trained(Net()), "auto"),
+        lambda _: bnc.prepare(trained(Net()), "auto", batch_size=2),
+    ),
+    Row(
+        "conversion/finetuning.py",
+        "and one is given",
+        lambda _: bnc.prepare(trained(Net()), bnc.Frozen(), batch_size=2),
+        lambda _: (
+            bnc.prepare(trained(Net()), "auto", batch_size=2),
+            bnc.prepare(trained(Net()), bnc.Frozen()),
+        ),
+    ),
+    Row(
+        "conversion/situation.py",
+        "batch_size is",
+        lambda _: suggested(batch_size=0),
+        lambda _: suggested(batch_size=1),
+    ),
+    Row(
+        "conversion/situation.py",
+        "world_size is",
+        lambda _: suggested(world_size=0),
+        lambda _: suggested(world_size=1),
+    ),
+    Row(
+        "conversion/situation.py",
+        "task is",
+        lambda _: suggested(task="GAN"),
+        lambda _: [suggested(task=task) for task in (*TASKS, None)],
+    ),
+    Row(
+        "conversion/situation.py",
+        "domains is",
+        lambda _: suggested(domains="day"),
+        lambda _: (suggested(domains=1), suggested(domains=("day", "night"))),
     ),
 )

@@ -16,6 +16,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "cannot be imported": _PACKAGE,
     },
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
+    "cli/suggest.py": {"{}": _OTHERS},
     "conversion/plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/candidate.py": {"{}": _OTHERS},
