@@ -139,6 +139,7 @@ ROOMS = {
     ),
     "statistics": (
         "__init__",
+        "measured",
         "recomputation",
         "layerwise",
         "minibatch",

@@ -21,9 +21,10 @@ from bnconvert.torch_private.storages import identity_of
 #: Called with the target and the values that are about to be normalized by it.
 OnArrival = Callable[[StatisticsTarget, Tensor], None]
 
-_CALLS = (F.batch_norm, torch.batch_norm)
-#: The positions of the running mean and the flag: torch.batch_norm has the affine ones first.
-_POSITIONS = {F.batch_norm: (1, 5), torch.batch_norm: (3, 5)}
+#: The operator of captured graphs, such as those that are trained for quantization (PT2E).
+_CAPTURED = torch.ops.aten.batch_norm.default
+#: The positions of the running mean and the flag: F.batch_norm has the affine ones later.
+_POSITIONS = {F.batch_norm: (1, 5), torch.batch_norm: (3, 5), _CAPTURED: (3, 5)}
 
 
 class Watch:
@@ -38,6 +39,7 @@ class Watch:
         """
         self.uses = uses
         self._by_tensor = {id(t): target for target in targets for t in (target.mean, target.var)}
+        self._counters = {id(target.counter) for target in targets if target.counter is not None}
         self._by_place = {_place_of(target.mean): target for target in targets}
         self._by_memory = {_memory_of(target.mean): target for target in targets}
 
@@ -45,6 +47,10 @@ class Watch:
         """Return the target of which one of the values is a buffer."""
         found = (self._by_tensor.get(id(value)) for value in values)
         return next((target for target in found if target is not None), None)
+
+    def is_counter(self, value: Any) -> bool:
+        """Tell whether a value is the buffer in which a target counts batches."""
+        return id(value) in self._counters
 
     def owner_of(self, mean: Tensor) -> StatisticsTarget | None:
         """Return the target whose running mean this is: the buffer, a view or a part of it."""
@@ -76,10 +82,12 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         """Call `func`, and `on_arrival` before it where it normalizes by a target's statistics."""
         named = kwargs or {}
-        if func in _CALLS:
+        if func in _POSITIONS:
             return self._normalize(func, args, named)
         target = self.watch.reader_of(args)
         name = getattr(func, "__name__", "")
+        if name.startswith("add_") and self.watch.is_counter(args[0]):
+            return args[0]  # a captured graph counts its batches itself, in eval too
         if target is not None and name != "__get__":  # the shape, the dtype, the device
             self.watch.uses.note_reader(target, name)
         return func(*args, **named)
