@@ -153,6 +153,7 @@ ROOMS = {
         "batches",
         "estimate",
         "interception",
+        "captured_norms",
         "lockstep",
         "ranks",
         "swap_file",

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from bnconvert.modules.kinds import norms_in
+from bnconvert.statistics.captured_norms import call_functions
 from bnconvert.statistics.targets import StatisticsTarget
 from bnconvert.statistics.unmeasured import UnmeasuredUses
 from bnconvert.torch_private.storages import identity_of
@@ -21,10 +22,8 @@ from bnconvert.torch_private.storages import identity_of
 #: Called with the target and the values that are about to be normalized by it.
 OnArrival = Callable[[StatisticsTarget, Tensor], None]
 
-#: The operator of captured graphs, such as those that are trained for quantization (PT2E).
-_CAPTURED = torch.ops.aten.batch_norm.default
-#: The positions of the running mean and the flag: F.batch_norm has the affine ones later.
-_POSITIONS = {F.batch_norm: (1, 5), torch.batch_norm: (3, 5), _CAPTURED: (3, 5)}
+#: The positions of the running mean and the flag: torch.batch_norm has the affine ones first.
+_POSITIONS = {F.batch_norm: (1, 5), torch.batch_norm: (3, 5)}
 
 
 class Watch:
@@ -66,10 +65,11 @@ class Interception(TorchFunctionMode):
 
         Args:
             watch: the targets, and where other uses of statistics are noted.
-            replica: the model that runs.
+            replica: the model that runs; the code of its captured graphs is changed.
             on_arrival: may change the target's statistics, and may pause the forward.
         """
         super().__init__()
+        call_functions(replica)
         self.watch, self.replica, self.on_arrival = watch, replica, on_arrival
         self._known: set[int] | None = None  # memory of the statistics of all norms
 
