@@ -77,8 +77,8 @@ class Replicas:
 
     What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
     counter) stays with the replica. In it, all norms of bnconvert normalize by their running
-    statistics, adaptive ones too, and fake quantization uses the scales that it has. Data sets, loaders and optimizers are shared as well, and large
-    containers of data are copied without their items.
+    statistics, adaptive ones too, and fake quantization keeps its scales. Data sets, loaders and
+    optimizers are shared as well, and large containers of data are copied without their items.
     """
 
     def __init__(self, model: nn.Module) -> None:
