@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
-from after_compression import digits, error, output_folder, trained
+from small_digits import digits, error, output_folder, trained
 from torch import Tensor, nn
 
 import bnconvert as bnc

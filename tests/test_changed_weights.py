@@ -118,7 +118,7 @@ def test_pruned_weights_with_their_masks_and_for_good() -> None:
     masked, final = (train(net()) for _ in range(2))
     for model in (masked, final):
         prune.l1_unstructured(model.get_submodule("0"), "weight", 0.5)
-        prune.ln_structured(model.get_submodule("3"), "weight", 0.5, n=2, dim=0)
+        prune.ln_structured(model.get_submodule("3"), "weight", 0.5, n=2, dim=1)
         prune.l1_unstructured(model.get_submodule("4"), "weight", 0.25)
     for index in "034":
         prune.remove(final.get_submodule(index), "weight")
