@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from bnconvert.norms.sync import Sync as Sync
     from bnconvert.norms.virtual import Virtual as Virtual
     from bnconvert.reporting.report import Report as Report
+    from bnconvert.statistics.measured import measured as measured
     from bnconvert.statistics.recomputation import (
         Recomputation as Recomputation,
         recompute_statistics as recompute_statistics,
@@ -102,6 +103,7 @@ _HOMES = {
     "bnconvert.conversion.plan": ("Plan",),
     "bnconvert.conversion.policy": ("Policy",),
     "bnconvert.reporting.report": ("Report",),
+    "bnconvert.statistics.measured": ("measured",),
     "bnconvert.statistics.recomputation": ("Recomputation", "recompute_statistics"),
     "bnconvert.norms.switches": (
         "domain",

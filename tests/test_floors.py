@@ -145,6 +145,7 @@ ROOMS = {
     ),
     "statistics": (
         "__init__",
+        "measured",
         "recomputation",
         "layerwise",
         "minibatch",
@@ -158,6 +159,7 @@ ROOMS = {
         "batches",
         "estimate",
         "interception",
+        "captured_norms",
         "lockstep",
         "ranks",
         "swap_file",

@@ -57,6 +57,8 @@ SIGNATURES = {
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
     "forward=None, max_samples=None, domain=None, memory_limit=None, process_group=None, "
     "progress=None)",
+    "measured": "(model, batches, *, method='layerwise', variance='population', forward=None, "
+    "max_samples=None, domain=None, memory_limit=None, process_group=None, progress=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
     "preprocess=None, allow_nonfinite=(), progress=None)",

@@ -150,6 +150,49 @@ def test_false_overfitting_is_named_mended_and_not_seen_where_there_is_none(
         assert (tmp_path / picture).stat().st_size > 10_000, picture
 
 
+def table_of(printed: str) -> dict[str, list[float]]:
+    """Return the numbers of each indented row, by its name."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in printed.splitlines() if line[:2] == "  "]
+    return {name: [float(number) for number in numbers] for name, *numbers in rows}
+
+
+@pytest.mark.slow
+def test_statistics_after_compression_are_worth_re_estimating(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("matplotlib", "mlxtend"):
+        pytest.importorskip(package)
+    monkeypatch.syspath_prepend(SAMPLES)
+    assert sample("after_compression").main(["--output", str(tmp_path)]) == 0
+    rows = table_of(capsys.readouterr().out)
+    assert max(rows["0%"]) < 8
+    assert max(rows["8"]) < 8
+    for name in ("70%", "80%"):
+        before, after = rows[name]
+        assert before > 30
+        assert after < before / 2
+    assert rows["3"][1] < rows["3"][0]
+    assert rows["2"][1] > 30  # the weights are gone, and no statistics bring them back
+    assert (tmp_path / "after_compression.png").stat().st_size > 20_000
+
+
+@pytest.mark.slow
+def test_the_barrier_between_matched_networks_is_largely_one_of_statistics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("matplotlib", "mlxtend", "sklearn"):
+        pytest.importorskip(package)
+    monkeypatch.syspath_prepend(SAMPLES)
+    assert sample("merged_models").main(["--output", str(tmp_path)]) == 0
+    rows = table_of(capsys.readouterr().out)
+    barrier = {name: numbers[-1] for name, numbers in rows.items()}
+    assert barrier["as they are"] > 50
+    assert barrier["as they are, recomputed"] < barrier["as they are"] - 10
+    assert barrier["matched"] < 40
+    assert barrier["matched, recomputed"] < 0.6 * barrier["matched"]
+    assert (tmp_path / "merged_models.png").stat().st_size > 20_000
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shares", [[1, 2], [2, 1, 0]], ids=str)
 def test_ranks_with_unequal_shares_agree_with_one_process(shares: list[int]) -> None:

@@ -77,8 +77,8 @@ class Replicas:
 
     What a forward stores on its modules (a skip connection, a feature dictionary of a hook, a
     counter) stays with the replica. In it, all norms of bnconvert normalize by their running
-    statistics, adaptive ones too. Data sets, loaders and optimizers are shared as well, and large
-    containers of data are copied without their items.
+    statistics, adaptive ones too, and fake quantization keeps its scales. Data sets, loaders and
+    optimizers are shared as well, and large containers of data are copied without their items.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -107,7 +107,21 @@ class Replicas:
             module.training = False
             if isinstance(module, TrackingNorm):
                 module.statistics = "running"
+            _rest_observer(module)
         return replica
+
+
+def _rest_observer(module: nn.Module) -> None:
+    """Let a fake quantization of a replica keep its scale, which it changes in eval mode too.
+
+    One that has seen no data has none yet, and goes on.
+    """
+    enabled, scale = (module._buffers.get(name) for name in ("observer_enabled", "scale"))
+    seen = getattr(getattr(module, "activation_post_process", None), "min_val", None)
+    if enabled is None or scale is None or not isinstance(seen, Tensor):
+        return
+    if seen.numel() and bool(seen.isfinite().all()):
+        module._buffers["observer_enabled"] = torch.zeros_like(enabled)
 
 
 def copy_graph(module: fx.GraphModule) -> fx.GraphModule:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from bnconvert.modules.kinds import norms_in
+from bnconvert.statistics.captured_norms import call_functions
 from bnconvert.statistics.targets import StatisticsTarget
 from bnconvert.statistics.unmeasured import UnmeasuredUses
 from bnconvert.torch_private.storages import identity_of
@@ -21,7 +22,6 @@ from bnconvert.torch_private.storages import identity_of
 #: Called with the target and the values that are about to be normalized by it.
 OnArrival = Callable[[StatisticsTarget, Tensor], None]
 
-_CALLS = (F.batch_norm, torch.batch_norm)
 #: The positions of the running mean and the flag: torch.batch_norm has the affine ones first.
 _POSITIONS = {F.batch_norm: (1, 5), torch.batch_norm: (3, 5)}
 
@@ -38,6 +38,7 @@ class Watch:
         """
         self.uses = uses
         self._by_tensor = {id(t): target for target in targets for t in (target.mean, target.var)}
+        self._counters = {id(target.counter) for target in targets if target.counter is not None}
         self._by_place = {_place_of(target.mean): target for target in targets}
         self._by_memory = {_memory_of(target.mean): target for target in targets}
 
@@ -45,6 +46,10 @@ class Watch:
         """Return the target of which one of the values is a buffer."""
         found = (self._by_tensor.get(id(value)) for value in values)
         return next((target for target in found if target is not None), None)
+
+    def is_counter(self, value: Any) -> bool:
+        """Tell whether a value is the buffer in which a target counts batches."""
+        return id(value) in self._counters
 
     def owner_of(self, mean: Tensor) -> StatisticsTarget | None:
         """Return the target whose running mean this is: the buffer, a view or a part of it."""
@@ -60,10 +65,11 @@ class Interception(TorchFunctionMode):
 
         Args:
             watch: the targets, and where other uses of statistics are noted.
-            replica: the model that runs.
+            replica: the model that runs; the code of its captured graphs is changed.
             on_arrival: may change the target's statistics, and may pause the forward.
         """
         super().__init__()
+        call_functions(replica)
         self.watch, self.replica, self.on_arrival = watch, replica, on_arrival
         self._known: set[int] | None = None  # memory of the statistics of all norms
 
@@ -76,10 +82,12 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         """Call `func`, and `on_arrival` before it where it normalizes by a target's statistics."""
         named = kwargs or {}
-        if func in _CALLS:
+        if func in _POSITIONS:
             return self._normalize(func, args, named)
         target = self.watch.reader_of(args)
         name = getattr(func, "__name__", "")
+        if name.startswith("add_") and self.watch.is_counter(args[0]):
+            return args[0]  # a captured graph counts its batches itself, in eval too
         if target is not None and name != "__get__":  # the shape, the dtype, the device
             self.watch.uses.note_reader(target, name)
         return func(*args, **named)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import distributed as dist, nn
+from torch import Tensor, distributed as dist, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.ambient_modes import writing_to
@@ -52,6 +52,11 @@ class Recomputation:
 
     report: Report
     _before: SavedStatistics = field(repr=False)
+
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        """The buffers that have new values."""
+        return tuple(buffer for target in self._before for buffer in target.buffers)
 
     @one_at_a_time()
     def undo(self) -> None:

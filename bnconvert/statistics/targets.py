@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer
 
 from bnconvert.errors import StatisticsError
-from bnconvert.modules.kinds import Kind, eps_of, has_running_statistics, norms_in
+from bnconvert.modules.kinds import Kind, eps_of, has_running_statistics, kind_of, norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.modules.survey import survey
@@ -131,11 +131,12 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
     """
     measured: list[StatisticsTarget] = []
     excluded: dict[str, str] = {}
+    in_training = _wrapped_by(model).training
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
         _refuse_switches(path, norm)
         reason = _why_not_readable(norm) if kind.is_other_class else None
-        reason = reason or _why_excluded(norm, kind, model.training, domain)
+        reason = reason or _why_excluded(norm, kind, in_training, domain)
         if reason is not None:
             excluded[path] = reason
             continue
@@ -148,6 +149,15 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
         if is_instance_norm(module) and held_statistics(module) is not None
     }
     return Targets(tuple(measured), excluded)
+
+
+def _wrapped_by(model: nn.Module) -> nn.Module:
+    """Return what a wrapper around one model holds, whose mode counts: timm's EMA is never set."""
+    children = list(model.children())
+    while len(children) == 1 and kind_of(children[0]) is None and not model._parameters:
+        model = children[0]
+        children = list(model.children())
+    return model
 
 
 def _target(index: int, path: str, class_name: str, holder: nn.Module) -> StatisticsTarget:

@@ -52,7 +52,8 @@ class UnmeasuredUses:
     def why_unreached(self, target: StatisticsTarget) -> str:
         """Return why no batch arrived at a target."""
         if target.index in self._parts:
-            return f"{self._part(target)}; call the norm itself, with all channels"
+            remedy = "call the norm itself, with all channels, or one of that width"
+            return f"{self._part(target)}; {remedy}"
         if readers := self._readers.get(target.index):
             return (
                 f"its statistics are used by {listed(sorted(readers))} and not by F.batch_norm, "

@@ -238,3 +238,21 @@ def test_the_advice_does_not_change_what_the_model_computes(name: str, remedy: s
     vars(model)[name] = lambda x: holder.run(x) + 1
     with pytest.raises(bnc.UnsupportedModelError, match=f"^{name}: leads back .*; {remedy}"):
         copy_model(model)
+
+
+class FakeQuantization(nn.Module):
+    """As torch.ao's and torchao's are."""
+
+    def __init__(self, seen: float) -> None:
+        super().__init__()
+        self.register_buffer("observer_enabled", torch.ones(1, dtype=torch.uint8))
+        self.register_buffer("scale", torch.ones(1))
+        self.activation_post_process = nn.Module()
+        self.activation_post_process.register_buffer("min_val", torch.tensor(seen))
+
+
+def test_in_a_replica_observers_that_have_seen_data_rest() -> None:
+    model = nn.ModuleList([FakeQuantization(-2.0), FakeQuantization(float("inf"))])
+    replica = replicate(model)
+    assert [int(replica.get_buffer(f"{index}.observer_enabled")) for index in (0, 1)] == [0, 1]
+    assert all(model.get_buffer(f"{index}.observer_enabled") for index in (0, 1))

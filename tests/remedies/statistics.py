@@ -24,6 +24,10 @@ def recompute(model: nn.Module | None = None, batches: Any = BATCHES, **settings
     return bnc.recompute_statistics(model or trained(Net()), batches, **settings)
 
 
+def captured(model: nn.Module) -> nn.Module:
+    return torch.export.export(model, (BATCHES[0],)).module()
+
+
 class Two(nn.Module):
     """Takes two inputs, and maybe names for them."""
 
@@ -158,6 +162,12 @@ STATISTICS = (
         "changes its input in place",
         lambda _: recompute(InPlace(), [b.clone() for b in BATCHES]),
         lambda _: recompute(InPlace(), forward=lambda model, batch: model(batch.clone())),
+    ),
+    Row(
+        "statistics/captured_norms.py",
+        "{}: the graph was captured in training mode",
+        lambda _: recompute(captured(trained(Net()).train())),
+        lambda _: recompute(captured(trained(Net()).eval())),
     ),
     Row("statistics/layerwise.py", "{}", lambda _: recompute(batches=[]), lambda _: recompute()),
     Row(

@@ -76,3 +76,16 @@ def test_saved_copies_are_no_views() -> None:
     assert target.mean.tolist() == [1, 1, 1]
     with pytest.raises(StatisticsError, match=r"\(root\): statistics of up to inf do not fit"):
         target.set_final(torch.full((3,), float("inf")), torch.ones(3))
+
+
+def test_in_a_wrapper_the_mode_of_what_it_wraps_counts() -> None:
+    """timm's ModelEmaV3 is in training mode around a model in eval mode."""
+    inner = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    wrapper = nn.ModuleDict({"module": inner.eval()}).train()
+    inner.eval()
+    assert len(find_targets(wrapper).measured) == 1
+    inner.train()
+    inner[1].eval()
+    assert "which freezes it" in find_targets(wrapper).excluded["module.1"]
+    lone = nn.Sequential(nn.BatchNorm1d(3).eval())
+    assert not find_targets(lone).measured  # a norm is no model that is wrapped
