@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 _REASON_LENGTH = 160
 
@@ -101,7 +101,13 @@ class ReportError(BnconvertError):
 
 
 class OutputError(BnconvertError):
-    """A file cannot be written: no such folder, no permission, a full disk. The old one stays."""
+    """A file cannot be written: no such folder, no permission, a full disk. The old one stays.
+
+    Examples:
+        >>> bnc.inspect(nn.BatchNorm2d(8)).to_json("missing/report.json")
+        Traceback (most recent call last):
+        bnconvert.errors.OutputError: missing/report.json: there is no folder missing; make it first
+    """
 
 
 class PolicyError(BnconvertError):
@@ -174,11 +180,36 @@ class ExportError(BnconvertError):
     """
 
 
-class InconclusiveError(BnconvertError):
+class _UnprovenFileError(BnconvertError):
+    """What both errors about a compared file hold."""
+
+    _head: ClassVar[str]
+    _file: ClassVar[str]
+
+    def __init__(
+        self,
+        sentences: Sequence[str],
+        report: Any,
+        path: Path | None = None,
+        bundle: Path | None = None,
+        command: str = "",
+    ) -> None:
+        """Collect every sentence into one message, and say where the file is."""
+        self._sentences = tuple(sentences)
+        self.report = report  # Any: errors.py lies below the reports
+        self.path = path
+        self.bundle = bundle
+        kept = [] if path is None else [f"the {self._file} is kept as {path}"]
+        if bundle is not None:
+            kept.append(f"its inputs and all figures are in {bundle}; to compare again: {command}")
+        super().__init__("\n  ".join((self._head, *self._sentences, *kept)))
+
+
+class InconclusiveError(_UnprovenFileError):
     """It cannot be judged whether an ONNX file computes the model's function.
 
-    Nothing differs, but the comparison proves too little: outputs that are empty, not finite or
-    the same whatever the input, or weights that move nothing that was compared.
+    Nothing differs, but the comparison proves too little: outputs that are empty, not finite, noise
+    or the same whatever the input, or weights that move nothing that was compared.
 
     Attributes:
         report: the `Report`; its error findings say what is not proven, and what would help.
@@ -191,25 +222,13 @@ class InconclusiveError(BnconvertError):
         bnconvert.errors.InconclusiveError: it cannot be judged whether the file computes ...
     """
 
-    def __init__(
-        self,
-        reasons: Sequence[str],
-        report: Any,
-        path: Path | None = None,
-        bundle: Path | None = None,
-        command: str = "",
-    ) -> None:
-        """Collect every reason into one message."""
-        self.reasons = tuple(reasons)
-        self.report = report  # Any: errors.py lies below the reports
-        self.path = path
-        self.bundle = bundle
-        kept = _kept("file", path, bundle, command)
-        head = "it cannot be judged whether the file computes the model's function"
-        super().__init__("\n  ".join((head, *self.reasons)) + kept)
+    _head = "it cannot be judged whether the file computes the model's function"
+    _file = "file"
+
+    reasons = property(lambda self: self._sentences, doc="A sentence for each open question.")
 
 
-class VerificationError(BnconvertError):
+class VerificationError(_UnprovenFileError):
     """An ONNX file does not compute the model's function.
 
     Attributes:
@@ -225,26 +244,7 @@ class VerificationError(BnconvertError):
         bnconvert.errors.VerificationError: the numbers disagree ...
     """
 
-    def __init__(
-        self,
-        failures: Sequence[str],
-        report: Any,
-        path: Path | None = None,
-        bundle: Path | None = None,
-        command: str = "",
-    ) -> None:
-        """Collect every failed check into one message."""
-        self.failures = tuple(failures)
-        self.report = report  # Any: errors.py lies below the reports
-        self.path = path
-        self.bundle = bundle
-        kept = _kept("failing file", path, bundle, command)
-        super().__init__("\n  ".join(("the numbers disagree", *self.failures)) + kept)
+    _head = "the numbers disagree"
+    _file = "failing file"
 
-
-def _kept(what: str, path: Path | None, bundle: Path | None, command: str) -> str:
-    """Say where a file and the inputs and figures of its comparison are, and how to repeat it."""
-    kept = "" if path is None else f"\n  the {what} is kept as {path}"
-    if bundle is None:
-        return kept
-    return f"{kept}\n  its inputs and all figures are in {bundle}; to compare again: {command}"
+    failures = property(lambda self: self._sentences, doc="A sentence for each cause and check.")
