@@ -1,24 +1,28 @@
 """`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
 
 from bnconvert.conversion.conversion import convert_with_plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
+from bnconvert.conversion.restoration import restored
+from bnconvert.conversion.restore_plan import RestorePlan
 from bnconvert.errors import FoldedTrainingError
 from bnconvert.folding.folding import Folded
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
-from bnconvert.modules.survey import require_runnable
+from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.table import listed
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
@@ -35,6 +39,7 @@ class Prepared:
             with weight decay, then those without (weight and bias of norms, every other bias).
         plan: which rewrite each norm got.
         notes: what else the user must know.
+        restored: which layers got a norm back, where `restore` was given.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
@@ -51,6 +56,7 @@ class Prepared:
     parameter_groups: list[dict[str, Any]]
     plan: Plan
     notes: tuple[str, ...] = ()
+    restored: RestorePlan | None = None
 
     def __str__(self) -> str:
         """Return the plan, the groups and the notes, for a person."""
@@ -60,17 +66,19 @@ class Prepared:
             f"with weight decay {group['weight_decay']}"
             for number, group in enumerate(self.parameter_groups, 1)
         ]
-        return "\n".join((str(self.plan), *groups, *self.notes))
+        first = () if self.restored is None else (f"{self.restored}\n",)
+        return "\n".join((*first, str(self.plan), *groups, *self.notes))
 
 
 @one_at_a_time()
 @usual_modes()
 def prepare(
-    model: nn.Module,
+    model: nn.Module | Folded | ExportedProgram,
     policy: Policy | Rewrite | Alternatives,
     *,
     weight_decay: float = 0.0,
     accumulate: int = 1,
+    restore: Iterable[Any] | None = None,
 ) -> Prepared:
     """Convert a copy of a model for fine-tuning, and group its parameters for the optimizer.
 
@@ -81,14 +89,18 @@ def prepare(
     that normalizes stays the micro-batch.
 
     Args:
-        model: an eager module; it is not changed.
+        model: an eager module; with `restore`, also a `Folded` or a torch.export program. It is
+            not changed.
         policy: as for `convert`.
         weight_decay: of every parameter except biases and those of norms.
         accumulate: micro-batches per optimizer step.
+        restore: batches, as for `bnc.restore`: norms are put back first behind the layers of a
+            model that was shipped folded. For its other arguments, call it yourself.
 
     Raises:
-        FoldedTrainingError: the model, or a part of it, is folded.
-        RefusedError: a norm has no legal rewrite.
+        FoldedTrainingError: the model, or a part of it, is folded, and `restore` is not given.
+        RefusedError: a norm has no legal rewrite, or no layer can get a norm back.
+        StatisticsError: nothing can be measured on the batches of `restore`.
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
         ValueError: `weight_decay` is negative, or `accumulate` less than 1.
@@ -101,14 +113,24 @@ def prepare(
         >>> [(len(group["params"]), group["weight_decay"]) for group in ready.parameter_groups]
         [(1, 0.0001), (3, 0.0)]
     """
-    if isinstance(model, Folded) or any(isinstance(m, FoldedModule) for m in model.modules()):
-        raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
-    require_runnable(model)
-    target, followed = convert_with_plan(model, policy)
-    notes = (*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target))
-    return Prepared(target, _parameter_groups(target, weight_decay), followed, notes)
+    accumulated_momentum(0.0, accumulate)  # refuses a wrong number of steps
+    done = None if restore is None else restored(model, restore)
+    unfolded = model if done is None else done.model
+    if isinstance(unfolded, Folded):
+        raise FoldedTrainingError
+    require_eager(unfolded)
+    assert isinstance(unfolded, nn.Module), "all else is refused"
+    if any(isinstance(module, FoldedModule) for module in unfolded.modules()):
+        raise FoldedTrainingError
+    require_weights(unfolded)
+    target, followed = convert_with_plan(unfolded, policy)
+    notes = [] if done is None else [*done.notes]
+    notes += [*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target)]
+    plan = None if done is None else done.plan
+    groups = _parameter_groups(target, weight_decay)
+    return Prepared(target, groups, followed, tuple(notes), plan)
 
 
 def accumulated_momentum(momentum: float, steps: int) -> float:
@@ -136,7 +158,6 @@ def accumulated_momentum(momentum: float, steps: int) -> float:
 
 def _set_accumulated_momentum(model: nn.Module, steps: int) -> Iterator[str]:
     """Adapt the momentum of every norm that tracks statistics; yield notes for the user."""
-    accumulated_momentum(0.0, steps)  # refuses a wrong number of steps
     if steps == 1:
         return
     cumulative = []
