@@ -22,7 +22,7 @@ ERRORS = {
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report"}
+TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report", "RestorePlan"}
 MODULES = {"conventions"}
 TUPLES = {"NORM_CLASSES"}
 SIGNATURES = {
@@ -46,7 +46,10 @@ SIGNATURES = {
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",
-    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1)",
+    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, restore=None)",
+    "plan_restore": "(model, *, layers=None)",
+    "restore": "(model, batches, *, layers=None, eps=1e-05, forward=None, max_samples=None, "
+    "memory_limit=None, progress=None)",
     "accumulated_momentum": "(momentum, steps)",
     "inspect": "(model, example_inputs=None)",
     "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",

@@ -81,7 +81,8 @@ def restore(
     `2d` or `3d` with the statistics of its input over `batches`, by `recompute_statistics`, and
     weight sqrt(running_var + eps), bias = the mean: in eval mode the model computes what it did,
     but for rounding. In training mode it is what the model was before folding, as far as the
-    statistics of `batches` are those of its training data.
+    statistics of `batches` are those of its training data and its norms' eps was small against
+    their variance: of that, nothing is left in a folded model.
 
     Where an `nn.Identity` is a layer's only consumer (`Folded.graft` leaves one) the norm takes
     its place, and the state_dict has the keys that it had before folding. Elsewhere the layer
@@ -93,7 +94,8 @@ def restore(
 
     A captured graph (the `module` of a `Folded`, a torch.export program) comes back as a trainable
     `fx.GraphModule`: its layers are modules again, at the paths that held their weights, and all
-    else is as it was captured: dropout is gone, and norms that stand in it keep eval's statistics.
+    else is as it was captured: dropout is gone, branches that were merged into one layer stay
+    merged, and norms that stand in it keep eval's statistics.
     `Folded.graft` keeps your own class, so prefer that where you have the model.
 
     By default those convolutions (transposed ones too) get a norm that have a bias and that no

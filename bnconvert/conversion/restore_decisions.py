@@ -128,11 +128,13 @@ class _Decider:
             closed = self.trace.closed
             inside = [p for p in closed if not p or f"{path}.".startswith(f"{p}.")]
             why = closed[inside[0]]
-            fact = f"lies in a forward that cannot be traced ({why})"
-            yield Refusal("not-traced", fact, remedy)
+            yield Refusal("not-traced", f"lies in a forward that cannot be traced ({why})", remedy)
         elif any(is_output(call, self.model) for call in calls):
-            fact = "is an output layer: no further layer and no rectifier follows"
-            yield Refusal("output-layer", fact, remedy)
+            yield Refusal(
+                "output-layer",
+                "is an output layer: no further layer and no rectifier follows",
+                remedy,
+            )
 
 
 def _why_not_of_module(layer: nn.Module) -> Refusal | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bnconvert.errors import Refusal, RefusedError
+from bnconvert.errors import Refusal, RefusedError, UnsupportedModelError
 from bnconvert.modules.normalized_layer import CHILD, channels_after
 from bnconvert.reporting.table import footnoted, table
 
@@ -82,10 +82,14 @@ class RestorePlan:
 
         Raises:
             RefusedError: lists every layer, with the reason.
+            UnsupportedModelError: there is no layer.
         """
+        if self.decisions and not self.restored:
+            raise RefusedError(self.refusals)
         if not self.restored:
-            none = "(root): has no convolution and no linear layer; give the model that has them"
-            raise RefusedError(self.refusals or (none,))
+            raise UnsupportedModelError(
+                "the model has no convolution and no linear layer; give the model that has them"
+            )
 
     def __str__(self) -> str:
         """Return the plan as a table that a person can read."""

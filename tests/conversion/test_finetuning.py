@@ -200,3 +200,20 @@ def test_no_bias_of_any_layer_decays(layer: nn.Module, decayed: int) -> None:
     by_decay = {group["weight_decay"]: group["params"] for group in prepared.parameter_groups}
     assert len(by_decay.get(0.1, ())) == decayed
     assert sum(map(len, by_decay.values())) == len(list(layer.parameters()))
+
+
+def test_a_folded_model_is_prepared_after_its_norms_are_restored() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(32, 3, 8, 8)
+    net = trained(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()))
+    folded = bnc.fold(net, (images,))
+    with pytest.raises(bnc.FoldedTrainingError):
+        bnc.prepare(folded, bnc.Frozen())
+    for given in (folded, folded.graft(net)):
+        prepared = bnc.prepare(given, bnc.Frozen(affine="trainable"), restore=images.split(8))
+        assert [decision.outcome for decision in prepared.plan.decisions] == [
+            "Frozen(affine='trainable')"
+        ]
+        assert str(prepared).startswith("layer")
+        assert "1 of 1 layers gets a norm" in str(prepared)
+        torch.testing.assert_close(prepared.model.train()(images), net(images))
