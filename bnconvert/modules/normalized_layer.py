@@ -57,7 +57,8 @@ def normalized(layer: nn.Module, norm: nn.Module, *, with_bias: bool) -> nn.Modu
         norm: its output is what the new layer returns.
         with_bias: whether the new layer has the layer's bias.
     """
-    made = _with_state_of(layer, type_of(type(layer)))
+    own_class: Any = type(layer)  # mypy holds modules for unhashable
+    made = _with_state_of(layer, type_of(own_class))
     made._modules = {**layer._modules, CHILD: norm}
     if not with_bias:
         made._parameters = {**layer._parameters, "bias": None}

@@ -140,7 +140,7 @@ def test_a_folded_model_is_refused_with_the_reason() -> None:
     folded = bnc.fold(trained(Net()), IMAGE)
     for model in (folded, folded.module, nn.Sequential(folded.module)):
         with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded model"):
-            bnc.prepare(model, bnc.Frozen())  # type: ignore[arg-type]
+            bnc.prepare(model, bnc.Frozen())
 
 
 def test_wrong_arguments_are_refused() -> None:

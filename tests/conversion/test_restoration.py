@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def relative(value: Tensor, truth: Tensor) -> float:
 def test_a_graft_gets_its_norms_back_where_they_were_and_computes_the_same(
     model: nn.Module, graft: nn.Module, batches: list[Tensor]
 ) -> None:
-    again = bnc.restore(graft, batches)
+    again: Any = bnc.restore(graft, batches)
     assert type(again) is Block
     assert list(again.state_dict()) == list(model.state_dict())
     assert not again.training
@@ -86,7 +87,7 @@ def test_a_graft_gets_its_norms_back_where_they_were_and_computes_the_same(
 def test_the_models_own_checkpoint_fits_into_a_restored_graft(
     model: nn.Module, graft: nn.Module, batches: list[Tensor]
 ) -> None:
-    again = bnc.restore(graft, batches)
+    again: Any = bnc.restore(graft, batches)
     again.load_state_dict(model.state_dict(), strict=True)
     assert torch.equal(again(batches[0]), model(batches[0]))
 
@@ -94,7 +95,7 @@ def test_the_models_own_checkpoint_fits_into_a_restored_graft(
 def test_it_trains_as_the_unfolded_model_does(
     model: nn.Module, graft: nn.Module, batches: list[Tensor]
 ) -> None:
-    again = bnc.restore(graft, batches).train()
+    again: Any = bnc.restore(graft, batches).train()
     assert relative(again(batches[0]), copy.deepcopy(model).train()(batches[0])) < 1e-4
     assert relative(graft(batches[0]), copy.deepcopy(model).train()(batches[0])) > 1e-2
 
@@ -102,12 +103,12 @@ def test_it_trains_as_the_unfolded_model_does(
 def test_statistics_are_those_of_the_layers_outputs_and_the_affine_undoes_them(
     batches: list[Tensor],
 ) -> None:
-    net = Shipped().eval()
-    again = bnc.restore(net, batches, eps=1e-3)
+    net: Any = Shipped().eval()
+    again: Any = bnc.restore(net, batches, eps=1e-3)
     assert isinstance(again, Shipped)
     x = torch.cat(batches)
     z = F.conv2d(x.double(), net.conv.weight.double())
-    norm = again.conv.norm
+    norm: Any = again.conv.norm
     assert isinstance(norm, nn.BatchNorm2d)
     torch.testing.assert_close(norm.running_mean, z.mean((0, 2, 3)).float())
     torch.testing.assert_close(norm.running_var, z.var((0, 2, 3), correction=0).float())
@@ -123,7 +124,7 @@ def test_a_layer_without_identity_keeps_its_class_and_keys_and_gets_a_child(
     batches: list[Tensor],
 ) -> None:
     net = Shipped().eval()
-    again = bnc.restore(net, batches)
+    again: Any = bnc.restore(net, batches)
     assert isinstance(again.conv, nn.Conv2d)
     lost = set(net.state_dict()) - set(again.state_dict())
     assert lost == {"conv.bias", "up.bias"}  # which the norms absorb
@@ -136,7 +137,7 @@ def test_folding_it_gives_the_same_function_and_restoring_that_the_same_keys(
     graft: nn.Module, batches: list[Tensor]
 ) -> None:
     for net in (graft, Shipped().eval()):
-        again = bnc.restore(net, batches)
+        again: Any = bnc.restore(net, batches)
         folded = bnc.fold(again, (batches[0],))
         assert folded.report.count("standing") == 0
         assert relative(folded.module(batches[1]), net(batches[1])) < 1e-5
@@ -146,7 +147,7 @@ def test_folding_it_gives_the_same_function_and_restoring_that_the_same_keys(
 
 
 def test_the_restored_model_can_be_converted_inspected_and_measured(batches: list[Tensor]) -> None:
-    again = bnc.restore(Shipped().eval(), batches)
+    again: Any = bnc.restore(Shipped().eval(), batches)
     assert [row.path for row in bnc.inspect(again).norms] == ["conv.norm", "up.norm"]
     assert [row.calls for row in bnc.inspect(again).norms] == [1, 1]
     frozen = bnc.convert(again, bnc.Frozen())
@@ -158,7 +159,7 @@ def test_the_restored_model_can_be_converted_inspected_and_measured(batches: lis
 
 def test_the_users_model_is_not_changed(graft: nn.Module, batches: list[Tensor]) -> None:
     before = {name: tensor.clone() for name, tensor in graft.state_dict().items()}
-    again = bnc.restore(graft, batches)
+    again: Any = bnc.restore(graft, batches)
     for parameter in again.parameters():
         parameter.zero_()
     assert list(graft.state_dict()) == list(before)
@@ -170,9 +171,11 @@ def test_norms_that_the_model_still_has_keep_their_statistics(batches: list[Tens
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3),
                         nn.ReLU())  # fmt: skip
     net = trained(net).train()
+    before: Any = net[1]
     done = restored(net, batches)
-    assert torch.equal(done.model[1].running_mean, net[1].running_mean)
-    assert isinstance(done.model[3].norm, nn.BatchNorm2d)
+    model: Any = done.model
+    assert torch.equal(model[1].running_mean, before.running_mean)
+    assert isinstance(model[3].norm, nn.BatchNorm2d)
     assert [module.training for _, module, _ in norms_in(done.model)] == [True, True]
     assert done.notes == ()
 
@@ -184,7 +187,7 @@ def test_a_user_forward_that_does_more_with_the_bias_keeps_it(batches: list[Tens
             return F.conv2d(x, self.weight) + 2 * self.bias.view(-1, 1, 1)
 
     net = nn.Sequential(Odd(3, 4, 3), nn.ReLU()).eval()
-    again = bnc.restore(net, batches)
+    again: Any = bnc.restore(net, batches)
     assert isinstance(again[0], Odd)
     assert again[0].bias is not None
     assert relative(again(batches[0]), net(batches[0])) < 1e-6
@@ -193,7 +196,7 @@ def test_a_user_forward_that_does_more_with_the_bias_keeps_it(batches: list[Tens
 def test_linear_layers_get_a_norm_where_a_rule_asks_for_it() -> None:
     x = torch.randn(64, 5)
     net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
-    again = bnc.restore(net, [x], layers={"0": True})
+    again: Any = bnc.restore(net, [x], layers={"0": True})
     assert isinstance(again[0].norm, nn.BatchNorm1d)
     assert isinstance(again[2], nn.Linear)
     assert relative(again(x), net(x)) < 1e-6
@@ -203,12 +206,14 @@ def test_linear_layers_get_a_norm_where_a_rule_asks_for_it() -> None:
 
 def test_a_dead_channel_is_noted_and_stays_the_identity(batches: list[Tensor]) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
-    net[0].weight[1] = 0
+    weight: Any = net[0].weight
+    weight[1] = 0
     done = restored(net, batches)
+    model: Any = done.model
     assert len(done.notes) == 1
     assert done.notes[0].startswith("0.norm: 1 of 4 channels are constant over the batches")
-    torch.testing.assert_close(done.model[0].norm.weight[1], torch.tensor(1e-5).sqrt())
-    assert relative(done.model(batches[0]), net(batches[0])) < 1e-6
+    torch.testing.assert_close(model[0].norm.weight[1], torch.tensor(1e-5).sqrt())
+    assert relative(model(batches[0]), net(batches[0])) < 1e-6
 
 
 def test_a_layer_that_no_batch_reaches_is_refused_by_name(batches: list[Tensor]) -> None:
@@ -218,12 +223,13 @@ def test_a_layer_that_no_batch_reaches_is_refused_by_name(batches: list[Tensor])
             self.main, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.other(x).relu() if x.sum() > 1e9 else self.main(x).relu()
+            y: Tensor = self.other(x).relu() if x.sum() > 1e9 else self.main(x).relu()
+            return y
 
     net, every = Sometimes().eval(), {"*": True}
     with pytest.raises(bnc.StatisticsError, match="other: no batch reached it"):
         bnc.restore(net, batches, layers=every)
-    again = bnc.restore(net, batches, layers={"other": False} | every)
+    again: Any = bnc.restore(net, batches, layers={"other": False} | every)
     assert relative(again(batches[0]), net(batches[0])) < 1e-6
 
 
@@ -236,7 +242,7 @@ def test_a_folded_graph_and_a_program_become_trainable_graphs(
     assert program is not None
     torch.export.save(program, path)
     for given in (folded, folded.module, torch.export.load(path), program.module()):
-        again = bnc.restore(given, batches)
+        again: Any = bnc.restore(given, batches)
         assert isinstance(again, torch.fx.GraphModule)
         assert len(list(norms_in(again))) == 3
         assert relative(again(batches[1]), model(batches[1])) < 1e-5
@@ -261,7 +267,7 @@ def test_a_model_that_was_folded_in_parts_is_restored_in_its_own_class(
     host = Host().eval()
     folded = bnc.fold(host, (batches[0],))
     assert not folded.is_whole
-    again = bnc.restore(folded, batches, layers={"body.*": True})
+    again: Any = bnc.restore(folded, batches, layers={"body.*": True})
     assert type(again) is Host
     assert relative(again.train().eval()(batches[0]), host(batches[0])) < 1e-5
 

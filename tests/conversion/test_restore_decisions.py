@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ import bnconvert as bnc
 def codes(model: nn.Module, layers: dict[str, bool] | None = None) -> dict[str, str]:
     """Return by layer where its norm goes, or the code of its refusal."""
     plan = bnc.plan_restore(model, layers=layers)
-    return {d.path: d.place or getattr(d.refusal, "code", "") for d in plan.decisions}
+    return {d.path: d.place or str(getattr(d.refusal, "code", "")) for d in plan.decisions}
 
 
 class Uses(nn.Module):
@@ -77,7 +79,7 @@ def test_a_layer_in_a_forward_that_cannot_be_traced_waits_to_be_asked_for() -> N
 
     net, x = nn.Sequential(Closed(), nn.Conv2d(4, 4, 3), nn.ReLU()).eval(), torch.randn(4, 3, 8, 8)
     assert codes(net) == {"0.conv": "not-traced", "1": "1.norm"}
-    again = bnc.restore(net, [x], layers={"0.*": True})
+    again: Any = bnc.restore(net, [x], layers={"0.*": True})
     assert isinstance(again[0].conv.norm, nn.BatchNorm2d)
     torch.testing.assert_close(again(x), net(x))
 
@@ -109,7 +111,7 @@ def test_a_layer_at_two_paths_is_one_decision_and_stays_one_module() -> None:
             y: Tensor = self.b(x).relu()
             return y
 
-    again = bnc.restore(Tied().eval(), [torch.randn(4, 3, 8, 8)])
+    again: Any = bnc.restore(Tied().eval(), [torch.randn(4, 3, 8, 8)])
     assert again.a is again.b
     assert isinstance(again.a.norm, nn.BatchNorm2d)
 
