@@ -39,9 +39,9 @@ def layers_as_modules(graph: fx.GraphModule | ExportedProgram) -> fx.GraphModule
         graph: of ATen operators, folded or not; it is not changed.
     """
     module = graph if isinstance(graph, fx.GraphModule) else functional_module(graph)
-    module = copy_model(module)
-    assert isinstance(module, fx.GraphModule)
-    plain = fx.GraphModule(module, module.graph)  # whatever class or method refuses to train
+    copied = copy_model(module)
+    assert isinstance(copied, fx.GraphModule)
+    plain = fx.GraphModule(copied, copied.graph)  # whatever class or method refuses to train
     for node in list(plain.graph.nodes):
         layer = _layer(plain, node)
         if layer is not None:

@@ -39,7 +39,8 @@ class NormalizedLayer(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle and copy by the layer's class, since this one is made at run time."""
-        return _empty, (type(self).__bases__[1],), self.__getstate__()
+        this: Any = self  # torch has no types for it
+        return _empty, (type(self).__bases__[1],), this.__getstate__()
 
 
 @functools.cache
@@ -121,7 +122,8 @@ def _with_state_of(layer: nn.Module, new_class: type[nn.Module]) -> nn.Module:
     return made
 
 
-def _empty(layer_class: type[nn.Module]) -> nn.Module:
+def _empty(layer_class: Any) -> nn.Module:
     """Return a layer with a norm behind it that has no state yet."""
-    made_class = type_of(layer_class)
-    return made_class.__new__(made_class)
+    made_class: Any = type_of(layer_class)  # mypy holds modules for unhashable
+    made: nn.Module = made_class.__new__(made_class)
+    return made
