@@ -166,7 +166,7 @@ class FoldedTrainingError(BnconvertError):
         super().__init__(
             "a folded model is for inference: folding re-parameterizes the weights, so that their "
             "gradients, and with them every step of an optimizer, differ from the model's own; "
-            "fine-tune the unfolded model and fold it again"
+            "fine-tune the unfolded model and fold it again, or put norms back by bnconvert.restore"
         )
 
 

@@ -23,7 +23,9 @@ def test_a_failed_verification_says_where_the_file_is_kept() -> None:
 def test_a_folded_model_says_why_it_does_not_train_and_what_to_do() -> None:
     text = str(errors.FoldedTrainingError())
     assert "gradients" in text
-    assert text.endswith("fine-tune the unfolded model and fold it again")
+    assert text.endswith(
+        "fine-tune the unfolded model and fold it again, or put norms back by bnconvert.restore"
+    )
 
 
 def test_the_others_say_what_they_are_given() -> None:

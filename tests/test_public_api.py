@@ -23,7 +23,16 @@ ERRORS = {
     "UnsupportedModelError",
     "VerificationError",
 }
-TYPES = {"Folded", "Plan", "Policy", "Prepared", "Recomputation", "Report", "Suggestion"}
+TYPES = {
+    "Folded",
+    "Plan",
+    "Policy",
+    "Prepared",
+    "Recomputation",
+    "Report",
+    "RestorePlan",
+    "Suggestion",
+}
 MODULES = {"conventions"}
 TUPLES = {"NORM_CLASSES"}
 SIGNATURES = {
@@ -48,8 +57,11 @@ SIGNATURES = {
     "plan": "(model, policy)",
     "convert": "(model, policy, *, inplace=False)",
     "revert": "(model, *, domain=None, inplace=False)",
-    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, batch_size=None, "
+    "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, restore=None, batch_size=None, "
     "world_size=1, task=None, domains=1, pretrained=True)",
+    "plan_restore": "(model, *, layers=None)",
+    "restore": "(model, batches, *, layers=None, eps=1e-05, forward=None, max_samples=None, "
+    "memory_limit=None, progress=None)",
     "accumulated_momentum": "(momentum, steps)",
     "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
     "inspect": "(model, example_inputs=None)",

@@ -1,16 +1,18 @@
 """`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.utils.parametrize import ParametrizationList
+from torch.export import ExportedProgram
 
 from bnconvert.conversion.conversion import convert_with_plan
+from bnconvert.conversion.parameter_groups import parameter_groups
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
+from bnconvert.conversion.restoration import restored
+from bnconvert.conversion.restore_plan import RestorePlan
 from bnconvert.conversion.situation import Task
 from bnconvert.conversion.suggestion import Suggestion, suggest
 from bnconvert.errors import FoldedTrainingError, PolicyError
@@ -18,13 +20,12 @@ from bnconvert.folding.folding import Folded
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.kinds import kind_of
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
-from bnconvert.modules.survey import require_runnable
+from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.table import listed
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
-
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ class Prepared:
         plan: which rewrite each norm got.
         notes: what else the user must know.
         suggestion: where the policy was "auto": the policy that was chosen, with its reasons.
+        restored: which layers got a norm back, where `restore` was given.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
@@ -55,6 +57,7 @@ class Prepared:
     plan: Plan
     notes: tuple[str, ...] = ()
     suggestion: Suggestion | None = None
+    restored: RestorePlan | None = None
 
     def __str__(self) -> str:
         """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
@@ -64,18 +67,20 @@ class Prepared:
             f"with weight decay {group['weight_decay']}"
             for number, group in enumerate(self.parameter_groups, 1)
         ]
+        first = () if self.restored is None else (f"{self.restored}\n",)
         chosen = () if self.suggestion is None else (str(self.suggestion),)
-        return "\n".join((*chosen, str(self.plan), *groups, *self.notes))
+        return "\n".join((*first, *chosen, str(self.plan), *groups, *self.notes))
 
 
 @one_at_a_time()
 @usual_modes()
 def prepare(
-    model: nn.Module,
+    model: nn.Module | Folded | ExportedProgram,
     policy: Policy | Rewrite | Alternatives | Literal["auto"],
     *,
     weight_decay: float = 0.0,
     accumulate: int = 1,
+    restore: Iterable[Any] | None = None,
     batch_size: int | None = None,
     world_size: int = 1,
     task: Task | None = None,
@@ -91,10 +96,13 @@ def prepare(
     that normalizes stays the micro-batch.
 
     Args:
-        model: an eager module; it is not changed.
+        model: an eager module; with `restore`, also a `Folded` or a torch.export program. It is
+            not changed.
         policy: as for `convert`; or "auto", for the policy that `suggest` chooses.
         weight_decay: of every parameter except biases and those of norms.
         accumulate: micro-batches per optimizer step.
+        restore: batches, as for `bnc.restore`: norms are put back first behind the layers of a
+            model that was shipped folded. For its other arguments, call it yourself.
         batch_size: as for `suggest`, and for "auto" only; so are those that follow.
         world_size: likewise.
         task: likewise.
@@ -102,8 +110,9 @@ def prepare(
         pretrained: likewise.
 
     Raises:
-        FoldedTrainingError: the model, or a part of it, is folded.
-        RefusedError: a norm has no legal rewrite.
+        FoldedTrainingError: the model, or a part of it, is folded, and `restore` is not given.
+        RefusedError: a norm has no legal rewrite, or no layer can get a norm back.
+        StatisticsError: nothing can be measured on the batches of `restore`.
         PolicyError: a rule matches no norm, or `policy` is neither a policy nor a rewrite; or
             "auto" has no batch size, or a policy has one.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -121,19 +130,17 @@ def prepare(
         use Group(groups=4); 1 norm: 1 Group(groups=4)
         because: training from scratch, small batches, one device: independent of the batch, ...
     """
-    if isinstance(model, Folded) or any(isinstance(m, FoldedModule) for m in model.modules()):
-        raise FoldedTrainingError
     if weight_decay < 0:
         raise ValueError(f"weight_decay is {weight_decay}; use 0 or more")
-    require_runnable(model)
+    accumulated_momentum(0.0, accumulate)  # refuses a wrong number of steps
+    _require_batch_size(policy, batch_size)
+    done = None if restore is None else restored(model, restore)
+    unfolded = _unfolded(model if done is None else done.model)
     suggestion = None
     if policy == "auto":
-        if batch_size is None:
-            raise PolicyError(
-                '"auto" chooses by the batch size; give batch_size, samples per device'
-            )
+        assert batch_size is not None
         suggestion = suggest(
-            model,
+            unfolded,
             batch_size=batch_size,
             world_size=world_size,
             task=task,
@@ -141,13 +148,34 @@ def prepare(
             pretrained=pretrained,
         )
         policy = suggestion.policy
-    elif batch_size is not None:
+    target, followed = convert_with_plan(unfolded, policy)
+    notes = [] if done is None else [*done.notes]
+    notes += [*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target)]
+    plan = None if done is None else done.plan
+    groups = parameter_groups(target, weight_decay)
+    return Prepared(target, groups, followed, tuple(notes), suggestion, plan)
+
+
+def _require_batch_size(policy: object, batch_size: int | None) -> None:
+    """Raise unless "auto" has a batch size, and a policy has none."""
+    if policy == "auto" and batch_size is None:
+        raise PolicyError('"auto" chooses by the batch size; give batch_size, samples per device')
+    if policy != "auto" and batch_size is not None:
         raise PolicyError(
             'batch_size chooses a policy, and one is given; use "auto" or leave it out'
         )
-    target, followed = convert_with_plan(model, policy)
-    notes = (*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target))
-    return Prepared(target, _parameter_groups(target, weight_decay), followed, notes, suggestion)
+
+
+def _unfolded(model: object) -> nn.Module:
+    """Return the model, which is eager and holds nothing that is folded; else raise."""
+    if isinstance(model, Folded):
+        raise FoldedTrainingError
+    require_eager(model)
+    assert isinstance(model, nn.Module), "all else is refused"
+    if any(isinstance(module, FoldedModule) for module in model.modules()):
+        raise FoldedTrainingError
+    require_weights(model)
+    return model
 
 
 def accumulated_momentum(momentum: float, steps: int) -> float:
@@ -175,7 +203,6 @@ def accumulated_momentum(momentum: float, steps: int) -> float:
 
 def _set_accumulated_momentum(model: nn.Module, steps: int) -> Iterator[str]:
     """Adapt the momentum of every norm that tracks statistics; yield notes for the user."""
-    accumulated_momentum(0.0, steps)  # refuses a wrong number of steps
     if steps == 1:
         return
     cumulative = []
@@ -207,34 +234,3 @@ def _ignored_requests(model: nn.Module) -> Iterator[str]:
             f"{listed(paths)}: frozen, though weight or bias require gradients; they get none "
             'and are in no group: use Frozen(affine="trainable") to train them'
         )
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Group every trainable parameter once: with weight decay, and biases and norms' without."""
-    exempt = {id(p) for path, m in model.named_modules() for p in _without_decay(path, m)}
-    learning: set[int] = set()
-    for module in model.modules():
-        frozen = module.keeps_from_training if isinstance(module, Normalization) else ()
-        own = module.named_parameters(recurse=False)
-        learning |= {id(p) for name, p in own if p.requires_grad and name not in frozen}
-    trainable = [parameter for parameter in model.parameters() if id(parameter) in learning]
-    decayed = [parameter for parameter in trainable if id(parameter) not in exempt]
-    others = [parameter for parameter in trainable if id(parameter) in exempt]
-    groups = ((decayed, weight_decay), (others, 0.0))
-    return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
-
-
-def _without_decay(path: str, module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield a module's own parameters that weight decay must not touch: biases, and norms'.
-
-    Of a class that only calls itself a norm (LlamaRMSNorm, T5LayerNorm), the vectors. A bias is
-    `bias`, `in_proj_bias`, `bias_ih_l0`; one that is parametrized has the name of its list.
-    """
-    is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
-    named_norm = "norm" in type(module).__name__.lower()
-    listed_name = path.rpartition(".")[2] if isinstance(module, ParametrizationList) else ""
-    for name, parameter in module.named_parameters(recurse=False):
-        words = (listed_name or name).split("_")
-        is_bias = any(word.startswith("bias") for word in words)
-        if is_norm or is_bias or (named_norm and parameter.ndim <= 1):
-            yield parameter

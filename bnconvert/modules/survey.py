@@ -42,7 +42,7 @@ def survey(model: nn.Module) -> Survey:
         UnsupportedModelError: `model` is wrapped, compiled or scripted, or no module at all.
     """
     require_eager(model)
-    trace = _traced(model)
+    trace = traced(model)
     scripted = tuple(scripted_paths(model))
     sites = tuple(registered_sites(model, trace))
     called, idle = unregistered_sites(model, trace)
@@ -106,9 +106,14 @@ class NormTracer(fx.Tracer):
         unregistered: the calls of norms that are no submodules, and the norms.
     """
 
-    def __init__(self) -> None:
-        """Create a tracer that has traced nothing yet."""
+    def __init__(self, is_leaf: Callable[[nn.Module], bool] = lambda module: False) -> None:
+        """Create a tracer that has traced nothing yet.
+
+        Args:
+            is_leaf: tells of a module whether it is one call in the graph, beside norms.
+        """
         super().__init__()
+        self._is_leaf = is_leaf
         self.untraceable: dict[str, str] = {}
         self.unregistered: dict[fx.Node, nn.Module] = {}
         self._thread = threading.get_ident()
@@ -138,6 +143,7 @@ class NormTracer(fx.Tracer):
         return (
             is_only_a_norm(m)
             or isinstance(m, torch.jit.ScriptModule)
+            or self._is_leaf(m)
             or super().is_leaf_module(m, module_qualified_name)
         )
 
@@ -180,11 +186,16 @@ class NormTracer(fx.Tracer):
         return False
 
 
-def _traced(model: nn.Module) -> Trace:
-    """Trace a copy of the model; return the graph, and what could not be traced."""
+def traced(model: nn.Module, is_leaf: Callable[[nn.Module], bool] = lambda module: False) -> Trace:
+    """Trace a copy of the model; return the graph, and what could not be traced.
+
+    Args:
+        model: looked at only.
+        is_leaf: tells of a module whether it is one call in the graph, beside norms.
+    """
     if kind_of(model) is not None and is_only_a_norm(model):
         return Trace(None, {"": "the model is itself a norm"})
-    tracer = NormTracer()
+    tracer = NormTracer(is_leaf)
     if "forward" in vars(model):
         return Trace(
             None, {"": "its forward is replaced on the object, which torch.fx does not see"}

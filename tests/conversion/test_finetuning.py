@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
 
 import bnconvert as bnc
 from bnconvert.modules.rewrite import Rewrite
@@ -57,40 +56,6 @@ def test_20_steps_of_adamw_move_everything_but_what_is_frozen() -> None:
         assert torch.equal(tensor, before[name]) == (name in frozen), name
 
 
-def test_every_trainable_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
-    model = nn.ModuleDict(
-        {
-            "net": trained(Net()),
-            "layer": nn.LayerNorm(4),
-            "attention": nn.MultiheadAttention(4, 2),
-            "unused": nn.Linear(3, 3).requires_grad_(False),
-        }
-    )
-    tied = nn.Linear(1, 1)
-    model["tied"] = tied
-    tied.weight = model.get_parameter("net.head.weight")
-    prepared = bnc.prepare(model, bnc.Frozen(affine="trainable"), weight_decay=0.05)
-    decayed, others = prepared.parameter_groups
-    assert (decayed["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
-    names = {id(p): name for name, p in prepared.model.named_parameters()}
-    assert [names[id(p)] for p in decayed["params"]] == [
-        "net.conv.weight",
-        "net.head.weight",
-        "attention.in_proj_weight",
-        "attention.out_proj.weight",
-    ]
-    seen = [id(p) for group in prepared.parameter_groups for p in group["params"]]
-    trainable = [id(p) for p in prepared.model.parameters() if p.requires_grad]
-    assert len(seen) == len(set(seen))
-    assert set(seen) == set(trainable)
-
-
-def test_nothing_trainable_of_a_kind_makes_no_empty_group() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4))
-    groups = bnc.prepare(model, bnc.Frozen()).parameter_groups
-    assert [len(group["params"]) for group in groups] == [1]
-
-
 def test_the_model_itself_is_not_changed() -> None:
     model = trained(Net())
     prepared = bnc.prepare(model, bnc.Frozen(), accumulate=4)
@@ -140,7 +105,7 @@ def test_a_folded_model_is_refused_with_the_reason() -> None:
     folded = bnc.fold(trained(Net()), IMAGE)
     for model in (folded, folded.module, nn.Sequential(folded.module)):
         with pytest.raises(bnc.FoldedTrainingError, match="fine-tune the unfolded model"):
-            bnc.prepare(model, bnc.Frozen())  # type: ignore[arg-type]
+            bnc.prepare(model, bnc.Frozen())
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -173,35 +138,6 @@ def test_what_is_frozen_is_in_no_group_also_where_it_requires_gradients(policy: 
     assert any("norm: frozen, though weight or bias require" in n for n in prepared.notes) == said
 
 
-class T5LayerNorm(nn.Module):
-    """A norm that only its name gives away."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(3))
-
-
-@pytest.mark.parametrize(
-    ("layer", "decayed"),
-    [
-        (nn.LSTM(3, 3, bidirectional=True), 4),
-        (nn.LSTM(3, 2, proj_size=1), 3),
-        (nn.GRU(3, 3, num_layers=2), 4),
-        (nn.RNNCell(3, 3), 2),
-        (nn.MultiheadAttention(4, 2, add_bias_kv=True), 2),
-        (nn.Bilinear(2, 2, 2), 1),
-        (parametrizations.weight_norm(nn.Linear(3, 3), "bias"), 1),
-        (T5LayerNorm(), 0),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
-)
-def test_no_bias_of_any_layer_decays(layer: nn.Module, decayed: int) -> None:
-    prepared = bnc.prepare(layer, bnc.Keep(), weight_decay=0.1)
-    by_decay = {group["weight_decay"]: group["params"] for group in prepared.parameter_groups}
-    assert len(by_decay.get(0.1, ())) == decayed
-    assert sum(map(len, by_decay.values())) == len(list(layer.parameters()))
-
-
 def test_auto_takes_what_is_suggested_and_says_why() -> None:
     model = trained(Net())
     prepared = bnc.prepare(model, "auto", batch_size=2, weight_decay=0.1)
@@ -220,3 +156,20 @@ def test_auto_and_batch_size_need_each_other() -> None:
         bnc.prepare(trained(Net()), "auto")
     with pytest.raises(bnc.PolicyError, match='use "auto" or leave it out'):
         bnc.prepare(trained(Net()), bnc.Frozen(), batch_size=2)
+
+
+def test_a_folded_model_is_prepared_after_its_norms_are_restored() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(32, 3, 8, 8)
+    net = trained(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()))
+    folded = bnc.fold(net, (images,))
+    with pytest.raises(bnc.FoldedTrainingError):
+        bnc.prepare(folded, bnc.Frozen())
+    for given in (folded, folded.graft(net)):
+        prepared = bnc.prepare(given, bnc.Frozen(affine="trainable"), restore=images.split(8))
+        assert [decision.outcome for decision in prepared.plan.decisions] == [
+            "Frozen(affine='trainable')"
+        ]
+        assert str(prepared).startswith("layer")
+        assert "1 of 1 layers gets a norm" in str(prepared)
+        torch.testing.assert_close(prepared.model.train()(images), net(images))

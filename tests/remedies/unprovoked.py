@@ -18,6 +18,8 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
     "cli/suggest.py": {"{}": _OTHERS},
     "conversion/plan.py": {"{}": _OTHERS},
+    "conversion/restore_decisions.py": {"{}": _OTHERS},
+    "conversion/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/candidate.py": {"{}": _OTHERS},
     "exporting/export.py": {"{}": _FIGURES},
