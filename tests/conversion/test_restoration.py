@@ -281,3 +281,29 @@ def test_eps_is_positive(eps: float, batches: list[Tensor]) -> None:
 def test_without_data_nothing_is_measured() -> None:
     with pytest.raises(bnc.StatisticsError, match="batches gave no data"):
         bnc.restore(Shipped(), [])
+
+
+@torch.enable_grad()
+def test_its_gradients_are_the_unfolded_models_and_the_folded_models_are_not(
+    batches: list[Tensor],
+) -> None:
+    """In training mode, in the unfolded weights, of which folding has scaled each channel."""
+    model, x = trained(Block()).double(), torch.cat(batches).double()
+    bnc.recompute_statistics(model, [x])
+    folded = bnc.fold(model.eval(), (x,)).graft(model)
+    restored = bnc.restore(folded, [x])
+    for net in (model, restored, folded):
+        scores = net.train()(x)
+        (scores * torch.linspace(-1, 1, scores.numel()).view_as(scores)).sum().backward()
+
+    def cosine(net: nn.Module, layer: str) -> float:
+        name = f"{layer}.weight"
+        own, theirs = (n.get_parameter(name) for n in (model, net))
+        assert own.grad is not None
+        assert theirs.grad is not None
+        gradient = theirs.grad * (folded.get_parameter(name) / own).detach()
+        return float(F.cosine_similarity(own.grad.flatten(), gradient.flatten(), 0))
+
+    for layer in ("conv1", "conv2", "up"):
+        assert cosine(restored, layer) > 0.99999
+        assert cosine(folded, layer) < 0.99
