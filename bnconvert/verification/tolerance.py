@@ -104,21 +104,6 @@ class Tolerance:
         more = {key: error for key, error in there.items() if key[0] in silent}
         return replace(self, model_error={**self.model_error, **more}) if more else self
 
-    def times(self, factor: float) -> "Tolerance":
-        """Return a tolerance that allows so many times as much."""
-        parts = (
-            {k: factor * e for k, e in part.items()} for part in (self.model_error, self.rounding)
-        )
-        return Tolerance(*parts)
-
-    def widened(self, index: int, errors: Mapping[Measure, float]) -> "Tolerance":
-        """Return a tolerance that allows an output these errors, too."""
-        own = dict(self.model_error)
-        for measure, error in errors.items():
-            needed = (error - self.rounding[index, measure]) / FACTOR
-            own[index, measure] = max(own[index, measure], needed)
-        return replace(self, model_error=own)
-
     def says_nothing(self, index: int) -> bool:
         """Tell whether the model's own error is so large that zeros would be allowed too."""
         return self.model_error.get((index, "norm"), 0.0) >= NO_DIGIT

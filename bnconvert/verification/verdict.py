@@ -19,9 +19,6 @@ from bnconvert.verification.discontinuities import nearest_model_output
 from bnconvert.verification.parts import WrongPart, wrong_part
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
-#: So many times the tolerance is what further roundings may show; more is of another kind.
-_FAR = 8.0
-
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
@@ -67,7 +64,6 @@ class Judge:
         """
         reasons = {case: self._obstacle(case, outputs) for case, outputs in run.items()}
         compared = {case: [] if reasons[case] else self._compared(case, run[case]) for case in run}
-        compared = {case: [*map(self._drawn_further, ones)] for case, ones in compared.items()}
         failing = [one for ones in compared.values() for one in ones if not self._holds(one)]
         excused = {} if any(reasons.values()) else self._excused(failing)
         checks: dict[Case, tuple[Check, ...]] = {}
@@ -106,24 +102,6 @@ class Judge:
 
     def _holds(self, output: "_Output") -> bool:
         return not output.detail and output.tolerance.allows(output.index, output.errors)
-
-    def _drawn_further(self, output: "_Output") -> "_Output":
-        """Return an output that fails with the tolerance of further roundings, if it holds then.
-
-        A spot where a network amplifies errors shows in one draw of many. What is far beyond the
-        tolerance is no such spot, but a discontinuity, or a fault.
-        """
-        index, tolerance = output.index, output.tolerance
-        truth, near = self.answers[output.case].true[index], tolerance.times(_FAR)
-        if self._holds(output) or output.detail or not near.allows(index, output.errors):
-            return output
-        for value in self._perturbed(output):
-            errors = relative_errors(value, truth)
-            if near.allows(index, errors):
-                tolerance = tolerance.widened(index, errors)
-                if tolerance.allows(index, output.errors):
-                    return replace(output, tolerance=tolerance)
-        return output
 
     def _wrong_part(self, output: "_Output") -> WrongPart | None:
         """Return the part of an output that is wrong although the whole is within the tolerance."""
