@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -153,6 +154,9 @@ def test_exports_that_are_killed_leave_the_old_file_or_the_new_one(
     shutil.copy(exported / "m.onnx", there)
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="a fork beside threads may stand still, and did on 3.12.1"
+)
 def test_a_forked_process_exports_though_its_parent_has_differentiated(
     exported: Path, tmp_path: Path
 ) -> None:
