@@ -71,7 +71,7 @@ def command(
         typer.echo(json.dumps(suggestion.to_dict(), indent=2))
         return
     shown = command_line("convert", model, weights=weights, policy=_rules(suggestion.policy))
-    typer.echo(f"{suggestion}\nto see what becomes of each norm: {shown}")
+    typer.echo(f"{suggestion}\nto see what each norm is converted to: {shown}")
 
 
 def _rules(policy: "Policy") -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What becomes of a layer's output in a traced graph: a norm, the model's output, or else."""
+"""What reads a layer's output in a traced graph: a norm, the model's output, or something else."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from torch import distributed as dist, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnconvert.conversion.conversion import convert, convert_with_plan, revert
@@ -22,6 +22,7 @@ from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.keep import Keep
 from bnconvert.norms.sync import Sync, SyncNorm
 from bnconvert.reporting.report import Report
+from bnconvert.statistics.ranks import all_ranks
 from bnconvert.statistics.recomputation import recompute_statistics
 
 try:
@@ -127,7 +128,7 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
             _OnDevice(batches, trainer.strategy.batch_to_device),
             forward=self.forward,
             max_samples=self.max_samples,
-            process_group=dist.group.WORLD if dist.is_initialized() else None,
+            process_group=all_ranks(),
         ).report
         self._last = epoch
 

@@ -8,7 +8,7 @@ trainer = Trainer(model, arguments, callbacks=[ConvertNorms(bnc.Frozen())], ...)
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from torch import distributed as dist, nn
+from torch import nn
 from torch.utils import _pytree as pytree
 from transformers import TrainerCallback
 
@@ -17,6 +17,7 @@ from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.reporting.report import Report
+from bnconvert.statistics.ranks import all_ranks
 from bnconvert.statistics.recomputation import recompute_statistics
 
 
@@ -86,7 +87,7 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
             given["train_dataloader"] if self.batches is None else self.batches,
             forward=self.forward or _with_labels,
             max_samples=self.max_samples,
-            process_group=dist.group.WORLD if dist.is_initialized() else None,
+            process_group=all_ranks(),
         ).report
         self._last = state.global_step
 

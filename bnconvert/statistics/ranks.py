@@ -94,3 +94,8 @@ class Ranks:
                 "all ranks again"
             ) from failure
         return replies
+
+
+def all_ranks() -> Any:
+    """Return the process group of all ranks, or None where there is only this process."""
+    return dist.group.WORLD if dist.is_available() and dist.is_initialized() else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, distributed as dist, nn
+from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.ambient_modes import writing_to
@@ -22,7 +22,7 @@ from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
 from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
-from bnconvert.statistics.ranks import Ranks
+from bnconvert.statistics.ranks import Ranks, all_ranks
 from bnconvert.statistics.report_rows import statistics_rows
 from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
 from bnconvert.statistics.task import Task, TaskResult
@@ -182,7 +182,7 @@ def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
 def _run_notes(memory: Memory, group: Any) -> list[str]:
     """Return notes on the memory that was used, and on ranks that were not asked."""
     notes = [summary] if (summary := memory.summary()) else []
-    if group is None and dist.is_available() and dist.is_initialized():
+    if group is None and all_ranks() is not None:
         notes.append("measured on this rank alone; give process_group= to measure on all")
     return notes
 

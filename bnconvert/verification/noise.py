@@ -39,8 +39,8 @@ def notes_on_noise(
             "the model itself is ill-conditioned: its own rounding error is "
             f"{tolerance.noise:.1e} of its output, so that agreement proves little"
         )
+    limits = [(case, tolerance.at(known)) for case, known in answers.items()]
     for index, name in enumerate(names):
-        limits = [(case, tolerance.at(known)) for case, known in answers.items()]
         silent = [case.name for case, limit in limits if limit.says_nothing(index)]
         if silent and not tolerance.says_nothing(index):
             yield (

@@ -14,7 +14,7 @@ def test_it_prints_the_verdict_first_and_a_command_that_works(run: Run, factory:
     first, *rest = result.out.splitlines()
     assert first == "use Frozen(affine='frozen'); 1 norm: 1 Frozen(affine='frozen')"
     assert any(line.startswith("because: fine-tuning") for line in rest)
-    assert rest[-1].startswith("to see what becomes of each norm: bnconvert convert ")
+    assert rest[-1].startswith("to see what each norm is converted to: bnconvert convert ")
     words = shlex.split(rest[-1].partition("bnconvert ")[2])
     assert "1 norm: 1 Frozen(affine='frozen')" in run(*words).out
 
