@@ -18,7 +18,9 @@ class Finding:
         severity: "error", "warning" or "info".
         paths: the paths of the norms or modules that it concerns.
         message: the fact.
-        fix: the remedy: what to do, or a line of code that does it.
+        fix: the remedy: what to do, in words, or a line of code that does it.
+        code: one line of Python that mends it, in terms of `bnc`, `nn`, `model`, and of `batches`,
+            `optimizer` and `loader` where the command has them; "" where a person has to decide.
     """
 
     id: str
@@ -26,6 +28,7 @@ class Finding:
     paths: tuple[str, ...]
     message: str
     fix: str
+    code: str = ""
 
 
 @dataclass(frozen=True)
