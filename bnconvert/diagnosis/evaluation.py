@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
+from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements
+from bnconvert.diagnosis.scores import BatchScores, intervals_of, is_worse, mean_of, scores_of
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
 from bnconvert.modules.preserving import restored
@@ -61,7 +62,7 @@ class Evaluation:
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
         self.functions = {name: score for name, score in scores.items() if score is not None}
-        self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
+        self.scores: dict[str, dict[str, dict[int, BatchScores]]] = {
             name: {used: {} for used in STATISTICS} for name in self.functions
         }
         self.initial: dict[str, float] = {}
@@ -136,7 +137,9 @@ class Evaluation:
 
     def measurements(self) -> Measurements:
         """Return the figures that findings are derived from."""
-        return Measurements(self.rows("precise"), self.initial, self.scores)
+        by_name = (intervals_of(name, by) for name, by in self.scores.items())
+        intervals = tuple(interval for found in by_name for interval in found)
+        return Measurements(self.rows("precise"), self.initial, self.scores, intervals)
 
     def _scored(self, used: str) -> ForwardFunction:
         """Return a forward function that also notes the scores, under a kind of statistics."""
@@ -146,8 +149,8 @@ class Evaluation:
             index, batch = numbered
             output = self.call(model, batch)
             for name, score in self.functions.items():
-                score_of_batch = float(score(output, batch))
-                self.scores[name][used][index] = score_of_batch, sizes[index].samples() or 1
+                scored = scores_of(name, score(output, batch), sizes[index].samples())
+                self.scores[name][used][index] = scored
 
         return call
 

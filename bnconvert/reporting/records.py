@@ -121,6 +121,30 @@ class StatisticsRow:
 
 
 @dataclass(frozen=True)
+class ScoreInterval:
+    """How certain a mean score is: its 99 % interval by a percentile bootstrap.
+
+    Attributes:
+        score: "loss" or "metric".
+        statistics: what normalized ("running", "batch", "precise"); "running - precise" for the
+            differences on the same data.
+        mean: over the data.
+        low: the 0.5th percentile; None where there are too few units, or one is not finite.
+        high: the 99.5th percentile; likewise.
+        unit: "sample" or "batch": what has one value each, and was drawn again.
+        units: how many there are.
+    """
+
+    score: str
+    statistics: str
+    mean: float
+    low: float | None
+    high: float | None
+    unit: Literal["sample", "batch"]
+    units: int
+
+
+@dataclass(frozen=True)
 class Contents:
     """The contents of a report.
 
@@ -132,6 +156,7 @@ class Contents:
         findings: what the user should know.
         scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
             "batch", "precise"): the mean over the data.
+        intervals: how certain these scores are.
         checks: the verification's figures.
         facts: further figures by name.
         notes: further sentences.
@@ -142,6 +167,7 @@ class Contents:
     norms: tuple[NormRow, ...] = ()
     statistics: tuple[StatisticsRow, ...] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: tuple[ScoreInterval, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)

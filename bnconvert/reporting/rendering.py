@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
+from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
 from bnconvert.reporting.table import listed, table
 
@@ -38,6 +39,7 @@ def text_of(report: Contents) -> str:
         parts += _statistics_text(report.statistics)
     if report.scores:
         parts.append(table(*_scores(report.scores)))
+        parts += intervals_text(report.intervals)
     if report.checks:
         parts.append(table(_CHECK_COLUMNS, _check_rows(report.checks)))
     parts += [
@@ -62,6 +64,7 @@ def html_of(report: Contents) -> str:
         body.append(f"<p>{html.escape(_COLUMNS_EXPLAINED)}</p>")
     if report.scores:
         body.append(_html_table(*_scores(report.scores)))
+        body += [f"<p>{html.escape(line)}</p>" for line in intervals_text(report.intervals)]
     if report.checks:
         body.append(_html_table(_CHECK_COLUMNS, _check_rows(report.checks)))
     if report.findings:

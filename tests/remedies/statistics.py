@@ -101,12 +101,24 @@ def merge(other: Iterable[int]) -> None:
     moments(torch.ones(2, 3)).merge(moments(torch.ones(2, *other)))
 
 
+def scored(rows: int) -> None:
+    bnc.diagnose(
+        nn.BatchNorm2d(3), BATCHES, loss=lambda output, batch: output.mean((1, 2, 3))[:rows]
+    )
+
+
 def plot(folder: Path, name: str, measured: bool) -> Any:
     report = recompute().report if measured else bnc.inspect(Net())
     report.plot(folder / name)
 
 
 STATISTICS = (
+    Row(
+        "diagnosis/scores.py",
+        "return one number for the batch",
+        lambda _: scored(3),
+        lambda _: (scored(1), scored(4)),
+    ),
     Row(
         "statistics/batches.py",
         "batches is a",

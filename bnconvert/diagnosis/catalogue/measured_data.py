@@ -40,12 +40,16 @@ MEASURED_DATA = (
         ("error",),
         ("diagnose",),
         "On the same data, the loss (or the metric) with the running statistics is worse than with "
-        "precise ones: by more than a quarter, and by more than three standard errors of the "
-        "difference, batch by batch. With fewer than three batches: by more than twice.",
+        "precise ones: the whole 99 % interval of the mean paired difference (a percentile "
+        "bootstrap) is above a quarter of the score with precise ones. Where the score function "
+        "returns one number for the batch, batches are the pairs, else samples. Of fewer than 8 "
+        "pairs the report says that they are too few to judge.",
         "The model seems to overfit, since its eval loss is bad and its training loss good. But "
         "the data are the training data, so that nothing is overfit: the running statistics break "
         "what the weights have learned.",
-        _RECOMPUTE + ". `diagnose` shows the loss with running, batch and precise statistics.",
+        _RECOMPUTE
+        + ". `diagnose` shows the loss with running, batch and precise statistics, and the "
+        "intervals.",
         _WU,
     ),
 )
