@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     )
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
-    from bnconvert.conversion.restoration import plan_restore as plan_restore, restore as restore
-    from bnconvert.conversion.restore_plan import RestorePlan as RestorePlan
+    from bnconvert.conversion.restoring.restoration import (
+        plan_restore as plan_restore,
+        restore as restore,
+    )
+    from bnconvert.conversion.restoring.restore_plan import RestorePlan as RestorePlan
     from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
@@ -104,8 +107,8 @@ _HOMES = {
     "bnconvert.norms.virtual": ("Virtual",),
     "bnconvert.conversion.plan": ("Plan",),
     "bnconvert.conversion.policy": ("Policy",),
-    "bnconvert.conversion.restoration": ("plan_restore", "restore"),
-    "bnconvert.conversion.restore_plan": ("RestorePlan",),
+    "bnconvert.conversion.restoring.restoration": ("plan_restore", "restore"),
+    "bnconvert.conversion.restoring.restore_plan": ("RestorePlan",),
     "bnconvert.reporting.report": ("Report",),
     "bnconvert.statistics.measured": ("measured",),
     "bnconvert.statistics.recomputation": ("Recomputation", "recompute_statistics"),

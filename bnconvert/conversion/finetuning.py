@@ -11,8 +11,8 @@ from bnconvert.conversion.conversion import convert_with_plan
 from bnconvert.conversion.parameter_groups import parameter_groups
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
-from bnconvert.conversion.restoration import restored
-from bnconvert.conversion.restore_plan import RestorePlan
+from bnconvert.conversion.restoring.restoration import restored
+from bnconvert.conversion.restoring.restore_plan import RestorePlan
 from bnconvert.conversion.situation import Task
 from bnconvert.conversion.suggestion import Suggestion, suggest
 from bnconvert.errors import FoldedTrainingError, PolicyError

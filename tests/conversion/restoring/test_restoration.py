@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.conversion.restoration import restored
+from bnconvert.conversion.restoring.restoration import restored
 from bnconvert.modules.kinds import norms_in
 from tests.zoo import trained
 

@@ -6,8 +6,13 @@ from fnmatch import fnmatchcase
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from bnconvert.conversion.layer_uses import calls_of, identity_after, is_output, normalizing
-from bnconvert.conversion.restore_plan import (
+from bnconvert.conversion.restoring.layer_uses import (
+    calls_of,
+    identity_after,
+    is_output,
+    normalizing,
+)
+from bnconvert.conversion.restoring.restore_plan import (
     LayerRules,
     RestoreDecision,
     RestorePlan,

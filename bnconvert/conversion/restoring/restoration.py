@@ -7,9 +7,9 @@ from typing import Any
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from bnconvert.conversion.restore_decisions import make_restore_plan
-from bnconvert.conversion.restore_plan import LayerRules, RestoreDecision, RestorePlan
-from bnconvert.conversion.restored_norm import Probe, only_measuring, restored_norm
+from bnconvert.conversion.restoring.decisions import make_restore_plan
+from bnconvert.conversion.restoring.restore_plan import LayerRules, RestoreDecision, RestorePlan
+from bnconvert.conversion.restoring.restored_norm import Probe, only_measuring, restored_norm
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.layer_modules import has_layer_operators, layers_as_modules
 from bnconvert.modules.ambient_modes import usual_modes

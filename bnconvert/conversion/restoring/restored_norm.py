@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnconvert.conversion.restore_plan import RestoreDecision
+from bnconvert.conversion.restoring.restore_plan import RestoreDecision
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalized_layer import (
