@@ -112,7 +112,29 @@ def plot(folder: Path, name: str, measured: bool) -> Any:
     report.plot(folder / name)
 
 
+def with_domains(*domains: Any) -> None:
+    bnc.diagnose(nn.BatchNorm2d(3), BATCHES, domains=domains[0] if len(domains) == 1 else domains)
+
+
 STATISTICS = (
+    Row(
+        "diagnosis/domains.py",
+        "domains is a",
+        lambda _: with_domains("day"),
+        lambda _: (with_domains("day", "night"), with_domains(lambda batch: "day")),
+    ),
+    Row(
+        "diagnosis/domains.py",
+        "entries for",
+        lambda _: with_domains(["day"]),
+        lambda _: (with_domains("day", "night"), with_domains(lambda batch: "day")),
+    ),
+    Row(
+        "diagnosis/domains.py",
+        "names for",
+        lambda _: with_domains("day", ["day", "night"]),
+        lambda _: with_domains("day", ["day", "night"] * 2),
+    ),
     Row(
         "diagnosis/scores.py",
         "return one number for the batch",

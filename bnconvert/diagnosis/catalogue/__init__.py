@@ -8,13 +8,14 @@ from bnconvert.diagnosis.catalogue.configuration import CONFIGURATION
 from bnconvert.diagnosis.catalogue.explanation import Explanation
 from bnconvert.diagnosis.catalogue.folding import FOLDING
 from bnconvert.diagnosis.catalogue.measured_data import MEASURED_DATA
+from bnconvert.diagnosis.catalogue.norm_samples import NORM_SAMPLES
 from bnconvert.diagnosis.catalogue.onnx_files import ONNX_FILES
 from bnconvert.diagnosis.catalogue.stored_tensors import STORED_TENSORS
 
 #: Every finding that bnconvert reports, by id.
 CATALOGUE: tuple[Explanation, ...] = tuple(
     sorted(
-        (*CONFIGURATION, *STORED_TENSORS, *MEASURED_DATA, *FOLDING, *ONNX_FILES),
+        (*CONFIGURATION, *STORED_TENSORS, *MEASURED_DATA, *NORM_SAMPLES, *FOLDING, *ONNX_FILES),
         key=lambda explanation: explanation.id,
     )
 )

@@ -1,4 +1,4 @@
-"""What the findings of `diagnose` about statistics on data mean: BN103, BN201, BN202."""
+"""What the findings of `diagnose` about statistics mean: BN103, BN201, BN202, BN210, BN212."""
 
 from bnconvert.diagnosis.catalogue.explanation import Explanation
 
@@ -50,6 +50,32 @@ MEASURED_DATA = (
         _RECOMPUTE
         + ". `diagnose` shows the loss with running, batch and precise statistics, and the "
         "intervals.",
+        _WU,
+    ),
+    Explanation(
+        "BN210",
+        "Which norms' statistics matter most",
+        ("info",),
+        ("diagnose",),
+        "Where two or more norms are stale (BN201), all get precise statistics, and one after the "
+        "other its running ones back: how much the output changes, root mean square, for the first "
+        "batch. At most eight norms are tried, those that are farthest off, and fewer than there "
+        "are batches.",
+        "The norms that change the output most are those to look at first: what is upstream of "
+        "them changed after the statistics were averaged.",
+        _RECOMPUTE + " mends all of them.",
+    ),
+    Explanation(
+        "BN212",
+        "Too few data for precise statistics",
+        ("info",),
+        ("diagnose",),
+        "The samples are drawn into two halves, whose means differ by more than 0.3 sigma at a "
+        "norm (root mean square over at most 64 channels): all together are then uncertain by more "
+        "than 0.15 sigma.",
+        "Statistics that are recomputed from these data would be as far off as those that BN201 "
+        "calls stale. A thousand to ten thousand samples are enough for most networks.",
+        "Give more data. The column *enough* says how many bring the error to 0.03 sigma.",
         _WU,
     ),
 )

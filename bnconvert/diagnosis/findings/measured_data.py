@@ -1,7 +1,7 @@
 """Findings that need data: BN103, BN201, BN202; each fix is one line of code."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from bnconvert.diagnosis.scores import Scores, is_worse
@@ -29,12 +29,15 @@ class Measurements:
         scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
             "batch", "precise"): the scores of the batches.
         intervals: how certain their means are.
+        changes: by path, how much the running statistics of this norm alone change the output, the
+            largest first.
     """
 
     rows: Sequence[StatisticsRow]
     initial_weights: Mapping[str, float]
     scores: Mapping[str, Mapping[str, Scores]]
     intervals: Sequence[ScoreInterval] = ()
+    changes: Mapping[str, float] = field(default_factory=dict)
 
 
 def measured_findings(measured: Measurements) -> Iterator[Finding]:
@@ -62,6 +65,9 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
             RECOMPUTE,
         )
 
+    if measured.changes:
+        yield _most_influential(measured.changes)
+
 
 def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
     """Tell whether statistics are farther from the precise ones than noise explains.
@@ -87,6 +93,16 @@ def _describe(row: StatisticsRow) -> str:
         f"at {row.path} the mean is off by {row.mean_distance:.2g} sigma and sigma by "
         f"{row.deviation_distance:.0%}"
     )
+
+
+def _most_influential(changes: Mapping[str, float]) -> Finding:
+    """Return the finding that says which norms' statistics matter most."""
+    said = ", ".join(f"{change:.0%} at {path}" for path, change in [*changes.items()][:3])
+    message = (
+        "which running statistics matter most: those of one norm alone, with precise ones in all "
+        f"others, change the output by {said}"
+    )
+    return Finding("BN210", "info", tuple(changes), message, RECOMPUTE, RECOMPUTE)
 
 
 def _describe_scores(intervals: Sequence[ScoreInterval]) -> str:

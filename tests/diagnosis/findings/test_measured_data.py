@@ -89,5 +89,13 @@ def test_false_overfitting_is_named_with_all_three_scores_and_their_intervals() 
     )
 
 
+def test_the_norms_that_matter_most_are_ranked() -> None:
+    changes = {"b": 0.76, "a": 0.4, "c": 0.1, "d": 0.0}
+    (finding,) = measured_findings(Measurements([ROW], {}, {}, (), changes))
+    assert (finding.id, finding.severity, finding.paths) == ("BN210", "info", (*"bacd",))
+    assert finding.message.endswith("change the output by 76% at b, 40% at a, 10% at c")
+    assert finding.code == RECOMPUTE
+
+
 def test_few_scores_do_not_tell_of_false_overfitting() -> None:
     assert found(Measurements([ROW], {}, by(scores(2.0, 2.2, 2.1), scores(0.2, 0.21, 0.19)))) == []
