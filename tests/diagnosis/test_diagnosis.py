@@ -29,8 +29,8 @@ def ids(report: bnc.Report) -> set[str]:
 
 def mended(model: nn.Module, batches: list[torch.Tensor], report: bnc.Report, name: str) -> bool:
     """Run the one line that a finding gives, and tell whether the finding is gone."""
-    (fix,) = {finding.fix for finding in report.findings if finding.id == name}
-    exec(fix, {"bnc": bnc, "model": model, "batches": batches})
+    (line,) = {f.code or f.fix for f in report.findings if f.id == name}
+    exec(line, {"bnc": bnc, "model": model, "batches": batches})
     return name not in ids(bnc.diagnose(model, batches))
 
 
