@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         accumulated_momentum as accumulated_momentum,
         prepare as prepare,
     )
+    from bnconvert.conversion.parameter_groups import exempt_norms as exempt_norms
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
     from bnconvert.conversion.restoring.restoration import (
@@ -90,6 +91,7 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
+    "bnconvert.conversion.parameter_groups": ("exempt_norms",),
     "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),

@@ -73,7 +73,7 @@ def command(
 def _print_remedy(result: "Report", context: typer.Context) -> None:
     """Print the command that recomputes the statistics over the same data, where that helps."""
     from bnconvert.cli.output import command_line
-    from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
+    from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 
     if all(finding.fix != RECOMPUTE for finding in result.findings):
         return

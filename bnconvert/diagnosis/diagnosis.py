@@ -70,8 +70,8 @@ def diagnose(
         >>> batches = (torch.randn(256, 4) + 3).split(32)
         >>> report = bnc.diagnose(net, batches)
         >>> [finding.id for finding in report.findings]
-        ['BN103', 'BN201']
-        >>> report.findings[1].fix
+        ['BN114', 'BN103', 'BN201']
+        >>> report.findings[-1].fix
         'bnc.recompute_statistics(model, batches)'
     """
     surveyed = survey(model)

@@ -37,6 +37,7 @@ from bnconvert.statistics.unmeasured import UnmeasuredUses
 
 #: What normalizes: the stored averages, each batch's own moments, or the moments of all data.
 STATISTICS = ("running", "batch", "precise")
+_RANKED = 3  # norms: a ranking of fewer tells nothing that their distances do not
 
 
 class Evaluation:
@@ -119,7 +120,7 @@ class Evaluation:
         targets.sort(key=lambda target: -stale[target.path])
         targets = targets[: min(MOST_NORMS, len(self.read) - 1)]
         usable = [batch for batch in self.read if batch.index not in self.watch.broken]
-        if len(targets) < 2 or not usable:
+        if len(targets) < _RANKED or not usable:
             return {}
         replica = replicate(self.copy)
         written = [buffer for target in targets for buffer in target.buffers]

@@ -46,6 +46,15 @@ class NormRow:
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
         codes: why it is standing, for programs: the codes of the refusals.
+        mode: "training", "eval" or "frozen".
+        eps: what is added to the variance.
+        momentum: torch's, the share of the new value; None where all batches are averaged.
+        batches_tracked: how many training batches it has counted; None where it does not count.
+        fed_by: what its input comes from: the paths of modules, and names of functions.
+        images: the samples of its input, with example inputs; None where they are not known.
+        values: the normalization batch: how many values of a channel are normalized together,
+            samples x height x width.
+        finding_ids: the findings that concern it.
     """
 
     path: str
@@ -57,6 +66,14 @@ class NormRow:
     aliases: tuple[str, ...] = ()
     fold: str = ""
     codes: tuple[str, ...] = ()
+    mode: str = ""
+    eps: float | None = None
+    momentum: float | None = None
+    batches_tracked: int | None = None
+    fed_by: tuple[str, ...] = ()
+    images: int | None = None
+    values: int | None = None
+    finding_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Report(Contents):
         <BLANKLINE>
         1 norm: 1 training
         <BLANKLINE>
-        note: no findings
+        BN114 info: 1: untrained: the statistics are still mean 0 and variance 1, ...
         >>> report.to_json("report.json")
     """
 

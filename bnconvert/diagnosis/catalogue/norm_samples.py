@@ -1,4 +1,4 @@
-"""What the findings of `diagnose` about samples at norms mean: BN203, BN205-BN209, BN211."""
+"""What the findings of `diagnose` about samples at norms mean: BN206-BN209, BN211."""
 
 from bnconvert.diagnosis.catalogue.explanation import Explanation
 
@@ -9,30 +9,6 @@ _SEEN = (
 )
 _IF_TRAINING = "For a model in training mode, whose batches are taken for those of the training. "
 NORM_SAMPLES = (
-    Explanation(
-        "BN203",
-        "Too few images to normalize by",
-        ("error", "warning"),
-        _DATA,
-        _IF_TRAINING + "The median batch has fewer than 16 images (an error below 4) at a norm of "
-        "torch's own classes. Images count, not N x H x W: the positions of one image resemble "
-        "each other.",
-        "The mean and variance of a small batch are noise, and eval mode normalizes by others.",
-        "Larger batches, `bnc.Sync()` over devices, `bnc.Frozen()` for trained statistics, "
-        "`bnc.Renorm()` or `bnc.Group()`.",
-        'Wu and He, "Group Normalization", 2018, section 4.1',
-    ),
-    Explanation(
-        "BN205",
-        "A batch with one value per channel",
-        ("error",),
-        _DATA,
-        _IF_TRAINING + "A batch arrives at a norm with one value per channel: one sample without "
-        "positions.",
-        'Training stops there with "Expected more than 1 value per channel".',
-        "`drop_last=True` in the `DataLoader`, or another batch size.",
-        "pytorch/pytorch#7716, fastai/fastai#1352",
-    ),
     Explanation(
         "BN206",
         "Mixed domains with statistics of their own",

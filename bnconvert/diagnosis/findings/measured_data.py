@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 from bnconvert.diagnosis.scores import Scores, is_worse
 from bnconvert.reporting.intervals import within
 from bnconvert.reporting.records import Finding, ScoreInterval, StatisticsRow
 
-#: The fix of wrong statistics; `batches` are the diagnosed ones.
-RECOMPUTE = "bnc.recompute_statistics(model, batches)"
 #: Fewer samples say too little about whether statistics are stale.
 SAMPLES = 64
 #: Statistics are stale from these distances of mean and sigma on, in sigma; smaller ones are

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 from bnconvert.diagnosis.findings.measured_data import (
-    RECOMPUTE,
     Measurements,
     is_stale,
     measured_findings,
