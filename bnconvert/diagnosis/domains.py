@@ -70,7 +70,8 @@ def within_domains(norm: NormSamples, labels: Mapping[int, tuple[str, ...]]) -> 
     domains = sorted(set(names))
     members = torch.nn.functional.one_hot(torch.tensor([domains.index(n) for n in names])).double()
     of_domains = (members.T @ means) / members.sum(0)[:, None]
-    parts = (means - members @ of_domains).split([len(x) for x in norm.by_batch.values()])
+    sizes = [len(x) for x in norm.by_batch.values()]
+    parts = torch.split(means - members @ of_domains, sizes)
     return replace(norm, by_batch=dict(zip(norm.by_batch, parts, strict=True)))
 
 

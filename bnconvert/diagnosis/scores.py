@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite, isnan
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -94,18 +94,16 @@ def intervals_of(name: str, by_statistics: Mapping[str, Scores]) -> tuple[ScoreI
     running, precise = _paired(by_statistics["running"], by_statistics["precise"])
     of["running - precise"] = _difference(running, precise)
     whole = all(len(b.values) == b.samples for by in by_statistics.values() for b in by.values())
-    unit = "sample" if whole else "batch"
-    return tuple(
-        ScoreInterval(
-            name,
-            used,
-            float((values * weights).sum() / weights.sum()) if len(values) else float("nan"),
-            *(mean_interval(values, weights) or (None, None)),
-            unit,
-            len(values),
-        )
-        for used, (values, weights) in of.items()
-    )
+    unit: Literal["sample", "batch"] = "sample" if whole else "batch"
+    return tuple(_interval(name, used, *scored, unit) for used, scored in of.items())
+
+
+def _interval(
+    name: str, used: str, values: Tensor, weights: Tensor, unit: Literal["sample", "batch"]
+) -> ScoreInterval:
+    mean = float((values * weights).sum() / weights.sum()) if len(values) else float("nan")
+    low, high = mean_interval(values, weights) or (None, None)
+    return ScoreInterval(name, used, mean, low, high, unit, len(values))
 
 
 def _joined(scores: Scores) -> tuple[Tensor, Tensor]:

@@ -73,8 +73,9 @@ def similarity_in_batches(samples: Tensor) -> Dependence:
 
     def correlations(values: Tensor) -> Tensor:
         power = torch.fft.rfft(values, dim=1).abs().square().sum((0, 2))
-        found = torch.fft.irfft(power, n=count)
-        return found[1 : count // 2 + 1] / found[0].clamp_min(1e-30)
+        found: Tensor = torch.fft.irfft(power, n=count)
+        nearer: Tensor = found[1 : count // 2 + 1] / found[0].clamp_min(1e-30)
+        return nearer
 
     own = correlations(scaled)
     lag = int(own.argmax())

@@ -16,8 +16,8 @@ def watched(model: nn.Module, *batches: Tensor) -> tuple[ArrivalWatch, tuple[Nor
 
 def test_samples_are_their_means_over_positions_in_sigma() -> None:
     norm = nn.BatchNorm2d(3).eval()
-    norm.running_mean.fill_(1)
-    norm.running_var.fill_(4)
+    norm.get_buffer("running_mean").fill_(1)
+    norm.get_buffer("running_var").fill_(4)
     x = torch.randn(5, 3, 4, 4) * 2 + 1
     _, (found,) = watched(norm, x[:3], x[3:])
     wanted = (x.mean((2, 3)) - 1) / (4 + 1e-5) ** 0.5

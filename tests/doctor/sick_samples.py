@@ -1,6 +1,6 @@
 """Sick models whose findings are about samples and batches: `diagnose` reports them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from tests.doctor.sick_data import RECOMPUTE
 from tests.doctor.sick_model import Patient, SickModel
 
 #: Makes batches of images.
-Batches = Callable[[], Sequence[Tensor]]
+Batches = Callable[[], list[Tensor]]
 
 
 def images(count: int, seed: int = 0) -> Tensor:
@@ -21,16 +21,21 @@ def images(count: int, seed: int = 0) -> Tensor:
     return own + of_image
 
 
+def cut(x: Tensor, size: int = 32) -> list[Tensor]:
+    """Return batches of images, in their order."""
+    return list(torch.split(x, size))
+
+
 def batches(count: int = 256, size: int = 32, factor: float = 1.0) -> Batches:
     """Return what makes shuffled batches."""
-    return lambda: (images(count) * factor).split(size)
+    return lambda: cut(images(count) * factor, size)
 
 
 def given(make: Batches, **further: Any) -> Callable[[], Patient]:
     """Return what makes a network with precise statistics of the batches that it is given."""
 
     def patient() -> Patient:
-        data = [*make()]
+        data = make()
         convs = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)
         model = nn.Sequential(*convs, nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8))
         bnc.recompute_statistics(model, [x for x in data if x.isfinite().all()])
@@ -50,28 +55,30 @@ def stale() -> Patient:
 def apart(distance: float) -> Batches:
     """Return what makes batches whose every other image is brighter."""
     shift = torch.tensor([0.0, distance] * 16).view(-1, 1, 1, 1)
-    return lambda: [x + shift for x in images(256).split(32)]
+    return lambda: [x + shift for x in cut(images(256))]
 
 
 def one_by_one(distance: float) -> Batches:
     """Return what makes batches of which every other one is brighter."""
-    return lambda: [x + distance * (i % 2) for i, x in enumerate(images(256).split(32))]
+    return lambda: [x + distance * (i % 2) for i, x in enumerate(cut(images(256)))]
 
 
 def in_groups(size: int) -> Batches:
     """Return what makes batches with groups of equal images."""
-    return lambda: images(256 // size).repeat_interleave(size, 0).split(32)
+    return lambda: cut(images(256 // size).repeat_interleave(size, 0))
 
 
-def sorted_by_brightness() -> Sequence[Tensor]:
+def sorted_by_brightness() -> list[Tensor]:
+    """Return batches of ever brighter images."""
     x = images(256)
-    return x[x.mean((1, 2, 3)).argsort()].split(32)
+    return cut(x[x.mean((1, 2, 3)).argsort()])
 
 
-def overflowing() -> Sequence[Tensor]:
+def overflowing() -> list[Tensor]:
+    """Return batches, the last of which holds an infinity."""
     x = images(256)
     x[-1] = float("inf")
-    return x.split(32)
+    return cut(x)
 
 
 MIXED, SEPARATED = [["day", "night"] * 16] * 8, ["real", "fake"] * 4

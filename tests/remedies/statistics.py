@@ -101,8 +101,8 @@ def merge(other: Iterable[int]) -> None:
     moments(torch.ones(2, 3)).merge(moments(torch.ones(2, *other)))
 
 
-def scored(rows: int) -> None:
-    bnc.diagnose(
+def scored(rows: int) -> Any:
+    return bnc.diagnose(
         nn.BatchNorm2d(3), BATCHES, loss=lambda output, batch: output.mean((1, 2, 3))[:rows]
     )
 
@@ -112,8 +112,10 @@ def plot(folder: Path, name: str, measured: bool) -> Any:
     report.plot(folder / name)
 
 
-def with_domains(*domains: Any) -> None:
-    bnc.diagnose(nn.BatchNorm2d(3), BATCHES, domains=domains[0] if len(domains) == 1 else domains)
+def with_domains(*domains: Any) -> Any:
+    return bnc.diagnose(
+        nn.BatchNorm2d(3), BATCHES, domains=domains[0] if len(domains) == 1 else domains
+    )
 
 
 STATISTICS = (

@@ -35,7 +35,7 @@ class Measurements:
     rows: Sequence[StatisticsRow]
     initial_weights: Mapping[str, float]
     scores: Mapping[str, Mapping[str, Scores]]
-    intervals: Sequence[ScoreInterval] = ()
+    intervals: tuple[ScoreInterval, ...] = ()
     changes: Mapping[str, float] = field(default_factory=dict)
 
 
