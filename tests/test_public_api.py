@@ -66,7 +66,7 @@ SIGNATURES = {
     "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
     "exempt_norms": "(model, optimizer)",
     "inspect": "(model, example_inputs=None, *, optimizer=None, loader=None)",
-    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
+    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None, domains=None)",
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
     "forward=None, max_samples=None, domain=None, memory_limit=None, process_group=None, "
     "progress=None)",

@@ -58,8 +58,8 @@ MEASURED_DATA = (
         ("info",),
         ("diagnose",),
         "Where three or more norms are stale (BN201), all get precise statistics, and one after "
-        "the other its running ones back: how much the output changes, root mean square, for the first "
-        "batch. At most eight norms are tried, those that are farthest off, and fewer than there "
+        "the other its running ones back: how much the output changes, root mean square, for the "
+        "first batch. At most eight norms are tried, those that are farthest off, and fewer than there "
         "are batches.",
         "The norms that change the output most are those to look at first: what is upstream of "
         "them changed after the statistics were averaged.",
