@@ -267,6 +267,7 @@ ROOMS = {
         "unregistered",
         "self_references",
         "surgery",
+        "folded_norm",
         "kinds",
         "references",
         "normalization",
