@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
         for rate in RATES:
             tuned = copy.deepcopy(start)
             torch.manual_seed(1)
-            tuned[-1] = nn.Linear(64, 5)
+            tuned.set_submodule("5", nn.Linear(64, 5))
             losses = train(tuned, data, rate, STEPS)
             curves.setdefault(rate, {})[way] = losses
             row.append(f"{sum(losses[-5:]) / 5:10.3f}")

@@ -53,11 +53,9 @@ class Tuned:
         torch.manual_seed(seed)  # of dropout
         self.optimizer.zero_grad()
         F.cross_entropy(self.model(x), y).backward()
-        gradients = {
-            path: module.weight.grad.clone()
-            for path, module in self.model.named_modules()
-            if isinstance(module, nn.Conv2d)
-        }
+        convs = [(p, m) for p, m in self.model.named_modules() if isinstance(m, nn.Conv2d)]
+        found = {path: conv.weight.grad for path, conv in convs}
+        gradients = {path: grad.clone() for path, grad in found.items() if grad is not None}
         self.optimizer.step()
         return gradients
 
@@ -82,7 +80,7 @@ def test_twenty_steps_have_the_unfolded_networks_gradients_and_the_folded_ones_h
     labels = torch.arange(5).repeat_interleave(8)
     unfolded, again, folded = map(Tuned, (model, restored, graft))
     scale = {
-        path: (graft.get_submodule(path).weight / module.weight).detach()  # type: ignore[operator]
+        path: (graft.get_parameter(f"{path}.weight") / module.weight).detach()
         for path, module in model.named_modules()
         if isinstance(module, nn.Conv2d)
     }
