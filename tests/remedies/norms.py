@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from timm.layers import BatchNormAct2d
 from torch import distributed as dist, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -107,6 +108,12 @@ NORMS = (
         "{}; {}",
         lambda _: bnc.convert(nn.BatchNorm1d(6), bnc.Group(6)),
         lambda _: [bnc.convert(nn.BatchNorm1d(6), c) for c in (bnc.Group(3), bnc.Keep())],
+    ),
+    Row(
+        "norms/group.py",
+        "{}; use Group({}) or Keep()",
+        lambda _: bnc.convert(BatchNormAct2d(6), bnc.Group(3, plain=True)),
+        lambda _: [bnc.convert(BatchNormAct2d(6), c) for c in (bnc.Group(3), bnc.Keep())],
     ),
     Row("norms/group.py", "groups is", lambda _: bnc.Group(0), lambda _: bnc.Group(1)),
     Row(
