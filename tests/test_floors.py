@@ -188,6 +188,7 @@ ROOMS = {
         "call_count",
         "ghost",
         "keep",
+        "momentum",
         "renorm",
         "separate_norm",
         "switches",

@@ -156,7 +156,7 @@ def recompute_statistics(
                     result = _run(task, method, memory, reader)
                 require_measured(targets, result, task.uses)
                 ranks.gather("done")  # all ranks get the new statistics, or none does
-    notes = measuring_notes(targets, result, method, task.uses)
+    notes = measuring_notes(model, targets, result, method, task.uses)
     notes += [*reading_notes(reader), *_run_notes(memory, process_group)]
     rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"

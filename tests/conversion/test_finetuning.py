@@ -1,5 +1,3 @@
-import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,17 +87,6 @@ def test_the_model_itself_is_not_changed() -> None:
     assert model.norm.momentum == 0.1
     assert prepared.model is not model
     assert prepared.plan.decisions[0].outcome == "Frozen(affine='frozen')"
-
-
-@pytest.mark.parametrize(
-    ("momentum", "steps"), [*itertools.product([0.1, 0.01, 1.0, 0.0], [1, 2, 8])]
-)
-def test_so_many_updates_move_as_far_as_one(momentum: float, steps: int) -> None:
-    share = bnc.accumulated_momentum(momentum, steps)
-    value = 0.0
-    for _ in range(steps):
-        value = (1 - share) * value + share * 1.0
-    assert math.isclose(value, momentum, rel_tol=1e-12, abs_tol=1e-12)
 
 
 def test_the_running_statistics_move_per_step_as_without_accumulation() -> None:

@@ -92,6 +92,18 @@ NORMS = (
     ),
     Row("norms/ghost.py", "size is", lambda _: bnc.Ghost(0), lambda _: bnc.Ghost(1)),
     Row(
+        "norms/momentum.py",
+        "accumulate is",
+        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=0),
+        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=1),
+    ),
+    Row(
+        "norms/momentum.py",
+        "momentum is",
+        lambda _: bnc.set_momentum(Net(), 10),
+        lambda _: bnc.set_momentum(Net(), 0.1),
+    ),
+    Row(
         "norms/group.py",
         "leaves a single value",
         lambda _: group_of_one(bnc.Group(4)),
