@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from bnconvert.conversion.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.conversion.finetuning import (
         Prepared as Prepared,
-        accumulated_momentum as accumulated_momentum,
         prepare as prepare,
     )
     from bnconvert.conversion.plan import Plan as Plan
@@ -51,6 +50,10 @@ if TYPE_CHECKING:
     from bnconvert.norms.group import Group as Group
     from bnconvert.norms.instance import Instance as Instance
     from bnconvert.norms.keep import Keep as Keep
+    from bnconvert.norms.momentum import (
+        accumulated_momentum as accumulated_momentum,
+        set_momentum as set_momentum,
+    )
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
     from bnconvert.norms.switches import (
@@ -90,7 +93,7 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
-    "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.conversion.finetuning": ("Prepared", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
@@ -101,6 +104,7 @@ _HOMES = {
     "bnconvert.norms.group": ("Group",),
     "bnconvert.norms.instance": ("Instance",),
     "bnconvert.norms.keep": ("Keep",),
+    "bnconvert.norms.momentum": ("accumulated_momentum", "set_momentum"),
     "bnconvert.norms.renorm": ("Renorm",),
     "bnconvert.norms.separate": ("Separate",),
     "bnconvert.norms.sync": ("Sync",),
