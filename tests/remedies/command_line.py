@@ -11,6 +11,7 @@ from torch import nn
 from bnconvert.cli import inspect
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.cli.user_code import load_object, without_exits
+from bnconvert.diagnosis.catalogue import explain
 from tests.remedies.row import Row
 
 CODE = """
@@ -94,6 +95,12 @@ def made(folder: Path) -> Path:
 
 
 COMMAND_LINE = (
+    Row(
+        "diagnosis/catalogue/__init__.py",
+        "no finding has this id",
+        lambda folder: explain("BN2002"),
+        lambda folder: explain("BN202"),
+    ),
     Row(
         "cli/model_source.py",
         "no example inputs",
