@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from bnconvert.conversion.restoring.restore_plan import RestorePlan as RestorePlan
     from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
+    from bnconvert.diagnosis.catalogue import explain as explain
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
@@ -77,6 +78,7 @@ _HOMES = {
     "bnconvert.conversion.conversion": ("convert", "plan", "revert"),
     "bnconvert.exporting.export": ("export",),
     "bnconvert.exporting.verify": ("verify",),
+    "bnconvert.diagnosis.catalogue": ("explain",),
     "bnconvert.diagnosis.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",

@@ -1,7 +1,7 @@
 """`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -24,12 +24,14 @@ from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.survey import require_eager
 from bnconvert.norms.momentum import accumulated_momentum, set_accumulated_momentum
+from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.reporting.table import listed
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepared(Shown):
     """A model that is ready to be fine-tuned.
 
     Attributes:
@@ -59,17 +61,25 @@ class Prepared:
     suggestion: Suggestion | None = None
     restored: RestorePlan | None = None
 
-    def __str__(self) -> str:
-        """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
-        groups = [
+    @property
+    def report(self) -> Report:
+        """The plan as a report, with the groups and what else the user must know as notes."""
+        planned = self.plan.report()
+        return replace(planned, notes=(*planned.notes, *self._groups(), *self.notes))
+
+    def _groups(self) -> list[str]:
+        return [
             f"parameter group {number}: {len(group['params'])} parameters "
             f"({sum(p.numel() for p in group['params']):,} numbers) "
             f"with weight decay {group['weight_decay']}"
             for number, group in enumerate(self.parameter_groups, 1)
         ]
+
+    def __str__(self) -> str:
+        """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
         first = () if self.restored is None else (f"{self.restored}\n",)
         chosen = () if self.suggestion is None else (str(self.suggestion),)
-        return "\n".join((*first, *chosen, str(self.plan), *groups, *self.notes))
+        return "\n".join((*first, *chosen, str(self.plan), *self._groups(), *self.notes))
 
 
 @one_at_a_time()

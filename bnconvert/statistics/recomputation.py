@@ -16,6 +16,7 @@ from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
@@ -34,8 +35,8 @@ Variance = Literal["population", "unbiased"]
 _METHODS, _VARIANCES = ("layerwise", "aggregate", "ema"), ("population", "unbiased")
 
 
-@dataclass(frozen=True, eq=False)
-class Recomputation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recomputation(Shown):
     """The result of recomputing statistics; the model has them already.
 
     Attributes:
