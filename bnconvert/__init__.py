@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from bnconvert.conversion.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.conversion.finetuning import (
         Prepared as Prepared,
-        accumulated_momentum as accumulated_momentum,
         prepare as prepare,
     )
     from bnconvert.conversion.parameter_groups import exempt_norms as exempt_norms
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     )
     from bnconvert.conversion.restoring.restore_plan import RestorePlan as RestorePlan
     from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
+    from bnconvert.diagnosis.catalogue import explain as explain
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from bnconvert.norms.group import Group as Group
     from bnconvert.norms.instance import Instance as Instance
     from bnconvert.norms.keep import Keep as Keep
+    from bnconvert.norms.momentum import (
+        accumulated_momentum as accumulated_momentum,
+        set_momentum as set_momentum,
+    )
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
     from bnconvert.norms.switches import (
@@ -75,6 +79,7 @@ _HOMES = {
     "bnconvert.conversion.conversion": ("convert", "plan", "revert"),
     "bnconvert.exporting.export": ("export",),
     "bnconvert.exporting.verify": ("verify",),
+    "bnconvert.diagnosis.catalogue": ("explain",),
     "bnconvert.diagnosis.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",
@@ -92,7 +97,7 @@ _HOMES = {
         "VerificationError",
     ),
     "bnconvert.conversion.parameter_groups": ("exempt_norms",),
-    "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.conversion.finetuning": ("Prepared", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
@@ -103,6 +108,7 @@ _HOMES = {
     "bnconvert.norms.group": ("Group",),
     "bnconvert.norms.instance": ("Instance",),
     "bnconvert.norms.keep": ("Keep",),
+    "bnconvert.norms.momentum": ("accumulated_momentum", "set_momentum"),
     "bnconvert.norms.renorm": ("Renorm",),
     "bnconvert.norms.separate": ("Separate",),
     "bnconvert.norms.sync": ("Sync",),

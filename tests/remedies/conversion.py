@@ -249,18 +249,6 @@ CONVERSION = (
         lambda _: bnc.prepare(Net(), bnc.Keep(), weight_decay=0),
     ),
     Row(
-        "conversion/finetuning.py",
-        "accumulate is",
-        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=0),
-        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=1),
-    ),
-    Row(
-        "conversion/finetuning.py",
-        "momentum is",
-        lambda _: bnc.accumulated_momentum(10, 2),
-        lambda _: bnc.accumulated_momentum(1, 2),
-    ),
-    Row(
         "conversion/plan.py",
         "give all of them one rule",
         lambda _: planned(POLICY({"a": bnc.Frozen(), "b": bnc.Ghost()}), shared()),
