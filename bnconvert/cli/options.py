@@ -151,8 +151,8 @@ MemoryLimit = Annotated[
     typer.Option(
         min=0,
         metavar="MB",
-        help="Megabytes of activations that --method layerwise keeps in memory (on the CPU); the "
-        "rest goes to a temporary file.",
+        help="Megabytes of activations that --method layerwise keeps in memory; the rest goes "
+        "to a temporary file.",
     ),
 ]
 LossFunction = Annotated[

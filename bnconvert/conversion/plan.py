@@ -154,7 +154,8 @@ class Plan(Shown):
             "call it"
             for site in self.survey.idle
         ]
-        if any(isinstance(d.rewrite, Replacement) for d in self.decisions):
+        ours = [d.rewrite for d in self.decisions if isinstance(d.rewrite, Replacement)]
+        if any(rewrite.keeps_batch_norm_state for rewrite in ours):
             notes.append(
                 "the new norms are no subclasses of torch's _BatchNorm: update_bn and loops over "
                 "it do not see them; use recompute_statistics(model, batches), and "

@@ -25,8 +25,8 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     },
     "cli/suggest.py": {"{}": _OTHERS},
     "conversion/plan.py": {"{}": _OTHERS},
-    "conversion/restore_decisions.py": {"{}": _OTHERS},
-    "conversion/restore_plan.py": {"{}": _OTHERS},
+    "conversion/restoring/decisions.py": {"{}": _OTHERS},
+    "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/candidate.py": {"{}": _OTHERS},
     "exporting/export.py": {"{}": _FIGURES},
@@ -60,8 +60,11 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "on rank 0; give all ranks": _RANKS,
     },
     "statistics/recomputation.py": {
-        "memory_limit bounds": "needs another device",
+        "memory_limit moves": "needs another device",
         "which ranks do not have": _RANKS,
+    },
+    "statistics/swap_memory.py": {
+        "main memory has no room": "needs full memory: tests/statistics/test_swap_memory.py",
     },
     "statistics/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",
