@@ -14,6 +14,7 @@ from bnconvert.reporting.cells import (
     statistics_cells,
     summary,
 )
+from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.records import Contents, Finding, StatisticsRow
 from bnconvert.reporting.table import listed, table
 
@@ -27,6 +28,7 @@ def text_of(report: Contents) -> str:
         parts += _statistics_text(report.statistics)
     if report.scores:
         parts.append(table(*score_cells(report.scores)))
+        parts += intervals_text(report.intervals)
     if report.checks:
         parts.append(table(CHECK_COLUMNS, check_cells(report.checks)))
     parts += [
@@ -51,6 +53,7 @@ def html_body_of(report: Contents) -> str:
         body.append(f"<p>{html.escape(COLUMNS_EXPLAINED)}</p>")
     if report.scores:
         body.append(_html_table(*score_cells(report.scores)))
+        body += [f"<p>{html.escape(line)}</p>" for line in intervals_text(report.intervals)]
     if report.checks:
         body.append(_html_table(CHECK_COLUMNS, check_cells(report.checks)))
     if report.findings:

@@ -32,7 +32,7 @@ class Report(Shown, Contents):
         <BLANKLINE>
         1 norm: 1 training
         <BLANKLINE>
-        note: no findings
+        BN114 info: 1: untrained: the statistics are still mean 0 and variance 1, ...
         >>> report
         <Report OK: Sequential: batch normalization, ... (1 norm: 1 training)>
         >>> report.ok
