@@ -79,7 +79,7 @@ def draw(ends: dict[str, list[float]], late: dict[str, list[float]], path: Path)
     for name, errors in late.items():
         right.plot(range(STEPS - LAST + 1, STEPS + 1), errors, color=COLORS[name], label=name)
     left.set_xlabel(f"images per micro-batch; every optimizer step is over {IMAGES} images")
-    right.set_xlabel("optimizer step; micro-batches of 4 images, batch norm, the same weights")
+    right.set_xlabel("optimizer step, by micro-batches of 4 images")
     left.set_ylabel("wrong classes on held-out digits, percent")
     left.set_ylim(0)
     right.set_ylabel("the same, from 9 percent on")

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import bnconvert as bnc
 
-STEPS, POLES, RATE, DISCOUNT, EVERY = 2500, 8, 0.01, 0.99, 100
+STEPS, POLES, RATE, DISCOUNT, EVERY = 1800, 8, 0.01, 0.99, 100
 WAYS = {"parameters only": "#ee6677", "parameters and buffers": "#4477aa"}
 Run = tuple[list[float], list[float], str]
 
