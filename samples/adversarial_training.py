@@ -76,7 +76,7 @@ def trained(way: str, reach: float, seed: int, images: Tensor, labels: Tensor) -
     return model.eval()
 
 
-def draw(alone: list[float], found: dict[str, list[list[float]]], path: Path) -> None:
+def draw(alone: float, found: dict[str, list[list[float]]], path: Path) -> None:
     """Draw the errors by the reach of the attack, on clean and on adversarial images."""
     import matplotlib
 
@@ -85,11 +85,11 @@ def draw(alone: list[float], found: dict[str, list[list[float]]], path: Path) ->
 
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     for index, (axes, kind) in enumerate(zip(panels, ("clean", "adversarial"), strict=True)):
-        axes.axhline(alone[index], color="#777777", ls="--", label="no attack in training")
         for way, rows in found.items():
             axes.plot(REACHES, [row[index] for row in rows], "o-", color=COLORS[way], label=way)
         axes.set(xlabel="reach of the attack, per pixel in 0 to 1", xticks=REACHES)
         axes.set(ylabel=f"wrong classes on {kind} images, percent", ylim=(0, None))
+    panels[0].axhline(alone, color="#777777", ls="--", label="no attack in training")
     panels[0].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)
 
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = {way: [errors(way, reach, reach) for reach in REACHES] for way in COLORS}
     for way, rows in found.items():
         print(f"  {way:44s}" + "".join(f"{clean:10.1f} ({wrong:.0f})" for clean, wrong in rows))
-    draw(alone, found, folder / "adversarial_training.png")
+    draw(alone[0], found, folder / "adversarial_training.png")
     print(f"wrote {folder / 'adversarial_training.png'}")
     return 0 if all(rows[0][0] < alone[0] for rows in found.values()) else 3
 

@@ -50,6 +50,7 @@ def learn(online: nn.Module, target: nn.Module, optimizer: torch.optim.Adam, row
 @torch.no_grad()
 def follow(target: nn.Module, online: nn.Module, way: str) -> None:
     """Move the target network a little towards the one that learns."""
+    pairs: list[tuple[Tensor, Tensor]]
     pairs = list(zip(target.parameters(), online.parameters(), strict=True))
     if way == "parameters and buffers":
         pairs += zip(target.buffers(), online.buffers(), strict=True)

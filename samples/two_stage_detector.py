@@ -21,10 +21,11 @@ from small_digits import output_folder
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.modules.rewrite import Rewrite
 
 STEPS, EVERY = 100, 20
 Counts = list[tuple[float, float]]
-WAYS = {
+WAYS: dict[str, Rewrite | bnc.Policy] = {
     "batch norm": bnc.Keep(),
     "frozen, group norm": bnc.Policy({"backbone.*": bnc.Frozen(), "*": bnc.Group(16)}),
 }
