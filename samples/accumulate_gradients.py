@@ -23,8 +23,7 @@ from torch.nn import functional as F
 import bnconvert as bnc
 from bnconvert.modules.rewrite import Rewrite
 
-IMAGES, STEPS, LAST = 32, 200, 40
-SIZES = (32, 16, 8, 4, 2)
+IMAGES, STEPS, LAST, SIZES = 32, 200, 40, (32, 16, 8, 4, 2)
 COLORS = {"batch norm": "#ee6677", "group norm": "#228833"}
 COLORS |= {"momentum 0.1": "#ee6677", "momentum adapted": "#4477aa"}
 

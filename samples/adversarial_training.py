@@ -8,7 +8,7 @@ the weights and not the statistics; `bnc.domain` says which images come.
 
 Their networks became better on clean images by attacks, and so does this one by weak attacks, but
 at this scale with shared statistics too. By strong ones it becomes worse, with separate statistics
-a little less so; one mixed batch of both is the cheapest here. Mean of three seeds.
+a little less so; one mixed batch of both costs least here. Mean of three seeds.
 
     python samples/adversarial_training.py --output out
 """
@@ -28,8 +28,7 @@ from torch.nn import functional as F
 import bnconvert as bnc
 
 REACHES, SEEDS, EPOCHS, RATE = (0.1, 0.2, 0.3), range(3), 10, 0.1
-COLORS = {"shared, a batch of each": "#ee6677", "shared, one mixed batch": "#228833"}
-COLORS |= {"separate": "#4477aa"}
+COLORS = {"a batch of each": "#ee6677", "one mixed batch": "#228833", "separate": "#4477aa"}
 
 
 def statistics_of(model: nn.Module, name: str, way: str) -> AbstractContextManager[None]:
@@ -64,7 +63,7 @@ def trained(way: str, reach: float, seed: int, images: Tensor, labels: Tensor) -
             if reach:
                 with statistics_of(model, "adversarial", way):
                     batches["adversarial"] = attacked(model, images[rows], right, reach, 2)
-            if way == "shared, one mixed batch":
+            if way == "one mixed batch":
                 right = right.repeat(len(batches))
                 batches = {"both": torch.cat(list(batches.values()))}
             optimizer.zero_grad()
@@ -87,8 +86,8 @@ def draw(alone: float, found: dict[str, list[list[float]]], path: Path) -> None:
     for index, (axes, kind) in enumerate(zip(panels, ("clean", "adversarial"), strict=True)):
         for way, rows in found.items():
             axes.plot(REACHES, [row[index] for row in rows], "o-", color=COLORS[way], label=way)
-        axes.set(xlabel="reach of the attack, per pixel in 0 to 1", xticks=REACHES)
-        axes.set(ylabel=f"wrong classes on {kind} images, percent", ylim=(0, None))
+        axes.set(xlabel="reach of the attack (pixels are 0 to 1)", xticks=REACHES, ylim=(0, None))
+        axes.set_ylabel(f"wrong classes on {kind} images, percent")
     panels[0].axhline(alone, color="#777777", ls="--", label="no attack in training")
     panels[0].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=110)

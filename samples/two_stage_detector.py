@@ -23,7 +23,7 @@ from torch import nn
 import bnconvert as bnc
 from bnconvert.modules.rewrite import Rewrite
 
-STEPS, EVERY = 100, 20
+STEPS, EVERY = 80, 16
 Counts = list[tuple[float, float]]
 WAYS: dict[str, Rewrite | bnc.Policy] = {
     "batch norm": bnc.Keep(),

@@ -28,5 +28,5 @@ def test_weak_attacks_help_and_separate_statistics_cost_no_more_than_shared_ones
         assert by_reach[0][0] < alone, way
         assert by_reach[0][1] < attacked - 20, way
     strong = {way: by_reach[-1][0] for way, by_reach in rows.items()}
-    assert strong["separate"] < strong["shared, a batch of each"] + 1
+    assert strong["separate"] < strong["a batch of each"] + 1
     assert (tmp_path / "adversarial_training.png").stat().st_size > 20_000
