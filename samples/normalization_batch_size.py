@@ -26,7 +26,8 @@ from bnconvert.modules.rewrite import Rewrite
 
 SIZES, STEP, EPOCHS, SEEN = (2, 4, 8, 16, 32, 64), 64, 15, 512
 #: Slide 24: ResNet-50 on ImageNet, training and validation error in percent by batch size.
-SLIDE = {2: (30, 35), 4: (28, 27), 8: (26, 25), 16: (24, 23.7), 32: (22, 23.6), 64: (21, 23.6)}
+SLIDE = {2: (30.0, 35.0), 4: (28.0, 27.0), 8: (26.0, 25.0)}
+SLIDE |= {16: (24.0, 23.7), 32: (22.0, 23.6), 64: (21.0, 23.6)}
 COLORS = ("#ee6677", "#4477aa")
 #: By its name: the rewrite, seeds, images in a forward, and the share of steps before it freezes.
 WAYS: dict[str, tuple[Rewrite, int, int, float]] = {
