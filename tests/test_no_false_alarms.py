@@ -27,7 +27,11 @@ DIVERSE = (
     "misc:efficientnet_lite0",
 )
 #: What a network may have beside that it is new, without anything to be mended.
-MODEST = {"BN114", "BN008", "BN009", "BN010", "BN012", "BN019", "BN020", "BN022"}
+MODEST = {"BN008", "BN010", "BN020", "BN022", "BN114"}
+#: RepVGG draws the biases of its norms at random, which looks like a training.
+MODEST_WARNINGS = {"timm:repvgg_a0": {"BN102"}, "smp:Unet+efficientnet-b0": {"BN022"}}
+#: What is wrong with real models: torchcrepe's norms have a momentum of 0.
+ERRORS = {"misc:crepe_tiny": {"BN006"}, "misc:crepe_full": {"BN006"}}
 
 
 def require_only_modest_findings(name: str) -> None:
@@ -36,9 +40,10 @@ def require_only_modest_findings(name: str) -> None:
         report = bnc.inspect(fresh(name).train(training))
         assert report.norms
         found = {(f.id, f.severity) for f in report.findings}
-        assert not {id for id, severity in found if severity == "error"}
+        errors = {id for id, severity in found if severity == "error"}
+        assert errors <= (ERRORS.get(name, set()) if training else set())
         if not BY_NAME[name].is_trained:
-            assert {id for id, _ in found} <= MODEST
+            assert {id for id, _ in found} <= MODEST | MODEST_WARNINGS.get(name, set())
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ SIGNATURES = {
     "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, restore=None, batch_size=None, "
     "world_size=1, task=None, domains=1, pretrained=True)",
     "plan_restore": "(model, *, layers=None)",
-    "restore": "(model, batches, *, layers=None, eps=1e-05, forward=None, max_samples=None, "
+    "restore": "(model, batches, *, layers=None, eps=None, forward=None, max_samples=None, "
     "memory_limit=None, progress=None)",
     "accumulated_momentum": "(momentum, steps)",
     "set_momentum": "(model, momentum)",

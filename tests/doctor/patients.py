@@ -161,11 +161,24 @@ def statistics_lost(values: Values) -> Callable[[], Patient]:
     return make
 
 
-def half_loaded() -> Patient:
-    """Return a network whose checkpoint had no statistics."""
-    patient = untrained_with_batches()
-    with torch.no_grad():
-        patient.model.get_parameter("norm.weight").fill_(0.7)
+def partly_loaded(others: bool) -> Callable[[], Patient]:
+    """Return what makes a network whose norm lost its statistics: the only one, or one of two."""
+
+    def make() -> Patient:
+        patient = untrained_with_batches()
+        nn.init.normal_(patient.model.get_parameter("norm.bias"))
+        if others:
+            further = trained(nn.BatchNorm2d(4)).train()
+            return Patient(nn.Sequential(patient.model, further), patient.batches)
+        return patient
+
+    return make
+
+
+def in_eval_without_momentum() -> Patient:
+    """Return a network for inference whose norm has a momentum of 0."""
+    patient = norm(momentum=0.0)()
+    patient.model.eval()
     return patient
 
 

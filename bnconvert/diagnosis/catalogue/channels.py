@@ -67,8 +67,8 @@ CHANNELS = (
         "Untrained statistics",
         ("info",),
         _STATIC,
-        "The running mean is 0 and the variance 1 everywhere, and weight and bias are as they "
-        "were initialized.",
+        "The running mean is 0 and the variance 1 everywhere, no batch was counted, and the bias "
+        "is 0 (BN102 otherwise).",
         "In eval mode the norm does not normalize. That is right for a new model; in a trained one "
         "the norm was never reached, or the checkpoint did not have it.",
         "Load a checkpoint, train, or `bnc.recompute_statistics(model, batches)`.",

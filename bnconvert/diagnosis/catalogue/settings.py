@@ -19,9 +19,10 @@ SETTINGS = (
     Explanation(
         "BN006",
         "Running statistics that never move",
-        ("error",),
+        ("error", "warning"),
         _STATIC,
-        "`momentum == 0`, and the norm tracks running statistics in training mode.",
+        "`momentum == 0`, and the norm tracks running statistics in training mode. A warning where "
+        "it is in eval mode now.",
         "Training normalizes by the batch, eval by statistics that no training ever changes.",
         "Set `momentum` to 0.1. Where the statistics are meant to stay, `bnc.Frozen()` uses them "
         "in training too.",

@@ -15,6 +15,7 @@ from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
 
 _SUSPICIOUS = 0.5  # a larger momentum is another framework's
+_FROZEN_OR_MOVING = "set momentum to 0.1; to keep the statistics fixed, convert with Frozen()"
 _set_default_momentum = for_each("setattr(m, 'momentum', 0.1)")
 
 
@@ -55,10 +56,19 @@ RULES = (
     Rule(
         "BN006",
         "error",
-        lambda site: momentum_of(site) == 0,
+        lambda site: momentum_of(site) == 0 and site.module.training,
         "momentum is 0: training normalizes by the batch, and the running statistics of eval mode "
         "never move",
-        "set momentum to 0.1; to keep the statistics fixed, convert with Frozen()",
+        _FROZEN_OR_MOVING,
+        _set_default_momentum,
+    ),
+    Rule(
+        "BN006",
+        "warning",
+        lambda site: momentum_of(site) == 0 and not site.module.training,
+        "momentum is 0: eval mode is not affected, but a training would normalize by the batch and "
+        "never move the running statistics",
+        _FROZEN_OR_MOVING,
         _set_default_momentum,
     ),
     Rule(

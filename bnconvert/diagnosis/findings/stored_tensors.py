@@ -1,6 +1,6 @@
 """Findings about the statistics and parameters that norms have stored: BN015, BN101 to BN114."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from bnconvert.diagnosis.findings.code_lines import RECOMPUTE, for_each
 from bnconvert.diagnosis.findings.rule import Rule, found_by
 from bnconvert.diagnosis.findings.training_mode import uses_statistics
-from bnconvert.modules.kinds import has_default_statistics
+from bnconvert.modules.kinds import has_default_statistics, has_running_statistics
 from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
 
@@ -30,29 +30,59 @@ RULES = (
         "find the batch that overflowed, and recompute the statistics",
         lambda sites: RECOMPUTE if all(map(_has_sound_affine, sites)) else "",
     ),
-    Rule(
-        "BN102",
-        "error",
-        lambda site: _is_untrained(site) and _has_trained_affine(site),
-        "the affine parameters are trained but the statistics are not (mean 0, variance 1)",
-        "load all of the checkpoint, or recompute the statistics",
-        RECOMPUTE,
-    ),
-    Rule(
-        "BN114",
-        "info",
-        lambda site: _is_untrained(site) and not _has_trained_affine(site),
-        "untrained: the statistics are still mean 0 and variance 1, so that eval mode does not "
-        "normalize",
-        "load a checkpoint, train, or recompute the statistics",
-        RECOMPUTE,
-    ),
 )
 
 
 def stored_findings(survey: Survey) -> Iterator[Finding]:
     """Yield the findings about stored statistics and parameters."""
-    yield from found_by(RULES, [site for site in survey.sites if is_readable(site)])
+    readable = [site for site in survey.sites if is_readable(site)]
+    yield from found_by((*RULES, *_untrained_rules(readable)), readable)
+
+
+def _untrained_rules(sites: Sequence[Site]) -> Sequence[Rule]:
+    """Return the rules about statistics that are those of a new norm.
+
+    Some networks draw weights, and a few biases, at random when they are made, so that a trained
+    affine is certain only beside other signs of a training.
+    """
+    others = any(uses_statistics(s) and _has_trained_statistics(s) for s in sites)
+
+    def is_lost(site: Site) -> bool:
+        trained = others and _has_trained_bias(site)
+        return _is_untrained(site) and (trained or _has_counted(site))
+
+    def may_be_lost(site: Site) -> bool:
+        return _is_untrained(site) and not is_lost(site) and _has_trained_bias(site)
+
+    remedy = "load all of the checkpoint, or recompute the statistics"
+    return (
+        Rule(
+            "BN102",
+            "error",
+            is_lost,
+            "the norm is trained but its statistics are not (mean 0, variance 1)",
+            remedy,
+            RECOMPUTE,
+        ),
+        Rule(
+            "BN102",
+            "warning",
+            may_be_lost,
+            "no norm of the model has trained statistics (mean 0, variance 1), but these have a "
+            "bias: it is new and was initialized so, or its statistics were not loaded",
+            remedy,
+            RECOMPUTE,
+        ),
+        Rule(
+            "BN114",
+            "info",
+            lambda site: _is_untrained(site) and not is_lost(site) and not may_be_lost(site),
+            "untrained: the statistics are still mean 0 and variance 1, so that eval mode does not "
+            "normalize",
+            "load a checkpoint, train, or recompute the statistics",
+            RECOMPUTE,
+        ),
+    )
 
 
 def _stored(site: Site) -> list[Tensor]:
@@ -87,9 +117,17 @@ def _is_untrained(site: Site) -> bool:
     return uses_statistics(site) and has_default_statistics(site.module)
 
 
-def _has_trained_affine(site: Site) -> bool:
-    """Tell whether weight or bias differ from an initialization, as which weight 0 counts too."""
-    tensors = {**site.module._buffers, **site.module._parameters}
-    weight, bias = tensors.get("weight"), tensors.get("bias")
-    moved = weight is not None and bool((weight != 1).any()) and bool(weight.any())
-    return moved or (bias is not None and bool(bias.any()))
+def _has_trained_statistics(site: Site) -> bool:
+    return has_running_statistics(site.module) and not has_default_statistics(site.module)
+
+
+def _has_trained_bias(site: Site) -> bool:
+    """Tell whether the bias is not 0 everywhere, as nearly all are initialized."""
+    bias = {**site.module._buffers, **site.module._parameters}.get("bias")
+    return bias is not None and bool(bias.detach().any())
+
+
+def _has_counted(site: Site) -> bool:
+    """Tell whether the norm has counted training batches."""
+    counter = site.module._buffers.get("num_batches_tracked")
+    return counter is not None and bool(counter)

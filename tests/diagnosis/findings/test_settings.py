@@ -24,7 +24,8 @@ def test_usual_settings_are_clean() -> None:
 @pytest.mark.parametrize(("momentum", "ids"), [(0.5, ["BN005"]), (0.9, ["BN005"]), (0, ["BN006"])])
 def test_the_momentum_of_another_framework_and_none_at_all(momentum: float, ids: list[str]) -> None:
     norm = trained(nn.BatchNorm2d(4, momentum=momentum))
-    assert [id for id, _, _ in found(norm)] == ids
+    for training in (True, False):
+        assert [id for id, _, _ in found(norm.train(training))] == ids
     for rewrite in (Frozen(), Group(2)):  # neither uses its momentum
         assert found(convert(nn.Sequential(norm), rewrite)) == []
 

@@ -39,12 +39,28 @@ def test_numbers_that_make_nan() -> None:
         assert found(norm(**changes)) == ["BN101"]
 
 
-def test_a_trained_affine_on_fresh_statistics() -> None:
-    half_loaded = nn.BatchNorm2d(4)
-    half_loaded.load_state_dict(
-        nn.BatchNorm2d(4).state_dict() | {"weight": torch.rand(4), "bias": torch.rand(4)}
-    )
-    assert found(half_loaded) == ["BN102"]
+def without_statistics(**affine: float) -> nn.BatchNorm2d:
+    """Return a norm with the statistics of a new one."""
+    module = nn.BatchNorm2d(4)
+    for name, value in affine.items():
+        nn.init.constant_(module.get_parameter(name), value)
+    return module
+
+
+def test_a_trained_norm_with_fresh_statistics() -> None:
+    lost = without_statistics(weight=0.5, bias=0.5)
+    assert found(lost, norm()) == ["BN102"]
+    (finding,) = stored_findings(survey(nn.Sequential(lost)))
+    assert (finding.id, finding.severity) == ("BN102", "warning")  # it may be an initialization
+    lost.get_buffer("num_batches_tracked").fill_(3)
+    (finding,) = stored_findings(survey(nn.Sequential(lost)))
+    assert (finding.id, finding.severity) == ("BN102", "error")
+
+
+def test_weights_that_are_drawn_at_random_are_new() -> None:
+    """As DCGAN draws those of its norms around 1."""
+    assert found(without_statistics(weight=0.98)) == ["BN114"]
+    assert found(without_statistics(weight=0.98), norm()) == ["BN114"]  # a new head
 
 
 def test_a_new_norm_is_worth_knowing_and_no_error() -> None:
