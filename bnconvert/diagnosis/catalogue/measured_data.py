@@ -57,6 +57,8 @@ MEASURED_DATA = (
         + ". `diagnose` shows the loss with running, batch and precise statistics, and the "
         "intervals.",
         _WU,
+        example="batches = (torch.randn(256, 4) + 3).split(32)\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), batches, loss=lambda y, x: y.square().mean(1))",
     ),
     Explanation(
         "BN210",
@@ -83,5 +85,6 @@ MEASURED_DATA = (
         "calls stale. A thousand to ten thousand samples are enough for most networks.",
         "Give more data. The column *enough* says how many bring the error to 0.03 sigma.",
         _WU,
+        example="bnc.diagnose(nn.BatchNorm1d(4), [torch.randn(8, 4)])",
     ),
 )

@@ -22,6 +22,10 @@ NORM_SAMPLES = (
         "`bnc.Separate(domains=(...))`: one set of statistics for each domain.",
         "Wu and Johnson, \"Rethinking 'Batch' in BatchNorm\", 2021, section 5; "
         "woozch/DSBN#10, tingxueronghua/pytorch-classification-advprop#3",
+        example="x = torch.randn(64, 4)\n"
+        "x[::2] += 4\n"
+        "names = ['day', 'night'] * 32\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), [x], domains=[names])",
     ),
     Explanation(
         "BN207",
@@ -34,6 +38,8 @@ NORM_SAMPLES = (
         "Mix the domains in each batch, or `bnc.Separate(domains=(...))`; for a discriminator "
         "also `bnc.Group()`.",
         "soumith/ganhacks#9, carpedm20/DCGAN-tensorflow#266",
+        example="real, fake = torch.randn(32, 4), torch.randn(32, 4) + 4\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), [real, fake], domains=['real', 'fake'])",
     ),
     Explanation(
         "BN208",
@@ -51,6 +57,8 @@ NORM_SAMPLES = (
         "model, `bnc.Group()` for a training from the start.",
         "Wu and Johnson, \"Rethinking 'Batch' in BatchNorm\", 2021, section 6; "
         "facebookresearch/moco#46",
+        example="clips = torch.randn(8, 8, 4).repeat_interleave(4, 1)\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), [*clips])",
     ),
     Explanation(
         "BN209",
@@ -66,6 +74,8 @@ NORM_SAMPLES = (
         "not like all data, neither is the average. A last batch of a few samples counts as much "
         "as a full one, and is the last before the evaluation.",
         "`DataLoader(..., shuffle=True, drop_last=True)`.",
+        example="x = torch.randn(256, 4).sort(0).values\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), x.split(32))",
     ),
     Explanation(
         "BN211",
@@ -78,5 +88,6 @@ NORM_SAMPLES = (
         "batch brings the average back.",
         "bfloat16 instead of float16, or float32 for this part; or skip such batches.",
         "pytorch/pytorch#88474, pytorch/pytorch#115500",
+        example="bnc.diagnose(nn.BatchNorm1d(4), [torch.randn(64, 4) * 1e6])",
     ),
 )

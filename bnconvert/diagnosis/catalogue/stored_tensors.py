@@ -59,7 +59,8 @@ STORED_TENSORS = (
         "Load all of the checkpoint (the buffers too), or `bnc.recompute_statistics(model, "
         "batches)`.",
         "tensorflow/tensorflow#11965",
-        example="norm = nn.BatchNorm2d(8)\nnn.init.normal_(norm.bias)\nnorm.num_batches_tracked += 1\nbnc.inspect(norm)",
+        example="norm = nn.BatchNorm2d(8)\nnn.init.normal_(norm.bias)\n"
+        "norm.num_batches_tracked += 1\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN112",
