@@ -188,6 +188,19 @@ def adaptive() -> Curves:
     return found
 
 
+def instance() -> Curves:
+    """Train on clear digits; the error by the contrast of the test images."""
+    training, (images, labels) = digits()
+    found: Curves = {}
+    for name, rewrite in (("Keep()", bnc.Keep()), ("Instance()", bnc.Instance())):
+        model = train(network(0), rewrite, training, 32, 0, epochs=16).eval()
+        found[name] = [
+            (percent, error(model, (images * percent / 100, labels)))
+            for percent in (10, 20, 40, 60, 80, 100)
+        ]
+    return found
+
+
 def precise() -> Curves:
     """The error after few steps, by EMA and by statistics recomputed over so many images."""
     training, held_out = digits()

@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
+#: The worst first.
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+#: The outcome of a norm in a plan that no rewrite fits.
+REFUSED = "REFUSED"
 #: What a comparison with an ONNX file says.
 Verdict = Literal["", "agrees", "differs", "cannot be judged", "failed to run"]
 

@@ -78,3 +78,10 @@ def test_text_names_everything() -> None:
 def test_a_real_report_survives_json() -> None:
     report = bnc.inspect(build("one_norm_two_names")[0])
     assert json.loads(json.dumps(report.to_dict()))["norms"][0]["path"] == "first"
+
+
+def test_a_report_is_ok_unless_something_is_wrong() -> None:
+    assert not REPORT.ok, "a check does not hold"
+    assert Report("t", findings=REPORT.findings).ok, "a warning is no error"
+    assert not Report("t", findings=(Finding("BN101", "error", ("a",), "fact", "fix"),)).ok
+    assert not Report("t", "cannot be judged").ok

@@ -18,6 +18,10 @@ MEASURED_DATA = (
         "weight falls below 1 % after 44 batches, with 0.01 after 459, with 0.001 after 4603.",
         _RECOMPUTE + ", or train longer, or with a larger momentum.",
         _WU,
+        example="norm = nn.BatchNorm1d(4)\n"
+        "batches = (torch.randn(256, 4) + 3).split(32)\n"
+        "norm(batches[0])\n"
+        "bnc.diagnose(norm, batches)",
     ),
     Explanation(
         "BN201",
@@ -33,6 +37,8 @@ MEASURED_DATA = (
         _RECOMPUTE + ". Where the data are of another domain than the training's, one set of "
         "statistics for each: `bnc.Separate`.",
         _WU,
+        example="batches = (torch.randn(256, 4) + 3).split(32)\n"
+        "bnc.diagnose(nn.BatchNorm1d(4), batches)",
     ),
     Explanation(
         "BN202",

@@ -7,9 +7,14 @@ from typing import Any
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from bnconvert.conversion.restore_decisions import make_restore_plan
-from bnconvert.conversion.restore_plan import LayerRules, RestoreDecision, RestorePlan
-from bnconvert.conversion.restored_norm import Probe, only_measuring, restored_norm
+from bnconvert.conversion.restoring.decisions import make_restore_plan
+from bnconvert.conversion.restoring.restore_plan import LayerRules, RestoreDecision, RestorePlan
+from bnconvert.conversion.restoring.restored_norm import (
+    Probe,
+    RestoredNorm,
+    only_measuring,
+    restored_norm,
+)
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.layer_modules import has_layer_operators, layers_as_modules
 from bnconvert.modules.ambient_modes import usual_modes
@@ -22,6 +27,8 @@ from bnconvert.reporting.progress import Progress
 from bnconvert.statistics.batches import ForwardFunction
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
+
+_EPS = 1e-5  # torch's default
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +75,7 @@ def restore(
     batches: Iterable[Any],
     *,
     layers: LayerRules | None = None,
-    eps: float = 1e-5,
+    eps: float | None = None,
     forward: ForwardFunction | None = None,
     max_samples: int | None = None,
     memory_limit: int | None = None,
@@ -84,7 +91,12 @@ def restore(
     statistics of `batches` are those of its training data and its norms' eps was small against
     their variance: of that, nothing is left in a folded model.
 
-    Where an `nn.Identity` is a layer's only consumer (`Folded.graft` leaves one) the norm takes
+    A graft remembers: `Folded.graft` leaves an `nn.Identity` that knows the scale by which folding
+    multiplied the layer, and the norm's eps and momentum. So its weights get their old size back,
+    and gradients and learning rates act as on the unfolded model, whatever eps was. It is a plain
+    attribute: copies and pickles of the model keep it, a state_dict does not.
+
+    Where an `nn.Identity` is a layer's only consumer the norm takes
     its place, and the state_dict has the keys that it had before folding. Elsewhere the layer
     becomes one of a subclass of its class, with a child `norm`: of the state_dict all keys stay,
     and those of `conv.norm` are new. Either way the layer loses its bias, which the norm's mean
@@ -110,7 +122,7 @@ def restore(
         layers: by a glob over paths, whether its layers get a norm: `{"head.*": False}`; the
             first match decides, and where none matches the default. True puts norms also behind
             linear layers with inputs (N, C), layers without bias and output layers.
-        eps: of the new norms.
+        eps: of the new norms; by default what a graft remembers, else 1e-5.
         forward: as for `recompute_statistics`.
         max_samples: as for `recompute_statistics`.
         memory_limit: as for `recompute_statistics`.
@@ -156,7 +168,7 @@ def restored(
     batches: Iterable[Any],
     *,
     layers: LayerRules | None = None,
-    eps: float = 1e-5,
+    eps: float | None = None,
     **measuring: Any,
 ) -> Restoration:
     """Do what `restore` does, and return the plan that it followed as well.
@@ -168,20 +180,29 @@ def restored(
         eps: as for `restore`.
         **measuring: further arguments of `recompute_statistics`.
     """
-    if not eps > 0:
+    if eps is not None and not eps > 0:
         raise ValueError(f"eps is {eps}; use a positive number such as 1e-5")
     copy = copy_model(_with_modules(model))
     plan = make_restore_plan(copy, layers or {})
     plan.require_any()
-    probes = {decision: Probe(decision, eps) for decision in plan.restored}
-    measured = swap(copy, _edits({d: (probe, True) for d, probe in probes.items()}))
+    probes = {decision: Probe(decision, _eps(decision, eps)) for decision in plan.restored}
+    measured = swap(copy, _edits({d: RestoredNorm(p, has_bias=True) for d, p in probes.items()}))
     others = [f"{path}: " for path, norm, _ in norms_in(measured) if not isinstance(norm, Probe)]
     with only_measuring(measured):
         report = recompute_statistics(measured, batches, **measuring).report
     said = [note for note in report.notes if not note.startswith(tuple(others))]
-    norms = {decision: restored_norm(decision, probe, eps) for decision, probe in probes.items()}
+    norms = {
+        decision: restored_norm(decision, probe, probe.eps) for decision, probe in probes.items()
+    }
     result = swap(measured, _edits(norms))
     return Restoration(result, plan, (*_dead_notes(probes), *said))
+
+
+def _eps(decision: RestoreDecision, given: float | None) -> float:
+    """Return the eps of a new norm: what was asked for, or what the layer's norm had before."""
+    if given is not None:
+        return given
+    return _EPS if decision.former is None else decision.former.eps
 
 
 def _with_modules(model: nn.Module | Folded | ExportedProgram) -> nn.Module:
@@ -198,20 +219,19 @@ def _with_modules(model: nn.Module | Folded | ExportedProgram) -> nn.Module:
     return swap(copy_model(given), graphs) if graphs else given
 
 
-def _edits(
-    norms: Mapping[RestoreDecision, tuple[nn.Module, bool]],
-) -> dict[str, nn.Module]:
-    """Return the modules to attach, from the norm of each layer and whether it has its bias."""
+def _edits(norms: Mapping[RestoreDecision, RestoredNorm]) -> dict[str, nn.Module]:
+    """Return the modules to attach, from the norm of each layer."""
     edits: dict[str, nn.Module] = {}
-    for decision, (norm, with_bias) in norms.items():
+    for decision, new in norms.items():
         layer, place = decision.layer, decision.place
         assert place is not None, "a restored layer has a place for its norm"
         if decision.is_child and not isinstance(layer, NormalizedLayer):
-            edits |= dict.fromkeys(decision.paths, normalized(layer, norm, with_bias=with_bias))
+            made = normalized(layer, new.norm, with_bias=new.has_bias)
+            edits |= dict.fromkeys(decision.paths, made)
             continue
-        edits[place] = norm
-        if not with_bias:
-            edits |= dict.fromkeys(decision.paths, without_bias(layer))
+        edits[place] = new.norm
+        if not new.has_bias:
+            edits |= dict.fromkeys(decision.paths, without_bias(layer, new.weight))
     return edits
 
 

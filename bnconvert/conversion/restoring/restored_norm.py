@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,15 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnconvert.conversion.restore_plan import RestoreDecision
+from bnconvert.conversion.restoring.restore_plan import RestoreDecision
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalized_layer import (
+    TRANSPOSED,
     channels_after,
     norm_after,
     only_adds_bias,
     spatial_axes,
 )
+from bnconvert.numerics.linear_maps import linear_with_output_map, transposed_with_output_map
 
 
 class Probe(_BatchNorm):
@@ -50,29 +53,64 @@ class Probe(_BatchNorm):
         return x
 
 
-def restored_norm(decision: RestoreDecision, probe: Probe, eps: float) -> tuple[nn.Module, bool]:
-    """Return a batch norm that computes the identity in eval mode, and whether the bias stays.
+@dataclass(frozen=True, eq=False)
+class RestoredNorm:
+    """A batch norm that undoes itself in eval mode, and the layer's parameters before it.
+
+    Attributes:
+        norm: the batch norm.
+        has_bias: whether the layer keeps its bias.
+        weight: the layer's new weight, or None where it keeps its own.
+    """
+
+    norm: nn.Module
+    has_bias: bool
+    weight: nn.Parameter | None = None
+
+
+def restored_norm(decision: RestoreDecision, probe: Probe, eps: float) -> RestoredNorm:
+    """Return a norm with which a layer computes in eval mode what it did without.
 
     With z the output without its bias b, and m, v the mean and variance of z + b over the data:
-    sqrt(v + eps) * (z - (m - b)) / sqrt(v + eps) + m = z + b.
+    sqrt(v + eps) * (z - (m - b)) / sqrt(v + eps) + m = z + b. Where the scale s by which folding
+    multiplied the weight is known, the weight is divided by it: of z / s the mean is (m - b) / s
+    and the variance v / s^2, and the norm's weight is s * sqrt(v / s^2 + eps).
     """
     if not probe.num_batches_tracked:
         raise StatisticsError(
             f"{probe.path}: no batch reached it, so that there is nothing to measure; give "
             f"batches that do, or layers={{{probe.path!r}: False}}"
         )
-    norm, bias = norm_after(decision.layer, eps), decision.layer.bias
-    is_absorbed = isinstance(bias, Tensor) and only_adds_bias(decision.layer)
+    layer, former = decision.layer, decision.former
+    norm, bias = norm_after(layer, eps), layer.bias
+    is_absorbed = isinstance(bias, Tensor) and only_adds_bias(layer)
     with torch.no_grad():
         var = probe.get_buffer("running_var").double()
         mean = probe.get_buffer("running_mean").double()
         shift = bias.double() if isinstance(bias, Tensor) and is_absorbed else 0.0
-        norm.get_buffer("running_mean").copy_(mean - shift)
-        norm.get_buffer("running_var").copy_(var)
+        scale = torch.ones_like(var) if former is None else former.divisor.to(var.device)
+        norm.get_buffer("running_mean").copy_((mean - shift) / scale)
+        norm.get_buffer("running_var").copy_(var / scale**2)
         norm.get_buffer("num_batches_tracked").copy_(probe.num_batches_tracked)
-        norm.weight.copy_((var + eps).sqrt())
-        norm.bias.copy_(norm.get_buffer("running_mean").double() + shift)
-    return norm, not is_absorbed
+        norm.weight.copy_(scale * (var / scale**2 + eps).sqrt())
+        norm.bias.copy_(norm.get_buffer("running_mean").double() * scale + shift)
+    if former is None:
+        return RestoredNorm(norm, not is_absorbed)
+    norm.momentum = former.momentum
+    return RestoredNorm(norm, has_bias=False, weight=_divided(layer, scale))
+
+
+def _divided(layer: nn.Module, scale: Tensor) -> nn.Parameter:
+    """Return a layer's weight with each output channel divided by its scale."""
+    weight: Any = layer.weight
+    inverse, zero = 1 / scale, torch.zeros_like(scale)
+    with torch.no_grad():
+        if isinstance(layer, TRANSPOSED):
+            groups: Any = layer.groups
+            new, _ = transposed_with_output_map(weight.double(), None, inverse, zero, groups)
+        else:
+            new, _ = linear_with_output_map(weight.double(), None, inverse, zero)
+    return nn.Parameter(new.to(weight), requires_grad=weight.requires_grad)
 
 
 @contextmanager

@@ -1,21 +1,35 @@
 """Decides which layers of a model get a norm back; looks only."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
+from itertools import chain
 
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from bnconvert.conversion.layer_uses import calls_of, identity_after, is_output, normalizing
-from bnconvert.conversion.restore_plan import (
+from bnconvert.conversion.restoring.layer_uses import (
+    calls_of,
+    identity_after,
+    is_output,
+    normalizing,
+)
+from bnconvert.conversion.restoring.restore_plan import (
     LayerRules,
     RestoreDecision,
     RestorePlan,
     child_path,
 )
 from bnconvert.errors import PolicyError, Refusal, RefusedError
+from bnconvert.modules.folded_norm import FoldedNorm, remembered_norm
 from bnconvert.modules.hidden_references import HiddenReference, hidden_references
-from bnconvert.modules.normalized_layer import CHILD, LAYERS, NormalizedLayer
+from bnconvert.modules.normalized_layer import (
+    CHILD,
+    LAYERS,
+    NormalizedLayer,
+    channels_after,
+    only_adds_bias,
+)
 from bnconvert.modules.survey import traced
 from bnconvert.modules.trace import Trace
 
@@ -72,6 +86,8 @@ class _Decider:
         hidden: Mapping[int, HiddenReference],
     ) -> None:
         self.model, self.trace, self.layers, self.hidden = model, trace, layers, hidden
+        held = (m._parameters.values() for m in model.modules())
+        self.holders = Counter(id(parameter) for parameter in chain.from_iterable(held))
 
     def of(self, layer: nn.Module, paths: tuple[str, ...]) -> RestoreDecision:
         """Decide for the layer at the given paths."""
@@ -80,18 +96,29 @@ class _Decider:
         called = tuple(child_path(path) for path in paths) if ours else paths
         calls = list(calls_of(called, self.trace.graph))
         is_closed = any(map(self.trace.is_closed, paths))
+        identity = identity_after(calls[0], self.model) if calls and not ours else None
+        former = self._former(layer, identity)
         refusals: list[Refusal | None] = [self._why_not(layer, calls, is_closed)]
-        if rule is None:
+        if rule is None and former is None:
             refusals += self._why_not_by_default(layer, calls, is_closed, paths[0])
-        elif not self.layers[rule]:
+        elif rule is not None and not self.layers[rule]:
             refusals.append(Refusal("left-out", f"is left out by the rule {rule!r}"))
         refusal = next((reason for reason in refusals if reason is not None), None)
-        place = child_path(paths[0])
-        if calls and not ours:
-            place = identity_after(calls[0], self.model) or place
+        place = None if refusal is not None else identity or child_path(paths[0])
         count = None if is_closed else len(calls)
-        shown = None if refusal is not None else place
-        return RestoreDecision(paths[0], paths[1:], layer, count, shown, refusal, rule)
+        return RestoreDecision(paths[0], paths[1:], layer, count, place, refusal, rule, former)
+
+    def _former(self, layer: nn.Module, identity: str | None) -> FoldedNorm | None:
+        """Return the norm that was folded into a layer, where what stands for it remembers it.
+
+        A layer that shares its weight with another one, or adds its bias in a way of its own,
+        cannot be brought back to its old scale.
+        """
+        if identity is None or self.holders[id(layer.weight)] > 1 or not only_adds_bias(layer):
+            return None
+        former = remembered_norm(self.model.get_submodule(identity))
+        fits = former is not None and former.scale.numel() == channels_after(layer)
+        return former if fits else None
 
     def _why_not(self, layer: nn.Module, calls: list[fx.Node], is_closed: bool) -> Refusal | None:
         """Return why no norm can follow a layer, whatever is asked for."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from bnconvert.errors import Refusal, RefusedError, UnsupportedModelError
+from bnconvert.modules.folded_norm import FoldedNorm
 from bnconvert.modules.normalized_layer import CHILD, channels_after
 from bnconvert.reporting.table import footnoted, table
 
@@ -25,6 +26,7 @@ class RestoreDecision:
         place: the path that the norm gets; None where it gets none.
         refusal: why it gets none; None where it gets one.
         rule: the pattern that decided, or None for the default.
+        former: what a graft remembers of the norm that was folded into the layer, or None.
     """
 
     path: str
@@ -34,6 +36,7 @@ class RestoreDecision:
     place: str | None
     refusal: Refusal | None = None
     rule: str | None = None
+    former: FoldedNorm | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

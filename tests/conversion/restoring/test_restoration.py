@@ -1,75 +1,15 @@
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.conversion.restoration import restored
+from bnconvert.conversion.restoring.restoration import restored
 from bnconvert.modules.kinds import norms_in
+from tests.conversion.restoring.shipped import Block, Shipped, relative
 from tests.zoo import trained
-
-
-class Block(nn.Module):
-    """A residual network in small: every norm follows a convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
-        self.up, self.bn3 = nn.ConvTranspose2d(8, 6, 2, stride=2, bias=False), nn.BatchNorm2d(6)
-        self.head = nn.Conv2d(6, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)) + y)
-        z: Tensor = self.head(F.relu(self.bn3(self.up(y))))
-        return z.mean((2, 3))
-
-
-class Shipped(nn.Module):
-    """What somebody folded by hand: no module is left where the norms were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.up = nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 6, 2)
-        self.head = nn.Conv2d(6, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.head(self.up(self.conv(x).relu()).relu())
-        return y
-
-
-@pytest.fixture
-def batches() -> list[Tensor]:
-    torch.manual_seed(0)
-    return [*torch.randn(24, 3, 8, 8).split(8)]
-
-
-@pytest.fixture
-def model(batches: list[Tensor]) -> nn.Module:
-    """Return a network whose statistics are those of the data."""
-    net = trained(Block())
-    bnc.recompute_statistics(net, batches)
-    return net
-
-
-@pytest.fixture
-def graft(model: nn.Module, batches: list[Tensor]) -> nn.Module:
-    return bnc.fold(model, (batches[0],)).graft(model)
-
-
-@pytest.fixture(autouse=True)
-def without_gradients() -> Iterator[None]:
-    with torch.no_grad():
-        yield
-
-
-def relative(value: Tensor, truth: Tensor) -> float:
-    return float((value - truth).norm() / truth.norm())
 
 
 def test_a_graft_gets_its_norms_back_where_they_were_and_computes_the_same(
@@ -98,26 +38,6 @@ def test_it_trains_as_the_unfolded_model_does(
     again: Any = bnc.restore(graft, batches).train()
     assert relative(again(batches[0]), copy.deepcopy(model).train()(batches[0])) < 1e-4
     assert relative(graft(batches[0]), copy.deepcopy(model).train()(batches[0])) > 1e-2
-
-
-def test_statistics_are_those_of_the_layers_outputs_and_the_affine_undoes_them(
-    batches: list[Tensor],
-) -> None:
-    net: Any = Shipped().eval()
-    again: Any = bnc.restore(net, batches, eps=1e-3)
-    assert isinstance(again, Shipped)
-    x = torch.cat(batches)
-    z = F.conv2d(x.double(), net.conv.weight.double())
-    norm: Any = again.conv.norm
-    assert isinstance(norm, nn.BatchNorm2d)
-    torch.testing.assert_close(norm.running_mean, z.mean((0, 2, 3)).float())
-    torch.testing.assert_close(norm.running_var, z.var((0, 2, 3), correction=0).float())
-    assert norm.running_var is not None
-    torch.testing.assert_close(norm.weight, (norm.running_var + 1e-3).sqrt())
-    torch.testing.assert_close(norm.bias, norm.running_mean + net.conv.bias)
-    assert norm.num_batches_tracked == 3
-    assert again.conv.bias is None
-    assert relative(again(x), net(x)) < 1e-6
 
 
 def test_a_layer_without_identity_keeps_its_class_and_keys_and_gets_a_child(
@@ -180,19 +100,6 @@ def test_norms_that_the_model_still_has_keep_their_statistics(batches: list[Tens
     assert done.notes == ()
 
 
-def test_a_user_forward_that_does_more_with_the_bias_keeps_it(batches: list[Tensor]) -> None:
-    class Odd(nn.Conv2d):
-        def forward(self, x: Tensor) -> Tensor:
-            assert self.bias is not None
-            return F.conv2d(x, self.weight) + 2 * self.bias.view(-1, 1, 1)
-
-    net = nn.Sequential(Odd(3, 4, 3), nn.ReLU()).eval()
-    again: Any = bnc.restore(net, batches)
-    assert isinstance(again[0], Odd)
-    assert again[0].bias is not None
-    assert relative(again(batches[0]), net(batches[0])) < 1e-6
-
-
 def test_linear_layers_get_a_norm_where_a_rule_asks_for_it() -> None:
     x = torch.randn(64, 5)
     net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
@@ -202,35 +109,6 @@ def test_linear_layers_get_a_norm_where_a_rule_asks_for_it() -> None:
     assert relative(again(x), net(x)) < 1e-6
     with pytest.raises(bnc.StatisticsError, match="takes 2 axes"):
         bnc.restore(net, [torch.randn(4, 7, 5)], layers={"0": True})
-
-
-def test_a_dead_channel_is_noted_and_stays_the_identity(batches: list[Tensor]) -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).eval()
-    weight: Any = net[0].weight
-    weight[1] = 0
-    done = restored(net, batches)
-    model: Any = done.model
-    assert len(done.notes) == 1
-    assert done.notes[0].startswith("0.norm: 1 of 4 channels are constant over the batches")
-    torch.testing.assert_close(model[0].norm.weight[1], torch.tensor(1e-5).sqrt())
-    assert relative(model(batches[0]), net(batches[0])) < 1e-6
-
-
-def test_a_layer_that_no_batch_reaches_is_refused_by_name(batches: list[Tensor]) -> None:
-    class Sometimes(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.main, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            y: Tensor = self.other(x).relu() if x.sum() > 1e9 else self.main(x).relu()
-            return y
-
-    net, every = Sometimes().eval(), {"*": True}
-    with pytest.raises(bnc.StatisticsError, match="other: no batch reached it"):
-        bnc.restore(net, batches, layers=every)
-    again: Any = bnc.restore(net, batches, layers={"other": False} | every)
-    assert relative(again(batches[0]), net(batches[0])) < 1e-6
 
 
 def test_a_folded_graph_and_a_program_become_trainable_graphs(
@@ -281,29 +159,3 @@ def test_eps_is_positive(eps: float, batches: list[Tensor]) -> None:
 def test_without_data_nothing_is_measured() -> None:
     with pytest.raises(bnc.StatisticsError, match="batches gave no data"):
         bnc.restore(Shipped(), [])
-
-
-@torch.enable_grad()
-def test_its_gradients_are_the_unfolded_models_and_the_folded_models_are_not(
-    batches: list[Tensor],
-) -> None:
-    """In training mode, in the unfolded weights, of which folding has scaled each channel."""
-    model, x = trained(Block()).double(), torch.cat(batches).double()
-    bnc.recompute_statistics(model, [x])
-    folded = bnc.fold(model.eval(), (x,)).graft(model)
-    restored = bnc.restore(folded, [x])
-    for net in (model, restored, folded):
-        scores = net.train()(x)
-        (scores * torch.linspace(-1, 1, scores.numel()).view_as(scores)).sum().backward()
-
-    def cosine(net: nn.Module, layer: str) -> float:
-        name = f"{layer}.weight"
-        own, theirs = (n.get_parameter(name) for n in (model, net))
-        assert own.grad is not None
-        assert theirs.grad is not None
-        gradient = theirs.grad * (folded.get_parameter(name) / own).detach()
-        return float(F.cosine_similarity(own.grad.flatten(), gradient.flatten(), 0))
-
-    for layer in ("conv1", "conv2", "up"):
-        assert cosine(restored, layer) > 0.99999
-        assert cosine(folded, layer) < 0.99
