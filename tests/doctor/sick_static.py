@@ -51,7 +51,7 @@ SICK_STATIC = (
     SickModel("BN008", norm(eps=0.0), norm(eps=1e-3), "", "warning"),
     SickModel("BN008", different_eps, norm(eps=1e-3), "", "info"),
     SickModel("BN009", of(NormCalledTwice), HEALTHY, 'Separate(domains="calls")'),
-    SickModel("BN010", of(BiasBeforeNorm), HEALTHY, "'bias', None"),
+    SickModel("BN010", of(BiasBeforeNorm), HEALTHY),
     SickModel("BN012", with_norm(ScaledBatchNorm2d), HEALTHY, "", "error"),
     SickModel("BN012", of(Idle), HEALTHY, "", "warning"),
     SickModel("BN015", of(lambda: usual().half()), HEALTHY, "m.float()"),

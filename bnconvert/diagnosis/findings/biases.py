@@ -24,10 +24,8 @@ def bias_findings(survey: Survey) -> Iterator[Finding]:
             tuple(pairs),
             f"a bias is added right before, by {listed([*pairs.values()])}, which the norm takes "
             "away again: it gets no gradient in training",
-            "make these layers with bias=False; the code takes the bias out of the running mean",
-            "[(m.running_mean.sub_(layer.bias.detach()), setattr(layer, 'bias', None)) "
-            "for m, layer in ((model.get_submodule(norm), model.get_submodule(path)) "
-            f"for norm, path in {pairs}.items())]",
+            "make these layers with bias=False; in a trained model, subtract each bias from the "
+            "norm's running_mean first",
         )
 
 
