@@ -23,8 +23,7 @@ from torch.nn import functional as F
 import bnconvert as bnc
 from bnconvert.modules.rewrite import Rewrite
 
-IMAGES, STEPS, LAST = 32, 200, 40
-SIZES = (32, 16, 8, 4, 2)
+IMAGES, STEPS, LAST, SIZES = 32, 200, 40, (32, 16, 8, 4, 2)
 COLORS = {"batch norm": "#ee6677", "group norm": "#228833"}
 COLORS |= {"momentum 0.1": "#ee6677", "momentum adapted": "#4477aa"}
 
@@ -79,7 +78,7 @@ def draw(ends: dict[str, list[float]], late: dict[str, list[float]], path: Path)
     for name, errors in late.items():
         right.plot(range(STEPS - LAST + 1, STEPS + 1), errors, color=COLORS[name], label=name)
     left.set_xlabel(f"images per micro-batch; every optimizer step is over {IMAGES} images")
-    right.set_xlabel("optimizer step; micro-batches of 4 images, batch norm, the same weights")
+    right.set_xlabel("optimizer step, by micro-batches of 4 images")
     left.set_ylabel("wrong classes on held-out digits, percent")
     left.set_ylim(0)
     right.set_ylabel("the same, from 9 percent on")

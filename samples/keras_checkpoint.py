@@ -67,7 +67,7 @@ def load(model: nn.Sequential, path: Path, names: list[str]) -> None:
                 bnc.conventions.keras(tensors).load_into(layer)
             elif isinstance(layer, nn.Linear):
                 layer.load_state_dict({"weight": first.T, "bias": others[0]})
-            else:
+            elif isinstance(layer, nn.Conv2d):
                 axes = (2, 3, 0, 1) if layer.groups > 1 else (3, 2, 0, 1)
                 layer.load_state_dict({"weight": first.permute(axes)})
 

@@ -80,6 +80,7 @@ def detector() -> nn.Module:
         image_mean=[127 / 255] * 3,
         image_std=[128 / 255] * 3,
         box_score_thresh=0.5,
+        box_nms_thresh=0.2,
         box_batch_size_per_image=64,
         **few,
     )

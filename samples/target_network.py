@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import bnconvert as bnc
 
-STEPS, POLES, RATE, DISCOUNT, EVERY = 2500, 8, 0.01, 0.99, 100
+STEPS, POLES, RATE, DISCOUNT, EVERY = 1800, 8, 0.01, 0.99, 100
 WAYS = {"parameters only": "#ee6677", "parameters and buffers": "#4477aa"}
 Run = tuple[list[float], list[float], str]
 
@@ -50,6 +50,7 @@ def learn(online: nn.Module, target: nn.Module, optimizer: torch.optim.Adam, row
 @torch.no_grad()
 def follow(target: nn.Module, online: nn.Module, way: str) -> None:
     """Move the target network a little towards the one that learns."""
+    pairs: list[tuple[Tensor, Tensor]]
     pairs = list(zip(target.parameters(), online.parameters(), strict=True))
     if way == "parameters and buffers":
         pairs += zip(target.buffers(), online.buffers(), strict=True)
