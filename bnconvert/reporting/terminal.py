@@ -31,7 +31,7 @@ _FEW = 5  # rows that are printed where not all are
 #: Outcomes of norms that need no reader.
 _USUAL = ("folded", "training", "eval")
 _NARROW = 80  # characters of a line, below which some columns are left out
-_LEFT_OUT = ("class", "samples", "batch mean", "batch sigma", "enough")
+_LEFT_OUT = ("class", "values", "fed by", "samples", "batch mean", "batch sigma", "enough")
 
 
 def print_report(
@@ -107,7 +107,8 @@ def _tables(report: Contents, verbose: bool) -> Iterator[str]:
     if norms:
         yield _norms(norms)
     if report.scores:
-        yield "\n".join([table(*score_cells(report.scores)), *intervals_text(report.intervals)])
+        lines = (table(*score_cells(report.scores)), *intervals_text(report.intervals))
+        yield "\n".join(lines)
     if report.statistics and (verbose or report.findings):
         yield from _statistics(report.statistics, verbose)
     checks = report.checks if verbose else [check for check in report.checks if not check.passed]
@@ -123,8 +124,18 @@ def _norms(rows: Sequence[NormRow]) -> str:
     """Return a table of norms; remarks that repeat are footnotes."""
     cells = norm_cells(rows)
     remarks, notes = footnoted([row[-1] for row in cells])
-    shown: Cells = [(*row[:-1], remark) for row, remark in zip(cells, remarks, strict=True)]
-    return "\n".join((_fitting(NORM_COLUMNS, shown), *notes))
+    shown: Cells = [
+        (*cell[:-1], *_details(row), remark)
+        for row, cell, remark in zip(rows, cells, remarks, strict=True)
+    ]
+    columns = (*NORM_COLUMNS[:-1], "values", "fed by", "findings", NORM_COLUMNS[-1])
+    return "\n".join((_fitting(columns, shown), *notes))
+
+
+def _details(row: NormRow) -> tuple[str, str, str]:
+    """Return what is known of a norm's input, and which findings concern the norm."""
+    values = "" if row.values is None else str(row.values)
+    return values, ", ".join(row.fed_by), " ".join(row.finding_ids)
 
 
 def _statistics(rows: Sequence[StatisticsRow], verbose: bool) -> Iterator[str]:

@@ -1,5 +1,12 @@
 from bnconvert.reporting.markdown import markdown_of
-from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
+from bnconvert.reporting.records import (
+    Check,
+    Contents,
+    Finding,
+    NormRow,
+    ScoreInterval,
+    StatisticsRow,
+)
 
 FOUND = Finding("BN201", "error", ("a.bn", "b.bn"), "off by 3 | 4", "recompute", "f(model)")
 WORDS = Finding("BN005", "warning", ("a.bn",), "large", "make it `small`")
@@ -25,11 +32,13 @@ def test_rows_are_folded_up() -> None:
         norms=(NormRow("a.bn", "BatchNorm2d", 8, 1, "folded"),),
         statistics=(StatisticsRow("a.bn", "Net", 8, 64, 0.1, 0.1, 0.01, 32, "precise"),),
         scores={"loss": {"running": 1.5, "precise": 0.5}},
+        intervals=(ScoreInterval("loss", "running", 1.5, 1.4, 1.6, "batch", 16),),
         checks=(Check("a", "y", "norm", 1e-7, 1e-6, True),),
         facts={"size": "3 MB"},
     )
     text = markdown_of(report)
-    assert "| loss | 1.5 | 0.5 |" in text
+    assert "| loss | 1.5 | 0.5 |\n\nloss: " in text
+    assert "16 batches: running (1.4 to 1.6)" in text
     titles = [line for line in text.splitlines() if line.startswith("<details>")]
     assert [title.partition("<summary>")[2].partition("<")[0] for title in titles] == [
         *("1 norm: 1 folded", "running statistics (1 rows)", "checks (1)", "figures")

@@ -2,7 +2,14 @@ import io
 
 import pytest
 
-from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
+from bnconvert.reporting.records import (
+    Check,
+    Contents,
+    Finding,
+    NormRow,
+    ScoreInterval,
+    StatisticsRow,
+)
 from bnconvert.reporting.terminal import print_report
 
 FOUND = Finding("BN201", "error", ("a", "b"), "the statistics are off", "recompute", "f(model)")
@@ -80,6 +87,24 @@ def test_the_statistics_that_are_most_off_are_printed_once_each() -> None:
     assert [line.split()[0] for line in shown[2:9]] == [f"bn{i}" for i in range(7)]
     assert not any("-v lists" in line for line in shown)
     assert len(printed(Contents("Net", statistics=tuple(rows)))) == 1, "nothing is wrong"
+
+
+def test_scores_stand_with_how_certain_they_are() -> None:
+    scores = {"loss": {"running": 2.0, "precise": 1.0}}
+    interval = ScoreInterval("loss", "running", 2.0, 1.9, 2.1, "sample", 64)
+    lines = printed(Contents("Net", scores=scores, intervals=(interval,)))
+    assert lines[3].split() == ["loss", "2", "1"]
+    assert "intervals by bootstrap over 64 samples: running (1.9 to 2.1)" in lines[4]
+
+
+def test_what_is_known_of_a_norm_stands_in_its_row() -> None:
+    row = NormRow(
+        *("bn", "BatchNorm2d", 8, 1, "training"), fed_by=("conv",), values=512,
+        finding_ids=("BN005", "BN010"),
+    )  # fmt: skip
+    lines = printed(Contents("Net", norms=(row,)), verbose=True)
+    assert lines[2].split()[-4:] == ["values", "fed", "by", "findings"]
+    assert lines[3].split()[-4:] == ["512", "conv", "BN005", "BN010"]
 
 
 def test_colours_are_for_terminals_and_not_where_they_are_unwanted(
