@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from bnconvert.conversion.conversion import convert as convert, plan as plan, revert as revert
     from bnconvert.conversion.finetuning import (
         Prepared as Prepared,
-        accumulated_momentum as accumulated_momentum,
         prepare as prepare,
     )
+    from bnconvert.conversion.parameter_groups import exempt_norms as exempt_norms
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
-    from bnconvert.conversion.restoration import plan_restore as plan_restore, restore as restore
-    from bnconvert.conversion.restore_plan import RestorePlan as RestorePlan
+    from bnconvert.conversion.restoring.restoration import (
+        plan_restore as plan_restore,
+        restore as restore,
+    )
+    from bnconvert.conversion.restoring.restore_plan import RestorePlan as RestorePlan
     from bnconvert.conversion.suggestion import Suggestion as Suggestion, suggest as suggest
+    from bnconvert.diagnosis.catalogue import explain as explain
     from bnconvert.diagnosis.diagnosis import diagnose as diagnose
     from bnconvert.diagnosis.inspection import inspect as inspect
     from bnconvert.errors import (
@@ -48,6 +52,10 @@ if TYPE_CHECKING:
     from bnconvert.norms.group import Group as Group
     from bnconvert.norms.instance import Instance as Instance
     from bnconvert.norms.keep import Keep as Keep
+    from bnconvert.norms.momentum import (
+        accumulated_momentum as accumulated_momentum,
+        set_momentum as set_momentum,
+    )
     from bnconvert.norms.renorm import Renorm as Renorm
     from bnconvert.norms.separate import Separate as Separate
     from bnconvert.norms.switches import (
@@ -71,6 +79,7 @@ _HOMES = {
     "bnconvert.conversion.conversion": ("convert", "plan", "revert"),
     "bnconvert.exporting.export": ("export",),
     "bnconvert.exporting.verify": ("verify",),
+    "bnconvert.diagnosis.catalogue": ("explain",),
     "bnconvert.diagnosis.diagnosis": ("diagnose",),
     "bnconvert.errors": (
         "BnconvertError",
@@ -87,7 +96,8 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
-    "bnconvert.conversion.finetuning": ("Prepared", "accumulated_momentum", "prepare"),
+    "bnconvert.conversion.parameter_groups": ("exempt_norms",),
+    "bnconvert.conversion.finetuning": ("Prepared", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
@@ -98,14 +108,15 @@ _HOMES = {
     "bnconvert.norms.group": ("Group",),
     "bnconvert.norms.instance": ("Instance",),
     "bnconvert.norms.keep": ("Keep",),
+    "bnconvert.norms.momentum": ("accumulated_momentum", "set_momentum"),
     "bnconvert.norms.renorm": ("Renorm",),
     "bnconvert.norms.separate": ("Separate",),
     "bnconvert.norms.sync": ("Sync",),
     "bnconvert.norms.virtual": ("Virtual",),
     "bnconvert.conversion.plan": ("Plan",),
     "bnconvert.conversion.policy": ("Policy",),
-    "bnconvert.conversion.restoration": ("plan_restore", "restore"),
-    "bnconvert.conversion.restore_plan": ("RestorePlan",),
+    "bnconvert.conversion.restoring.restoration": ("plan_restore", "restore"),
+    "bnconvert.conversion.restoring.restore_plan": ("RestorePlan",),
     "bnconvert.reporting.report": ("Report",),
     "bnconvert.statistics.measured": ("measured",),
     "bnconvert.statistics.recomputation": ("Recomputation", "recompute_statistics"),

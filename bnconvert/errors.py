@@ -91,7 +91,7 @@ class StatisticsError(BnconvertError):
 
 
 class ReportError(BnconvertError):
-    """A report cannot be plotted.
+    """A report cannot be plotted, or no finding has the id that is asked for.
 
     Examples:
         >>> bnc.inspect(nn.BatchNorm2d(8)).plot("statistics.png")

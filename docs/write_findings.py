@@ -14,6 +14,7 @@ FAMILIES = {
     "BN0": "Configuration and calls",
     "BN1": "Stored statistics and weights",
     "BN2": "Statistics against data",
+    "BN3": "The training around the model",
     "BN4": "Folding and ONNX files",
 }
 HEAD = """\
@@ -22,6 +23,8 @@ HEAD = """\
 
 Reports name what is wrong by an id, such as BN202. This page says what each id means, by which
 rule it is reported, why it matters and what to do. Ids are stable: programs may depend on them.
+`bnc.explain("BN202")` and `bnconvert explain BN202` say the same, with an example; `bnconvert
+rules` lists them.
 
 An **error** is wrong in all likelihood, a **warning** often is, an **info** is worth knowing. On
 the command line, `--fail-on error`, `warning` or `info` sets from which severity on the exit code

@@ -29,6 +29,7 @@ PLOTS: dict[str, tuple[Callable[[], effects.Curves], str, str, str, bool]] = {
     "renorm": (effects.renorm, "Renorm's correction r, one channel", "training steps", "r", False),
     "separate": (effects.separate, "Trained on two domains in turn", "", WRONG, False),
     "adaptive": (effects.adaptive, "A domain it never saw", "test images at once", WRONG, True),
+    "instance": (effects.instance, "Trained at full contrast", "contrast, percent", WRONG, False),
     "precise": (
         effects.precise,
         "After 16 steps of training",

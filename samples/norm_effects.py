@@ -18,7 +18,7 @@ Curves = dict[str, list[tuple[float, float]]]
 def pretrained() -> tuple[nn.Module, Data, Data]:
     """Return a network that knows the digits, and both parts of the data."""
     training, held_out = digits()
-    return trained(training), training, held_out
+    return trained(training, network(0)), training, held_out
 
 
 def faint(data: Data, contrast: float = 0.3) -> Data:
@@ -185,6 +185,19 @@ def adaptive() -> Curves:
         for size in (1, 4, 16, 64, 256):
             model = bnc.convert(start, rewrite).eval()
             found[name].append((size, error(model, other, size)))
+    return found
+
+
+def instance() -> Curves:
+    """Train on clear digits; the error by the contrast of the test images."""
+    training, (images, labels) = digits()
+    found: Curves = {}
+    for name, rewrite in (("Keep()", bnc.Keep()), ("Instance()", bnc.Instance())):
+        model = trained(training, bnc.convert(network(0), rewrite), epochs=16)
+        found[name] = [
+            (percent, error(model, (images * percent / 100, labels)))
+            for percent in (10, 20, 40, 60, 80, 100)
+        ]
     return found
 
 

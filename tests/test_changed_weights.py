@@ -260,7 +260,9 @@ def test_an_adapter_file_has_the_statistics_of_those_norms_that_it_is_told_to_sa
         config = peft.LoraConfig(target_modules=["0", "3"], r=2, modules_to_save=saved)
         model = peft.get_peft_model(net(), config)
         train(model)
-        recompute(model)
+        notes = str(bnc.recompute_statistics(model, IMAGES).report)
+        assert ("NOT SAVED WITH THE ADAPTER" in notes) is (saved is None)
+        assert ('modules_to_save=["1", "4"] in its config' in notes) is (saved is None)
         model.save_pretrained(tmp_path / str(saved))
         loaded = peft.PeftModel.from_pretrained(net(), tmp_path / str(saved)).eval()
         with torch.no_grad():

@@ -59,8 +59,10 @@ def test_what_writes_no_file_loads_no_runtime() -> None:
     assert {"bnconvert.folding.folding", "bnconvert.diagnosis.diagnosis", "rich"} <= loaded
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["--version"]])
-def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["export", "--help"], ["--version"], ["explain", "BN202"], ["rules"]]
+)
+def test_what_needs_no_model_does_not_wait_for_torch(arguments: list[str]) -> None:
     code = (
         "from bnconvert.__main__ import main\n"
         f"try: main({arguments!r})\n"

@@ -47,7 +47,7 @@ SIGNATURES = {
     "affine: Literal['shared', 'separate'] = 'shared', "
     "each: bnconvert.modules.rewrite.Rewrite = Keep()) -> None",
     "Adaptive": "(prior: float = 16, over: Literal['batch', 'stream'] = 'batch') -> None",
-    "Group": "(groups: int = 32) -> None",
+    "Group": "(groups: int = 32, plain: bool = False) -> None",
     "Instance": "() -> None",
     "update_statistics": "(model, updates)",
     "use_statistics": "(model, statistics)",
@@ -60,12 +60,15 @@ SIGNATURES = {
     "prepare": "(model, policy, *, weight_decay=0.0, accumulate=1, restore=None, batch_size=None, "
     "world_size=1, task=None, domains=1, pretrained=True)",
     "plan_restore": "(model, *, layers=None)",
-    "restore": "(model, batches, *, layers=None, eps=1e-05, forward=None, max_samples=None, "
+    "restore": "(model, batches, *, layers=None, eps=None, forward=None, max_samples=None, "
     "memory_limit=None, progress=None)",
     "accumulated_momentum": "(momentum, steps)",
+    "set_momentum": "(model, momentum)",
     "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
-    "inspect": "(model, example_inputs=None)",
-    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
+    "exempt_norms": "(model, optimizer)",
+    "inspect": "(model, example_inputs=None, *, optimizer=None, loader=None)",
+    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None, domains=None)",
+    "explain": "(id)",
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
     "forward=None, max_samples=None, domain=None, memory_limit=None, process_group=None, "
     "progress=None)",

@@ -21,6 +21,7 @@ from tests.remedies.modules import MODULES
 from tests.remedies.norms import NORMS
 from tests.remedies.policies import POLICIES
 from tests.remedies.preprocess import PREPROCESS
+from tests.remedies.reports import REPORTS
 from tests.remedies.row import Row
 from tests.remedies.runtime import RUNTIME
 from tests.remedies.statistics import STATISTICS
@@ -40,6 +41,7 @@ ROWS = (
     *NORMS,
     *POLICIES,
     *PREPROCESS,
+    *REPORTS,
     *RUNTIME,
     *STATISTICS,
 )

@@ -7,11 +7,13 @@ import typer
 from bnconvert.cli import (
     convert,
     diagnose,
+    explain,
     export,
     fold,
     inspect,
     prepare,
     recompute,
+    rules,
     suggest,
     verify,
 )
@@ -30,7 +32,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (inspect, diagnose, suggest, convert, prepare, recompute, fold, export, verify):
+_COMMANDS = (
+    *(inspect, diagnose, explain, rules),
+    *(suggest, convert, prepare, recompute, fold, export, verify),
+)
+for command in _COMMANDS:
     app.command(name=command.__name__.rpartition(".")[2])(without_exits(command.command))
 
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
+from bnconvert.cli.formats import save
+from bnconvert.cli.options import Model, PolicyOption, Weights, output_file
+from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
 
 
@@ -20,7 +22,7 @@ def command(
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, convert it and write the weights."""
     from bnconvert.cli.model_source import load_model
-    from bnconvert.cli.output import save, write_weights
+    from bnconvert.cli.output import write_weights
     from bnconvert.conversion.conversion import convert, plan
     from bnconvert.conversion.policy import Policy
 
@@ -29,7 +31,7 @@ def command(
         loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))
-    save(planned.report(), report)
+    save(planned.report(), report, f"convert {model}")
     planned.require_legal()
     if output is not None:
         write_weights(

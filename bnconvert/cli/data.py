@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.images import ImagePreprocessing
+from bnconvert.cli.model_source import load_model
 from bnconvert.cli.npz import NpzArrays
 from bnconvert.cli.user_code import describe_failure, load_object, user_code
 from bnconvert.errors import BnconvertError, LoadError
+from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -111,6 +113,19 @@ def load_data(
         labels = arrays.classes if arrays.label else None
         return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
     return Data(source, _translating_errors(source, _load_loader(source, samples)))
+
+
+def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
+    """Return the model and the data that the values of a command's options name.
+
+    Raises:
+        LoadError: says what cannot be found or read, and what to give instead.
+    """
+    with showing_progress(first="loading the model"):
+        model, _ = load_model(given["model"], given["weights"], None)
+    reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
+    images = ImagePreprocessing.of(model, *reading)
+    return model, load_data(given["data"], model, given["batch_size"], images, given["samples"])
 
 
 def _load_loader(source: str, samples: int | None) -> Iterable[Any]:

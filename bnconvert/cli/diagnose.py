@@ -1,6 +1,7 @@
 """`bnconvert diagnose`: compare a model's running statistics with those of data."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -8,8 +9,6 @@ from bnconvert.cli.options import (
     BatchSize,
     CropPct,
     DataSource,
-    FailLevel,
-    FailOn,
     ImgSize,
     Interpolation,
     LossFunction,
@@ -17,12 +16,22 @@ from bnconvert.cli.options import (
     MetricFunction,
     Model,
     Plot,
-    ReportPath,
     Samples,
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import showing_progress
+from bnconvert.cli.report_options import (
+    REPORT_PARAMETERS,
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -42,43 +51,51 @@ def command(
     interpolation: Interpolation = None,
     mean: Mean = None,
     std: Std = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     plot: Plot = None,
-    fail_on: FailOn = FailLevel.error,
 ) -> None:
     """Compare MODEL's running statistics with those of its training --data; report problems."""
-    from bnconvert.cli.data import load_data
-    from bnconvert.cli.images import ImagePreprocessing
-    from bnconvert.cli.model_source import load_model
-    from bnconvert.cli.output import exit_on, show
+    from bnconvert.cli.presentation import Presentation
+
+    presentation = Presentation.of(context)
+    shown = presentation.show(_diagnosed(context.params))
+    if remedy := _remedy(shown, context):
+        presentation.tell(f"\nto recompute the statistics: {remedy}")
+    presentation.finish(shown)
+
+
+def _diagnosed(given: Mapping[str, Any]) -> "Report":
+    """Return the report that the values of the options ask for."""
+    from bnconvert.cli.data import model_and_data
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis.diagnosis import diagnose
 
-    with showing_progress(first="loading the model"):
-        loaded, _ = load_model(model, weights, None)
-    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
-    source = load_data(data, loaded, batch_size, images, samples)
-    result = diagnose(
-        loaded,
-        source.first(samples),
-        loss=loss_of(loss, source.labels),
-        metric=metric_of(metric, source.labels),
+    model, source = model_and_data(given)
+    return diagnose(
+        model,
+        source.first(given["samples"]),
+        loss=loss_of(given["loss"], source.labels),
+        metric=metric_of(given["metric"], source.labels),
         forward=source.run,
     )
-    show(result, report, plot)
-    _print_remedy(result, context)
-    exit_on(result, fail_on)
 
 
-def _print_remedy(result: "Report", context: typer.Context) -> None:
-    """Print the command that recomputes the statistics over the same data, where that helps."""
+def _remedy(result: "Report", context: typer.Context) -> str:
+    """Return the command that recomputes the statistics over the same data, where that helps."""
     from bnconvert.cli.output import command_line
-    from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
+    from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 
-    if all(finding.fix != RECOMPUTE for finding in result.findings):
-        return
-    only_diagnose = ("model", "loss", "metric", "report", "plot", "fail_on")
+    if all(RECOMPUTE not in (finding.fix, finding.code) for finding in result.findings):
+        return ""
+    only_diagnose = ("model", "loss", "metric", "plot", *REPORT_PARAMETERS)
     common = {name: v for name, v in context.params.items() if name not in only_diagnose}
     model = context.params["model"]
-    remedy = command_line("recompute", model, **common, output="recomputed.safetensors")
-    typer.echo(f"\nto recompute the statistics: {remedy}")
+    return command_line("recompute", model, **common, output="recomputed.safetensors")

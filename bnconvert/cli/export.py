@@ -12,59 +12,80 @@ from bnconvert.cli.options import (
     BatchSize,
     Input,
     Model,
-    ReportPath,
     Weights,
     output_file,
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
+from bnconvert.cli.report_options import (
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import nn
 
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Recompute the statistics over this data first, as `bnconvert recompute` does; "
+        "its --help says what SOURCE may be.",
+    ),
+]
+
 
 def command(
+    context: typer.Context,
     model: Model,
     output: Annotated[Path, output_file("The file to write.")] = Path("model.onnx"),
     weights: Weights = None,
     inputs: Input = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="SOURCE",
-            help="Recompute the statistics over this data first, as `bnconvert recompute` does; "
-            "its --help says what SOURCE may be.",
-        ),
-    ] = None,
+    data: Calibration = None,
     batch_size: BatchSize = 32,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx.
 
     One that cannot be judged is kept as *.unproven.onnx.
     """
     from bnconvert.cli.model_source import load_model, require_example
-    from bnconvert.cli.output import saved_on_failure, show
+    from bnconvert.cli.presentation import Presentation
     from bnconvert.exporting.export import export
 
-    scaling = parse_preprocess(preprocess)
+    presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
+    given = {"data": data, "batch_size": batch_size, "weights": weights}
+    raw = preprocess_words(scaling)
+    raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs, scaling)
-        batches = _calibration(data, loaded, batch_size)
-        more: dict[str, Any] = {"calibration": batches, "preprocess": scaling, "progress": say}
-        more["allow_nonfinite"] = allow_nonfinite or ()
-        given = {"data": data, "batch_size": batch_size, "weights": weights}
-        raw = preprocess_words(scaling)
-        raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
-        with saved_on_failure(report), _saying_how_to_compare_again(model, raw, given):
+        more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
+        more |= {"calibration": _calibration(data, loaded, batch_size), "preprocess": scaling}
+        with presentation.saving_failures(), _saying_how_to_compare_again(model, raw, given):
             result = export(loaded, require_example(example), output, **more)
-    show(result, report)
+    shown = presentation.show(result)
     shapes = [word for text in inputs or () for word in ("--input", text)]
     again = _again(model, output, [*shapes, *raw], given)
-    typer.echo(f"\nwrote {output}; to compare it again: {again}")
+    presentation.tell(f"\nwrote {output}; to compare it again: {again}")
+    presentation.finish(shown)
 
 
 def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Iterable[Any] | None:

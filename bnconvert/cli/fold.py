@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, ReportPath, Weights, output_file
+from bnconvert.cli.options import Input, Model, Weights, output_file
+from bnconvert.cli.report_options import (
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -15,20 +26,30 @@ if TYPE_CHECKING:
 
 
 def command(
+    context: typer.Context,
     model: Model,
     weights: Weights = None,
     inputs: Input = None,
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     import torch
 
     from bnconvert.cli.model_source import load_model, require_example
-    from bnconvert.cli.output import show
+    from bnconvert.cli.presentation import Presentation
     from bnconvert.folding.folding import fold
     from bnconvert.reporting.whole_file import whole_file
 
+    presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         say(0, None, "capturing and folding")
@@ -37,9 +58,12 @@ def command(
             say(0, None, "writing")
             with whole_file(output) as draft:
                 torch.export.save(folded.program() or _traced(folded), draft)
-    show(folded.report, report)
+    shown = presentation.show(folded.report)
     if output is not None:
-        typer.echo(f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()")
+        presentation.tell(
+            f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()"
+        )
+    presentation.finish(shown)
 
 
 def _traced(folded: "Folded") -> "ExportedProgram":

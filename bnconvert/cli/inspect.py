@@ -1,24 +1,45 @@
-"""`bnconvert inspect`: print a table of the norms, and the findings."""
+"""`bnconvert inspect`: print what is wrong with the norms, and with -v all of them."""
 
-from bnconvert.cli.options import FailLevel, FailOn, Input, Model, ReportPath, Weights
+import typer
+
+from bnconvert.cli.options import Input, Model, Weights
+from bnconvert.cli.report_options import (
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
 from bnconvert.reporting.progress import showing_progress
 
 
 def command(
+    context: typer.Context,
     model: Model,
     weights: Weights = None,
     inputs: Input = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
-    fail_on: FailOn = FailLevel.error,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """List MODEL's norms and what is wrong with them; with --input, also whether each folds."""
     from bnconvert.cli.model_source import load_model
-    from bnconvert.cli.output import exit_on, show
+    from bnconvert.cli.presentation import Presentation
     from bnconvert.diagnosis.inspection import inspect
 
+    presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs)
         say(0, None, "inspecting")
         result = inspect(loaded, example if inputs else None)
-    show(result, report)
-    exit_on(result, fail_on)
+    presentation.finish(presentation.show(result))

@@ -61,15 +61,6 @@ AllowNonfinite = Annotated[
         help="An output of the file in which NaN and infinity are meant. Repeat for several.",
     ),
 ]
-ReportPath = Annotated[
-    Path | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        callback=output_path,
-        help="Also write the report to this file: HTML if it ends in .html, else JSON.",
-    ),
-]
 DataSource = Annotated[
     str,
     typer.Option(
@@ -160,8 +151,8 @@ MemoryLimit = Annotated[
     typer.Option(
         min=0,
         metavar="MB",
-        help="Megabytes of activations that --method layerwise keeps in memory (on the CPU); the "
-        "rest goes to a temporary file.",
+        help="Megabytes of activations that --method layerwise keeps in memory; the rest goes "
+        "to a temporary file.",
     ),
 ]
 LossFunction = Annotated[
@@ -170,8 +161,9 @@ LossFunction = Annotated[
         "--loss",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function that takes (output, batch) and returns a number; smaller is better. "
-        "By default the cross entropy, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns a number, or one for "
+        "each sample; smaller is better. By default the cross entropy, if the data have class "
+        "labels.",
     ),
 ]
 MetricFunction = Annotated[
@@ -180,8 +172,9 @@ MetricFunction = Annotated[
         "--metric",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function that takes (output, batch) and returns an error; smaller is better. "
-        "By default the error rate of the classes, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns an error, or one for "
+        "each sample; smaller is better. By default the error rate of the classes, if the data "
+        "have class labels.",
     ),
 ]
 
@@ -203,19 +196,4 @@ MethodOption = Annotated[
         "its own batch, and the moments of all batches are pooled; ema: a moving average with the "
         "norms' momentum, as in training.",
     ),
-]
-
-
-class FailLevel(StrEnum):
-    """The lowest severity of a finding that makes a command exit with 1."""
-
-    error = "error"
-    warning = "warning"
-    info = "info"
-    never = "never"
-
-
-FailOn = Annotated[
-    FailLevel,
-    typer.Option("--fail-on", help="Exit with 1 on findings of this severity or a higher one."),
 ]

@@ -1,51 +1,13 @@
-"""The output of commands: results on stdout, reports and weights in files, exit codes."""
+"""What commands write besides reports: weights, and commands as one would type them."""
 
-import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 if TYPE_CHECKING:
     from torch import nn
-
-    from bnconvert.reporting.report import Report
-
-
-_RANK = ("info", "warning", "error")
-
-
-def show(report: "Report", path: Path | None, picture: Path | None = None) -> None:
-    """Print a report; write it, and its plot, to the files that the user named, if any."""
-    typer.echo(str(report))
-    save(report, path)
-    if picture is not None:
-        report.plot(picture)
-
-
-def save(report: "Report", path: Path | None) -> None:
-    """Write a report to `path`, if there is one: HTML by its suffix, else JSON."""
-    if path is None:
-        return
-    if path.suffix in (".html", ".htm"):
-        report.to_html(path)
-    else:
-        report.to_json(path)
-
-
-@contextlib.contextmanager
-def saved_on_failure(path: Path | None) -> Iterator[None]:
-    """Write the report to `path` also where the verification inside fails, or proves nothing."""
-    from bnconvert.errors import InconclusiveError, VerificationError
-
-    try:
-        yield
-    except (InconclusiveError, VerificationError) as failure:
-        save(failure.report, path)
-        raise
 
 
 def command_line(command: str, *arguments: str, **options: Any) -> str:
@@ -56,13 +18,6 @@ def command_line(command: str, *arguments: str, **options: Any) -> str:
             values = value if isinstance(value, tuple) else (value,)
             words += ["--" + name.replace("_", "-"), *map(str, values)]
     return shlex.join(words)
-
-
-def exit_on(report: "Report", severity: str) -> None:
-    """Exit with 1 if a finding has this severity or a higher one; "never" does not exit."""
-    failing = _RANK[_RANK.index(severity) :] if severity in _RANK else ()
-    if any(finding.severity in failing for finding in report.findings):
-        raise typer.Exit(1)
 
 
 def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, PolicyOption, ReportPath, Weights, output_file
+from bnconvert.cli.formats import save
+from bnconvert.cli.options import Model, PolicyOption, Weights, output_file
+from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
 
 
@@ -30,7 +32,7 @@ def command(
 ) -> None:
     """Convert MODEL for fine-tuning; print the plan and the optimizer's parameter groups."""
     from bnconvert.cli.model_source import load_model
-    from bnconvert.cli.output import save, write_weights
+    from bnconvert.cli.output import write_weights
     from bnconvert.conversion.finetuning import prepare
     from bnconvert.conversion.policy import Policy
     from bnconvert.errors import PolicyError
@@ -38,14 +40,14 @@ def command(
     if output is None and not dry_run:
         raise PolicyError("nothing to do: give -o prepared.safetensors, or --dry-run")
     rules = Policy.parse(policy)
-    with showing_progress(first="loading the model"):
-        loaded, _ = load_model(model, weights, None)
-        try:
+    try:
+        with showing_progress(first="loading the model"):
+            loaded, _ = load_model(model, weights, None)
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)
-        except ValueError as error:
-            raise PolicyError(str(error)) from error
+    except ValueError as error:
+        raise PolicyError(str(error)) from error
     typer.echo(str(prepared))
-    save(prepared.plan.report(), report)
-    if output is not None and not dry_run:
+    save(prepared.report, report, f"prepare {model}")
+    if not (output is None or dry_run):
         write_weights(prepared.model, {"bnconvert.policy": repr(rules)}, output)
         typer.echo(f"wrote {output}; load it into prepare(model, {rules!r}).model")

@@ -1,5 +1,8 @@
 """`bnconvert recompute`: recompute the running statistics over data, and write the weights."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from bnconvert.cli.options import (
@@ -14,16 +17,31 @@ from bnconvert.cli.options import (
     MethodOption,
     Model,
     Plot,
-    ReportPath,
     Samples,
     StateDict,
     Std,
     Weights,
 )
-from bnconvert.reporting.progress import showing_progress
+from bnconvert.cli.report_options import (
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bnconvert.statistics.recomputation import Recomputation
 
 
 def command(
+    context: typer.Context,
     model: Model,
     data: DataSource,
     output: StateDict,
@@ -37,29 +55,42 @@ def command(
     interpolation: Interpolation = None,
     mean: Mean = None,
     std: Std = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     plot: Plot = None,
 ) -> None:
     """Recompute MODEL's running statistics precisely over --data, and write the weights."""
-    from bnconvert.cli.data import load_data
-    from bnconvert.cli.images import ImagePreprocessing
-    from bnconvert.cli.model_source import load_model
-    from bnconvert.cli.output import show, write_weights
+    from bnconvert.cli.output import write_weights
+    from bnconvert.cli.presentation import Presentation
+
+    presentation = Presentation.of(context)
+    measured, result = _recomputed(context.params)
+    # Before the report, whose plot may fail.
+    write_weights(measured, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
+    shown = presentation.show(result.report)
+    presentation.tell(f"\nwrote {output}; use it with --weights {output}")
+    presentation.finish(shown)
+
+
+def _recomputed(given: Mapping[str, Any]) -> tuple["nn.Module", "Recomputation"]:
+    """Return the model with the statistics that the values of the options ask for."""
+    from bnconvert.cli.data import model_and_data
     from bnconvert.statistics.recomputation import recompute_statistics
 
-    with showing_progress(first="loading the model"):
-        loaded, _ = load_model(model, weights, None)
-    images = ImagePreprocessing.of(loaded, img_size, crop_pct, interpolation, mean, std)
-    source = load_data(data, loaded, batch_size, images, samples)
-    result = recompute_statistics(
-        loaded,
+    model, source = model_and_data(given)
+    limit = given["memory_limit"]
+    return model, recompute_statistics(
+        model,
         source.batches,
-        method=method.value,
+        method=given["method"].value,
         forward=source.run,
-        max_samples=samples,
-        memory_limit=None if memory_limit is None else int(memory_limit * 1e6),
+        max_samples=given["samples"],
+        memory_limit=None if limit is None else int(limit * 1e6),
     )
-    # Before the report, whose plot may fail.
-    write_weights(loaded, {"bnconvert.statistics": f"{method.value} over {data}"}, output)
-    show(result.report, report, plot)
-    typer.echo(f"\nwrote {output}; use it with --weights {output}")

@@ -1,5 +1,6 @@
 """Values on the command line that are checked before any work is done: seconds, not minutes."""
 
+import difflib
 from math import prod
 from pathlib import Path
 
@@ -85,3 +86,23 @@ def shape_of(text: str) -> tuple[str, list[int], str]:
     if prod(sizes) > _MOST:
         raise UsageError(f"--input {text}: is {prod(sizes):.1e} numbers; give a smaller example")
     return name, sizes, dtype
+
+
+def finding_ids(texts: list[str] | None) -> list[str] | None:
+    """Return ids of findings, or their first characters, of which a text may have several.
+
+    Raises:
+        UsageError: no finding's id begins so.
+    """
+    if texts is None:
+        return None
+    from bnconvert.diagnosis.catalogue import CATALOGUE
+
+    ids = [entry.id for entry in CATALOGUE]
+    wanted = [part.strip().upper() for text in texts for part in text.split(",") if part.strip()]
+    for start in wanted:
+        if not any(id.startswith(start) for id in ids):
+            near = difflib.get_close_matches(start, ids, n=1)
+            hint = f"did you mean {near[0]}?" if near else "`bnconvert rules` lists them"
+            raise UsageError(f"{start}: no finding has an id that begins so; {hint}")
+    return wanted

@@ -1,26 +1,45 @@
 """`bnconvert verify`: compare a model with an ONNX file."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from bnconvert.cli.options import AllowNonfinite, Input, Model, ReportPath, Weights
+from bnconvert.cli.options import AllowNonfinite, Input, Model, Weights
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
+from bnconvert.cli.report_options import (
+    BaselineFile,
+    FailOn,
+    Format,
+    Ignore,
+    Quiet,
+    ReportPath,
+    Select,
+    Verbose,
+    WriteBaseline,
+)
 from bnconvert.reporting.progress import showing_progress
-
-if TYPE_CHECKING:
-    from bnconvert.reporting.report import Report
 
 
 def command(
+    context: typer.Context,
     model: Model,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file.")],
     weights: Weights = None,
     inputs: Input = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    fail_on: FailOn = None,
+    baseline: BaselineFile = None,
+    write_baseline: WriteBaseline = False,
+    output_format: Format = None,
     report: ReportPath = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
 
@@ -28,35 +47,39 @@ def command(
     judged, as *.unproven.zip.
     """
     from bnconvert.cli.model_source import load_model, require_example
-    from bnconvert.cli.output import command_line, saved_on_failure, show
-    from bnconvert.errors import InconclusiveError, VerificationError
-    from bnconvert.exporting.failure_bundle import Outcome, bundle_of
+    from bnconvert.cli.presentation import Presentation
     from bnconvert.exporting.verify import verify
 
-    scaling = parse_preprocess(preprocess)
+    presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
+    command = [model, str(file), *preprocess_words(scaling)]
     with showing_progress(first="loading the model") as say:
         loaded, example = load_model(model, weights, inputs, scaling)
         given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
-        try:
-            with saved_on_failure(report):
-                result = verify(loaded, file, given, preprocess=scaling, **more)
-        except (InconclusiveError, VerificationError) as failure:
-            why: Outcome = "failed" if isinstance(failure, VerificationError) else "unproven"
-            bundle = bundle_of(file, why)
-            words = [str(file), "--input", str(bundle), *preprocess_words(scaling)]
-            again = command_line("verify", model, *words, weights=weights)
-            _keep(bundle, given, failure.report, again)
-            raise
-    show(result, report)
+        with _keeping(given, file, command, weights), presentation.saving_failures():
+            result = verify(loaded, file, given, preprocess=scaling, **more)
+    presentation.finish(presentation.show(result))
 
 
-def _keep(bundle: Path, inputs: Any, report: "Report", again: str) -> None:
-    """Leave what reproduces a verification, and say how."""
-    from bnconvert.exporting.failure_bundle import write_bundle
+@contextlib.contextmanager
+def _keeping(
+    inputs: Any, file: Path, command: Sequence[str], weights: Path | None
+) -> Iterator[None]:
+    """Leave what reproduces a comparison inside that fails or proves nothing, and say how."""
+    from bnconvert.cli.output import command_line
+    from bnconvert.errors import InconclusiveError, VerificationError
+    from bnconvert.exporting.failure_bundle import bundle_of, write_bundle
     from bnconvert.graphs.example import Example
 
-    if write_bundle(bundle, Example.of(inputs), report, again) is not None:
-        typer.echo(
-            f"its inputs and all figures are in {bundle}; to compare again: {again}", err=True
-        )
+    try:
+        yield
+    except (InconclusiveError, VerificationError) as failure:
+        failed = isinstance(failure, VerificationError)
+        bundle = bundle_of(file, "failed" if failed else "unproven")
+        model, path, *rest = command
+        words = [model, path, "--input", str(bundle), *rest]
+        again = command_line("verify", *words, weights=weights)
+        if write_bundle(bundle, Example.of(inputs), failure.report, again) is not None:
+            said = f"its inputs and all figures are in {bundle}; to compare again: {again}"
+            typer.echo(said, err=True)
+        raise

@@ -109,7 +109,8 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     """Give every norm its plain torch class back, with its momentum and batch counter.
 
     Norms that bnconvert made return to the class they had. Other packages' frozen norms become
-    the `BatchNorm2d` that they were copied from, with torch's default momentum.
+    the `BatchNorm2d` that they were copied from, with torch's default momentum. The `nn.GroupNorm`
+    of `Group(plain=True)` stays: it holds no running statistics.
 
     Args:
         model: an eager module.

@@ -1,7 +1,7 @@
 """`prepare`: a converted copy of a model, and optimizer parameter groups that fit it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -11,25 +11,27 @@ from bnconvert.conversion.conversion import convert_with_plan
 from bnconvert.conversion.parameter_groups import parameter_groups
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
-from bnconvert.conversion.restoration import restored
-from bnconvert.conversion.restore_plan import RestorePlan
+from bnconvert.conversion.restoring.restoration import restored
+from bnconvert.conversion.restoring.restore_plan import RestorePlan
 from bnconvert.conversion.situation import Task
 from bnconvert.conversion.suggestion import Suggestion, suggest
 from bnconvert.errors import FoldedTrainingError, PolicyError
 from bnconvert.folding.folding import Folded
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
-from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.survey import require_eager
+from bnconvert.norms.momentum import accumulated_momentum, set_accumulated_momentum
+from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.reporting.table import listed
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepared(Shown):
     """A model that is ready to be fine-tuned.
 
     Attributes:
@@ -59,17 +61,25 @@ class Prepared:
     suggestion: Suggestion | None = None
     restored: RestorePlan | None = None
 
-    def __str__(self) -> str:
-        """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
-        groups = [
+    @property
+    def report(self) -> Report:
+        """The plan as a report, with the groups and what else the user must know as notes."""
+        planned = self.plan.report()
+        return replace(planned, notes=(*planned.notes, *self._groups(), *self.notes))
+
+    def _groups(self) -> list[str]:
+        return [
             f"parameter group {number}: {len(group['params'])} parameters "
             f"({sum(p.numel() for p in group['params']):,} numbers) "
             f"with weight decay {group['weight_decay']}"
             for number, group in enumerate(self.parameter_groups, 1)
         ]
+
+    def __str__(self) -> str:
+        """Return the reasons of "auto", the plan, the groups and the notes, for a person."""
         first = () if self.restored is None else (f"{self.restored}\n",)
         chosen = () if self.suggestion is None else (str(self.suggestion),)
-        return "\n".join((*first, *chosen, str(self.plan), *groups, *self.notes))
+        return "\n".join((*first, *chosen, str(self.plan), *self._groups(), *self.notes))
 
 
 @one_at_a_time()
@@ -150,7 +160,7 @@ def prepare(
         policy = suggestion.policy
     target, followed = convert_with_plan(unfolded, policy)
     notes = [] if done is None else [*done.notes]
-    notes += [*_set_accumulated_momentum(target, accumulate), *_ignored_requests(target)]
+    notes += [*set_accumulated_momentum(target, accumulate), *_ignored_requests(target)]
     plan = None if done is None else done.plan
     groups = parameter_groups(target, weight_decay)
     return Prepared(target, groups, followed, tuple(notes), suggestion, plan)
@@ -176,50 +186,6 @@ def _unfolded(model: object) -> nn.Module:
         raise FoldedTrainingError
     require_weights(model)
     return model
-
-
-def accumulated_momentum(momentum: float, steps: int) -> float:
-    """Return the momentum with which `steps` updates have the effect of one with `momentum`.
-
-    1 - (1 - momentum)^(1 / steps), since the old value keeps the share (1 - momentum) each time.
-
-    Args:
-        momentum: torch's, the share of the new value.
-        steps: micro-batches per optimizer step.
-
-    Raises:
-        ValueError: `steps` is less than 1, or `momentum` not between 0 and 1.
-
-    Examples:
-        >>> round(bnc.accumulated_momentum(0.1, steps=8), 4)
-        0.0131
-    """
-    if steps < 1:
-        raise ValueError(f"accumulate is {steps}; use the number of micro-batches, 1 or more")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum is {momentum}; use torch's convention, between 0 and 1")
-    return float(1 - (1 - momentum) ** (1 / steps))
-
-
-def _set_accumulated_momentum(model: nn.Module, steps: int) -> Iterator[str]:
-    """Adapt the momentum of every norm that tracks statistics; yield notes for the user."""
-    if steps == 1:
-        return
-    cumulative = []
-    for path, module in model.named_modules():
-        kind = kind_of(module)
-        if kind is None or kind.has_fixed_statistics or not hasattr(module, "momentum"):
-            continue
-        if module.momentum is None:
-            cumulative.append(path or "(root)")
-        else:
-            module.momentum = accumulated_momentum(float(module.momentum), steps)
-    yield (
-        f"momentum was adapted to {steps} micro-batches per optimizer step; each micro-batch is "
-        "still normalized by itself: use Frozen(), Group() or Sync() where it is too small"
-    )
-    if cumulative:
-        yield f"{', '.join(cumulative)}: momentum=None averages all micro-batches and is unchanged"
 
 
 def _ignored_requests(model: nn.Module) -> Iterator[str]:

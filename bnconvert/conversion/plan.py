@@ -1,6 +1,7 @@
 """Plan: which rewrite each norm of a model gets by a policy, decided before anything changes."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -13,8 +14,10 @@ from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import FunctionalNorm, Site, Survey
 from bnconvert.modules.survey import survey
-from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.cells import norm_cells
+from bnconvert.reporting.records import REFUSED, NormRow
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.reporting.table import footnoted, table
 
 
@@ -39,7 +42,7 @@ class Decision:
     def outcome(self) -> str:
         """What the norm becomes, in a word."""
         if self.rewrite is None:
-            return "REFUSED"
+            return REFUSED
         return repr(self.rewrite) if self.rewrite.replaces else "kept"
 
     @property
@@ -48,11 +51,16 @@ class Decision:
         return "; ".join((*map(str, self.refusals), *([self.caution] if self.caution else [])))
 
 
-@dataclass(frozen=True, eq=False)
-class Plan:
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(Shown):
     """What a policy does to a model: one decision per norm, printable; nothing is changed yet.
 
     Examples:
+        >>> planned = bnc.plan(nn.BatchNorm2d(6), bnc.Frozen())
+        >>> planned
+        <Plan OK: Plan for BatchNorm2d: Frozen(affine='frozen') (1 norm: ...)>
+        >>> [decision.outcome for decision in planned]
+        ["Frozen(affine='frozen')"]
         >>> print(bnc.plan(nn.BatchNorm2d(6), bnc.Group(4)).refusals[0])
         (root): 6 channels do not divide into 4 groups; use Group(3) or Keep()
     """
@@ -60,6 +68,10 @@ class Plan:
     policy: Policy
     survey: Survey
     decisions: tuple[Decision, ...]
+
+    def __iter__(self) -> Iterator[Decision]:
+        """Iterate over the decisions, one for each norm."""
+        return iter(self.decisions)
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -113,17 +125,8 @@ class Plan:
             return "\n".join(("No batch normalization found: nothing to do.", *self._notes()))
         columns = ("norm", "class", "channels", "calls", "becomes", "remark")
         remarks, footnotes = footnoted([decision.remark for decision in self.decisions])
-        rows = [
-            (
-                " = ".join(path or "(root)" for path in decision.site.paths),
-                decision.site.class_name,
-                str(decision.site.channels),
-                _shown_calls(decision.site),
-                decision.outcome,
-                remark,
-            )
-            for decision, remark in zip(self.decisions, remarks, strict=True)
-        ]
+        cells = norm_cells(self.report().norms)
+        rows = [(*row[:-1], remark) for row, remark in zip(cells, remarks, strict=True)]
         counts = Counter(decision.outcome for decision in self.decisions)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
         summary = f"{len(rows)} norm{'s' * (len(rows) != 1)}: {outcomes}"
@@ -151,7 +154,8 @@ class Plan:
             "call it"
             for site in self.survey.idle
         ]
-        if any(isinstance(d.rewrite, Replacement) for d in self.decisions):
+        ours = [d.rewrite for d in self.decisions if isinstance(d.rewrite, Replacement)]
+        if any(rewrite.keeps_batch_norm_state for rewrite in ours):
             notes.append(
                 "the new norms are no subclasses of torch's _BatchNorm: update_bn and loops over "
                 "it do not see them; use recompute_statistics(model, batches), and "
@@ -176,10 +180,6 @@ def functional_norms(surveyed: Survey) -> list[FunctionalNorm]:
         and not (call.on_weight or call.by_batch_alone)
         and call.owner not in users
     ]
-
-
-def _shown_calls(site: Site) -> str:
-    return "?" if site.observed_calls is None else str(site.observed_calls)
 
 
 def make_plan(model: nn.Module, policy: Policy) -> Plan:

@@ -27,12 +27,13 @@ from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.survey import require_runnable, scripted_paths
 from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.torch_private.norm_classes import is_instance_norm
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
-@dataclass(frozen=True, eq=False)
-class Folded:
+@dataclass(frozen=True, eq=False, repr=False)
+class Folded(Shown):
     """A folded model.
 
     Attributes:

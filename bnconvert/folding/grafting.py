@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal, UnsupportedModelError, first_line
+from bnconvert.folding.folds.direct import Direct
 from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
 from bnconvert.graphs.mutable_graph import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.folded_norm import remember_norm
 from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind
 from bnconvert.modules.preserving import preserved
@@ -48,6 +50,9 @@ def grafted(model: nn.Module, parts: Sequence[Part]) -> nn.Module:
         taken = [site for site in sites if graft.outcomes.get(site.path, _UNCALLED).fold]
         norms = {site.path: copy.get_submodule(site.path) for site in taken}
         rests = {site.path: tail_of(norms[site.path], site.kind) for site in taken}
+        for site in taken:
+            if graft.outcomes[site.path].fold == Direct.name:
+                remember_norm(rests[site.path], norms[site.path])
         swap(copy, {path: rests[site.path] for site in taken for path in site.paths})
         with preserved(model):
             _require_same(model, copy, part)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from bnconvert.modules.kinds import eps_of
+from bnconvert.modules.folded_norm import eval_scale
 from bnconvert.modules.site import Site
 from bnconvert.reporting.records import Finding, NormRow
 
@@ -43,11 +43,9 @@ def weight_range_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Ite
 
 def gain_spread(site: Site) -> float:
     """Return the largest |gamma| / sigma of a norm over the smallest that is not zero."""
-    state = {**site.module._buffers, **site.module._parameters}
-    var, weight = state.get("running_var"), state.get("weight")
-    if var is None or not var.numel() or var.is_meta:
+    scale = eval_scale(site.module)
+    if scale is None:
         return 1.0
-    gain = (var.detach().double() + eps_of(site.module)).rsqrt()
-    gain = gain if weight is None else (gain * weight.detach().double()).abs()
+    gain = scale.abs()
     gain = gain[torch.isfinite(gain) & (gain > 0)]
     return float(gain.max() / gain.min()) if gain.numel() else 1.0

@@ -1,4 +1,4 @@
-"""Callbacks and a plugin for Lightning: converted norms, late freezing, precise statistics, Sync.
+"""Callbacks and a plugin for Lightning: converted norms, schedules, precise statistics, Sync.
 
     from bnconvert.integrations.lightning import ConvertNorms, PreciseStatistics
 
@@ -20,6 +20,7 @@ from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.keep import Keep
+from bnconvert.norms.momentum import set_momentum
 from bnconvert.norms.sync import Sync, SyncNorm
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.ranks import all_ranks
@@ -76,6 +77,25 @@ class FreezeNorms(Callback):  # type: ignore[misc]
         if trainer.current_epoch >= self.from_epoch and not self._frozen:
             convert(pl_module, Frozen(affine="trainable"), inplace=True)
             self._frozen = True
+
+
+class MomentumSchedule(Callback):  # type: ignore[misc]
+    """Sets the momentum of all norms before each epoch, those of bnconvert too.
+
+    Nothing is kept between epochs, so that a fit that is resumed has the epoch's momentum.
+    """
+
+    def __init__(self, schedule: Callable[[int], float]) -> None:
+        """Take what returns the momentum of an epoch, which is counted from 0."""
+        self.schedule = schedule
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Set this epoch's momentum.
+
+        Raises:
+            ValueError: it is not between 0 and 1.
+        """
+        set_momentum(pl_module, self.schedule(trainer.current_epoch))
 
 
 class PreciseStatistics(Callback):  # type: ignore[misc]

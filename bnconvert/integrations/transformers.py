@@ -1,4 +1,4 @@
-"""Callbacks for the Trainer of Hugging Face Transformers: converted norms, precise statistics.
+"""Callbacks for the Trainer of Transformers: converted norms, schedules, precise statistics.
 
 from bnconvert.integrations.transformers import ConvertNorms, PreciseStatistics
 
@@ -12,10 +12,12 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from transformers import TrainerCallback
 
-from bnconvert.conversion.conversion import convert_with_plan
+from bnconvert.conversion.conversion import convert, convert_with_plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.modules.rewrite import Alternatives, Rewrite
+from bnconvert.norms.frozen import Frozen
+from bnconvert.norms.momentum import set_momentum
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.ranks import all_ranks
 from bnconvert.statistics.recomputation import recompute_statistics
@@ -40,6 +42,41 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
             RefusedError: a norm has no legal rewrite; nothing has been changed.
         """
         self.plan = convert_with_plan(given["model"], self.policy, inplace=True)[1]
+
+
+class FreezeNorms(TrainerCallback):  # type: ignore[misc]
+    """Freezes the running statistics from an epoch on: training then normalizes as eval does.
+
+    The remedy of Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3.4, for small
+    batches. Weight and bias go on learning, with the optimizer's state.
+    """
+
+    def __init__(self, from_epoch: int) -> None:
+        """Take the epoch, counted from 0, that is the first with frozen statistics."""
+        self.from_epoch = from_epoch
+        self._frozen = False
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Freeze once the epoch has come."""
+        if _epoch(state) >= self.from_epoch and not self._frozen:
+            convert(given["model"], Frozen(affine="trainable"), inplace=True)
+            self._frozen = True
+
+
+class MomentumSchedule(TrainerCallback):  # type: ignore[misc]
+    """Sets the momentum of all norms before each epoch, those of bnconvert too."""
+
+    def __init__(self, schedule: Callable[[int], float]) -> None:
+        """Take what returns the momentum of an epoch, which is counted from 0."""
+        self.schedule = schedule
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Set this epoch's momentum.
+
+        Raises:
+            ValueError: it is not between 0 and 1.
+        """
+        set_momentum(given["model"], self.schedule(_epoch(state)))
 
 
 class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
@@ -90,6 +127,11 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
             process_group=all_ranks(),
         ).report
         self._last = state.global_step
+
+
+def _epoch(state: Any) -> int:
+    """Return the epoch that begins, from 0; the trainer counts in fractions of its steps."""
+    return round(state.epoch or 0)
 
 
 def _with_labels(model: nn.Module, batch: Mapping[str, Any]) -> Any:

@@ -23,6 +23,8 @@ class SizeCheck(nn.Module):
         Raises:
             CaptureError: the model may compute something else than the graph for such inputs.
         """
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]  # torch is untyped
+            return  # sizes are tensors then, of which no condition can be computed
         if torch.compiler.is_compiling():
             self.guards(*inputs)  # a compiler traces these, and no handler of exceptions
             return

@@ -8,16 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnconvert.modules.survey import traced
 
+#: Layers whose weight has the output channels on axis 1, group by group; their subclasses too.
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 #: The layers that a batch norm may follow; their subclasses too.
-LAYERS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED, nn.Linear)
 #: The name of the child that normalizes.
 CHILD = "norm"
 _NORMS: dict[int, type[_BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -66,10 +60,16 @@ def normalized(layer: nn.Module, norm: nn.Module, *, with_bias: bool) -> nn.Modu
     return made
 
 
-def without_bias(layer: nn.Module) -> nn.Module:
-    """Return a layer of the same class with the same Parameters but the bias, which is None."""
+def without_bias(layer: nn.Module, weight: nn.Parameter | None = None) -> nn.Module:
+    """Return a layer of the same class with the same Parameters but the bias, which is None.
+
+    Args:
+        layer: it is not changed.
+        weight: if given, the new layer's weight.
+    """
     made = _with_state_of(layer, type(layer))
-    made._parameters = {**layer._parameters, "bias": None}
+    own = {} if weight is None else {"weight": weight}
+    made._parameters = {**layer._parameters, **own, "bias": None}
     return made
 
 

@@ -24,6 +24,14 @@ class Rewrite(ABC):
     #: Whether it replaces modules at all; a norm that cannot be replaced is refused if so.
     replaces: ClassVar[bool] = True
 
+    @property
+    def keeps_batch_norm_state(self) -> bool:
+        """Whether batch norm's state stays where it was; the contract test checks the claim.
+
+        Then a plain batch norm checkpoint loads, strictly, and `revert` gives the batch norm back.
+        """
+        return True
+
     @abstractmethod
     def why_not(self, site: Site) -> Refusal | None:
         """Return why `site` may not be rewritten, or None. Looks only."""

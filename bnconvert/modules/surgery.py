@@ -21,6 +21,11 @@ from bnconvert.torch_private.module_state import state_without
 Successor = TypeVar("Successor", bound=nn.Module)
 
 _AFFINE = ("weight", "bias")
+#: What batch norms hold and group norms do not.
+_BATCH_NORM_ALONE = {
+    *("num_features", "momentum", "track_running_stats", "process_group"),
+    *("running_mean", "running_var", "num_batches_tracked"),
+}
 
 
 def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) -> Successor:
@@ -47,6 +52,21 @@ def inherit(source: nn.Module, successor: type[Successor], **attributes: Any) ->
     vars(target).update(state)
     for name, value in attributes.items():
         setattr(target, name, value)
+    return target
+
+
+def plain_group_norm(source: nn.Module, groups: int) -> nn.GroupNorm:
+    """Build torch's own group norm with a norm's affine, eps and hooks; nothing else is kept.
+
+    Args:
+        source: the norm, whose forward calls no children; looked at only.
+        groups: the number of groups.
+    """
+    target = inherit(source, nn.GroupNorm, num_groups=groups, num_channels=channels_of(source))
+    promote_affine(target)
+    kept = state_without(target, _BATCH_NORM_ALONE)
+    vars(target).clear()
+    vars(target).update(kept)
     return target
 
 

@@ -8,16 +8,19 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from bnconvert.reporting.frame import Rows, frame_of
 from bnconvert.reporting.records import Check, Contents
-from bnconvert.reporting.rendering import html_of, text_of
+from bnconvert.reporting.rendering import text_of
+from bnconvert.reporting.shown import Shown
+from bnconvert.reporting.verdict import judgement
 from bnconvert.reporting.whole_file import whole_file
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Report(Contents):
-    """A result for people (`str`), for programs (`to_dict`) and for files.
+@dataclass(frozen=True, repr=False)
+class Report(Shown, Contents):
+    """A result for people (`str`; a notebook shows tables), for programs (`to_dict`) and for files.
 
     Examples:
         >>> report = bnc.inspect(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
@@ -29,9 +32,18 @@ class Report(Contents):
         <BLANKLINE>
         1 norm: 1 training
         <BLANKLINE>
-        note: no findings
+        BN114 info: 1: untrained: the statistics are still mean 0 and variance 1, ...
+        >>> report
+        <Report OK: Sequential: batch normalization, ... (1 norm: 1 training)>
+        >>> report.ok
+        True
         >>> report.to_json("report.json")
     """
+
+    @property
+    def ok(self) -> bool:
+        """Whether no finding is an error, no norm refused, and a file that was compared agrees."""
+        return judgement(self).level != "FAIL"
 
     def count(self, outcome: str) -> int:
         """Return how many norms have this outcome."""
@@ -51,6 +63,18 @@ class Report(Contents):
             **_plain(asdict(self)),
         }
 
+    def to_frame(self, rows: Rows | None = None) -> Any:
+        """Return rows as a pandas DataFrame, a column for each of their attributes.
+
+        Args:
+            rows: which ones; by default the first of "norms", "statistics", "findings" and
+                "checks" of which there are any.
+
+        Raises:
+            ReportError: pandas is not installed.
+        """
+        return frame_of(self, rows)
+
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict()` as JSON.
 
@@ -60,13 +84,21 @@ class Report(Contents):
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         _write(Path(path), text + "\n")
 
-    def to_html(self, path: str | Path) -> None:
-        """Write the report as one HTML page.
+    def to_html(self, path: str | Path, *, command: str = "") -> None:
+        """Write the report as one HTML page: the verdict, charts, findings, tables to sort.
+
+        The page needs no other file and asks no server. It is light or dark as the browser is.
+
+        Args:
+            path: the file.
+            command: the command that made the report, to be shown in its head.
 
         Raises:
             OutputError: it cannot be written there.
         """
-        _write(Path(path), html_of(self))
+        from bnconvert.reporting.page.page import page_of
+
+        _write(Path(path), page_of(self, command))
 
     def plot(self, path: str | Path) -> None:
         """Plot how far the running statistics are off, and the scores if there are any.

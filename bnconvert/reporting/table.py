@@ -6,6 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 _PLAIN_WIDTH = 140  # of a pipe or a file, which has no width
+_LEAST_WIDTH = 60  # below that, lines are wrapped rather than cells
+
+
+def width_here() -> int:
+    """Return how many characters a line may have."""
+    return shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -21,9 +27,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         drawn.add_column(columns[i], justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(row[i]) for i in shown))
-    width = shutil.get_terminal_size((_PLAIN_WIDTH, 24)).columns
+    width = width_here()
     sink = io.StringIO()
-    Console(file=sink, width=max(width, 80), color_system=None).print(drawn)
+    Console(file=sink, width=max(width, _LEAST_WIDTH), color_system=None).print(drawn)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 

@@ -67,10 +67,13 @@ class LayerwiseMeasurement:
         source: Iterable[Batch] = self._keeping(batches)
         passes, complete = 0, False
         with self.memory:
-            while not complete:
-                passes += 1
-                complete = self._run_pass(source)
-                source = self._kept_batches()
+            try:
+                while not complete:
+                    passes += 1
+                    complete = self._run_pass(source)
+                    source = self._kept_batches()
+            finally:
+                self.kept.clear()  # before what is moved away is brought back
         inseparable = self.order.inseparable() & self.results.keys()
         return TaskResult(self.results, inseparable, self.skipped, passes)
 

@@ -45,7 +45,7 @@ def measured(
         max_samples: read batches until there are so many samples.
         domain: for norms that were converted with `Separate`: whose statistics to measure. To
             evaluate in it too, enter `bnconvert.domain(model, ...)` around this context instead.
-        memory_limit: bytes of activations to hold, for "layerwise" on the CPU.
+        memory_limit: bytes of activations to hold on each device, for "layerwise".
         process_group: the ranks that measure together.
         progress: called as progress(done, total or None, what).
 

@@ -1,6 +1,9 @@
 """The notes of a recomputation's report: what was left alone, skipped or repeated."""
 
+from collections.abc import Mapping
 from math import ceil, log
+
+from torch import nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.reporting.table import listed
@@ -11,6 +14,8 @@ from bnconvert.statistics.unmeasured import UnmeasuredUses
 
 #: The weight that initial values may still have in a moving average.
 _WASHED_OUT = 0.01
+#: Where a PEFT model keeps the model that it adapts.
+_IN_PEFT = "base_model.model."
 _SEPARATE = 'Separate(domains="calls")'
 
 
@@ -35,11 +40,12 @@ def reading_notes(reader: BatchReader) -> list[str]:
 
 
 def measuring_notes(
-    targets: Targets, result: TaskResult, method: str, uses: UnmeasuredUses
+    model: nn.Module, targets: Targets, result: TaskResult, method: str, uses: UnmeasuredUses
 ) -> list[str]:
-    """Return the notes of the report: what was left alone, skipped or repeated."""
+    """Return the notes of the report: what is not saved, was left alone, skipped or repeated."""
     reached = [t for t in targets.measured if _reached(result, t.index)]
-    notes = [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
+    notes = _adapter_notes(model, [target.path for target in reached])
+    notes += [f"{path}: left alone: {reason}" for path, reason in targets.excluded.items()]
     notes += [
         f"{target.path}: left alone: {uses.why_unreached(target)}"
         for target in targets.measured
@@ -57,6 +63,23 @@ def measuring_notes(
     if result.passes > 1:
         notes.append(f"{result.passes} passes over the data were needed")
     return notes + (_momentum_notes(targets, result) if method == "ema" else [])
+
+
+def _adapter_notes(model: nn.Module, paths: list[str]) -> list[str]:
+    """Return a warning on norms whose statistics the file of a PEFT adapter will not hold.
+
+    A module that PEFT saves whole has a copy inside a module `modules_to_save`.
+    """
+    adapts = any(isinstance(getattr(m, "peft_config", None), Mapping) for m in model.modules())
+    lost = [path for path in paths if "modules_to_save" not in path.split(".")]
+    if not adapts or not lost:
+        return []
+    names = ", ".join(f'"{path.removeprefix(_IN_PEFT)}"' for path in lost)
+    return [
+        f"{listed(lost)}: NOT SAVED WITH THE ADAPTER: the file of a PEFT adapter holds no buffers "
+        f"of other modules; give modules_to_save=[{names}] in its config, or save the "
+        "whole model"
+    ]
 
 
 def _reached(result: TaskResult, index: int) -> bool:

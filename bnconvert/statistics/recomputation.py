@@ -16,6 +16,7 @@ from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
@@ -24,6 +25,7 @@ from bnconvert.statistics.notes import measuring_notes, reading_notes, require_m
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.ranks import Ranks, all_ranks
 from bnconvert.statistics.report_rows import statistics_rows
+from bnconvert.statistics.swap_space import can_be_emptied, swap_space_for
 from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
 from bnconvert.statistics.task import Task, TaskResult
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
@@ -33,8 +35,8 @@ Variance = Literal["population", "unbiased"]
 _METHODS, _VARIANCES = ("layerwise", "aggregate", "ema"), ("population", "unbiased")
 
 
-@dataclass(frozen=True, eq=False)
-class Recomputation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Recomputation(Shown):
     """The result of recomputing statistics; the model has them already.
 
     Attributes:
@@ -110,8 +112,9 @@ def recompute_statistics(
             have, by their tensors or by what arrives at the first norm.
         domain: for norms that were converted with `Separate`: the domain whose statistics to
             replace; other norms are left alone. None for the domain in use.
-        memory_limit: bytes of activations to hold, for "layerwise" on the CPU; what exceeds it is
-            moved to a temporary file. One batch's own are always held.
+        memory_limit: bytes of activations to hold on each device, for "layerwise"; what exceeds
+            it is moved from main memory to a temporary file, and from an accelerator to main
+            memory. One batch's own are always held.
         process_group: the ranks that measure together, each on its own share of the data, of any
             size; all get the same statistics. None for this process alone.
         progress: called as progress(done, total or None, what). By default a bar on stderr, where
@@ -144,8 +147,9 @@ def recompute_statistics(
             with _undone_on_failure(before):
                 targets.require_any(model)
                 _require_same(ranks, model, targets, method, variance)
-                memory = _memory_for(memory_limit, method, targets.measured[0].mean.device)
-                call = forward or default_forward(targets.measured[0].mean.device)
+                devices = [target.mean.device for target in targets.measured]
+                memory = _memory_for(memory_limit, method, set(devices))
+                call = forward or default_forward(devices[0])
                 task = Task(model, targets.measured, call, ranks, variance, say)
                 reader = BatchReader(batches, max_samples)
                 measured = [buffer for target in before for buffer in target.buffers]
@@ -153,7 +157,7 @@ def recompute_statistics(
                     result = _run(task, method, memory, reader)
                 require_measured(targets, result, task.uses)
                 ranks.gather("done")  # all ranks get the new statistics, or none does
-    notes = measuring_notes(targets, result, method, task.uses)
+    notes = measuring_notes(model, targets, result, method, task.uses)
     notes += [*reading_notes(reader), *_run_notes(memory, process_group)]
     rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
@@ -167,16 +171,17 @@ def _run(task: Task, method: Method, memory: Memory, batches: BatchReader) -> Ta
     return MiniBatchMeasurement(task, method).run(batches)
 
 
-def _memory_for(limit: int | None, method: str, device: torch.device) -> Memory:
+def _memory_for(limit: int | None, method: str, devices: Iterable[torch.device]) -> Memory:
     """Return the memory of paused forwards; only "layerwise" pauses any, and can limit it."""
     if limit is None or method != "layerwise":
         return Memory()
-    if device.type != "cpu":
-        raise StatisticsError(
-            f"memory_limit bounds what lies in main memory, and the model is on {device}; move it "
-            "to the CPU, or leave memory_limit out"
-        )
-    return LimitedMemory(limit)
+    for device in devices:
+        if not can_be_emptied(device):
+            raise StatisticsError(
+                f"memory_limit moves activations away from {device}, where torch cannot empty "
+                "tensors in place; move the model to the CPU, or leave memory_limit out"
+            )
+    return LimitedMemory(limit, {device: swap_space_for(device) for device in devices})
 
 
 def _run_notes(memory: Memory, group: Any) -> list[str]:

@@ -4,7 +4,7 @@ import ctypes
 import os
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -15,8 +15,11 @@ class SwapFile:
     """A temporary file without a name, which the system deletes when the process ends.
 
     Attributes:
+        name: what a user calls it.
         written: how many bytes were written into it, in all.
     """
+
+    name: ClassVar[str] = "a file"
 
     def __init__(self) -> None:
         """Open it."""

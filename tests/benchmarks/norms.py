@@ -117,6 +117,8 @@ def ways(channels: int, samples: int) -> dict[str, tuple[nn.Module, Any]]:
         "  x * scale + shift": (frozen, None),
         "Frozen, affine trained": (bnc.convert(plain, bnc.Frozen(affine="trainable")), None),
         "  x * scale + shift, trained": (learning, None),
+        "Group": (bnc.convert(plain, bnc.Group(32)), None),
+        "Instance": (bnc.convert(plain, bnc.Instance()), None),
         "Separate, one domain": (bnc.convert(plain, separate), "target"),
         "Separate, mixed, in blocks": (bnc.convert(plain, separate), blocks),
         "Separate, mixed, shuffled": (bnc.convert(plain, separate), shuffled),

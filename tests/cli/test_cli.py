@@ -16,11 +16,14 @@ from tests.cli.conftest import Run
 from tests.zoo import Net, build
 
 
-def test_inspect_prints_the_table_and_nothing_else(run: Run, factory: str) -> None:
+def test_inspect_prints_the_verdict_and_where_it_is_wanted_the_table(
+    run: Run, factory: str
+) -> None:
     result = run("inspect", f"{factory}:plain")
     assert (result.code, result.err) == (0, "")
-    assert "norm  BatchNorm2d" in result.out
-    assert "no findings" in result.out
+    assert result.out.startswith("OK  Net: batch normalization, ")
+    assert "norm  BatchNorm2d" not in result.out
+    assert "norm  BatchNorm2d" in run("inspect", f"{factory}:plain", "-v").out
 
 
 def test_inspect_fails_on_findings_from_the_wanted_severity_on(run: Run, factory: str) -> None:
@@ -121,7 +124,7 @@ def test_a_policy_that_does_not_fit_is_a_usage_error(
 
 
 def test_fold_writes_a_program_that_computes_the_same(run: Run, factory: str) -> None:
-    result = run("fold", f"{factory}:plain", "-o", "folded.pt2")
+    result = run("fold", f"{factory}:plain", "-o", "folded.pt2", "-v")
     assert result.code == 0
     assert "into conv (conv2d)" in result.out
     module = torch.export.load("folded.pt2").module()

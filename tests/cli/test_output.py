@@ -1,21 +1,9 @@
 from pathlib import Path
 
-import pytest
-
-from bnconvert.cli.output import command_line, save, show
+from bnconvert.cli.formats import save
+from bnconvert.cli.output import command_line
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
-
-
-def test_a_report_is_printed_and_saved_by_its_suffix(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    show(Report("title"), tmp_path / "r.html")
-    assert capsys.readouterr().out == "title\n"
-    assert "<h1>title</h1>" in (tmp_path / "r.html").read_text()
-    save(Report("title"), tmp_path / "r.json")
-    assert '"title": "title"' in (tmp_path / "r.json").read_text()
-    save(Report("title"), None)
 
 
 def test_a_command_line_can_be_typed_as_it_is() -> None:
@@ -31,7 +19,7 @@ def test_markup_in_names_is_text_in_html(tmp_path: Path) -> None:
     rows = (NormRow(evil, evil, 4, 1, evil, evil),)
     finding = Finding("BN101", "error", (evil,), evil, evil)
     report = Report(evil, norms=rows, findings=(finding,), notes=(evil,), facts={evil: evil})
-    save(report, tmp_path / "r.html")
+    save(report, tmp_path / "r.html", "inspect net.py:f")
     text = (tmp_path / "r.html").read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 10

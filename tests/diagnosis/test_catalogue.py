@@ -6,8 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+import torch
+from torch import nn
+
 import bnconvert as bnc
 from bnconvert.diagnosis.catalogue import CATALOGUE
+from bnconvert.diagnosis.catalogue.explanation import Explanation
 from bnconvert.verification import finding_ids
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,3 +73,36 @@ def test_an_explanation_is_complete_and_names_public_things_only() -> None:
             assert text.endswith("."), entry.id
         mentioned = re.findall(r"\bbnc\.(\w+)", f"{entry.rule} {entry.why} {entry.fix}")
         assert {*mentioned} <= {*dir(bnc)}
+
+
+EXAMPLES = [entry for entry in CATALOGUE if entry.example]
+
+
+@pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.id)
+def test_the_example_of_an_explanation_is_reported(entry: Explanation) -> None:
+    torch.manual_seed(0)
+    *before, last = ast.parse(entry.example).body
+    assert isinstance(last, ast.Expr)
+    names = {"bnc": bnc, "nn": nn, "torch": torch}
+    exec(compile(ast.Module(before, []), entry.id, "exec"), names)
+    report = eval(compile(ast.Expression(last.value), entry.id, "eval"), names)
+    assert entry.id in {finding.id for finding in report.findings}
+
+
+def test_an_explanation_is_found_by_its_id_in_either_case() -> None:
+    assert bnc.explain("bn202") is bnc.explain(" BN202")
+    with pytest.raises(bnc.ReportError, match=r"BN999.*`bnconvert rules` lists them"):
+        bnc.explain("BN999")
+    with pytest.raises(bnc.ReportError, match="did you mean BN202"):
+        bnc.explain("BN2002")
+
+
+def test_an_explanation_is_read_without_its_page() -> None:
+    lines = str(bnc.explain("BN005")).splitlines()
+    assert lines[0] == "BN005: A momentum that looks like another framework's"
+    assert lines[1] == "warning; reported by inspect, diagnose"
+    assert [line for line in lines if line and line[0] != " "][2:] == [
+        *("Rule", "Why", "Fix", "Source", "Example"),
+    ]
+    assert max(map(len, lines)) <= 80
+    assert "Source" not in str(bnc.explain("BN112"))

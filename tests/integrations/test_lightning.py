@@ -155,3 +155,18 @@ def test_the_trainer_takes_the_plugin() -> None:
     norm = module.get_submodule("network.backbone.1")
     assert type(norm) is nn.BatchNorm2d, "reverted after the fit"
     assert int(norm.get_buffer("num_batches_tracked")) == 10
+
+
+def test_a_schedule_sets_the_momentum_of_converted_norms_before_each_epoch() -> None:
+    from bnconvert.integrations.lightning import ConvertNorms, MomentumSchedule
+
+    seen: list[set[Any]] = []
+
+    class Seen(pl.Callback):  # type: ignore[misc,name-defined]
+        def on_train_epoch_end(self, trainer: Any, pl_module: nn.Module) -> None:
+            seen.append({m.momentum for m in pl_module.modules() if hasattr(m, "momentum")})
+
+    half = bnc.Policy({"*backbone.1": bnc.Ghost(15), "*": bnc.Keep()})
+    callbacks = [ConvertNorms(half), MomentumSchedule(lambda epoch: 0.5**epoch), Seen()]
+    fit(Classifier(), callbacks, limit_train_batches=1, limit_val_batches=0)
+    assert seen == [{1.0}, {0.5}, {0.25}]

@@ -42,11 +42,11 @@ class WithLoss(nn.Module):
         return {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
 
 
-def train(model: nn.Module, callbacks: list[Any], folder: Path) -> Any:
+def train(model: nn.Module, callbacks: list[Any], folder: Path, epochs: int = 8) -> Any:
     torch.manual_seed(0)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=8,
+        num_train_epochs=epochs,
         per_device_train_batch_size=60,
         per_device_eval_batch_size=400,
         learning_rate=3e-3,
@@ -91,3 +91,22 @@ def test_precise_statistics_lower_the_loss_of_an_evaluation(tmp_path: Path) -> N
         (*_, last) = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
         losses.append(last)
     assert losses[1] < 0.7 * losses[0]
+
+
+def test_norms_freeze_late_and_their_momentum_follows_a_schedule(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import FreezeNorms, MomentumSchedule
+
+    seen: list[tuple[set[float], Tensor, Tensor]] = []
+
+    class Seen(transformers.TrainerCallback):  # type: ignore[misc,name-defined]
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+            first = given["model"].network.backbone[1]
+            momenta = {m.momentum for m in given["model"].modules() if hasattr(m, "momentum")}
+            seen.append((momenta, first.running_mean.clone(), first.weight.detach().clone()))
+
+    schedule = MomentumSchedule(lambda epoch: 0.5**epoch)
+    train(WithLoss(), [schedule, FreezeNorms(from_epoch=2), Seen()], tmp_path, epochs=4)
+    assert [momenta for momenta, _, _ in seen[:2]] == [{1.0}, {0.5}]
+    assert not torch.equal(seen[0][1], seen[1][1])
+    assert torch.equal(seen[1][1], seen[3][1])
+    assert not torch.equal(seen[1][2], seen[3][2])

@@ -129,3 +129,66 @@ def test_a_frozen_norm_thaws_when_it_becomes_group_norm() -> None:
 def test_a_nonsense_number_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="groups is 0; use a positive number"):
         bnc.Group(0)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.BatchNorm2d(8, eps=0.1),
+        nn.BatchNorm2d(8, affine=False),
+        without_bias(nn.BatchNorm2d(8)),
+        nn.SyncBatchNorm(8),
+        bnc.convert(trained(nn.BatchNorm2d(8)), bnc.Frozen()),
+    ],
+    ids=lambda norm: type(norm).__name__,
+)
+def test_a_plain_one_is_torchs_own_class_and_nothing_more(norm: _NormBase) -> None:
+    ours, plain = bnc.convert(norm, bnc.Group(4)), bnc.convert(norm, bnc.Group(4, plain=True))
+    assert type(plain) is nn.GroupNorm
+    assert vars(plain).keys() == vars(nn.GroupNorm(4, 8)).keys()
+    assert list(plain.state_dict()) == [n for n, p in ours.named_parameters()]
+    assert repr(plain).startswith(f"GroupNorm(4, 8, eps={norm.eps}, affine={norm.affine}")
+    x = torch.randn(3, 8, 4, 5)
+    for mode in (True, False):
+        assert torch.equal(plain.train(mode)(x), ours.train(mode)(x))
+
+
+def test_a_plain_one_keeps_parameters_hooks_and_modes() -> None:
+    model = trained(Net())
+    weight, seen = model.get_parameter("norm.weight"), []
+    handle = model.get_submodule("norm").register_forward_hook(lambda *_: seen.append(1))
+    model.get_parameter("norm.bias").requires_grad_(False)
+    converted = bnc.convert(model.eval(), bnc.Group(2, plain=True), inplace=True)
+    assert converted.get_parameter("norm.weight") is weight
+    assert not converted.get_parameter("norm.bias").requires_grad
+    assert not converted.get_submodule("norm").training
+    x = torch.randn(2, 3, 5, 4)
+    converted(x)
+    handle.remove()
+    converted(x)
+    assert seen == [1]
+
+
+def test_the_plan_says_that_a_plain_one_cannot_be_undone() -> None:
+    choice = bnc.Group(2, plain=True)
+    assert repr(choice) == "Group(groups=2, plain=True)"
+    assert bnc.Policy.parse([repr(choice)]).rules[0].choices == (choice,)
+    planned = str(bnc.plan(build("plain")[0], choice))
+    assert "CHANGES THE FUNCTION" in planned
+    assert "CANNOT BE UNDONE: nn.GroupNorm holds no running statistics" in planned
+    assert "recompute_statistics" not in planned
+
+
+def test_a_plain_one_that_would_drop_an_activation_is_refused() -> None:
+    layers = pytest.importorskip("timm.layers")
+    norm = layers.BatchNormAct2d(8)
+    with pytest.raises(bnc.RefusedError, match=r"calls drop and act after .* use Group\(2\) or"):
+        bnc.convert(norm, bnc.Group(2, plain=True))
+    with pytest.raises(bnc.RefusedError, match=r"use Group\(4, plain=True\) or Keep\(\)"):
+        bnc.convert(nn.BatchNorm2d(8), bnc.Group(5, plain=True))
+
+
+def test_weight_decay_leaves_a_plain_one_alone() -> None:
+    prepared = bnc.prepare(trained(Net()), bnc.Group(2, plain=True), weight_decay=0.1)
+    decayed = {id(p) for p in prepared.parameter_groups[0]["params"]}
+    assert id(prepared.model.get_parameter("norm.weight")) not in decayed

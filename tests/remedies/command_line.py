@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnconvert.cli import inspect
+from bnconvert.cli import convert
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.cli.user_code import load_object, without_exits
+from bnconvert.diagnosis.catalogue import explain
 from tests.remedies.row import Row
 
 CODE = """
@@ -95,6 +96,12 @@ def made(folder: Path) -> Path:
 
 COMMAND_LINE = (
     Row(
+        "diagnosis/catalogue/__init__.py",
+        "no finding has this id",
+        lambda folder: explain("BN2002"),
+        lambda folder: explain("BN202"),
+    ),
+    Row(
         "cli/model_source.py",
         "no example inputs",
         lambda folder: require_example(model(folder, "model")[1]),
@@ -118,8 +125,8 @@ COMMAND_LINE = (
     Row(
         "cli/user_code.py",
         "raise an exception there",
-        lambda folder: without_exits(inspect.command)(code(folder, "exits")),
-        lambda folder: without_exits(inspect.command)(code(folder, "raises")),
+        lambda folder: without_exits(convert.command)(code(folder, "exits"), ["Keep()"]),
+        lambda folder: without_exits(convert.command)(code(folder, "raises"), ["Keep()"]),
     ),
     Row(
         "cli/model_source.py",

@@ -164,37 +164,37 @@ CONVERSION = (
         lambda _: [bnc.revert(separate(), domain=name) for name in ("source", "target")],
     ),
     Row(
-        "conversion/restoration.py",
+        "conversion/restoring/restoration.py",
         "eps is",
         lambda _: bnc.restore(Layers(), [IMAGES], eps=0),
         lambda _: bnc.restore(Layers(), [IMAGES], eps=1e-5),
     ),
     Row(
-        "conversion/restored_norm.py",
+        "conversion/restoring/restored_norm.py",
         "a batch norm after it takes",
         lambda _: bnc.restore(Layers(), [IMAGES[0]]),
         lambda _: bnc.restore(Layers(), [IMAGES]),
     ),
     Row(
-        "conversion/restored_norm.py",
+        "conversion/restoring/restored_norm.py",
         "no batch reached it",
         lambda _: bnc.restore(Branching(), [IMAGES], layers={"*": True}),
         lambda _: bnc.restore(Branching(), [IMAGES], layers={"other": False, "*": True}),
     ),
     Row(
-        "conversion/restore_plan.py",
+        "conversion/restoring/restore_plan.py",
         "has no convolution and no linear layer",
         lambda _: bnc.restore(nn.ReLU(), [IMAGES]),
         lambda _: bnc.restore(Layers(), [IMAGES]),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "matches none of {} layers",
         lambda _: bnc.plan_restore(Layers(), layers={"haed": True}),
         lambda _: bnc.plan_restore(Layers(), layers={"conv": True}),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "is a linear layer",
         lambda _: bnc.restore(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), [torch.randn(8, 3)]),
         lambda _: bnc.restore(
@@ -202,31 +202,31 @@ CONVERSION = (
         ),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "has no bias",
         lambda _: restored_alone(nn.Conv2d(3, 4, 1, bias=False), {}),
         lambda _: restored_alone(nn.Conv2d(3, 4, 1, bias=False), {"0": True}),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "is an output layer",
         lambda _: bnc.restore(nn.Sequential(nn.Conv2d(3, 4, 1)), [IMAGES]),
         lambda _: bnc.restore(nn.Sequential(nn.Conv2d(3, 4, 1)), [IMAGES], layers={"0": True}),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "lies in a forward that cannot be traced",
         lambda _: bnc.restore(Branching(), [IMAGES]),
         lambda _: bnc.restore(Branching(), [IMAGES], layers={"conv": True}),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "its forward is replaced on the object",
         lambda _: restored_alone(with_forward(nn.Conv2d(3, 4, 1)), {}),
         lambda _: restored_alone(nn.Conv2d(3, 4, 1), {}),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "is parametrized",
         lambda _: restored_alone(parametrizations.weight_norm(nn.Conv2d(3, 4, 1)), {}),
         lambda _: restored_alone(
@@ -237,7 +237,7 @@ CONVERSION = (
         ),
     ),
     Row(
-        "conversion/restore_decisions.py",
+        "conversion/restoring/decisions.py",
         "has an attribute",
         lambda _: restored_alone(named("norm"), {}),
         lambda _: restored_alone(named("normalize"), {}),
@@ -247,18 +247,6 @@ CONVERSION = (
         "weight_decay is",
         lambda _: bnc.prepare(Net(), bnc.Keep(), weight_decay=-1),
         lambda _: bnc.prepare(Net(), bnc.Keep(), weight_decay=0),
-    ),
-    Row(
-        "conversion/finetuning.py",
-        "accumulate is",
-        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=0),
-        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=1),
-    ),
-    Row(
-        "conversion/finetuning.py",
-        "momentum is",
-        lambda _: bnc.accumulated_momentum(10, 2),
-        lambda _: bnc.accumulated_momentum(1, 2),
     ),
     Row(
         "conversion/plan.py",

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from torch import distributed as dist, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -91,6 +92,18 @@ NORMS = (
     ),
     Row("norms/ghost.py", "size is", lambda _: bnc.Ghost(0), lambda _: bnc.Ghost(1)),
     Row(
+        "norms/momentum.py",
+        "accumulate is",
+        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=0),
+        lambda _: bnc.prepare(Net(), bnc.Keep(), accumulate=1),
+    ),
+    Row(
+        "norms/momentum.py",
+        "momentum is",
+        lambda _: bnc.set_momentum(Net(), 10),
+        lambda _: bnc.set_momentum(Net(), 0.1),
+    ),
+    Row(
         "norms/group.py",
         "leaves a single value",
         lambda _: group_of_one(bnc.Group(4)),
@@ -107,6 +120,12 @@ NORMS = (
         "{}; {}",
         lambda _: bnc.convert(nn.BatchNorm1d(6), bnc.Group(6)),
         lambda _: [bnc.convert(nn.BatchNorm1d(6), c) for c in (bnc.Group(3), bnc.Keep())],
+    ),
+    Row(
+        "norms/group.py",
+        "{}; use Group({}) or Keep()",
+        lambda _: bnc.convert(BatchNormAct2d(6), bnc.Group(3, plain=True)),
+        lambda _: [bnc.convert(BatchNormAct2d(6), c) for c in (bnc.Group(3), bnc.Keep())],
     ),
     Row("norms/group.py", "groups is", lambda _: bnc.Group(0), lambda _: bnc.Group(1)),
     Row(

@@ -4,10 +4,12 @@ _OTHERS = "passes on sentences that have rows of their own"
 _PACKAGE = "needs an environment without an optional package"
 _RANKS = "needs several processes: tests/statistics/test_ranks.py"
 _FIGURES = "lists figures; what differs is in the report, and the advice is the finding's"
+_COMMAND = "the whole command: tests/cli/test_presentation.py, test_formats.py"
 _CAUGHT = "is caught, and told in another message or a note"
 _DISK = "needs a full disk: "
 
 UNPROVOKED: dict[str, dict[str, str]] = {
+    "cli/explain.py": {"{}": _OTHERS},
     "cli/images.py": {
         "Pillow cannot be imported": _PACKAGE,
     },
@@ -16,10 +18,15 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "cannot be imported": _PACKAGE,
     },
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
+    "cli/settings.py": {"{} is no list of ids": _CAUGHT},
+    "cli/presentation.py": {
+        "give --baseline FILE too": _COMMAND,
+        "--verbose and --quiet: give one of them": _COMMAND,
+    },
     "cli/suggest.py": {"{}": _OTHERS},
     "conversion/plan.py": {"{}": _OTHERS},
-    "conversion/restore_decisions.py": {"{}": _OTHERS},
-    "conversion/restore_plan.py": {"{}": _OTHERS},
+    "conversion/restoring/decisions.py": {"{}": _OTHERS},
+    "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/candidate.py": {"{}": _OTHERS},
     "exporting/export.py": {"{}": _FIGURES},
@@ -43,6 +50,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "graphs/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
     "modules/lazy_modules.py": {"{}": _OTHERS},
     "modules/rebinding.py": {"{}": _OTHERS},
+    "reporting/frame.py": {"pandas cannot be imported": _PACKAGE},
     "reporting/plot.py": {"matplotlib cannot be imported": _PACKAGE},
     "reporting/whole_file.py": {"{}": f"{_DISK}tests/reporting/test_whole_file.py"},
     "statistics/ranks.py": {
@@ -52,8 +60,11 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "on rank 0; give all ranks": _RANKS,
     },
     "statistics/recomputation.py": {
-        "memory_limit bounds": "needs another device",
+        "memory_limit moves": "needs another device",
         "which ranks do not have": _RANKS,
+    },
+    "statistics/swap_memory.py": {
+        "main memory has no room": "needs full memory: tests/statistics/test_swap_memory.py",
     },
     "statistics/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",

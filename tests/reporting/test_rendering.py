@@ -3,26 +3,26 @@ from dataclasses import replace
 import pytest
 
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
-from bnconvert.reporting.rendering import html_of, summary, text_of
-
-
-def row(outcome: str) -> NormRow:
-    return NormRow("bn", "BatchNorm2d", 8, 1, outcome)
-
-
-def test_a_summary_counts_in_the_order_of_first_appearance() -> None:
-    rows = [row("folded"), row("standing"), row("folded")]
-    assert summary(rows) == "3 norms: 2 folded, 1 standing"
+from bnconvert.reporting.rendering import html_body_of, text_of
 
 
 def test_empty_contents_are_a_title() -> None:
     assert text_of(Contents("just this")) == "just this"
-    assert "<table>" not in html_of(Contents("just this"))
+    assert "<table>" not in html_body_of(Contents("just this"))
 
 
 def test_many_paths_are_cut_short() -> None:
     finding = Finding("BN1", "info", ("a", "b", "", "d", "e"), "fact", "fix")
     assert "a, b, (root) and 2 more: fact; fix" in text_of(Contents("t", findings=(finding,)))
+
+
+def test_the_line_of_code_stands_beside_the_words_where_it_says_more() -> None:
+    finding = Finding("BN1", "info", ("a",), "fact", "in words", "model.a.eval()")
+    text = text_of(Contents("t", findings=(finding,)))
+    assert text.endswith("a: fact; in words; run: model.a.eval()")
+    assert "in words; run: model.a.eval()" in html_body_of(Contents("t", findings=(finding,)))
+    finding = replace(finding, fix=finding.code)
+    assert text_of(Contents("t", findings=(finding,))).endswith("a: fact; model.a.eval()")
 
 
 def test_unknown_calls_are_a_question_mark() -> None:
@@ -89,7 +89,7 @@ def test_scores_stand_by_the_statistics_that_normalized() -> None:
 
 
 def test_a_page_shows_statistics_and_scores_too() -> None:
-    page = html_of(Contents("t", statistics=(MOVED, UNSURE), scores=SCORES))
+    page = html_body_of(Contents("t", statistics=(MOVED, UNSURE), scores=SCORES))
     for cell in ("a.bn", "1.235", "not finite", "shared", "loss", "2.346", "with these statistics"):
         assert f">{cell}<" in page
     assert "mean off: |old - new| in the new sigma" in page

@@ -61,9 +61,10 @@ def test_html_is_well_formed_and_escaped(tmp_path: Path) -> None:
     page = Balanced()
     page.feed((tmp_path / "r.html").read_text())
     assert page.open == []
-    for text in ("a <title>", "a.bn = b.bn", "(root)", "its reason", "a fix", "a note", "3 MB"):
-        assert text in page.text
-    assert "FAILED: a <detail>" in page.text
+    text = " ".join(page.text)
+    for said in ("a <title>", "a.bn = b.bn", "(root)", "its reason", "a fix", "a note", "3 MB"):
+        assert said in text
+    assert "FAILED: a <detail>" in text
 
 
 def test_text_names_everything() -> None:
@@ -78,3 +79,10 @@ def test_text_names_everything() -> None:
 def test_a_real_report_survives_json() -> None:
     report = bnc.inspect(build("one_norm_two_names")[0])
     assert json.loads(json.dumps(report.to_dict()))["norms"][0]["path"] == "first"
+
+
+def test_a_report_is_ok_unless_something_is_wrong() -> None:
+    assert not REPORT.ok, "a check does not hold"
+    assert Report("t", findings=REPORT.findings).ok, "a warning is no error"
+    assert not Report("t", findings=(Finding("BN101", "error", ("a",), "fact", "fix"),)).ok
+    assert not Report("t", "cannot be judged").ok

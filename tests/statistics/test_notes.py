@@ -38,3 +38,27 @@ def test_where_no_batch_reaches_any_norm_there_is_an_error_and_nothing_changes(m
         bnc.recompute_statistics(model, [torch.randn(2, 3)] * 3, method=method)  # type: ignore[arg-type]
     assert torch.equal(model.bn.get_buffer("running_mean"), torch.zeros(3))
     assert int(model.bn.get_buffer("num_batches_tracked")) == 0
+
+
+class Adapted(nn.Module):
+    """As PEFT wraps a model: one of two norms is saved whole with the adapter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peft_config = {"default": "lora"}
+        saved = nn.Module()
+        saved.modules_to_save = nn.ModuleDict({"default": nn.BatchNorm1d(3)})
+        self.base_model = nn.Module()
+        self.base_model.model = nn.ModuleDict({"free": nn.BatchNorm1d(3), "kept": saved})
+
+    def forward(self, x: Tensor) -> Tensor:
+        free = self.get_submodule("base_model.model.free")
+        y: Tensor = self.get_submodule("base_model.model.kept.modules_to_save.default")(free(x))
+        return y
+
+
+def test_statistics_that_an_adapters_file_will_not_hold_are_named() -> None:
+    report = bnc.recompute_statistics(Adapted(), [torch.randn(8, 3)]).report
+    (note,) = (note for note in report.notes if "ADAPTER" in note)
+    assert note.startswith("base_model.model.free: NOT SAVED WITH THE ADAPTER: ")
+    assert 'give modules_to_save=["free"] in its config, or save the whole model' in note

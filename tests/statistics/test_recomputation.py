@@ -13,7 +13,9 @@ from torch.nn import functional as F
 
 import bnconvert as bnc
 from bnconvert.norms.separate_norm import SeparateNorm
+from bnconvert.statistics import recomputation
 from bnconvert.statistics.recomputation import _memory_for
+from bnconvert.statistics.swap_memory import SwapMemory
 from tests.precise import farthest, layer_by_layer, one_giant_batch, statistics_of
 from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, trained
@@ -652,7 +654,23 @@ def test_adapting_to_a_shifted_domain_mends_the_predictions() -> None:
         torch.testing.assert_close(first(shifted), wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_a_memory_limit_off_the_cpu_is_refused() -> None:
-    with pytest.raises(bnc.StatisticsError, match="the model is on cuda:0; move it to the CPU, or"):
-        _memory_for(10, "layerwise", torch.device("cuda:0"))
-    assert _memory_for(10, "aggregate", torch.device("cuda:0")).summary() is None
+def test_a_memory_limit_where_torch_cannot_empty_tensors_is_refused() -> None:
+    mps = torch.device("mps")
+    with pytest.raises(
+        bnc.StatisticsError, match=r"away from mps, where .*; move the model to the"
+    ):
+        _memory_for(10, "layerwise", [mps])
+    assert _memory_for(10, "aggregate", [mps]).summary() is None
+
+
+def test_what_exceeds_the_limit_of_an_accelerator_waits_in_main_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recomputation, "swap_space_for", lambda device: SwapMemory)
+    model, batches = built("inception_like")
+    result = bnc.recompute_statistics(model, batches)
+    free = [buffer.clone() for buffer in result.written]
+    result.undo()
+    result = bnc.recompute_statistics(model, batches, memory_limit=0)
+    assert all(map(torch.equal, result.written, free))
+    assert "MB were moved to main memory and back" in result.report.notes[-1]

@@ -16,6 +16,7 @@ CONFIGURATION = (
         "call in every epoch. From then on the running statistics change again.",
         "`bnc.convert(model, bnc.Frozen())` freezes it for good.",
         "torch/nn#873",
+        example="bnc.inspect(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4).eval()))",
     ),
     Explanation(
         "BN004",
@@ -28,13 +29,14 @@ CONFIGURATION = (
         "Make the norm with `track_running_stats=True` and train, or recompute its statistics. "
         "Leave it where test-time batches are meant.",
         "pytorch/pytorch#75252",
+        example="bnc.inspect(nn.BatchNorm2d(8, track_running_stats=False))",
     ),
     Explanation(
         "BN005",
         "A momentum that looks like another framework's",
         ("warning",),
         _STATIC,
-        "`momentum >= 0.5`, and the norm is not frozen.",
+        "`momentum >= 0.5`, and the norm tracks running statistics in training mode.",
         "torch's momentum *m* is the share of the **new** value. The running mean is then an "
         "average over few batches: the standard deviation of its noise is sqrt(m / (2 - m)) times "
         "that of one batch's mean, 0.90 at 0.9 and 0.23 at 0.1. Keras, MXNet, Flax and Paddle "
@@ -42,6 +44,7 @@ CONFIGURATION = (
         "Set `momentum = 1 - momentum`. `bnc.conventions` converts whole norms of other "
         "frameworks.",
         "Cadene/pretrained-models.pytorch#44, eriklindernoren/PyTorch-YOLOv3#230",
+        example="bnc.inspect(nn.BatchNorm2d(8, momentum=0.9))",
     ),
     Explanation(
         "BN009",
@@ -49,7 +52,7 @@ CONFIGURATION = (
         ("warning",),
         _STATIC,
         "The traced forward calls the same module more than once (one module under two names "
-        "included).",
+        "included), and it has not one set of statistics for each call.",
         "All calls update one set of statistics, though their inputs differ: the average fits "
         "none of them. With `inspect(model, inputs)` the calls are also counted where torch.fx "
         "cannot trace.",
@@ -57,6 +60,7 @@ CONFIGURATION = (
         'bnc.Separate(domains="calls"))`: one set of statistics for each call.',
         "Wu and Johnson, \"Rethinking 'Batch' in BatchNorm\", 2021, section 5; "
         "pytorch/pytorch#1738",
+        example="norm = nn.BatchNorm1d(4)\nbnc.inspect(nn.Sequential(norm, nn.ReLU(), norm))",
     ),
     Explanation(
         "BN012",
@@ -71,6 +75,7 @@ CONFIGURATION = (
         "The message says what is in the way and what to do. `bnc.Keep()` leaves the norm as it "
         "is and lets the rest of the policy pass.",
         "pytorch/pytorch#187298",
+        example="bnc.inspect(nn.LazyBatchNorm2d())",
     ),
     Explanation(
         "BN019",
@@ -83,6 +88,7 @@ CONFIGURATION = (
         "alone. `fold` and `export` see them, since they work on operators.",
         "Use an `nn.BatchNorm` module held by the model, and call it, where it should be converted "
         "or measured.",
+        example="bnc.inspect(nn.InstanceNorm2d(8, track_running_stats=True))",
     ),
     Explanation(
         "BN020",
@@ -106,5 +112,6 @@ CONFIGURATION = (
         "that unfreezes all parameters, as trainers do, has no effect here.",
         '`bnc.Frozen(affine="trainable")` if they should learn; otherwise nothing, or '
         "`bnc.Frozen()` again, which clears the flag.",
+        example="bnc.inspect(bnc.convert(nn.BatchNorm2d(8), bnc.Frozen()).requires_grad_())",
     ),
 )

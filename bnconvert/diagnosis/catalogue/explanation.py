@@ -1,8 +1,13 @@
 """Explanation: what a finding means, when it is reported, and what to do about it."""
 
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bnconvert.reporting.records import Severity
+
+_WIDTH = 80  # characters of a line of `str`
+_INDENT = 4 * " "
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,8 @@ class Explanation:
         why: what goes wrong otherwise.
         fix: what to do.
         source: papers, or threads in which people met it; "" where it is this package's own.
+        example: lines of Python in terms of `bnc`, `nn` and `torch`, the last of which is a report
+            that holds the finding; "" where that takes too many.
     """
 
     id: str
@@ -28,6 +35,22 @@ class Explanation:
     why: str
     fix: str
     source: str = ""
+    example: str = ""
+
+    def __str__(self) -> str:
+        """Return everything as text for a terminal."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        severities, verbs = " or ".join(self.severities), ", ".join(self.reported_by)
+        yield f"{self.id}: {self.title}"
+        yield f"{severities}; reported by {verbs}"
+        for name, text in (("Rule", self.rule), ("Why", self.why), ("Fix", self.fix)):
+            yield from ("", name, _wrapped(text))
+        if self.source:
+            yield from ("", "Source", _wrapped(f"{self.source}."))
+        if self.example:
+            yield from ("", "Example", textwrap.indent(self.example, _INDENT))
 
     def to_markdown(self) -> str:
         """Return everything as a section of Markdown whose anchor is the id."""
@@ -42,3 +65,14 @@ class Explanation:
             *([f"*Source.* {self.source}."] if self.source else []),
         )
         return "\n\n".join(parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -14,6 +14,10 @@ FOLDING = (
         "With one 8-bit scale for the whole weight, the channels with small factors become zero. "
         "In floating point nothing is lost.",
         "Quantize per channel, or equalize the layers before.",
+        example="norm = nn.BatchNorm2d(2)\n"
+        "norm.running_var.copy_(torch.tensor([1.0, 1e8]))\n"
+        "model = nn.Sequential(nn.Conv2d(3, 2, 1), norm)\n"
+        "bnc.fold(model.eval(), (torch.randn(1, 3, 4, 4),)).report",
     ),
     Explanation(
         "BN406",
@@ -23,5 +27,10 @@ FOLDING = (
         "Weight times factor is not finite in the model's 16-bit dtype. The norm is left as it is.",
         "A small variance gives a large factor; float16 ends at 65504.",
         "Fold and export `model.float()`, or use bfloat16.",
+        example="norm = nn.BatchNorm2d(2)\n"
+        "norm.running_var.fill_(0)\n"
+        "model = nn.Sequential(nn.Conv2d(3, 2, 1), norm)\n"
+        "nn.init.constant_(model[0].weight, 1000.0)\n"
+        "bnc.fold(model.half().eval(), (torch.randn(1, 3, 4, 4).half(),)).report",
     ),
 )

@@ -16,6 +16,7 @@ STORED_TENSORS = (
         "functions.",
         "Set `track_running_stats=True` again and `bnc.convert(model, bnc.Frozen())`.",
         "Lightning-AI/pytorch-lightning#15062",
+        example="norm = nn.BatchNorm2d(8)\nnorm.track_running_stats = False\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN015",
@@ -28,6 +29,7 @@ STORED_TENSORS = (
         "stops moving, because its steps are rounded away.",
         "Keep norms in float32 (`norm.float()`); autocast leaves them so.",
         "pytorch/vision#2599",
+        example="bnc.inspect(nn.BatchNorm2d(8).half())",
     ),
     Explanation(
         "BN101",
@@ -42,19 +44,22 @@ STORED_TENSORS = (
         "leaves such batches out and says which. Norms made by `bnc.convert` skip them while "
         "training.",
         "pytorch/pytorch#88474, pytorch/pytorch#115500",
+        example="norm = nn.BatchNorm2d(8)\nnorm.running_var.fill_(-1)\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN102",
         "Trained weights with untrained statistics",
-        ("error",),
+        ("error", "warning"),
         _STATIC,
-        "The running mean is 0 and the variance 1 everywhere, while weight or bias differ from "
-        "their initialization (a weight that is 0 everywhere counts as initialized).",
+        "The running mean is 0 and the variance 1 everywhere. An error where the norm has counted "
+        "batches, or has a bias that is not 0 while other norms of the model have statistics; a "
+        "warning where it has such a bias and no norm of the model has statistics.",
         "Either the checkpoint was loaded in part, or nothing ever updated the statistics. In eval "
         "mode the norm does not normalize.",
         "Load all of the checkpoint (the buffers too), or `bnc.recompute_statistics(model, "
         "batches)`.",
         "tensorflow/tensorflow#11965",
+        example="norm = nn.BatchNorm2d(8)\nnn.init.normal_(norm.weight)\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN112",
@@ -64,6 +69,9 @@ STORED_TENSORS = (
         "A parameter outside of norms holds NaN or infinity, or a buffer holds NaN.",
         "Every output that depends on it is wrong, whatever the norms do.",
         "Load a checkpoint from before the training diverged.",
+        example="layer = nn.Linear(4, 4)\n"
+        "nn.init.constant_(layer.weight, torch.nan)\n"
+        "bnc.inspect(nn.Sequential(layer, nn.BatchNorm1d(4)))",
     ),
     Explanation(
         "BN113",
@@ -73,5 +81,8 @@ STORED_TENSORS = (
         "A buffer outside of norms holds infinities, but no NaN.",
         "Attention masks do that on purpose; a statistic that overflowed looks the same.",
         "Nothing, where it is a mask. Otherwise load a checkpoint without them.",
+        example="layer = nn.ReLU()\n"
+        'layer.register_buffer("largest", torch.tensor(torch.inf))\n'
+        "bnc.inspect(nn.Sequential(layer, nn.BatchNorm1d(4)))",
     ),
 )
