@@ -1,11 +1,17 @@
 """MNIST digits at 14 pixels and a small network with batch norm: what several samples train."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+#: A network's convolutions: channels in, channels out, stride.
+BLOCKS = ((1, 32, 1), (32, 32, 2), (32, 32, 1), (32, 32, 2))
+FEWER_BLOCKS = ((1, 16, 2), (16, 32, 1), (32, 32, 2))
 
 
 def output_folder(arguments: list[str] | None, description: str | None) -> Path:
@@ -15,6 +21,16 @@ def output_folder(arguments: list[str] | None, description: str | None) -> Path:
     folder: Path = parser.parse_args(arguments).output
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def pyplot() -> Any:
+    """Return matplotlib's pyplot, which draws to files only."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def digits() -> tuple[Tensor, Tensor]:
@@ -27,12 +43,12 @@ def digits() -> tuple[Tensor, Tensor]:
     return F.avg_pool2d(pixels, 2)[order], torch.as_tensor(labels)[order]
 
 
-def network() -> nn.Sequential:
-    """Return four blocks of convolution, batch norm and ReLU, and a classifier."""
+def network(blocks: Sequence[tuple[int, int, int]] = BLOCKS) -> nn.Sequential:
+    """Return blocks of convolution, batch norm and ReLU, and a classifier."""
     layers: list[nn.Module] = []
-    for inputs, stride in ((1, 1), (32, 2), (32, 1), (32, 2)):
-        layers += [nn.Conv2d(inputs, 32, 3, stride, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(32), nn.ReLU()]
+    for inputs, outputs, stride in blocks:
+        layers += [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)]
+        layers += [nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10))
 
 
