@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Prepared as Prepared,
         prepare as prepare,
     )
+    from bnconvert.conversion.parameter_groups import exempt_norms as exempt_norms
     from bnconvert.conversion.plan import Plan as Plan
     from bnconvert.conversion.policy import Policy as Policy
     from bnconvert.conversion.restoring.restoration import (
@@ -95,6 +96,7 @@ _HOMES = {
         "UnsupportedModelError",
         "VerificationError",
     ),
+    "bnconvert.conversion.parameter_groups": ("exempt_norms",),
     "bnconvert.conversion.finetuning": ("Prepared", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
     "bnconvert.folding.folding": ("Folded", "fold"),

@@ -14,6 +14,7 @@ FAMILIES = {
     "BN0": "Configuration and calls",
     "BN1": "Stored statistics and weights",
     "BN2": "Statistics against data",
+    "BN3": "The training around the model",
     "BN4": "Folding and ONNX files",
 }
 HEAD = """\

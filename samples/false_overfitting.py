@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
+from bnconvert.reporting.records import ScoreInterval
 from bnconvert.reporting.report import Report
 
 SEED, TRAINED_ON, WIDTHS = 0, 1280, (16, 32, 64)
@@ -114,12 +115,12 @@ def followed(model: nn.Module, training: Data, validation: Data) -> Curves:
 
 
 def diagnosed(model: nn.Module, batches: list[Data]) -> Report:
-    """Diagnose with the loss and the share of wrong classes."""
+    """Diagnose with the loss and the wrong classes, sample by sample."""
     return bnc.diagnose(
         model,
         batches,
-        loss=lambda output, batch: F.cross_entropy(output, batch[1]),
-        metric=lambda output, batch: (output.argmax(1) != batch[1]).double().mean(),
+        loss=lambda output, batch: F.cross_entropy(output, batch[1], reduction="none"),
+        metric=lambda output, batch: (output.argmax(1) != batch[1]).double(),
     )
 
 
@@ -127,7 +128,18 @@ def mend(model: nn.Module, batches: list[Data], report: Report) -> None:
     """Run the line of code that the finding gives."""
     for finding in report.findings:
         if finding.id == "BN202":
-            exec(finding.fix, {"bnc": bnc, "model": model, "batches": batches})
+            exec(finding.code, {"bnc": bnc, "model": model, "batches": batches})
+
+
+def rates(report: Report) -> dict[str, ScoreInterval]:
+    """Return the error rate by each kind of statistics, and running minus precise."""
+    return {found.statistics: found for found in report.intervals if found.score == "metric"}
+
+
+def in_percent(rate: ScoreInterval) -> str:
+    """Return an error rate with its 99 % interval."""
+    ends = [f"{100 * end:.1f}" for end in (rate.low, rate.high) if end is not None]
+    return f"{100 * rate.mean:.1f} ({' to '.join(ends)})"
 
 
 def named(report: Report) -> set[str]:
@@ -142,9 +154,10 @@ def show(curves: Curves, reports: dict[str, Report]) -> None:
     for epoch, numbers in enumerate(zip(*curves.values(), strict=True), 1):
         print(f"{epoch:5d}" + "".join(f"{number:21.1f}" for number in numbers))
     for name, report in reports.items():
-        rates = report.scores["metric"]
-        said = ", ".join(f"{100 * rates[way]:.1f} by {way}" for way in WAYS)
+        found = rates(report)
+        said = ", ".join(f"{in_percent(found[way])} by {way}" for way in WAYS)
         print(f"\n{name}: wrong training images in percent: {said} statistics")
+        print(f"  by running more than by precise: {in_percent(found['running - precise'])}")
         for finding in report.findings:
             print(f"  {finding.id} {finding.severity}: {finding.message}\n    {finding.fix}")
         if not report.findings:
@@ -170,11 +183,13 @@ def draw(curves: Curves, reports: dict[str, Report], path: Path) -> None:
     left.legend(frameon=False)
     for place, report in enumerate(reports.values()):
         for shift, (way, color) in zip((-0.27, 0, 0.27), WAYS.items(), strict=True):
-            rate = 100 * report.scores["metric"][way]
+            found = rates(report)[way]
+            low, rate, high = (100 * (end or 0.0) for end in (found.low, found.mean, found.high))
             right.bar(place + shift, rate, 0.25, color=color, label=None if place else way)
-            right.text(place + shift, rate + 1, f"{rate:.1f}", ha="center")
+            right.errorbar(place + shift, rate, [[rate - low], [high - rate]], color="#444444")
+            right.text(place + shift, high + 1, f"{rate:.1f}", ha="center")
     right.set_xticks(range(len(reports)), [name.replace(", ", ",\n") for name in reports])
-    right.set_title("Wrong training images by these statistics")
+    right.set_title("Wrong training images by these statistics, with 99 % intervals")
     right.legend(frameon=False)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)

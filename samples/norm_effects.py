@@ -193,7 +193,7 @@ def instance() -> Curves:
     training, (images, labels) = digits()
     found: Curves = {}
     for name, rewrite in (("Keep()", bnc.Keep()), ("Instance()", bnc.Instance())):
-        model = train(network(0), rewrite, training, 32, 0, epochs=16).eval()
+        model = trained(training, model=bnc.convert(network(0), rewrite), epochs=16)
         found[name] = [
             (percent, error(model, (images * percent / 100, labels)))
             for percent in (10, 20, 40, 60, 80, 100)

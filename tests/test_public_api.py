@@ -65,9 +65,10 @@ SIGNATURES = {
     "accumulated_momentum": "(momentum, steps)",
     "set_momentum": "(model, momentum)",
     "suggest": "(model, *, batch_size, world_size=1, task=None, domains=1, pretrained=True)",
-    "inspect": "(model, example_inputs=None)",
+    "exempt_norms": "(model, optimizer)",
+    "inspect": "(model, example_inputs=None, *, optimizer=None, loader=None)",
+    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None, domains=None)",
     "explain": "(id)",
-    "diagnose": "(model, batches, *, loss=None, metric=None, forward=None)",
     "recompute_statistics": "(model, batches, *, method='layerwise', variance='population', "
     "forward=None, max_samples=None, domain=None, memory_limit=None, process_group=None, "
     "progress=None)",

@@ -91,7 +91,7 @@ def _diagnosed(given: Mapping[str, Any]) -> "Report":
 def _remedy(result: "Report", context: typer.Context) -> str:
     """Return the command that recomputes the statistics over the same data, where that helps."""
     from bnconvert.cli.output import command_line
-    from bnconvert.diagnosis.findings.measured_data import RECOMPUTE
+    from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 
     if all(RECOMPUTE not in (finding.fix, finding.code) for finding in result.findings):
         return ""

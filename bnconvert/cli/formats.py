@@ -54,7 +54,7 @@ def save(report: "Report", path: Path | None, subject: str) -> None:
         return
     suffix = path.suffix.lower()
     if suffix in _HTML:
-        report.to_html(path)
+        report.to_html(path, command=f"bnconvert {subject}")
     elif suffix in _SUFFIXES:
         from bnconvert.reporting.whole_file import whole_file
 

@@ -161,8 +161,9 @@ LossFunction = Annotated[
         "--loss",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function that takes (output, batch) and returns a number; smaller is better. "
-        "By default the cross entropy, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns a number, or one for "
+        "each sample; smaller is better. By default the cross entropy, if the data have class "
+        "labels.",
     ),
 ]
 MetricFunction = Annotated[
@@ -171,8 +172,9 @@ MetricFunction = Annotated[
         "--metric",
         metavar="FUNCTION",
         rich_help_panel=_SCORES,
-        help="file.py:function that takes (output, batch) and returns an error; smaller is better. "
-        "By default the error rate of the classes, if the data have class labels.",
+        help="file.py:function that takes (output, batch) and returns an error, or one for "
+        "each sample; smaller is better. By default the error rate of the classes, if the data "
+        "have class labels.",
     ),
 ]
 

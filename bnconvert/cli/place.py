@@ -4,6 +4,7 @@ import ast
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 
 @dataclass(frozen=True)
@@ -11,12 +12,18 @@ class Place:
     """The code that makes a model.
 
     Attributes:
-        file: its path from the current folder, with forward slashes; a file: address elsewhere.
+        file: its path, from the current folder where it lies below it; with forward slashes.
         line: of the function.
     """
 
     file: str
     line: int
+
+    @property
+    def uri(self) -> str:
+        """The file as a URI reference: relative to the current folder, or a file: address."""
+        path = Path(self.file)
+        return path.as_uri() if path.is_absolute() else quote(self.file)
 
 
 def place_of(model: str) -> Place | None:
@@ -29,8 +36,8 @@ def place_of(model: str) -> Place | None:
     if not path.is_file():
         return None
     here = Path.cwd()
-    inside = path.is_relative_to(here)
-    return Place(path.relative_to(here).as_posix() if inside else path.as_uri(), _line(path, name))
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return Place(shown.as_posix(), _line(path, name))
 
 
 def _line(path: Path, name: str) -> int:

@@ -79,7 +79,7 @@ def _result(found: Finding, report: "Report", subject: str, place: Place | None)
 def _location(found: Finding, place: Place | None) -> Iterator[tuple[str, Any]]:
     if place is not None:
         region = {"startLine": place.line}
-        yield "physicalLocation", {"artifactLocation": {"uri": place.file}, "region": region}
+        yield "physicalLocation", {"artifactLocation": {"uri": place.uri}, "region": region}
     names = [path or "(root)" for path in found.paths]
     if names:
         yield (

@@ -14,7 +14,7 @@ Labels = Callable[[Any], Any]
 
 
 def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
-    """Return the loss that the user named, or the mean cross entropy, or None without labels.
+    """Return the loss that the user named, or the cross entropy, or None without labels.
 
     Raises:
         LoadError: there is no such function. The loss raises it too, where it cannot be computed.
@@ -36,22 +36,23 @@ def metric_of(source: str | None, labels: Labels | None) -> "ScoreFunction | Non
 
 
 def cross_entropy(labels: Labels) -> "ScoreFunction":
-    """Return a score function: the mean cross entropy of a batch's logits."""
+    """Return a score function: the cross entropy of each sample's logits."""
 
     def score(output: Any, batch: Any) -> Any:
         from torch.nn import functional as F
 
         classes = labels(batch)
-        return F.cross_entropy(output.float(), classes.to(output.device).long())
+        classes = classes.to(output.device).long()
+        return F.cross_entropy(output.float(), classes, reduction="none")
 
     return score
 
 
 def error_rate(labels: Labels) -> "ScoreFunction":
-    """Return a score function: the share of a batch that is classified wrongly."""
+    """Return a score function: 1 for each sample that is classified wrongly, and 0 otherwise."""
 
     def score(output: Any, batch: Any) -> Any:
-        return (output.argmax(1) != labels(batch).to(output.device)).double().mean()
+        return (output.argmax(1) != labels(batch).to(output.device)).double()
 
     return score
 
@@ -69,14 +70,17 @@ def _named(option: str, source: str) -> "ScoreFunction":
 def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
     """Return a score that raises a LoadError where it cannot be computed."""
 
-    def checked(output: Any, batch: Any) -> float:
+    def checked(output: Any, batch: Any) -> Any:
+        import torch
+
         try:
-            return float(score(output, batch))
+            return torch.as_tensor(score(output, batch))
         except (Exception, SystemExit) as failure:
             raise LoadError(
                 f"{name}: {describe_failure(failure)}, for an output of class "
                 f"{type(output).__name__}; give --loss and --metric file.py:function of "
-                "(output, batch) that return a number, or data without labels"
+                "(output, batch) that return a number or one for each sample, or data without "
+                "labels"
             ) from failure
 
     return checked

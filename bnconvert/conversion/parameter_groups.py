@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils.parametrize import ParametrizationList
+from torch.optim import Optimizer
 
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.normalization import Normalization
@@ -23,7 +24,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     Returns:
         At most two groups, as any torch optimizer takes them; what is frozen is in none.
     """
-    exempt = {id(p) for path, m in model.named_modules() for p in _without_decay(path, m)}
+    exempt = {id(p) for path, m in model.named_modules() for p in _biases(path, m)}
+    exempt |= {id(parameter) for _, parameter in norm_parameters(model)}
     learning: set[int] = set()
     for module in model.modules():
         frozen = module.keeps_from_training if isinstance(module, Normalization) else ()
@@ -36,17 +38,52 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
 
 
-def _without_decay(path: str, module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield a module's own parameters that weight decay must not touch: biases, and norms'.
+def exempt_norms(model: nn.Module, optimizer: Optimizer) -> None:
+    """Take weight decay off the parameters of norms, in place.
 
-    Of a class that only calls itself a norm (LlamaRMSNorm, T5LayerNorm), the vectors. A bias is
-    `bias`, `in_proj_bias`, `bias_ih_l0`; one that is parametrized has the name of its list.
+    Each group that decays some of them gives them to a new group without weight decay, which has
+    its other settings. The optimizer keeps its state. A learning rate scheduler counts the groups:
+    make it afterwards.
+
+    Args:
+        model: batch, layer, group and RMS norms of it are meant, and classes that are called so.
+        optimizer: of the model.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        >>> optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.1)
+        >>> bnc.exempt_norms(net, optimizer)
+        >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
+        [(2, 0.1), (2, 0.0)]
     """
-    is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
-    named_norm = "norm" in type(module).__name__.lower()
+    exempt = {id(parameter) for _, parameter in norm_parameters(model)}
+    for group in list(optimizer.param_groups):
+        norms = [parameter for parameter in group["params"] if id(parameter) in exempt]
+        if norms and group.get("weight_decay"):
+            group["params"] = [p for p in group["params"] if id(p) not in exempt]
+            optimizer.add_param_group({**group, "params": norms, "weight_decay": 0.0})
+
+
+def norm_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters of all norms, with the path of the norm.
+
+    Of a class that only calls itself a norm (LlamaRMSNorm, T5LayerNorm), the vectors.
+    """
+    for path, module in model.named_modules():
+        is_norm = isinstance(module, _NORMS) or kind_of(module) is not None
+        named_norm = "norm" in type(module).__name__.lower()
+        for parameter in module.parameters(recurse=False):
+            if is_norm or (named_norm and parameter.ndim <= 1):
+                yield path, parameter
+
+
+def _biases(path: str, module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield a module's own biases.
+
+    A bias is `bias`, `in_proj_bias`, `bias_ih_l0`; one that is parametrized has the name of its
+    list.
+    """
     listed_name = path.rpartition(".")[2] if isinstance(module, ParametrizationList) else ""
     for name, parameter in module.named_parameters(recurse=False):
-        words = (listed_name or name).split("_")
-        is_bias = any(word.startswith("bias") for word in words)
-        if is_norm or is_bias or (named_norm and parameter.ndim <= 1):
+        if any(word.startswith("bias") for word in (listed_name or name).split("_")):
             yield parameter

@@ -1,15 +1,22 @@
 """Evaluate a model with running, batch and precise statistics, on the same batches."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_worse, mean_of
+from bnconvert.diagnosis.domains import Domains, labels_of
+from bnconvert.diagnosis.findings.measured_data import SAMPLES, Measurements, is_stale
+from bnconvert.diagnosis.influence import MOST_NORMS, output_changes
+from bnconvert.diagnosis.norm_samples import ArrivalWatch, NormSamples
+from bnconvert.diagnosis.scores import BatchScores, intervals_of, is_worse, mean_of, scores_of
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
+from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.preserving import restored
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
@@ -25,11 +32,12 @@ from bnconvert.statistics.batches import (
 from bnconvert.statistics.interception import Interception, Watch
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
-from bnconvert.statistics.targets import StatisticsTarget, Targets, find_targets
+from bnconvert.statistics.targets import SavedStatistics, StatisticsTarget, Targets, find_targets
 from bnconvert.statistics.unmeasured import UnmeasuredUses
 
 #: What normalizes: the stored averages, each batch's own moments, or the moments of all data.
 STATISTICS = ("running", "batch", "precise")
+_RANKED = 3  # norms: a ranking of fewer tells nothing that their distances do not
 
 
 class Evaluation:
@@ -41,6 +49,7 @@ class Evaluation:
         batches: Iterable[Any],
         forward: ForwardFunction | None,
         scores: Mapping[str, ScoreFunction | None],
+        domains: Domains | None = None,
     ) -> None:
         """Copy the model and read the batches; `run` evaluates.
 
@@ -61,25 +70,33 @@ class Evaluation:
         if not self.batches:
             raise StatisticsError("batches gave no data; give at least one batch with samples")
         self.functions = {name: score for name, score in scores.items() if score is not None}
-        self.scores: dict[str, dict[str, dict[int, tuple[float, int]]]] = {
+        self.scores: dict[str, dict[str, dict[int, BatchScores]]] = {
             name: {used: {} for used in STATISTICS} for name in self.functions
         }
         self.initial: dict[str, float] = {}
         self.reports: dict[str, Report] = {}
+        self.domains = domains
+        self.labels: dict[int, tuple[str, ...]] = {}
+        self.watch = ArrivalWatch(self.targets)
+        self.norms: tuple[NormSamples, ...] = ()
+        self.changes: dict[str, float] = {}
 
     def run(self) -> None:
         """Run and score all batches with each kind of statistics; the copy is restored."""
         self._run_with_running_statistics()
+        self.labels = labels_of(self.domains, self.read)
         before = self.targets.snapshot()
         own = recompute_statistics(
             self.copy, self.batches, method="aggregate", forward=self._scored("batch")
         )
+        self.norms = self.watch.samples()
         own.undo()
         precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
         weights = {target.path: initial_weight(target, *saved) for target, saved in before.items()}
         self.initial = {path: weight for path, weight in weights.items() if weight}
-        precise.undo()
         self.reports = {"batch": own.report, "precise": precise.report}
+        self.changes = self._changes(before)
+        precise.undo()
 
     def _run_with_running_statistics(self) -> None:
         """Run and score all batches, and see how many samples arrive where they do not tell."""
@@ -90,6 +107,26 @@ class Evaluation:
                 say(done, len(self.read), "with running statistics")
                 with Interception(watch, replica, batch.note_arrival):
                     call(replica, (batch.index, batch.value))
+
+    def _changes(self, running: SavedStatistics) -> dict[str, float]:
+        """Return how much the stale statistics of single norms change the output for a batch.
+
+        That costs a forward of one batch for each, fewer than there are batches.
+        """
+        stale = {
+            row.path: row.mean_distance or inf for row in self.rows("precise") if is_stale(row)
+        }
+        targets = [target for target in self.targets.measured if target.path in stale]
+        targets.sort(key=lambda target: -stale[target.path])
+        targets = targets[: min(MOST_NORMS, len(self.read) - 1)]
+        usable = [batch for batch in self.read if batch.index not in self.watch.broken]
+        if len(targets) < _RANKED or not usable:
+            return {}
+        replica = replicate(self.copy)
+        written = [buffer for target in targets for buffer in target.buffers]
+        with observing(*written), restored(self.copy, written), showing_progress(None) as say:
+            say(0, len(targets), "which norm matters most")
+            return output_changes(targets, running, lambda: self.call(replica, usable[0].value))
 
     @property
     def samples(self) -> int:
@@ -136,7 +173,22 @@ class Evaluation:
 
     def measurements(self) -> Measurements:
         """Return the figures that findings are derived from."""
-        return Measurements(self.rows("precise"), self.initial, self.scores)
+        by_name = (intervals_of(name, by) for name, by in self.scores.items())
+        intervals = tuple(interval for found in by_name for interval in found)
+        return Measurements(
+            self.rows("precise"), self.initial, self.scores, intervals, self.changes
+        )
+
+    def normalized_by_batch(self) -> tuple[NormSamples, ...]:
+        """Return the samples at plain batch norms: others are made for few or related samples."""
+        modules = dict(self.copy.named_modules())
+        other = (Normalization, nn.SyncBatchNorm)
+        found = ((norm, modules.get(norm.path.removeprefix("(root)"))) for norm in self.norms)
+        return tuple(norm for norm, module in found if module and not isinstance(module, other))
+
+    def sizes(self) -> dict[int, int]:
+        """Return how many samples each batch has, by its index."""
+        return {batch.index: batch.samples() or 1 for batch in self.read}
 
     def _scored(self, used: str) -> ForwardFunction:
         """Return a forward function that also notes the scores, under a kind of statistics."""
@@ -144,10 +196,12 @@ class Evaluation:
 
         def call(model: nn.Module, numbered: tuple[int, Any]) -> None:
             index, batch = numbered
-            output = self.call(model, batch)
+            watching = self.watch.watching(model, index) if used == "batch" else nullcontext()
+            with watching:
+                output = self.call(model, batch)
             for name, score in self.functions.items():
-                score_of_batch = float(score(output, batch))
-                self.scores[name][used][index] = score_of_batch, sizes[index].samples() or 1
+                scored = scores_of(name, score(output, batch), sizes[index].samples())
+                self.scores[name][used][index] = scored
 
         return call
 

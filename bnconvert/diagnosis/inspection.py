@@ -1,94 +1,125 @@
 """`inspect`: list a model's norms and find what is wrong with them, without data."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from bnconvert.diagnosis.findings import FINDINGS
-from bnconvert.errors import CaptureError
-from bnconvert.graphs.example import Inputs
+from bnconvert.diagnosis.findings.biases import bias_findings
+from bnconvert.diagnosis.findings.loader import BatchSizes, batch_findings
+from bnconvert.diagnosis.findings.optimizer import optimizer_findings
+from bnconvert.diagnosis.norm_inputs import NormInput, norm_inputs
+from bnconvert.diagnosis.norm_rows import completed, row_of
+from bnconvert.errors import CaptureError, first_line
+from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.kinds import has_default_statistics, has_running_statistics
-from bnconvert.modules.site import Site
+from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
-from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
 @one_at_a_time()
 @usual_modes()
-def inspect(model: nn.Module, example_inputs: Inputs | None = None) -> Report:
+def inspect(
+    model: nn.Module,
+    example_inputs: Inputs | None = None,
+    *,
+    optimizer: Optimizer | None = None,
+    loader: Any = None,
+) -> Report:
     """List the model's norms and findings; the model is neither run nor changed.
 
     Args:
         model: an eager module, in any mode.
-        example_inputs: if given, a copy of the eval model is also captured and folded, so that
-            calls are counted where torch.fx cannot trace, each row says whether it folds, and
-            the findings of `fold` are listed too.
+        example_inputs: if given, a copy of the eval model is run, captured and folded, so that
+            calls are counted where torch.fx cannot trace, each row says how many values are
+            normalized together and whether it folds, and the findings of `fold` are listed too.
+        optimizer: of its training: are norms decayed, frozen parameters held, others left out?
+        loader: a `DataLoader` of training data: is a batch too small to normalize by?
+
+    Returns:
+        The report: `.findings`, and `.norms`, a row for each norm.
 
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
-        >>> [(finding.id, finding.paths) for finding in bnc.inspect(net).findings]
-        [('BN005', ('1',))]
+        >>> report = bnc.inspect(net)
+        >>> [(finding.id, finding.paths) for finding in report.findings]
+        [('BN005', ('1',)), ('BN114', ('1',)), ('BN010', ('1',))]
+        >>> exec(report.findings[0].code, {"model": net})
+        >>> round(net[1].momentum, 3)
+        0.1
     """
     surveyed = survey(model)
-    rows = tuple(_row(site) for site in surveyed.sites)
-    findings = tuple(finding for family in FINDINGS for finding in family(surveyed))
-    seen = rows or any(not call.on_weight for call in surveyed.functional) or surveyed.idle
-    title = f"{type(model).__name__}: " + ("batch normalization" if seen else "no batch norm")
-    report = Report(title, norms=rows, findings=findings)
+    static = tuple(map(row_of, surveyed.sites))
+    inputs, notes = _inputs(surveyed, example_inputs)
+    sizes = None if loader is None else BatchSizes.of(loader)
+    if loader is not None and sizes is None:
+        notes.append("the loader does not say how large its batches are: give a DataLoader")
+    findings = [finding for family in FINDINGS for finding in family(surveyed)]
+    findings += bias_findings(surveyed)
+    findings += batch_findings(surveyed, inputs, sizes)
+    if optimizer is not None:
+        findings += optimizer_findings(model, optimizer)
+    rows = static
+    if example_inputs is not None:
+        rows, more, said = _folded(surveyed, example_inputs)
+        rows, notes = rows or static, [*notes, *said]
+        findings += [*_uncalled(rows, findings), *more]
     if not findings:
-        report = replace(report, notes=("no findings",))
+        notes = ["no findings", *notes]
+    norms = completed(rows, static, inputs, findings)
+    return Report(_title(surveyed), norms=norms, findings=tuple(findings), notes=tuple(notes))
+
+
+def _title(survey: Survey) -> str:
+    seen = survey.sites or any(not call.on_weight for call in survey.functional) or survey.idle
+    found = "batch normalization" if seen else "no batch norm"
+    return f"{type(survey.model).__name__}: {found}"
+
+
+def _inputs(
+    survey: Survey, example_inputs: Inputs | None
+) -> tuple[Mapping[str, NormInput], list[str]]:
+    """Return what reaches each norm, and a note where the forward fails."""
     if example_inputs is None:
-        return report
+        return {}, []
+    try:
+        return norm_inputs(survey.model, Example.of(example_inputs), survey.sites), []
+    except Exception as failure:
+        return {}, [f"a forward with the example inputs failed: {first_line(failure)}"]
+
+
+def _folded(
+    survey: Survey, example_inputs: Inputs
+) -> tuple[tuple[NormRow, ...], Sequence[Finding], Sequence[str]]:
+    """Return the rows, findings and notes of a fold; only a note where it cannot be captured."""
     from bnconvert.folding.folding import (
         fold,  # torch.export and all folds: slow, and not needed above
     )
 
     try:
-        folded = fold(model, example_inputs).report
+        report = fold(survey.model, example_inputs).report
     except CaptureError as failure:
-        return replace(report, notes=(*report.notes, str(failure)))
-    found = (*findings, *folded.findings)
-    notes = folded.notes if found else (*report.notes, *folded.notes)
-    return replace(report, norms=folded.norms, findings=found, notes=notes)
+        return (), (), (str(failure),)
+    return report.norms, report.findings, report.notes
 
 
-def _row(site: Site) -> NormRow:
-    """Return the report's row of a norm."""
-    return NormRow(
-        site.path,
-        site.class_name,
-        site.channels,
-        site.observed_calls,
-        "training" if site.module.training else "eval",
-        _settings(site),
-        site.aliases,
-    )
-
-
-def _settings(site: Site) -> str:
-    """Describe a norm's settings in a few words: eps, momentum, what is special about it."""
-    module = site.module
-    settings = [f"eps={getattr(module, 'eps', '?')}"]
-    momentum = getattr(module, "momentum", None)
-    if hasattr(module, "momentum"):
-        settings.append(f"momentum={momentum if momentum is None else format(momentum, 'g')}")
-    if not has_running_statistics(module):
-        settings.append("no running statistics")
-    elif has_default_statistics(module):
-        settings.append("untrained statistics")
-    if site.kind.has_fixed_statistics:
-        settings.append("frozen")
-    if site.kind.children_after:
-        settings.append(f"then {', '.join(_classes_after(site))}")
-    return ", ".join(settings)
-
-
-def _classes_after(site: Site) -> list[str]:
-    names = (type(site.module.get_submodule(name)).__name__ for name in site.kind.children_after)
-    return [name for name in names if name != "Identity"] or ["nothing"]
+def _uncalled(rows: Sequence[NormRow], findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Yield the finding about norms whose calls torch.fx could not count, and of which none is."""
+    known = {path for finding in findings if finding.id == "BN022" for path in finding.paths}
+    paths = tuple(row.path for row in rows if row.outcome == "uncalled" and row.path not in known)
+    if paths:
+        yield Finding(
+            "BN022",
+            "info",
+            paths,
+            "never called in eval mode with the example inputs",
+            "nothing, if it is used in training only; otherwise remove it",
+        )

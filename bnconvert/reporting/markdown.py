@@ -14,6 +14,7 @@ from bnconvert.reporting.cells import (
     statistics_cells,
     summary,
 )
+from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.paths import collapsed
 from bnconvert.reporting.records import Contents, Finding
 from bnconvert.reporting.verdict import by_severity, judgement
@@ -36,6 +37,7 @@ def _sections(report: Contents) -> Iterator[str]:
     if report.scores:
         columns, cells = score_cells(report.scores)
         yield _table(columns, _all_escaped(cells))
+        yield from map(_escaped, intervals_text(report.intervals))
     if report.notes:
         yield "\n".join(f"- {_escaped(note)}" for note in report.notes)
     if report.norms:

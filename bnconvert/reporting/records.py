@@ -50,6 +50,15 @@ class NormRow:
         aliases: further paths of the same module.
         fold: which fold did it: "direct", "through", "forward", ...; "" for none.
         codes: why it is standing, for programs: the codes of the refusals.
+        mode: "training", "eval" or "frozen".
+        eps: what is added to the variance.
+        momentum: torch's, the share of the new value; None where all batches are averaged.
+        batches_tracked: how many training batches it has counted; None where it does not count.
+        fed_by: what its input comes from: the paths of modules, and names of functions.
+        images: the samples of its input, with example inputs; None where they are not known.
+        values: the normalization batch: how many values of a channel are normalized together,
+            samples x height x width.
+        finding_ids: the findings that concern it.
     """
 
     path: str
@@ -61,6 +70,14 @@ class NormRow:
     aliases: tuple[str, ...] = ()
     fold: str = ""
     codes: tuple[str, ...] = ()
+    mode: str = ""
+    eps: float | None = None
+    momentum: float | None = None
+    batches_tracked: int | None = None
+    fed_by: tuple[str, ...] = ()
+    images: int | None = None
+    values: int | None = None
+    finding_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +142,30 @@ class StatisticsRow:
 
 
 @dataclass(frozen=True)
+class ScoreInterval:
+    """How certain a mean score is: its 99 % interval by a percentile bootstrap.
+
+    Attributes:
+        score: "loss" or "metric".
+        statistics: what normalized ("running", "batch", "precise"); "running - precise" for the
+            differences on the same data.
+        mean: over the data.
+        low: the 0.5th percentile; None where there are too few units, or one is not finite.
+        high: the 99.5th percentile; likewise.
+        unit: "sample" or "batch": what has one value each, and was drawn again.
+        units: how many there are.
+    """
+
+    score: str
+    statistics: str
+    mean: float
+    low: float | None
+    high: float | None
+    unit: Literal["sample", "batch"]
+    units: int
+
+
+@dataclass(frozen=True)
 class Contents:
     """The contents of a report.
 
@@ -136,6 +177,7 @@ class Contents:
         findings: what the user should know.
         scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
             "batch", "precise"): the mean over the data.
+        intervals: how certain these scores are.
         checks: the verification's figures.
         facts: further figures by name.
         notes: further sentences.
@@ -146,6 +188,7 @@ class Contents:
     norms: tuple[NormRow, ...] = ()
     statistics: tuple[StatisticsRow, ...] = ()
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: tuple[ScoreInterval, ...] = ()
     findings: tuple[Finding, ...] = ()
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)

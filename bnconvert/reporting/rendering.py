@@ -1,4 +1,4 @@
-"""Render a report as text for a terminal and as HTML for a browser."""
+"""Render a report as text, and as a part of a page for notebooks."""
 
 import html
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from bnconvert.reporting.cells import (
     statistics_cells,
     summary,
 )
+from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.records import Contents, Finding, StatisticsRow
 from bnconvert.reporting.table import listed, table
 
@@ -27,6 +28,7 @@ def text_of(report: Contents) -> str:
         parts += _statistics_text(report.statistics)
     if report.scores:
         parts.append(table(*score_cells(report.scores)))
+        parts += intervals_text(report.intervals)
     if report.checks:
         parts.append(table(CHECK_COLUMNS, check_cells(report.checks)))
     parts += [
@@ -51,6 +53,7 @@ def html_body_of(report: Contents) -> str:
         body.append(f"<p>{html.escape(COLUMNS_EXPLAINED)}</p>")
     if report.scores:
         body.append(_html_table(*score_cells(report.scores)))
+        body += [f"<p>{html.escape(line)}</p>" for line in intervals_text(report.intervals)]
     if report.checks:
         body.append(_html_table(CHECK_COLUMNS, check_cells(report.checks)))
     if report.findings:
@@ -66,18 +69,6 @@ def html_body_of(report: Contents) -> str:
             _html_table(("figure", "value"), [(k, str(v)) for k, v in report.facts.items()])
         )
     return "".join(body)
-
-
-def html_of(report: Contents) -> str:
-    """Return the report as one self-contained HTML page."""
-    style = (
-        "body{font:15px/1.4 system-ui;margin:2em;max-width:75em}"
-        "table{border-collapse:collapse;margin:1em 0}"
-        "td,th{text-align:left;padding:.2em .8em;border-bottom:1px solid #ddd;vertical-align:top}"
-    )
-    title = html.escape(report.title.splitlines()[0])
-    head = f"<meta charset='utf-8'><title>{title}</title><style>{style}</style>"
-    return f"<!doctype html><html><head>{head}</head><body>{html_body_of(report)}</body></html>\n"
 
 
 def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bnconvert.reporting.frame import Rows, frame_of
 from bnconvert.reporting.records import Check, Contents
-from bnconvert.reporting.rendering import html_of, text_of
+from bnconvert.reporting.rendering import text_of
 from bnconvert.reporting.shown import Shown
 from bnconvert.reporting.verdict import judgement
 from bnconvert.reporting.whole_file import whole_file
@@ -32,7 +32,7 @@ class Report(Shown, Contents):
         <BLANKLINE>
         1 norm: 1 training
         <BLANKLINE>
-        note: no findings
+        BN114 info: 1: untrained: the statistics are still mean 0 and variance 1, ...
         >>> report
         <Report OK: Sequential: batch normalization, ... (1 norm: 1 training)>
         >>> report.ok
@@ -84,13 +84,21 @@ class Report(Shown, Contents):
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         _write(Path(path), text + "\n")
 
-    def to_html(self, path: str | Path) -> None:
-        """Write the report as one HTML page.
+    def to_html(self, path: str | Path, *, command: str = "") -> None:
+        """Write the report as one HTML page: the verdict, charts, findings, tables to sort.
+
+        The page needs no other file and asks no server. It is light or dark as the browser is.
+
+        Args:
+            path: the file.
+            command: the command that made the report, to be shown in its head.
 
         Raises:
             OutputError: it cannot be written there.
         """
-        _write(Path(path), html_of(self))
+        from bnconvert.reporting.page.page import page_of
+
+        _write(Path(path), page_of(self, command))
 
     def plot(self, path: str | Path) -> None:
         """Plot how far the running statistics are off, and the scores if there are any.

@@ -14,6 +14,7 @@ from bnconvert.reporting.cells import (
     norm_statistics_cells,
     score_cells,
 )
+from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.paths import collapsed
 from bnconvert.reporting.records import Contents, Finding, NormRow, StatisticsRow
 from bnconvert.reporting.table import footnoted, table, width_here
@@ -106,7 +107,7 @@ def _tables(report: Contents, verbose: bool) -> Iterator[str]:
     if norms:
         yield _norms(norms)
     if report.scores:
-        yield table(*score_cells(report.scores))
+        yield "\n".join([table(*score_cells(report.scores)), *intervals_text(report.intervals)])
     if report.statistics and (verbose or report.findings):
         yield from _statistics(report.statistics, verbose)
     checks = report.checks if verbose else [check for check in report.checks if not check.passed]

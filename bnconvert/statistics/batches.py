@@ -16,7 +16,8 @@ from bnconvert.torch_private.tensor_versions import version_of
 
 #: forward(model, batch) runs a model on a batch; the user's, where the model does not take it.
 ForwardFunction = Callable[[nn.Module, Any], Any]
-#: score(output, batch) returns a number, the smaller the better: a loss or an error.
+#: score(output, batch) returns a loss or an error, the smaller the better: a number, or one value
+#: for each sample.
 ScoreFunction = Callable[[Any, Any], Any]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -45,7 +45,7 @@ class SwapMemory:
                 f"memory_limit, and holds {held / 1e6:.0f} MB of them; raise memory_limit, or "
                 "give fewer samples (max_samples=)"
             ) from failure
-        # Blocking: what uses the storage next, on whatever stream, finds the copy complete.
+        # Blocking: when this returns the bytes are there, for a copy back on another stream too.
         copy.copy_(storage, non_blocking=False)
         self._held[self._next] = copy
         self._next += 1

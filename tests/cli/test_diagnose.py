@@ -14,7 +14,7 @@ def size(output, batch):
     return output.square().mean()
 
 def wrong(output, batch):
-    return output
+    return "wrong"
 """
 
 
@@ -78,7 +78,7 @@ def test_a_loss_of_ones_own_is_asked(run: Run, factory: str, data: list[str]) ->
         (
             "classifier",
             ["--metric", "scores.py:wrong"],
-            "--metric scores.py:wrong: raised ValueError",
+            "--metric scores.py:wrong: raised TypeError",
         ),
         ("plain", [], "the cross entropy: raised"),
         ("two_inputs", [], "the model raised TypeError"),

@@ -19,7 +19,7 @@ def test_a_model_stands_where_its_function_does(
     assert place_of(f"{tmp_path}/src/net.py:factory") == Place("src/net.py", 4)
     monkeypatch.chdir(tmp_path / "src")
     (tmp_path / "else.py").write_text("def f(:")
-    assert place_of("../else.py:f") == Place((tmp_path / "else.py").as_uri(), 1)
+    assert place_of("../else.py:f") == Place((tmp_path / "else.py").as_posix(), 1)
 
 
 def test_a_module_that_is_loaded_has_its_file(
@@ -28,9 +28,14 @@ def test_a_module_that_is_loaded_has_its_file(
     monkeypatch.chdir(tmp_path)
     place = place_of(f"{__name__}:test_a_module_that_is_loaded_has_its_file")
     assert place is not None
-    assert place.file.endswith("tests/cli/test_place.py")
+    assert place.file == Path(__file__).resolve().as_posix()
     assert place.line > 1
     assert __name__ in sys.modules
+
+
+def test_a_place_has_an_address() -> None:
+    assert Place("src/my net.py", 1).uri == "src/my%20net.py"
+    assert Place("/src/my net.py", 1).uri == "file:///src/my%20net.py"
 
 
 def test_models_of_packages_and_files_that_are_gone_stand_nowhere() -> None:

@@ -29,8 +29,8 @@ def ids(report: bnc.Report) -> set[str]:
 
 def mended(model: nn.Module, batches: list[torch.Tensor], report: bnc.Report, name: str) -> bool:
     """Run the one line that a finding gives, and tell whether the finding is gone."""
-    (fix,) = {finding.fix for finding in report.findings if finding.id == name}
-    exec(fix, {"bnc": bnc, "model": model, "batches": batches})
+    (line,) = {f.code or f.fix for f in report.findings if f.id == name}
+    exec(line, {"bnc": bnc, "model": model, "batches": batches})
     return name not in ids(bnc.diagnose(model, batches))
 
 
@@ -122,3 +122,82 @@ def test_data_that_never_ends_is_refused() -> None:
     with pytest.raises(bnc.StatisticsError, match="never ends"):
         bnc.diagnose(nn.BatchNorm1d(3), batches)
     assert bnc.diagnose(nn.BatchNorm1d(3), itertools.islice(batches, 10)).scores == {}
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    """Return images, part of whose variance is that of their means."""
+    generator = torch.Generator().manual_seed(seed)
+    own, of_image = (torch.randn(count, 3, size, size, generator=generator) for size in (8, 1))
+    return own + of_image
+
+
+def healthy() -> tuple[nn.Module, list[torch.Tensor]]:
+    """Return a model in training mode with precise statistics of shuffled batches."""
+    torch.manual_seed(0)
+    convs = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+    last = nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.BatchNorm2d(8)
+    model, batches = nn.Sequential(*convs, *last), [*images(256).split(32)]
+    bnc.recompute_statistics(model, batches)
+    return model, batches
+
+
+def test_a_healthy_model_is_healthy_with_domains_that_mean_nothing() -> None:
+    model, batches = healthy()
+    report = bnc.diagnose(model, batches, domains=[["day", "night"] * 16] * 8)
+    assert report.findings == ()
+
+
+def test_domains_are_found_and_one_line_separates_them() -> None:
+    model, batches = healthy()
+    shift = torch.tensor([0.0, 4.0] * 16).view(-1, 1, 1, 1)
+    mixed = [batch + shift for batch in batches]
+    bnc.recompute_statistics(model, mixed)
+    for data, domains, name in (
+        (mixed, [["day", "night"] * 16] * 8, "BN206"),
+        ([x[::2] for x in mixed] + [x[1::2] for x in mixed], ["day"] * 8 + ["night"] * 8, "BN207"),
+    ):
+        report = bnc.diagnose(model, data, domains=domains)
+        assert ids(report) == {name}
+        names = {"bnc": bnc, "model": model}
+        exec(report.findings[0].code, names)
+        assert name not in ids(bnc.diagnose(names["model"], data, domains=domains))  # type: ignore[arg-type]
+
+
+def test_batches_are_judged_as_those_of_a_training_only_in_training_mode() -> None:
+    model, _ = healthy()
+    grouped = [x.repeat_interleave(8, 0) for x in images(64).split(8)]
+    assert "BN208" in ids(bnc.diagnose(model, grouped))
+    assert "BN208" not in ids(bnc.diagnose(model.eval(), grouped))
+
+
+def test_norms_made_for_small_batches_are_not_told_that_they_are_small() -> None:
+    model, batches = healthy()
+    small = [x for batch in batches for x in batch.split(8)]
+    assert ids(bnc.diagnose(model, small)) == {"BN203"}
+    assert ids(bnc.diagnose(bnc.convert(model, bnc.Renorm()), small)) == set()
+
+
+def test_an_overflow_under_autocast_is_found() -> None:
+    model, batches = healthy()
+
+    def forward(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.float16):
+            output: torch.Tensor = model(batch)
+        return output
+
+    report = bnc.diagnose(model, [*batches, batches[0] * 1e7], forward=forward)
+    assert [(f.id, f.severity, f.paths) for f in report.findings] == [("BN211", "error", ("1",))]
+    assert {f.severity for f in bnc.diagnose(model, [x * 1e5 for x in batches]).findings} >= {
+        "info"
+    }
+
+
+def test_stale_norms_are_ranked_by_what_they_change_and_the_model_is_not() -> None:
+    model, batches = healthy()
+    for name, factor in (("1", 9), ("4", 2), ("6", 2)):
+        model.get_buffer(f"{name}.running_var").mul_(factor)
+    state = copy.deepcopy(model.state_dict())
+    (ranked,) = (f for f in bnc.diagnose(model, batches).findings if f.id == "BN210")
+    assert set(ranked.paths) == {"1", "4", "6"}
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert "BN210" not in ids(bnc.diagnose(model, batches[:3]))  # more forwards than batches

@@ -160,7 +160,7 @@ def test_the_trainer_takes_the_plugin() -> None:
 def test_a_schedule_sets_the_momentum_of_converted_norms_before_each_epoch() -> None:
     from bnconvert.integrations.lightning import ConvertNorms, MomentumSchedule
 
-    seen: list[set[float]] = []
+    seen: list[set[Any]] = []
 
     class Seen(pl.Callback):  # type: ignore[misc,name-defined]
         def on_train_epoch_end(self, trainer: Any, pl_module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d
 from torch import distributed as dist, nn
 from torch.utils.checkpoint import checkpoint
 

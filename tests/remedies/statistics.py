@@ -101,12 +101,48 @@ def merge(other: Iterable[int]) -> None:
     moments(torch.ones(2, 3)).merge(moments(torch.ones(2, *other)))
 
 
+def scored(rows: int) -> Any:
+    return bnc.diagnose(
+        nn.BatchNorm2d(3), BATCHES, loss=lambda output, batch: output.mean((1, 2, 3))[:rows]
+    )
+
+
 def plot(folder: Path, name: str, measured: bool) -> Any:
     report = recompute().report if measured else bnc.inspect(Net())
     report.plot(folder / name)
 
 
+def with_domains(*domains: Any) -> Any:
+    return bnc.diagnose(
+        nn.BatchNorm2d(3), BATCHES, domains=domains[0] if len(domains) == 1 else domains
+    )
+
+
 STATISTICS = (
+    Row(
+        "diagnosis/domains.py",
+        "domains is a",
+        lambda _: with_domains("day"),
+        lambda _: (with_domains("day", "night"), with_domains(lambda batch: "day")),
+    ),
+    Row(
+        "diagnosis/domains.py",
+        "entries for",
+        lambda _: with_domains(["day"]),
+        lambda _: (with_domains("day", "night"), with_domains(lambda batch: "day")),
+    ),
+    Row(
+        "diagnosis/domains.py",
+        "names for",
+        lambda _: with_domains("day", ["day", "night"]),
+        lambda _: with_domains("day", ["day", "night"] * 2),
+    ),
+    Row(
+        "diagnosis/scores.py",
+        "return one number for the batch",
+        lambda _: scored(3),
+        lambda _: (scored(1), scored(4)),
+    ),
     Row(
         "statistics/batches.py",
         "batches is a",

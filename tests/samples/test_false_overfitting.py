@@ -25,9 +25,13 @@ def test_false_overfitting_is_named_mended_and_not_seen_where_there_is_none(
         assert precise[-1] < 15
 
     def rates(diagnosis: str) -> list[float]:
-        return [float(rate) for rate in re.findall(r"([\d.]+) by", diagnosis.splitlines()[0])]
+        first = diagnosis.splitlines()[0]
+        return [float(rate) for rate in re.findall(r"([\d.]+) \([\d.]+ to [\d.]+\) by", first)]
 
     assert "BN202 error: false overfitting" in before
+    gap = re.search(r"more than by precise: ([\d.]+) \(([\d.]+) to ([\d.]+)\)", before)
+    assert gap is not None
+    assert 5 < float(gap[2]) < float(gap[1]) < float(gap[3])
     assert rates(before)[0] > 2 * max(rates(before)[1:])
     assert "BN202" not in after
     assert rates(after)[0] == pytest.approx(rates(before)[2], abs=0.5)

@@ -1,4 +1,5 @@
 import gc
+from typing import ClassVar
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def limited(limit: int) -> LimitedMemory:
 class NoBytes:
     """Stands for the main memory beside an accelerator: meta tensors have no bytes to keep."""
 
-    name = "main memory"
+    name: ClassVar[str] = "main memory"
 
     def __init__(self) -> None:
         self.written = self.read = self.released = 0

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,9 +37,10 @@ def test_it_is_ordinary_memory_where_there_is_no_accelerator(
 ) -> None:
     asked = []
 
-    def empty(size: int, **options: object) -> torch.Tensor:
+    def empty(size: int, **options: Any) -> torch.Tensor:
         asked.append(options.pop("pin_memory"))
-        return torch.zeros(size, **options)
+        made: torch.Tensor = torch.zeros(size, **options)
+        return made
 
     monkeypatch.setattr(torch, "empty", empty)
     for available in (False, True):

@@ -6,18 +6,32 @@ It says in words what the code decides; a test holds that both know the same ids
 
 import difflib
 
+from bnconvert.diagnosis.catalogue.channels import CHANNELS
 from bnconvert.diagnosis.catalogue.configuration import CONFIGURATION
 from bnconvert.diagnosis.catalogue.explanation import Explanation
 from bnconvert.diagnosis.catalogue.folding import FOLDING
 from bnconvert.diagnosis.catalogue.measured_data import MEASURED_DATA
+from bnconvert.diagnosis.catalogue.norm_samples import NORM_SAMPLES
 from bnconvert.diagnosis.catalogue.onnx_files import ONNX_FILES
+from bnconvert.diagnosis.catalogue.settings import SETTINGS
 from bnconvert.diagnosis.catalogue.stored_tensors import STORED_TENSORS
+from bnconvert.diagnosis.catalogue.training import TRAINING
 from bnconvert.errors import ReportError
 
 #: Every finding that bnconvert reports, by id.
 CATALOGUE: tuple[Explanation, ...] = tuple(
     sorted(
-        (*CONFIGURATION, *STORED_TENSORS, *MEASURED_DATA, *FOLDING, *ONNX_FILES),
+        (
+            *CONFIGURATION,
+            *SETTINGS,
+            *STORED_TENSORS,
+            *CHANNELS,
+            *MEASURED_DATA,
+            *NORM_SAMPLES,
+            *TRAINING,
+            *FOLDING,
+            *ONNX_FILES,
+        ),
         key=lambda explanation: explanation.id,
     )
 )

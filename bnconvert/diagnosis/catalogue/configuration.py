@@ -36,7 +36,7 @@ CONFIGURATION = (
         "A momentum that looks like another framework's",
         ("warning",),
         _STATIC,
-        "`momentum >= 0.5`, and the norm is not frozen.",
+        "`momentum >= 0.5`, and the norm tracks running statistics in training mode.",
         "torch's momentum *m* is the share of the **new** value. The running mean is then an "
         "average over few batches: the standard deviation of its noise is sqrt(m / (2 - m)) times "
         "that of one batch's mean, 0.90 at 0.9 and 0.23 at 0.1. Keras, MXNet, Flax and Paddle "
@@ -52,7 +52,7 @@ CONFIGURATION = (
         ("warning",),
         _STATIC,
         "The traced forward calls the same module more than once (one module under two names "
-        "included).",
+        "included), and it has not one set of statistics for each call.",
         "All calls update one set of statistics, though their inputs differ: the average fits "
         "none of them. With `inspect(model, inputs)` the calls are also counted where torch.fx "
         "cannot trace.",

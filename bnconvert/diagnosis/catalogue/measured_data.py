@@ -1,4 +1,4 @@
-"""What the findings of `diagnose` about statistics on data mean: BN103, BN201, BN202."""
+"""What the findings of `diagnose` about statistics mean: BN103, BN201, BN202, BN210, BN212."""
 
 from bnconvert.diagnosis.catalogue.explanation import Explanation
 
@@ -46,12 +46,42 @@ MEASURED_DATA = (
         ("error",),
         ("diagnose",),
         "On the same data, the loss (or the metric) with the running statistics is worse than with "
-        "precise ones: by more than a quarter, and by more than three standard errors of the "
-        "difference, batch by batch. With fewer than three batches: by more than twice.",
+        "precise ones: the whole 99 % interval of the mean paired difference (a percentile "
+        "bootstrap) is above a quarter of the score with precise ones. Where the score function "
+        "returns one number for the batch, batches are the pairs, else samples. Of fewer than 8 "
+        "pairs the report says that they are too few to judge.",
         "The model seems to overfit, since its eval loss is bad and its training loss good. But "
         "the data are the training data, so that nothing is overfit: the running statistics break "
         "what the weights have learned.",
-        _RECOMPUTE + ". `diagnose` shows the loss with running, batch and precise statistics.",
+        _RECOMPUTE
+        + ". `diagnose` shows the loss with running, batch and precise statistics, and the "
+        "intervals.",
+        _WU,
+    ),
+    Explanation(
+        "BN210",
+        "Which norms' statistics matter most",
+        ("info",),
+        ("diagnose",),
+        "Where three or more norms are stale (BN201), all get precise statistics, and one after "
+        "the other its running ones back: how much the output changes, root mean square, for the "
+        "first batch. At most eight norms are tried, those that are farthest off, and fewer than "
+        "there are batches.",
+        "The norms that change the output most are those to look at first: what is upstream of "
+        "them changed after the statistics were averaged.",
+        _RECOMPUTE + " mends all of them.",
+    ),
+    Explanation(
+        "BN212",
+        "Too few data for precise statistics",
+        ("info",),
+        ("diagnose",),
+        "The samples are drawn into two halves, whose means differ by more than 0.3 sigma at a "
+        "norm (root mean square over at most 64 channels): all together are then uncertain by more "
+        "than 0.15 sigma.",
+        "Statistics that are recomputed from these data would be as far off as those that BN201 "
+        "calls stale. A thousand to ten thousand samples are enough for most networks.",
+        "Give more data. The column *enough* says how many bring the error to 0.03 sigma.",
         _WU,
     ),
 )

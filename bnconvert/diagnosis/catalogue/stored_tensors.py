@@ -49,10 +49,11 @@ STORED_TENSORS = (
     Explanation(
         "BN102",
         "Trained weights with untrained statistics",
-        ("error",),
+        ("error", "warning"),
         _STATIC,
-        "The running mean is 0 and the variance 1 everywhere, while weight or bias differ from "
-        "their initialization (a weight that is 0 everywhere counts as initialized).",
+        "The running mean is 0 and the variance 1 everywhere. An error where the norm has counted "
+        "batches, or has a bias that is not 0 while other norms of the model have statistics; a "
+        "warning where it has such a bias and no norm of the model has statistics.",
         "Either the checkpoint was loaded in part, or nothing ever updated the statistics. In eval "
         "mode the norm does not normalize.",
         "Load all of the checkpoint (the buffers too), or `bnc.recompute_statistics(model, "

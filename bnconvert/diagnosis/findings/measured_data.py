@@ -1,13 +1,14 @@
 """Findings that need data: BN103, BN201, BN202; each fix is one line of code."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, isnan, sqrt
+from dataclasses import dataclass, field
+from math import inf
 
-from bnconvert.reporting.records import Finding, StatisticsRow
+from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
+from bnconvert.diagnosis.scores import Scores, is_worse
+from bnconvert.reporting.intervals import within
+from bnconvert.reporting.records import Finding, ScoreInterval, StatisticsRow
 
-#: The fix of wrong statistics; `batches` are the diagnosed ones.
-RECOMPUTE = "bnc.recompute_statistics(model, batches)"
 #: Fewer samples say too little about whether statistics are stale.
 SAMPLES = 64
 #: Statistics are stale from these distances of mean and sigma on, in sigma; smaller ones are
@@ -15,10 +16,6 @@ SAMPLES = 64
 _STALE, _NOTICEABLE = (0.15, 0.22), (0.05, 0.05)
 _ERRORS = 4.0  # a distance of more standard errors than these is not chance
 _INITIAL = 0.01  # a smaller weight of the initial values is not reported
-_WORSE, _CERTAIN = 0.25, 3.0  # a score is worse by this share, and by so many standard errors
-
-#: By batch, its score (smaller is better) and its number of samples.
-Scores = Mapping[int, tuple[float, int]]
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,16 @@ class Measurements:
         initial_weights: by path, the weight that the initial values still have in the average.
         scores: by name ("loss", "metric"), then by the statistics that normalized ("running",
             "batch", "precise"): the scores of the batches.
+        intervals: how certain their means are.
+        changes: by path, how much the running statistics of this norm alone change the output, the
+            largest first.
     """
 
     rows: Sequence[StatisticsRow]
     initial_weights: Mapping[str, float]
     scores: Mapping[str, Mapping[str, Scores]]
+    intervals: tuple[ScoreInterval, ...] = ()
+    changes: Mapping[str, float] = field(default_factory=dict)
 
 
 def measured_findings(measured: Measurements) -> Iterator[Finding]:
@@ -45,26 +47,25 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
     if initial:
         weight = max(measured.initial_weights[path] for path in initial)
         message = f"the initial mean 0 and variance 1 are still {weight:.0%} of the average"
-        yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE)
+        yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE, RECOMPUTE)
     if stale:
         worst = max(stale, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
         message = f"the running statistics are not those of the data: {_describe(worst)}"
-        yield Finding("BN201", "error", tuple(row.path for row in stale), message, RECOMPUTE)
-    broken = [by for by in measured.scores.values() if is_worse(by["running"], by["precise"])]
-    if broken:
-        values = "; ".join(
-            f"{name} "
-            + ", ".join(f"{mean_of(scores):.4g} with {used}" for used, scores in by_used.items())
-            for name, by_used in measured.scores.items()
-        )
+        paths = tuple(row.path for row in stale)
+        yield Finding("BN201", "error", paths, message, RECOMPUTE, RECOMPUTE)
+    if any(is_worse(by["running"], by["precise"]) for by in measured.scores.values()):
         yield Finding(
             "BN202",
             "error",
             tuple(row.path for row in measured.rows),
-            f"false overfitting: {values} statistics, on the same data; the running statistics "
-            "break what the weights have learned",
+            f"false overfitting: {_describe_scores(measured.intervals)} statistics, on the same "
+            "data; the running statistics break what the weights have learned",
+            RECOMPUTE,
             RECOMPUTE,
         )
+
+    if measured.changes:
+        yield _most_influential(measured.changes)
 
 
 def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
@@ -83,33 +84,6 @@ def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
     return any(d > max(limit, noise) for d, limit in zip(distances, limits, strict=True))
 
 
-def is_worse(scores: Scores, others: Scores) -> bool:
-    """Tell whether scores are worse than others, by a quarter and by more than chance.
-
-    The batches are compared in pairs: the mean difference must exceed three standard errors. With
-    fewer than three batches chance cannot be estimated, and twice the score is required.
-    """
-    common = sorted(scores.keys() & others.keys())
-    if not common:
-        return False
-    score, other = (mean_of({i: s[i] for i in common}) for s in (scores, others))
-    if isnan(score):
-        return not isnan(other)
-    worse = score - other
-    if len(common) < 3:
-        return worse > abs(other)
-    gaps = [scores[i][0] - others[i][0] for i in common]
-    mean = sum(gaps) / len(gaps)
-    spread = sqrt(sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps))
-    return worse > _WORSE * abs(other) and mean > _CERTAIN * spread
-
-
-def mean_of(scores: Scores) -> float:
-    """Return the mean score of a sample; NaN where there is none."""
-    samples = sum(count for _, count in scores.values())
-    return sum(s * count for s, count in scores.values()) / samples if samples else float("nan")
-
-
 def _describe(row: StatisticsRow) -> str:
     """Describe in words how far a norm's running statistics are off."""
     if row.mean_distance is None or row.deviation_distance is None:
@@ -117,4 +91,28 @@ def _describe(row: StatisticsRow) -> str:
     return (
         f"at {row.path} the mean is off by {row.mean_distance:.2g} sigma and sigma by "
         f"{row.deviation_distance:.0%}"
+    )
+
+
+def _most_influential(changes: Mapping[str, float]) -> Finding:
+    """Return the finding that says which norms' statistics matter most."""
+    said = ", ".join(f"{change:.0%} at {path}" for path, change in [*changes.items()][:3])
+    message = (
+        "which running statistics matter most: those of one norm alone, with precise ones in all "
+        f"others, change the output by {said}"
+    )
+    return Finding("BN210", "info", tuple(changes), message, RECOMPUTE, RECOMPUTE)
+
+
+def _describe_scores(intervals: Sequence[ScoreInterval]) -> str:
+    """Name the scores with each kind of statistics, and their intervals where they are known."""
+    names = dict.fromkeys(interval.score for interval in intervals)
+    return "; ".join(
+        f"{name} "
+        + ", ".join(
+            f"{interval.mean:.4g}{within(interval)} with {interval.statistics}"
+            for interval in intervals
+            if interval.score == name and " - " not in interval.statistics
+        )
+        for name in names
     )

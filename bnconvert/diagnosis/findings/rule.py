@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from bnconvert.modules.site import Site
 from bnconvert.reporting.records import Finding, Severity
 
+#: A text, or what writes it from the norms to which the rule applies.
+Text = str | Callable[[Sequence[Site]], str]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -17,18 +20,26 @@ class Rule:
         applies: tells whether it applies to a norm; looks only.
         message: the fact.
         fix: the next step.
+        code: one line that does it, or "".
     """
 
     id: str
     severity: Severity
     applies: Callable[[Site], bool]
-    message: str
+    message: Text
     fix: str
+    code: Text = ""
 
 
 def found_by(rules: Sequence[Rule], sites: Sequence[Site]) -> Iterator[Finding]:
     """Yield one finding for each rule that applies to some of the norms."""
     for rule in rules:
-        paths = tuple(site.path for site in sites if rule.applies(site))
-        if paths:
-            yield Finding(rule.id, rule.severity, paths, rule.message, rule.fix)
+        found = [site for site in sites if rule.applies(site)]
+        if found:
+            paths = tuple(site.path for site in found)
+            message, code = (_written(text, found) for text in (rule.message, rule.code))
+            yield Finding(rule.id, rule.severity, paths, message, rule.fix, code)
+
+
+def _written(text: Text, found: Sequence[Site]) -> str:
+    return text if isinstance(text, str) else text(found)

@@ -1,22 +1,23 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 from bnconvert.diagnosis.findings.measured_data import (
-    RECOMPUTE,
     Measurements,
-    Scores,
     is_stale,
-    is_worse,
     measured_findings,
 )
+from bnconvert.diagnosis.scores import BatchScores, Scores, intervals_of
 from bnconvert.reporting.records import StatisticsRow
 
 ROW = StatisticsRow("bn", "BatchNorm2d", 8, 256, 0.02, 0.02, 0.01, 100, "precise")
 
 
 def scores(*values: float) -> Scores:
-    return {index: (value, 32) for index, value in enumerate(values)}
+    """Return the scores of the samples of one batch."""
+    return {0: BatchScores(torch.tensor(values, dtype=torch.float64), len(values))}
 
 
 def by(running: Scores, precise: Scores) -> dict[str, dict[str, Scores]]:
@@ -28,7 +29,7 @@ def found(measured: Measurements) -> list[str]:
 
 
 def test_statistics_that_fit_are_no_finding() -> None:
-    fine = by(scores(0.3, 0.31, 0.29), scores(0.3, 0.3, 0.3))
+    fine = by(scores(*[0.3, 0.31, 0.29] * 4), scores(*[0.3] * 12))
     assert found(Measurements([ROW], {"bn": 0.9}, fine)) == []
 
 
@@ -76,33 +77,25 @@ def test_initial_values_are_named_only_where_they_show() -> None:
     assert found(Measurements([off], {"young": 0.005}, {})) == ["BN201"]
 
 
-def test_false_overfitting_is_named_with_all_three_scores() -> None:
-    running, precise = scores(2.0, 2.2, 2.1), scores(0.2, 0.21, 0.19)
-    (finding,) = measured_findings(Measurements([ROW], {}, by(running, precise)))
-    assert (finding.id, finding.severity) == ("BN202", "error")
-    assert (
-        "false overfitting: loss 2.1 with running, 0.2 with batch, 0.2 with precise"
-        in finding.message
+def test_false_overfitting_is_named_with_all_three_scores_and_their_intervals() -> None:
+    scored = by(scores(*[2.0, 2.2, 2.1] * 4), scores(*[0.2, 0.21, 0.19] * 4))
+    measured = Measurements([ROW], {}, scored, intervals_of("loss", scored["loss"]))
+    (finding,) = measured_findings(measured)
+    assert (finding.id, finding.severity, finding.code) == ("BN202", "error", RECOMPUTE)
+    assert finding.message == (
+        "false overfitting: loss 2.1 (2.04 to 2.16) with running, 0.2 (0.193 to 0.206) with batch, "
+        "0.2 (0.193 to 0.206) with precise statistics, on the same data; the running statistics "
+        "break what the weights have learned"
     )
 
 
-@pytest.mark.parametrize(
-    ("mine", "theirs", "worse"),
-    [
-        (scores(1.0, 1.1, 0.9), scores(0.5, 0.5, 0.5), True),
-        (scores(0.6, 0.6, 0.6), scores(0.55, 0.55, 0.55), False),  # not by a quarter
-        (scores(0.0, 0.03, 0.0, 0.0), scores(0.0, 0.0, 0.0, 0.0), False),  # by chance
-        (scores(-1.0, -1.0, -1.0), scores(-1.01, -1.01, -1.01), False),  # log-likelihoods
-        (scores(-1.0, -1.0, -1.0), scores(-2.0, -2.0, -2.0), True),
-        (scores(1.0), scores(0.4), True),
-        (scores(1.0), scores(0.6), False),  # one batch tells nothing of chance
-        (scores(float("nan"), 1.0), scores(1.0, 1.0), True),
-        (scores(float("nan")), scores(float("nan")), False),
-        ({}, {}, False),
-        ({0: (5.0, 1)}, {1: (1.0, 1)}, False),  # no batch in common
-    ],
-)
-def test_worse_is_by_a_quarter_and_by_more_than_chance(
-    mine: Scores, theirs: Scores, worse: bool
-) -> None:
-    assert is_worse(mine, theirs) is worse
+def test_the_norms_that_matter_most_are_ranked() -> None:
+    changes = {"b": 0.76, "a": 0.4, "c": 0.1, "d": 0.0}
+    (finding,) = measured_findings(Measurements([ROW], {}, {}, (), changes))
+    assert (finding.id, finding.severity, finding.paths) == ("BN210", "info", (*"bacd",))
+    assert finding.message.endswith("change the output by 76% at b, 40% at a, 10% at c")
+    assert finding.code == RECOMPUTE
+
+
+def test_few_scores_do_not_tell_of_false_overfitting() -> None:
+    assert found(Measurements([ROW], {}, by(scores(2.0, 2.2, 2.1), scores(0.2, 0.21, 0.19)))) == []
