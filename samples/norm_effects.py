@@ -18,7 +18,7 @@ Curves = dict[str, list[tuple[float, float]]]
 def pretrained() -> tuple[nn.Module, Data, Data]:
     """Return a network that knows the digits, and both parts of the data."""
     training, held_out = digits()
-    return trained(training), training, held_out
+    return trained(training, network(0)), training, held_out
 
 
 def faint(data: Data, contrast: float = 0.3) -> Data:
@@ -193,7 +193,7 @@ def instance() -> Curves:
     training, (images, labels) = digits()
     found: Curves = {}
     for name, rewrite in (("Keep()", bnc.Keep()), ("Instance()", bnc.Instance())):
-        model = trained(training, model=bnc.convert(network(0), rewrite), epochs=16)
+        model = trained(training, bnc.convert(network(0), rewrite), epochs=16)
         found[name] = [
             (percent, error(model, (images * percent / 100, labels)))
             for percent in (10, 20, 40, 60, 80, 100)

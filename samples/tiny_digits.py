@@ -29,15 +29,13 @@ def network(seed: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 10))
 
 
-def trained(
-    data: Data, seed: int = 0, model: nn.Module | None = None, epochs: int = EPOCHS
-) -> nn.Module:
-    """Train a network by SGD with a rate that falls to 0; return it in eval mode."""
-    model = network(seed) if model is None else model.train()
+def trained(data: Data, model: nn.Module, epochs: int = EPOCHS, seed: int = 0) -> nn.Module:
+    """Train a network in place by SGD with a rate that falls to 0; return it in eval mode."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     total = epochs * len(data[1]) // STEP
     rates = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=total)
     generator = torch.Generator().manual_seed(seed)
+    model.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(data[1]), generator=generator).split(STEP):
             optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """Findings as workflow commands, which GitHub Actions shows beside the code."""
 
 from bnconvert.cli.place import Place
-from bnconvert.reporting.paths import collapsed
+from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents, Finding
 from bnconvert.reporting.verdict import by_severity, judgement
 
@@ -24,7 +24,7 @@ def annotations_of(report: Contents, place: Place | None) -> str:
 
 def _annotation(found: Finding, report: Contents, place: Place | None) -> str:
     properties = {} if place is None else {"file": place.file, "line": str(place.line)}
-    where = collapsed(found.paths, [row.path for row in (*report.norms, *report.statistics)])
+    where = collapsed(found.paths, norm_paths(report))
     properties["title"] = f"{found.id} {where}".strip()
     given = ",".join(f"{k}={_escaped(v, _IN_PROPERTIES)}" for k, v in properties.items())
     message = _escaped(f"{found.message}; {found.code or found.fix}", _IN_MESSAGES)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnconvert.cli.place import Place
 from bnconvert.diagnosis.catalogue import CATALOGUE
 from bnconvert.diagnosis.catalogue.explanation import Explanation
-from bnconvert.reporting.paths import collapsed
+from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Finding, Severity
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _rule(entry: Explanation) -> dict[str, Any]:
 
 
 def _result(found: Finding, report: "Report", subject: str, place: Place | None) -> dict[str, Any]:
-    among = [row.path for row in (*report.norms, *report.statistics)]
+    among = norm_paths(report)
     where = collapsed(found.paths, among)
     identity = json.dumps([subject, found.id, sorted(found.paths)])
     return {

@@ -26,8 +26,8 @@ def frame_of(report: Contents, rows: Rows | None) -> Any:
         pandas: Any = importlib.import_module("pandas")
     except ImportError as failure:
         raise ReportError(f"pandas cannot be imported ({failure}); pip install pandas") from None
-    names = get_args(Rows)
-    wanted: Rows = rows or next((name for name in names if getattr(report, name)), "norms")
+    names: tuple[Rows, ...] = get_args(Rows)
+    wanted = rows or next((name for name in names if getattr(report, name)), "norms")
     if wanted not in names:
         raise ReportError(f"{wanted}: a report has no such rows; use one of {', '.join(names)}")
     columns = [field.name for field in fields(_RECORDS[wanted])]

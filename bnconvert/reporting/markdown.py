@@ -15,7 +15,7 @@ from bnconvert.reporting.cells import (
     summary,
 )
 from bnconvert.reporting.intervals import intervals_text
-from bnconvert.reporting.paths import collapsed
+from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents, Finding
 from bnconvert.reporting.verdict import by_severity, judgement
 
@@ -31,7 +31,7 @@ def _sections(report: Contents) -> Iterator[str]:
     verdict = judgement(report)
     yield f"**{verdict.level}** {_escaped(verdict.text)}"
     if report.findings:
-        places = [row.path for row in (*report.norms, *report.statistics)]
+        places = norm_paths(report)
         rows = [_finding_cells(found, places) for found in by_severity(report.findings)]
         yield _table(_FINDING_COLUMNS, rows)
     if report.scores:

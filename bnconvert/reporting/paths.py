@@ -3,12 +3,19 @@
 import re
 from collections.abc import Collection, Sequence
 
+from bnconvert.reporting.records import Contents
 from bnconvert.reporting.table import listed
 
 _FEW = 3  # paths that are listed as they are
 _NUMBER = re.compile(r"((?<!\d)(?:0|[1-9]\d*)(?!\d))")
 #: A path in parts: texts, and between them the numbers that stand at that place.
 _Pattern = tuple[str | frozenset[int], ...]
+
+
+def norm_paths(report: Contents) -> list[str]:
+    """Return the paths of all norms that a report has rows of."""
+    norms = [row.path for row in report.norms]
+    return norms + [row.path for row in report.statistics]
 
 
 def collapsed(paths: Sequence[str], among: Collection[str] = ()) -> str:

@@ -15,7 +15,7 @@ from bnconvert.reporting.cells import (
     score_cells,
 )
 from bnconvert.reporting.intervals import intervals_text
-from bnconvert.reporting.paths import collapsed
+from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents, Finding, NormRow, StatisticsRow
 from bnconvert.reporting.table import footnoted, table, width_here
 from bnconvert.reporting.verdict import by_severity, farthest, judgement
@@ -50,7 +50,7 @@ def print_report(
     _print(console, (verdict.level, _STYLES[verdict.level]), (f"  {verdict.text}", "bold"))
     if quiet:
         return
-    among = [row.path for row in (*report.norms, *report.statistics)]
+    among = norm_paths(report)
     for found in by_severity(report.findings):
         console.print()
         _print_finding(console, found, among)

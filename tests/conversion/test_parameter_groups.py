@@ -1,5 +1,7 @@
 """Every trainable parameter is in one group; biases and those of norms do not decay."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -75,18 +77,19 @@ def test_no_bias_of_any_layer_decays(layer: nn.Module, decayed: int) -> None:
 
 def test_norms_are_exempted_in_an_optimizer_that_exists_and_its_state_stays() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    groups = [{"params": model[:2].parameters()}, {"params": model[2].parameters(), "lr": 0.5}]
+    first, last = [*model[:2].parameters()], [*model[2].parameters()]
+    groups: list[dict[str, Any]] = [{"params": first}, {"params": last, "lr": 0.5}]
     optimizer = torch.optim.SGD(groups, 0.1, momentum=0.9, weight_decay=0.01)
     model(torch.randn(8, 4)).sum().backward()
     optimizer.step()
-    momentum = optimizer.state[model[1].weight]["momentum_buffer"]
+    momentum = optimizer.state[first[2]]["momentum_buffer"]
     for _ in range(2):  # the second time there is nothing left to do
         bnc.exempt_norms(model, optimizer)
         assert [
             (len(group["params"]), group["lr"], group["weight_decay"])
             for group in optimizer.param_groups
         ] == [(2, 0.1, 0.01), (2, 0.5, 0.01), (2, 0.1, 0.0)]
-    assert optimizer.state[model[1].weight]["momentum_buffer"] is momentum
+    assert optimizer.state[first[2]]["momentum_buffer"] is momentum
 
 
 def test_the_parameters_of_norms_are_listed_with_their_paths() -> None:

@@ -45,7 +45,7 @@ def is_same(before: object, after: object) -> bool:
 def test_inspecting_changes_nothing_and_lists_every_norm(zoo: ZooModel) -> None:
     model, _ = build(zoo.name)
     model.train()
-    parameters = [*model.parameters()] or [torch.zeros(1)]
+    parameters = [*model.parameters()] or [nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.AdamW(parameters)
     loader = DataLoader(TensorDataset(torch.zeros(9, 3)), 2, shuffle=True)
     before = everything(model, optimizer)

@@ -202,7 +202,7 @@ def _share(check: Check) -> float:
 
 def scores_chart(report: Contents) -> dict[str, tuple[Interval, ...]]:
     """Return by score a bar for each kind of statistics that normalized, with its interval."""
-    known = {(i.score, i.statistics): i for i in getattr(report, "intervals", ())}
+    known = {(i.score, i.statistics): i for i in report.intervals}
     charts = {}
     for name, by_kind in report.scores.items():
         ends = [v for v in by_kind.values() if isfinite(v)]

@@ -20,7 +20,7 @@ from bnconvert.reporting.cells import (
     summary,
 )
 from bnconvert.reporting.page import charts
-from bnconvert.reporting.paths import collapsed
+from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents
 from bnconvert.reporting.verdict import by_severity, judgement
 
@@ -58,7 +58,7 @@ def page_of(report: Contents, command: str = "") -> str:
         command: the command that made it, if one did.
     """
     verdict = judgement(report)
-    among = [row.path for row in report.norms]
+    among = norm_paths(report)
     return _template().render(
         level=verdict.level,
         verdict=verdict.text,
