@@ -4,7 +4,11 @@ import pytest
 
 from tests.samples.sample import sample, table_of
 
-pytestmark = pytest.mark.slow
+# The warning is of Keras' own code, about torch's tensors and numpy 2.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 
 def test_a_keras_checkpoint_is_carried_over_with_its_eps_and_momentum(
