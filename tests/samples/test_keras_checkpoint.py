@@ -4,12 +4,17 @@ import pytest
 
 from tests.samples.sample import sample, table_of
 
-pytestmark = pytest.mark.slow
+# The warning is of Keras' own code, about torch's tensors and numpy 2.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 
 def test_a_keras_checkpoint_is_carried_over_with_its_eps_and_momentum(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")  # without it, Keras looks for TensorFlow
     keras_checkpoint = sample("keras_checkpoint", "keras", "h5py", "matplotlib", "mlxtend")
     assert keras_checkpoint.main(["--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out.replace("(mean over 100 steps)", "")
