@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     models = {"torch's eps, 1e-5": changed(ours, eps=1e-5), "carried over": ours.eval()}
     with torch.no_grad():
         off = {name: (model(test[0]) - expected).flatten() for name, model in models.items()}
-    print(f"{'':34s}wrong, percent   largest difference from Keras")
+    print(f"{'network':34s}wrong, percent   largest difference from Keras")
     print(f"  {'Keras':36s}{100 * float((expected.argmax(1) != test[1]).float().mean()):8.1f}")
     for name, model in models.items():
         print(f"  {name:36s}{error(model, *test):8.1f}{float(off[name].abs().max()):18.6f}")
