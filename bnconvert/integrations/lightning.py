@@ -25,6 +25,7 @@ from bnconvert.norms.sync import Sync, SyncNorm
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.ranks import all_ranks
 from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.statistics.targets import find_targets
 
 try:
     from lightning.pytorch import Callback
@@ -101,7 +102,8 @@ class MomentumSchedule(Callback):  # type: ignore[misc]
 class PreciseStatistics(Callback):  # type: ignore[misc]
     """Recomputes the running statistics before validation and before a checkpoint is saved.
 
-    Training goes on from the precise ones. On several ranks they are those of all data.
+    Training goes on from the precise ones. On several ranks they are those of all data. Where
+    every norm is frozen there is nothing to do.
 
     Attributes:
         report: of the last time.
@@ -140,7 +142,7 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
 
     def _recompute(self, trainer: Any, pl_module: nn.Module) -> None:
         epoch: int = trainer.current_epoch
-        if (epoch + 1) % self.every_n_epochs:
+        if (epoch + 1) % self.every_n_epochs or not find_targets(pl_module).measured:
             return
         batches = trainer.train_dataloader if self.batches is None else self.batches
         self.report = recompute_statistics(

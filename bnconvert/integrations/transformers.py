@@ -21,6 +21,7 @@ from bnconvert.norms.momentum import set_momentum
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.ranks import all_ranks
 from bnconvert.statistics.recomputation import recompute_statistics
+from bnconvert.statistics.targets import find_targets
 
 
 class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there for the type checker
@@ -82,7 +83,8 @@ class MomentumSchedule(TrainerCallback):  # type: ignore[misc]
 class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
     """Recomputes the running statistics before the trainer evaluates or saves.
 
-    Training goes on from the precise ones. On several ranks they are those of all data.
+    Training goes on from the precise ones. On several ranks they are those of all data. Where
+    every norm is frozen there is nothing to do.
 
     Attributes:
         report: of the last time.
@@ -118,6 +120,8 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
     def _recompute(self, state: Any, control: Any, given: Mapping[str, Any]) -> None:
         wanted = control.should_evaluate or control.should_save
         if not wanted or state.global_step == self._last:
+            return
+        if not find_targets(given["model"]).measured:
             return
         self.report = recompute_statistics(
             given["model"],
