@@ -222,9 +222,11 @@ def main(arguments: list[str] | None = None) -> int:
     show(curves, reports)
     draw(curves, reports, folder / "false_overfitting.png")
     before.plot(folder / "diagnosis.png")
-    print(f"\nwrote {folder / 'false_overfitting.png'} and {folder / 'diagnosis.png'}")
-    names = [named(report) for report in reports.values()]
-    told = "BN202" in names[0] and not STALE & (names[1] | names[2])
+    before.to_html(folder / "diagnosis.html", command="python samples/false_overfitting.py")
+    names = ("false_overfitting.png", "diagnosis.png", "diagnosis.html")
+    print("\nwrote " + ", ".join(str(folder / name) for name in names))
+    found = [named(report) for report in reports.values()]
+    told = "BN202" in found[0] and not STALE & (found[1] | found[2])
     return (
         0 if told and curves["validation, EMA"][-1] > 2 * curves["validation, precise"][-1] else 3
     )

@@ -144,7 +144,7 @@ def test_it_is_loaded_into_every_norm_of_bnconvert(choice: Rewrite) -> None:
     state, plain = read(tensors, **settings), nn.BatchNorm1d(4)
     state.load_into(plain)
     norm = bnc.convert(nn.BatchNorm1d(4), choice)
-    state.load_into(norm)  # type: ignore[arg-type]
+    state.load_into(norm)
     with bnc.use_statistics(norm.eval(), "running"):
         torch.testing.assert_close(norm(torch.tensor(X)), plain.eval()(torch.tensor(X)))
     for domain in getattr(norm, "domains", (None,)) or (None,):

@@ -1,6 +1,7 @@
 """`plan`, `convert` and `revert`: the training side's verbs."""
 
 from collections.abc import Mapping
+from typing import TypeVar, cast
 
 from torch import nn
 
@@ -17,6 +18,8 @@ from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
+#: The class of the user's model, which its copy has too; but for a model that is itself a norm.
+ModelT = TypeVar("ModelT", bound=nn.Module)
 #: What to do with a model that cannot be copied.
 _REMEDY = "use inplace=True"
 
@@ -46,8 +49,8 @@ def plan(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> Plan:
 
 
 def convert(
-    model: nn.Module, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
-) -> nn.Module:
+    model: ModelT, policy: Policy | Rewrite | Alternatives, *, inplace: bool = False
+) -> ModelT:
     """Replace the model's norms as `policy` says; the same class, methods, hooks and keys.
 
     Each norm takes and returns the shapes that it did: (N, C) or (N, C, *).
@@ -75,7 +78,8 @@ def convert(
           (1): FrozenNorm(8, eps=1e-05, momentum=0.1, affine=True, ...)
         )
     """
-    return convert_with_plan(model, policy, inplace=inplace, remedy=_REMEDY)[0]
+    converted = convert_with_plan(model, policy, inplace=inplace, remedy=_REMEDY)[0]
+    return cast(ModelT, converted)
 
 
 @one_at_a_time()
@@ -105,7 +109,7 @@ def convert_with_plan(
 
 @one_at_a_time()
 @usual_modes()
-def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False) -> nn.Module:
+def revert(model: ModelT, *, domain: str | None = None, inplace: bool = False) -> ModelT:
     """Give every norm its plain torch class back, with its momentum and batch counter.
 
     Norms that bnconvert made return to the class they had. Other packages' frozen norms become
@@ -134,7 +138,7 @@ def revert(model: nn.Module, *, domain: str | None = None, inplace: bool = False
     target = model if inplace else copy_model(model, remedy=_REMEDY)
     edits = plain_batch_norm_edits(target, everything=True, domain=domain)
     _require_replaceable(target, edits)
-    return swap(target, edits)
+    return cast(ModelT, swap(target, edits))
 
 
 def _require_replaceable(model: nn.Module, edits: Mapping[str, nn.Module]) -> None:

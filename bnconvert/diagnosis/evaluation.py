@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
+from bnconvert.reporting.verdict import farthest
 from bnconvert.statistics.batches import (
     Batch,
     BatchReader,
@@ -113,11 +113,9 @@ class Evaluation:
 
         That costs a forward of one batch for each, fewer than there are batches.
         """
-        stale = {
-            row.path: row.mean_distance or inf for row in self.rows("precise") if is_stale(row)
-        }
-        targets = [target for target in self.targets.measured if target.path in stale]
-        targets.sort(key=lambda target: -stale[target.path])
+        stale = tuple(row for row in self.rows("precise") if is_stale(row))
+        by_path = {target.path: target for target in self.targets.measured}
+        targets = [by_path[row.path] for row in farthest(stale) if row.path in by_path]
         targets = targets[: min(MOST_NORMS, len(self.read) - 1)]
         usable = [batch for batch in self.read if batch.index not in self.watch.broken]
         if len(targets) < _RANKED or not usable:

@@ -143,7 +143,8 @@ def test_a_nonsense_number_is_refused_in_words() -> None:
     ids=lambda norm: type(norm).__name__,
 )
 def test_a_plain_one_is_torchs_own_class_and_nothing_more(norm: _NormBase) -> None:
-    ours, plain = bnc.convert(norm, bnc.Group(4)), bnc.convert(norm, bnc.Group(4, plain=True))
+    ours: nn.Module = bnc.convert(norm, bnc.Group(4))
+    plain: nn.Module = bnc.convert(norm, bnc.Group(4, plain=True))
     assert type(plain) is nn.GroupNorm
     assert vars(plain).keys() == vars(nn.GroupNorm(4, 8)).keys()
     assert list(plain.state_dict()) == [n for n, p in ours.named_parameters()]

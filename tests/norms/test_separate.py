@@ -50,7 +50,7 @@ def test_each_domain_is_a_norm_of_its_own(each: bnc.Keep) -> None:
             torch.testing.assert_close(norm(x), single[name](x))
     assert [single[name].num_batches_tracked for name in DOMAINS] == [102, 103]
     for name in DOMAINS:
-        reverted = bnc.revert(norm, domain=name)
+        reverted: nn.Module = bnc.revert(norm, domain=name)
         assert type(reverted) is nn.BatchNorm2d
         for key, buffer in bnc.revert(single[name]).state_dict().items():
             torch.testing.assert_close(reverted.state_dict()[key], buffer)

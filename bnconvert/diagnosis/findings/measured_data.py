@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
 
 from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 from bnconvert.diagnosis.scores import Scores, is_worse
 from bnconvert.reporting.intervals import within
 from bnconvert.reporting.records import Finding, ScoreInterval, StatisticsRow
+from bnconvert.reporting.verdict import farthest
 
 #: Fewer samples say too little about whether statistics are stale.
 SAMPLES = 64
@@ -49,7 +49,7 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
         message = f"the initial mean 0 and variance 1 are still {weight:.0%} of the average"
         yield Finding("BN103", "warning", tuple(initial), message, RECOMPUTE, RECOMPUTE)
     if stale:
-        worst = max(stale, key=lambda row: inf if row.mean_distance is None else row.mean_distance)
+        worst = farthest(tuple(stale))[0]
         message = f"the running statistics are not those of the data: {_describe(worst)}"
         paths = tuple(row.path for row in stale)
         yield Finding("BN201", "error", paths, message, RECOMPUTE, RECOMPUTE)
