@@ -68,7 +68,9 @@ def within_domains(norm: NormSamples, labels: Mapping[int, tuple[str, ...]]) -> 
     if len(names) < len(means) or not names:
         return norm
     domains = sorted(set(names))
-    members = torch.nn.functional.one_hot(torch.tensor([domains.index(n) for n in names])).double()
+    members = torch.nn.functional.one_hot(
+        torch.tensor([domains.index(n) for n in names], device="cpu")
+    ).double()
     of_domains = (members.T @ means) / members.sum(0)[:, None]
     sizes = [len(x) for x in norm.by_batch.values()]
     parts = torch.split(means - members @ of_domains, sizes)

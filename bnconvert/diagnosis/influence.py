@@ -49,4 +49,4 @@ def _numbers(output: Any) -> Tensor:
     """Return all floating numbers of an output in a row, float64."""
     parts = [t.detach() for t in tensors_of(output) if t.is_floating_point()]
     flat = [part.to("cpu", torch.float64).flatten() for part in parts]
-    return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
+    return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64, device="cpu")

@@ -15,6 +15,7 @@ from bnconvert.diagnosis.norm_rows import completed, row_of
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding, NormRow
@@ -45,7 +46,8 @@ def inspect(
         The report: `.findings`, and `.norms`, a row for each norm.
 
     Raises:
-        UnsupportedModelError: the model is wrapped, compiled or scripted.
+        UnsupportedModelError: the model is wrapped, compiled or scripted; or it is to be run and
+            has lazy modules.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
@@ -56,6 +58,8 @@ def inspect(
         >>> round(net[1].momentum, 3)
         0.1
     """
+    if example_inputs is not None:
+        require_weights(model)
     surveyed = survey(model)
     static = tuple(map(row_of, surveyed.sites))
     inputs, notes = _inputs(surveyed, example_inputs)

@@ -110,7 +110,9 @@ def _joined(scores: Scores) -> tuple[Tensor, Tensor]:
     """Return the values of all batches in order, and their weights."""
     batches = [scores[index] for index in sorted(scores)]
     if not batches:
-        return torch.zeros(0, dtype=torch.float64), torch.zeros(0, dtype=torch.float64)
+        return torch.zeros(0, dtype=torch.float64, device="cpu"), torch.zeros(
+            0, dtype=torch.float64, device="cpu"
+        )
     return torch.cat([b.values for b in batches]), torch.cat([b.weights for b in batches])
 
 

@@ -40,8 +40,8 @@ def share_between_batches(samples: Tensor, sizes: Sequence[int]) -> Dependence:
         sizes: the number of samples of each batch, at least two batches; they add up to N.
     """
     scaled = _scaled(samples)
-    bounds = torch.tensor(sizes)
-    batch = torch.repeat_interleave(torch.arange(len(sizes)), bounds)
+    bounds = torch.tensor(sizes, device="cpu")
+    batch = torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), bounds)
     members = torch.nn.functional.one_hot(batch).double().T / bounds[:, None]
     counts = bounds.double()[:, None]
     total = float(scaled.square().sum())
@@ -54,7 +54,9 @@ def share_between_batches(samples: Tensor, sizes: Sequence[int]) -> Dependence:
         return (msb - msw) / max(msb + (typical - 1) * msw, 1e-30)
 
     orders = _orders(1, len(samples))
-    return Dependence(share(torch.arange(len(samples))), max(share(o[0]) for o in orders))
+    return Dependence(
+        share(torch.arange(len(samples), device="cpu")), max(share(o[0]) for o in orders)
+    )
 
 
 def similarity_in_batches(samples: Tensor) -> Dependence:
@@ -110,4 +112,7 @@ def _scaled(samples: Tensor) -> Tensor:
 def _orders(rows: int, count: int) -> list[Tensor]:
     """Return shuffled orders of `count` places, one for each row."""
     generator = torch.Generator().manual_seed(_SEED)
-    return [torch.rand(rows, count, generator=generator).argsort(1) for _ in range(_ORDERS)]
+    return [
+        torch.rand(rows, count, generator=generator, device="cpu").argsort(1)
+        for _ in range(_ORDERS)
+    ]

@@ -38,17 +38,19 @@ def mean_interval(values: Tensor, weights: Tensor) -> tuple[float, float] | None
     rows = max(1, _AT_ONCE // count)
     for first in range(0, _RESAMPLES, rows):
         size = min(rows, _RESAMPLES - first), count
-        drawn = torch.randint(count, size, generator=generator)
+        drawn = torch.randint(count, size, generator=generator, device="cpu")
         means.append((values * weights)[drawn].sum(1) / weights[drawn].sum(1))
     tail = (1 - LEVEL) / 2
-    low, high = torch.cat(means).quantile(torch.tensor([tail, 1 - tail], dtype=torch.float64))
+    low, high = torch.cat(means).quantile(
+        torch.tensor([tail, 1 - tail], dtype=torch.float64, device="cpu")
+    )
     return float(low), float(high)
 
 
 def _averaged(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weighted means of consecutive values, and the sums of their weights."""
-    group = torch.arange(len(values)) * _MOST_VALUES // len(values)
-    total = torch.zeros(_MOST_VALUES, dtype=torch.float64)
+    group = torch.arange(len(values), device="cpu") * _MOST_VALUES // len(values)
+    total = torch.zeros(_MOST_VALUES, dtype=torch.float64, device="cpu")
     sums = total.index_add(0, group, values * weights)
     total = total.index_add(0, group, weights)
     return sums / total, total

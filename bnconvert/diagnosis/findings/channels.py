@@ -38,7 +38,7 @@ def _variance(site: Site) -> Tensor | None:
 
 
 def _none(site: Site) -> Tensor:
-    return torch.zeros(max(site.channels, 1), dtype=torch.bool)
+    return torch.zeros(max(site.channels, 1), dtype=torch.bool, device="cpu")
 
 
 def _dead(site: Site) -> Tensor:

@@ -97,7 +97,7 @@ def domain_share(norm: NormSamples, labels: Mapping[int, tuple[str, ...]]) -> Do
     if len(domains) < 2 or len(names) == len(domains):
         return None
     means = torch.cat(parts)
-    places = torch.tensor([domains.index(name) for name in names])
+    places = torch.tensor([domains.index(name) for name in names], device="cpu")
     members = torch.nn.functional.one_hot(places).double()
     sizes = members.sum(0)
     offsets = (members.T @ means) / sizes[:, None] - means.mean(0)

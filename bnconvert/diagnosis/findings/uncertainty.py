@@ -41,6 +41,6 @@ def half_difference(norm: NormSamples) -> float:
     2 sqrt(rho / N), with the share rho of the variance that lies between samples.
     """
     means = norm.means
-    drawn = torch.randperm(len(means), generator=torch.Generator().manual_seed(0))
+    drawn = torch.randperm(len(means), generator=torch.Generator().manual_seed(0), device="cpu")
     difference = means[drawn[::2]].mean(0) - means[drawn[1::2]].mean(0)
     return float(difference.square().mean().sqrt())
