@@ -20,23 +20,13 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.cli.report_options import (
-    REPORT_PARAMETERS,
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import REPORT_PARAMETERS, with_report_options
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
@@ -51,15 +41,6 @@ def command(
     interpolation: Interpolation = None,
     mean: Mean = None,
     std: Std = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
     plot: Plot = None,
 ) -> None:
     """Compare MODEL's running statistics with those of its training --data; report problems."""

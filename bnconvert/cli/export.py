@@ -16,17 +16,7 @@ from bnconvert.cli.options import (
     output_file,
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
-from bnconvert.cli.report_options import (
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -43,6 +33,7 @@ Calibration = Annotated[
 ]
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
@@ -53,15 +44,6 @@ def command(
     batch_size: BatchSize = 32,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Fold MODEL, write it as ONNX and verify the file; a wrong one is kept as *.failed.onnx.
 

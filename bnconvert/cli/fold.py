@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnconvert.cli.options import Input, Model, Weights, output_file
-from bnconvert.cli.report_options import (
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -25,21 +15,13 @@ if TYPE_CHECKING:
     from bnconvert.folding.folding import Folded
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
     weights: Weights = None,
     inputs: Input = None,
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     import torch

@@ -3,34 +3,16 @@
 import typer
 
 from bnconvert.cli.options import Input, Model, Weights
-from bnconvert.cli.report_options import (
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
     weights: Weights = None,
     inputs: Input = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """List MODEL's norms and what is wrong with them; with --input, also whether each folds."""
     from bnconvert.cli.model_source import load_model

@@ -22,17 +22,7 @@ from bnconvert.cli.options import (
     Std,
     Weights,
 )
-from bnconvert.cli.report_options import (
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import with_report_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +30,7 @@ if TYPE_CHECKING:
     from bnconvert.statistics.recomputation import Recomputation
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
@@ -55,15 +46,6 @@ def command(
     interpolation: Interpolation = None,
     mean: Mean = None,
     std: Std = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
     plot: Plot = None,
 ) -> None:
     """Recompute MODEL's running statistics precisely over --data, and write the weights."""

@@ -1,8 +1,11 @@
 """The options of every command that reports: which findings count, how they are shown and kept."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -106,8 +109,34 @@ Verbose = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", rich_help_panel=_PANEL, help="Print the verdict only.")
 ]
+#: By the parameter of a command, its option and default.
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "select": (Select, None),
+    "ignore": (Ignore, None),
+    "fail_on": (FailOn, None),
+    "baseline": (BaselineFile, None),
+    "write_baseline": (WriteBaseline, False),
+    "output_format": (Format, None),
+    "report": (ReportPath, None),
+    "verbose": (Verbose, False),
+    "quiet": (Quiet, False),
+}
 #: The parameters of a command that have these options.
-REPORT_PARAMETERS = (
-    *("select", "ignore", "fail_on", "baseline", "write_baseline"),
-    *("output_format", "report", "verbose", "quiet"),
-)
+REPORT_PARAMETERS = tuple(_OPTIONS)
+
+
+def with_report_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command these options too; `Presentation.of` finds them in the command's context."""
+    own = inspect.signature(command)
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, (option, default) in _OPTIONS.items()
+    ]
+
+    @functools.wraps(command)
+    def without_them(**given: Any) -> None:
+        command(**{name: value for name, value in given.items() if name not in _OPTIONS})
+
+    taken: Any = without_them  # a function's type has no signature
+    taken.__signature__ = own.replace(parameters=[*own.parameters.values(), *options])
+    return without_them

@@ -9,20 +9,11 @@ import typer
 
 from bnconvert.cli.options import AllowNonfinite, Input, Model, Weights
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
-from bnconvert.cli.report_options import (
-    BaselineFile,
-    FailOn,
-    Format,
-    Ignore,
-    Quiet,
-    ReportPath,
-    Select,
-    Verbose,
-    WriteBaseline,
-)
+from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
+@with_report_options
 def command(
     context: typer.Context,
     model: Model,
@@ -31,15 +22,6 @@ def command(
     inputs: Input = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
-    select: Select = None,
-    ignore: Ignore = None,
-    fail_on: FailOn = None,
-    baseline: BaselineFile = None,
-    write_baseline: WriteBaseline = False,
-    output_format: Format = None,
-    report: ReportPath = None,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
 

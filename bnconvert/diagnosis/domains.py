@@ -67,14 +67,22 @@ def within_domains(norm: NormSamples, labels: Mapping[int, tuple[str, ...]]) -> 
     means = norm.means
     if len(names) < len(means) or not names:
         return norm
-    domains = sorted(set(names))
-    members = torch.nn.functional.one_hot(
-        torch.tensor([domains.index(n) for n in names], device="cpu")
-    ).double()
+    _, members = membership(names)
     of_domains = (members.T @ means) / members.sum(0)[:, None]
     sizes = [len(x) for x in norm.by_batch.values()]
     parts = torch.split(means - members @ of_domains, sizes)
     return replace(norm, by_batch=dict(zip(norm.by_batch, parts, strict=True)))
+
+
+def membership(names: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Return the domains in order, and which of them each sample is in: shape (N, domains), 0 or 1.
+
+    Args:
+        names: the domain of each sample.
+    """
+    domains = sorted(set(names))
+    places = torch.tensor([domains.index(name) for name in names], device="cpu")
+    return domains, torch.nn.functional.one_hot(places).double()
 
 
 def are_separated(labels: Mapping[int, tuple[str, ...]]) -> bool:

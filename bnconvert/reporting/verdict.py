@@ -9,6 +9,8 @@ from bnconvert.reporting.cells import summary
 from bnconvert.reporting.records import REFUSED, SEVERITIES, Contents, Finding, StatisticsRow
 
 Level = Literal["OK", "WARN", "FAIL"]
+#: Statistics are stale from these distances of mean and sigma on, in sigma.
+STALE = (0.15, 0.22)
 
 
 @dataclass(frozen=True)

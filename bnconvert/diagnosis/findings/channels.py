@@ -8,6 +8,7 @@ from torch import Tensor
 from bnconvert.diagnosis.findings.rule import Rule, found_by
 from bnconvert.diagnosis.findings.stored_tensors import is_readable
 from bnconvert.diagnosis.findings.training_mode import uses_statistics
+from bnconvert.modules.folded_norm import eval_scale
 from bnconvert.modules.kinds import eps_of, has_default_statistics
 from bnconvert.modules.site import Site, Survey
 from bnconvert.reporting.records import Finding
@@ -43,10 +44,10 @@ def _none(site: Site) -> Tensor:
 
 def _dead(site: Site) -> Tensor:
     """Tell of each channel whether it was nearly constant in training, and is amplified."""
-    var, weight = _variance(site), _tensor(site, "weight")
-    if var is None or not len(var):
+    var, scale = _variance(site), eval_scale(site.module)
+    if var is None or scale is None:
         return _none(site)
-    gain = (1.0 if weight is None else weight.abs()) / (var + eps_of(site.module)).sqrt()
+    gain = scale.abs()
     return (var < _NEAR_EPS * eps_of(site.module)) & (gain > _LARGE_GAIN * gain.median())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnconvert.diagnosis.domains import are_separated, rows_of
+from bnconvert.diagnosis.domains import are_separated, membership, rows_of
 from bnconvert.diagnosis.norm_samples import NormSamples
 from bnconvert.reporting.records import Finding
 
@@ -93,12 +93,10 @@ def domain_share(norm: NormSamples, labels: Mapping[int, tuple[str, ...]]) -> Do
         if rows is not None:
             parts.append(means)
             names += rows
-    domains = sorted(set(names))
-    if len(domains) < 2 or len(names) == len(domains):
+    if len(set(names)) < 2 or len(names) == len(set(names)):
         return None
     means = torch.cat(parts)
-    places = torch.tensor([domains.index(name) for name in names], device="cpu")
-    members = torch.nn.functional.one_hot(places).double()
+    domains, members = membership(names)
     sizes = members.sum(0)
     offsets = (members.T @ means) / sizes[:, None] - means.mean(0)
     between = (sizes[:, None] * offsets.square()).sum(0) / len(means)

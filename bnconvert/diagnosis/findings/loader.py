@@ -6,16 +6,17 @@ from typing import Any
 
 from torch import nn
 
-from bnconvert.diagnosis.findings.training_mode import normalizes_by_batch
+from bnconvert.diagnosis.findings.training_mode import (
+    ENOUGH_IMAGES,
+    HARDLY_ANY_IMAGES,
+    normalizes_by_batch,
+)
 from bnconvert.diagnosis.norm_inputs import NormInput
 from bnconvert.modules.site import Site, Survey
 from bnconvert.norms.renorm import RenormNorm
 from bnconvert.norms.sync import SyncNorm
 from bnconvert.reporting.records import Finding
 
-#: From so many images on a normalization batch is large enough; below so many it is hopeless
-#: (Wu and He, "Group Normalization", 2018, figure 5: the error rises from 16 images a batch down).
-_ENOUGH, _HOPELESS = 16, 4
 _SMALL_LAST = 0.25  # of a full batch
 DROP_LAST = "loader.batch_sampler.drop_last = True"
 
@@ -81,7 +82,7 @@ def _one_value_per_image(flat: Sequence[Site], sizes: BatchSizes | None) -> Iter
             "batch of one raises in training"
         )
         yield Finding("BN013", "info", paths, message, "nothing for batches of 16 images or more")
-    elif sizes.full < _ENOUGH:
+    elif sizes.full < ENOUGH_IMAGES:
         message = f"one value per image and channel: training normalizes by {sizes.full} values"
         yield Finding("BN013", "warning", paths, message, fix)
 
@@ -89,13 +90,13 @@ def _one_value_per_image(flat: Sequence[Site], sizes: BatchSizes | None) -> Iter
 def _too_small(
     sites: Sequence[Site], inputs: Mapping[str, NormInput], images: int
 ) -> Iterator[Finding]:
-    if images >= _ENOUGH:
+    if images >= ENOUGH_IMAGES:
         return
     known = [inputs[site.path].values_per_image * images for site in sites if site.path in inputs]
     values = f" ({min(known)} to {max(known)} values of a channel)" if known else ""
     yield Finding(
         "BN203",
-        "error" if images < _HOPELESS else "warning",
+        "error" if images < HARDLY_ANY_IMAGES else "warning",
         tuple(site.path for site in sites),
         f"training normalizes by {images} image{'s' * (images != 1)}{values}: too few for a mean "
         f"and variance like those of eval mode, which 16 give",

@@ -7,13 +7,12 @@ from bnconvert.diagnosis.findings.code_lines import RECOMPUTE
 from bnconvert.diagnosis.scores import Scores, is_worse
 from bnconvert.reporting.intervals import within
 from bnconvert.reporting.records import Finding, ScoreInterval, StatisticsRow
-from bnconvert.reporting.verdict import farthest
+from bnconvert.reporting.verdict import STALE, farthest
 
 #: Fewer samples say too little about whether statistics are stale.
 SAMPLES = 64
-#: Statistics are stale from these distances of mean and sigma on, in sigma; smaller ones are
-#: reported where the initial values still have weight.
-_STALE, _NOTICEABLE = (0.15, 0.22), (0.05, 0.05)
+#: Distances like those of `STALE`, from which on the weight of the initial values is reported.
+_NOTICEABLE = (0.05, 0.05)
 _ERRORS = 4.0  # a distance of more standard errors than these is not chance
 _INITIAL = 0.01  # a smaller weight of the initial values is not reported
 
@@ -68,7 +67,7 @@ def measured_findings(measured: Measurements) -> Iterator[Finding]:
         yield _most_influential(measured.changes)
 
 
-def is_stale(row: StatisticsRow, limits: tuple[float, float] = _STALE) -> bool:
+def is_stale(row: StatisticsRow, limits: tuple[float, float] = STALE) -> bool:
     """Tell whether statistics are farther from the precise ones than noise explains.
 
     Args:

@@ -6,6 +6,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from bnconvert.diagnosis.findings.training_mode import ENOUGH_IMAGES, HARDLY_ANY_IMAGES
 from bnconvert.diagnosis.norm_samples import NormSamples
 from bnconvert.numerics.batch_dependence import (
     Dependence,
@@ -15,7 +16,6 @@ from bnconvert.numerics.batch_dependence import (
 )
 from bnconvert.reporting.records import Finding
 
-_FEW, _HARDLY_ANY = 16, 4  # images in a batch
 _LEAST, _MOST = 64, 512  # samples that are compared with each other
 _NORMS, _CHANNELS = 4, 16  # how many norms, and channels of each, are compared
 _ALIKE, _SHARE = 0.25, 0.1  # smaller correlations and shares between batches do no harm
@@ -44,12 +44,12 @@ def _small_batches(norms: Sequence[NormSamples], sizes: Mapping[int, int]) -> It
         norm.path: median(min(len(x), sizes.get(i, len(x))) for i, x in norm.by_batch.items())
         for norm in norms
     }
-    few = tuple(path for path, count in images.items() if count < _FEW)
+    few = tuple(path for path, count in images.items() if count < ENOUGH_IMAGES)
     if few:
         least = min(images.values())
         yield Finding(
             "BN203",
-            "error" if least < _HARDLY_ANY else "warning",
+            "error" if least < HARDLY_ANY_IMAGES else "warning",
             few,
             f"a batch has {least:g} images, whose statistics are noise: values inside of an image "
             "are alike, so that only images count",

@@ -1,9 +1,14 @@
 """What a norm does in training mode: whether it normalizes by the batch, and tracks it."""
 
+from bnconvert.conversion.choices import SMALL
 from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site
 from bnconvert.modules.tracking import TrackingNorm
+
+#: From so many images on a normalization batch is large enough; below so many it is hopeless
+#: (Wu and He, "Group Normalization", 2018, figure 5: the error rises from 16 images a batch down).
+ENOUGH_IMAGES, HARDLY_ANY_IMAGES = SMALL, 4
 
 
 def normalizes_by_batch(site: Site) -> bool:

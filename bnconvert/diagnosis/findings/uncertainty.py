@@ -6,9 +6,10 @@ import torch
 
 from bnconvert.diagnosis.norm_samples import NormSamples
 from bnconvert.reporting.records import Finding
+from bnconvert.reporting.verdict import STALE
 from bnconvert.statistics.estimate import ENOUGH
 
-_UNCERTAIN = 0.15  # sigma: from which distance on running statistics are called stale
+_UNCERTAIN = STALE[0]  # sigma: so much makes sound statistics look stale
 
 
 def uncertainty_findings(norms: Sequence[NormSamples]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
 from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
+from bnconvert.reporting.verdict import STALE
 
 #: The size of a chart in its own units, and the space around what it plots.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 190, 56, 12, 12, 26
@@ -148,12 +149,13 @@ def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
         lines[group] = " ".join(points)
     return Chart(
         "How far the statistics are off, from the first norm to the last",
-        f"against {first} statistics, in sigma; dashed: 0.15, from which on a mean counts as stale",
+        f"against {first} statistics, in sigma; dashed: {STALE[0]}, from which on a mean counts as "
+        "stale",
         tuple(marks),
         lines,
         tuple(Tick(_up(value / top), f"{value:.2g}") for value in (0.0, top / 2, top)),
         {"g0": "mean", "g1": "sigma"},
-        _up(0.15 / top),
+        _up(STALE[0] / top),
     )
 
 
