@@ -1,5 +1,6 @@
 """The page: a report's contents in the order in which people read them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ def page_of(report: Contents, command: str = "") -> str:
         verdict=verdict.text,
         title=report.title.splitlines()[0],
         command=command,
-        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        date=_now().strftime("%Y-%m-%d %H:%M UTC"),
         versions={name: version(name) for name in _PACKAGES},
         findings=[(f, collapsed(f.paths, among)) for f in by_severity(report.findings)],
         strip=charts.strip_of(report.norms),
@@ -81,6 +82,15 @@ def page_of(report: Contents, command: str = "") -> str:
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "page.js").read_text(encoding="utf-8"),
     )
+
+
+def _now() -> datetime:
+    """Return the time that a page states: SOURCE_DATE_EPOCH's, where a build is to be repeatable.
+
+    Source: https://reproducible-builds.org/docs/source-date-epoch.
+    """
+    stated = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(stated), UTC) if stated.isdigit() else datetime.now(UTC)
 
 
 @cache

@@ -1,6 +1,8 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from bnconvert.reporting.page.page import page_of
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
 
@@ -19,6 +21,13 @@ def test_the_verdict_comes_first_and_how_it_was_made() -> None:
     for package in ("bnconvert", "torch", "onnx", "onnxruntime"):
         assert re.search(rf"{package} \d+\.\d+", head)
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", head)
+
+
+def test_the_date_is_that_of_a_repeatable_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    assert "2001-09-09 01:46 UTC" in page_of(Contents("t"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")  # as if it were not set
+    assert "2001-09-09" not in page_of(Contents("t"))
 
 
 def test_findings_say_fact_place_words_and_the_line_to_run() -> None:
