@@ -1,12 +1,14 @@
-"""Writes findings.md from the catalogue in `bnconvert.diagnosis.catalogue`.
+"""Writes findings.md, and what a report's page explains, from `bnconvert.diagnosis.catalogue`.
 
-Run `python docs/write_findings.py`; a test fails where the page is not what this writes.
+Run `python docs/write_findings.py`; a test fails where they are not what this writes.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from bnconvert.diagnosis.catalogue import CATALOGUE
+from bnconvert.reporting.page.explanations import FILE
 
 PAGE = Path(__file__).parent / "findings.md"
 #: By the first digits of its ids: what a family of findings is about.
@@ -55,5 +57,13 @@ def _sections() -> Iterator[str]:
         yield from (entry.to_markdown() for entry in CATALOGUE if entry.id.startswith(digits))
 
 
+def explanations() -> str:
+    """Return by id what a report's page says of a finding, as JSON."""
+    shown = ("title", "rule", "why", "source")
+    texts = {entry.id: {name: getattr(entry, name) for name in shown} for entry in CATALOGUE}
+    return json.dumps(texts, indent=1, ensure_ascii=False) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    FILE.write_text(explanations(), encoding="utf-8")

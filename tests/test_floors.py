@@ -322,6 +322,7 @@ ROOMS = {
         "page.__init__",
         "page.page",
         "page.charts",
+        "page.explanations",
         "frame",
         "plot",
         "shown",

@@ -21,6 +21,7 @@ from bnconvert.reporting.cells import (
     summary,
 )
 from bnconvert.reporting.page import charts
+from bnconvert.reporting.page.explanations import explained
 from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents
 from bnconvert.reporting.verdict import by_severity, judgement
@@ -67,7 +68,10 @@ def page_of(report: Contents, command: str = "") -> str:
         command=command,
         date=_now().strftime("%Y-%m-%d %H:%M UTC"),
         versions={name: version(name) for name in _PACKAGES},
-        findings=[(f, collapsed(f.paths, among)) for f in by_severity(report.findings)],
+        findings=[
+            (found, collapsed(found.paths, among), explained(found.id))
+            for found in by_severity(report.findings)
+        ],
         strip=charts.strip_of(report.norms),
         plots=[
             chart

@@ -70,14 +70,14 @@ def column(page: Any, number: int) -> list[str]:
 def test_a_closed_table_opens_and_closes(page: Any) -> None:
     table = page.locator("table").first
     assert not table.is_visible()
-    page.locator("summary").first.click()
+    page.locator("section > details > summary").first.click()
     assert table.is_visible()
-    page.locator("summary").first.click()
+    page.locator("section > details > summary").first.click()
     assert not table.is_visible()
 
 
 def test_columns_sort_by_size_and_back(page: Any) -> None:
-    page.locator("summary").first.click()
+    page.locator("section > details > summary").first.click()
     heads = page.locator("table").first.locator("th")
     heads.nth(2).locator("button").click()
     assert column(page, 2) == sorted(column(page, 2), key=int)
@@ -90,7 +90,7 @@ def test_columns_sort_by_size_and_back(page: Any) -> None:
 
 
 def test_rows_are_filtered_by_all_words(page: Any) -> None:
-    page.locator("summary").first.click()
+    page.locator("section > details > summary").first.click()
     page.locator("details > input").first.fill("layer11 standing")
     expected = [n.path for n in NORMS if "layer11" in n.path and n.outcome == "standing"]
     assert column(page, 0) == expected

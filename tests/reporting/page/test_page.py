@@ -39,6 +39,15 @@ def test_findings_say_fact_place_words_and_the_line_to_run() -> None:
     assert once.count("bnc.do(model)") == 1
 
 
+def test_what_a_finding_means_is_behind_it() -> None:
+    page = page_of(Contents("t", findings=(FINDING, replace(FINDING, id="BN999"))))
+    assert page.count('<details class="meaning">') == 1  # the catalogue has no BN999
+    (meaning,) = re.findall(r'<details class="meaning">.*?</details>', page, re.S)
+    assert "<summary>False overfitting: rule, reason and source</summary>" in meaning
+    assert "<b>Why.</b> The model seems to overfit" in meaning
+    assert "<code>bnconvert explain BN202</code>" in meaning
+
+
 def test_text_of_a_model_is_escaped_everywhere() -> None:
     page = page_of(
         Contents(
