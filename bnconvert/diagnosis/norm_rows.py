@@ -28,6 +28,7 @@ def row_of(site: Site) -> NormRow:
         momentum=getattr(site.module, "momentum", None),
         batches_tracked=batches_tracked(site),
         fed_by=tuple(dict.fromkeys(_producers(site))),
+        gains=site.gains,
     )
 
 
@@ -62,7 +63,7 @@ def completed(
     )
 
 
-_STATIC = ("mode", "eps", "momentum", "batches_tracked", "fed_by")
+_STATIC = ("mode", "eps", "momentum", "batches_tracked", "fed_by", "gains")
 
 
 def _producers(site: Site) -> Iterator[str]:

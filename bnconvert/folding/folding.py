@@ -230,6 +230,7 @@ def _row(site: Site, calls: int, found: NormOutcome, reason: str) -> NormRow:
         site.aliases,
         found.fold,
         _codes(found),
+        gains=site.gains,
     )
 
 

@@ -49,6 +49,21 @@ def eval_scale(norm: nn.Module) -> Tensor | None:
     return scale if weight is None else scale * weight.detach().double()
 
 
+def gain_range(norm: nn.Module) -> tuple[float, ...]:
+    """Return the least, median and largest |gamma| / sqrt(running_var + eps) of the channels.
+
+    Returns:
+        Three numbers; none where a number is not there or not finite.
+    """
+    if any(nn.parameter.is_lazy(held) for held in norm._buffers.values()):
+        return ()
+    scale = eval_scale(norm)
+    if scale is None or not torch.isfinite(scale).all():
+        return ()
+    gains = scale.abs()
+    return float(gains.min()), float(gains.median()), float(gains.max())
+
+
 def remember_norm(rest: nn.Module, norm: nn.Module) -> None:
     """Let the module that stands for a folded norm remember it."""
     scale = eval_scale(norm)

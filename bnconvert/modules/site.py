@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from bnconvert.modules.folded_norm import gain_range
 from bnconvert.modules.kinds import Kind, channels_of, norms_in
 
 
@@ -104,6 +105,14 @@ class Site:
     def class_name(self) -> str:
         """The name of the module's class."""
         return type(self.module).__name__
+
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """Least, median and largest |weight| / sqrt(running_var + eps) of its channels.
+
+        None at all where they are not known, or not finite.
+        """
+        return () if self.kind.is_other_class else gain_range(self.module)
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,6 +59,8 @@ class NormRow:
         values: the normalization batch: how many values of a channel are normalized together,
             samples x height x width.
         finding_ids: the findings that concern it.
+        gains: by what it multiplies in eval mode, |weight| / sqrt(running_var + eps): the least,
+            median and largest of its channels; none where they are not known or not finite.
     """
 
     path: str
@@ -78,6 +80,7 @@ class NormRow:
     images: int | None = None
     values: int | None = None
     finding_ids: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

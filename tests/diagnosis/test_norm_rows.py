@@ -3,6 +3,7 @@ from torch import nn
 
 from bnconvert.diagnosis.norm_inputs import NormInput
 from bnconvert.diagnosis.norm_rows import completed, row_of
+from bnconvert.modules.folded_norm import gain_range
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding
 from tests.zoo import FrozenBatchNorm2d, NormCalledTwice, build, trained
@@ -12,6 +13,7 @@ def test_a_row_holds_what_is_set_and_counted() -> None:
     model = nn.Sequential(nn.Linear(4, 4), trained(nn.BatchNorm1d(4, eps=1e-3))).eval()
     (row,) = map(row_of, survey(model).sites)
     assert (row.mode, row.eps, row.momentum, row.batches_tracked) == ("eval", 1e-3, 0.1, 100)
+    assert row.gains == gain_range(model[1])
     frozen = nn.Sequential(trained(FrozenBatchNorm2d(4))).train()
     (row,) = map(row_of, survey(frozen).sites)
     assert (row.mode, row.batches_tracked) == ("frozen", None)

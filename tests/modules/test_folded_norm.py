@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnconvert.modules.folded_norm import eval_scale, remember_norm, remembered_norm
+from bnconvert.modules.folded_norm import eval_scale, gain_range, remember_norm, remembered_norm
 from tests.zoo import trained
 
 
@@ -29,6 +29,18 @@ def test_without_statistics_there_is_no_scale_and_nothing_is_remembered(norm: nn
     remember_norm(rest, norm)
     assert eval_scale(norm) is None
     assert remembered_norm(rest) is None
+
+
+def test_the_range_of_gains_is_over_the_channels_whatever_their_sign() -> None:
+    norm = nn.BatchNorm1d(3, eps=0.0)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([-4.0, 1.0, 2.0]))
+        norm.running_var.fill_(4.0)
+    assert gain_range(norm) == (0.5, 1.0, 2.0)
+    with torch.no_grad():
+        norm.weight[0] = torch.nan
+    assert gain_range(norm) == gain_range(nn.LazyBatchNorm2d()) == ()
+    assert gain_range(nn.BatchNorm1d(3, device="meta")) == ()
 
 
 def test_copies_and_pickles_keep_it_and_a_state_dict_does_not() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 
-from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
+from bnconvert.reporting.records import Check, StatisticsRow
 from bnconvert.reporting.verdict import STALE
 
 #: The size of a chart in its own units, and the space around what it plots.
@@ -38,6 +38,16 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A range with a name, drawn as a line upright."""
+
+    x: float
+    top: float
+    bottom: float
+    name: str
+
+
+@dataclass(frozen=True)
 class Chart:
     """Marks over an axis of values; one line for each group where they are in order.
 
@@ -48,6 +58,7 @@ class Chart:
         lines: by group, the points of a polyline; empty for bare marks.
         ticks: of the axis of values.
         limit: the height of a dashed line, or None.
+        spans: ranges behind the marks.
         groups: their names, by CSS class.
     """
 
@@ -58,76 +69,7 @@ class Chart:
     ticks: tuple[Tick, ...]
     groups: dict[str, str]
     limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A norm in the strip of a network."""
-
-    x: float
-    width: float
-    name: str
-    group: str
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A network as a row of its norms, each colored by its outcome.
-
-    Attributes:
-        cells: one per norm, in the order of the module tree.
-        counts: by outcome, how many.
-    """
-
-    cells: tuple[Cell, ...]
-    counts: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A score with its interval, as a horizontal bar.
-
-    Attributes:
-        name: what normalized.
-        value: the mean as text.
-        x: where the mean lies.
-        low: where the interval begins; None where there is none.
-        high: where it ends.
-    """
-
-    name: str
-    value: str
-    x: float
-    low: float | None
-    high: float | None
-
-
-def strip_of(rows: Sequence[NormRow]) -> Strip | None:
-    """Return the strip of a network, or None where there are no norms."""
-    if not rows:
-        return None
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.outcome] = counts.get(row.outcome, 0) + 1
-    groups = {outcome: f"o{min(index, 5)}" for index, outcome in enumerate(_ordered(counts))}
-    width = WIDTH / len(rows)
-    cells = tuple(
-        Cell(
-            round(i * width, 2),
-            round(max(width - (1 if len(rows) < 200 else 0.2), 0.5), 2),
-            f"{row.path or '(root)'}: {row.outcome}" + (f", {row.reason}" if row.reason else ""),
-            groups[row.outcome],
-        )
-        for i, row in enumerate(rows)
-    )
-    return Strip(cells, {outcome: counts[outcome] for outcome in groups})
-
-
-def _ordered(outcomes: dict[str, int]) -> list[str]:
-    """Return outcomes with the usual ones first, so that they have the same color on each page."""
-    usual = ("folded", "eval", "standing", "training", "uncalled", "refused")
-    known = [outcome for outcome in usual if outcome in outcomes]
-    return known + sorted(set(outcomes) - set(known))
+    spans: tuple[Span, ...] = ()
 
 
 def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
@@ -142,7 +84,7 @@ def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
     for index, (group, what) in enumerate((("g0", "mean"), ("g1", "sigma"))):
         points = []
         for i, (row, pair) in enumerate(zip(shown, values, strict=True)):
-            x, y = _across(i, len(shown)), _up(pair[index] / top)
+            x, y = across(i, len(shown)), up(pair[index] / top)
             text = "not finite" if pair[index] >= _FAR else f"{pair[index]:.3g}"
             marks.append(Mark(x, y, f"{row.path or '(root)'}: {what} off by {text}", group))
             points.append(f"{x},{y}")
@@ -153,9 +95,9 @@ def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
         "stale",
         tuple(marks),
         lines,
-        tuple(Tick(_up(value / top), f"{value:.2g}") for value in (0.0, top / 2, top)),
+        tuple(Tick(up(value / top), f"{value:.2g}") for value in (0.0, top / 2, top)),
         {"g0": "mean", "g1": "sigma"},
-        _up(STALE[0] / top),
+        up(STALE[0] / top),
     )
 
 
@@ -171,8 +113,8 @@ def checks_chart(checks: Sequence[Check]) -> Chart | None:
     low, high = min(-1, floor(min(shares))), max(1, ceil(max(shares)))
     marks = tuple(
         Mark(
-            _across(i, len(checks)),
-            _up((share - low) / (high - low)),
+            across(i, len(checks)),
+            up((share - low) / (high - low)),
             f"{check.case}, {check.output}, {check.measure}: {check.error:.1e} of "
             f"{check.allowed:.1e} allowed",
             "good" if check.passed else "bad",
@@ -181,7 +123,7 @@ def checks_chart(checks: Sequence[Check]) -> Chart | None:
     )
     step = max(1, (high - low) // 4)
     ticks = tuple(
-        Tick(_up((power - low) / (high - low)), "1" if power == 0 else f"1e{power}")
+        Tick(up((power - low) / (high - low)), "1" if power == 0 else f"1e{power}")
         for power in range(low, high + 1, step)
     )
     return Chart(
@@ -191,7 +133,7 @@ def checks_chart(checks: Sequence[Check]) -> Chart | None:
         {},
         ticks,
         {"good": "holds", "bad": "fails"},
-        _up(-low / (high - low)),
+        up(-low / (high - low)),
     )
 
 
@@ -202,36 +144,11 @@ def _share(check: Check) -> float:
     return max(-3.0, min(6.0, log10(max(check.error / check.allowed, 1e-9))))
 
 
-def scores_chart(report: Contents) -> dict[str, tuple[Interval, ...]]:
-    """Return by score a bar for each kind of statistics that normalized, with its interval."""
-    known = {(i.score, i.statistics): i for i in report.intervals}
-    charts = {}
-    for name, by_kind in report.scores.items():
-        ends = [v for v in by_kind.values() if isfinite(v)]
-        found = [known[name, kind] for kind in by_kind if (name, kind) in known]
-        ends += [end for i in found for end in (i.low, i.high) if end is not None]
-        low, high = min(0.0, *ends, 0.0), max([*ends, 1e-9])
-        bars = []
-        for kind, value in by_kind.items():
-            interval = known.get((name, kind))
-            text = f"{value:.4g}" if isfinite(value) else "not finite"
-            place = value if isfinite(value) else high
-            bounds = (None, None) if interval is None else (interval.low, interval.high)
-            low_at, high_at = (None if b is None else _along(b, low, high) for b in bounds)
-            if None not in bounds:
-                text += f"  [{bounds[0]:.4g}, {bounds[1]:.4g}]"
-            bars.append(Interval(kind, text, _along(place, low, high), low_at, high_at))
-        charts[name] = tuple(bars)
-    return charts
-
-
-def _across(index: int, count: int) -> float:
+def across(index: int, count: int) -> float:
+    """Return how far from the left one of so many marks is."""
     return round(LEFT + (WIDTH - LEFT - RIGHT) * (index + 0.5) / count, 2)
 
 
-def _up(share: float) -> float:
+def up(share: float) -> float:
+    """Return how far from the top a share of the axis of values is."""
     return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(share, 0), 1), 2)
-
-
-def _along(value: float, low: float, high: float) -> float:
-    return round(100 + (WIDTH - 330) * (value - low) / (high - low), 2)

@@ -22,6 +22,9 @@ from bnconvert.reporting.cells import (
 )
 from bnconvert.reporting.page import charts
 from bnconvert.reporting.page.explanations import explained
+from bnconvert.reporting.page.gains import gain_chart
+from bnconvert.reporting.page.score_bars import score_bars
+from bnconvert.reporting.page.strip import strip_of
 from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents
 from bnconvert.reporting.verdict import by_severity, judgement
@@ -72,13 +75,17 @@ def page_of(report: Contents, command: str = "") -> str:
             (found, collapsed(found.paths, among), explained(found.id))
             for found in by_severity(report.findings)
         ],
-        strip=charts.strip_of(report.norms),
+        strip=strip_of(report.norms),
         plots=[
             chart
-            for chart in (charts.drift_chart(report.statistics), charts.checks_chart(report.checks))
+            for chart in (
+                charts.drift_chart(report.statistics),
+                charts.checks_chart(report.checks),
+                gain_chart(report.norms),
+            )
             if chart is not None
         ],
-        scores=charts.scores_chart(report),
+        scores=score_bars(report),
         tables=list(_tables(report)),
         notes=report.notes,
         facts=report.facts,
