@@ -307,6 +307,7 @@ ROOMS = {
         "unregistered",
         "self_references",
         "surgery",
+        "digests",
         "folded_norm",
         "kinds",
         "references",

@@ -13,6 +13,7 @@ from bnconvert.diagnosis.findings.measured_data import measured_findings
 from bnconvert.diagnosis.findings.training_batches import training_batch_findings
 from bnconvert.diagnosis.findings.uncertainty import uncertainty_findings
 from bnconvert.diagnosis.findings.value_range import range_findings
+from bnconvert.modules.digests import digests
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.survey import survey
@@ -93,6 +94,7 @@ def diagnose(
         intervals=measured.intervals,
         findings=findings,
         notes=notes,
+        digests=digests(model),
     )
 
 

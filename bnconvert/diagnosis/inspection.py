@@ -15,12 +15,15 @@ from bnconvert.diagnosis.norm_rows import completed, row_of
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
+from bnconvert.modules.digests import digests
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
+
+_QUICKLY_READ = 1 << 30  # bytes of a model whose digest is taken: two seconds
 
 
 @one_at_a_time()
@@ -79,7 +82,13 @@ def inspect(
     if not findings:
         notes = ["no findings", *notes]
     norms = completed(rows, static, inputs, findings)
-    return Report(_title(surveyed), norms=norms, findings=tuple(findings), notes=tuple(notes))
+    return Report(
+        _title(surveyed),
+        norms=norms,
+        findings=tuple(findings),
+        notes=tuple(notes),
+        digests=digests(model, _QUICKLY_READ),
+    )
 
 
 def _title(survey: Survey) -> str:

@@ -1,7 +1,8 @@
 """Who is to blame for a difference: what the file is compared with, an edit, or neither."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -39,11 +40,13 @@ class Blame:
         differences: how the two differ.
         unedited: whether the file is as bnconvert wrote it; None where it does not say.
         hiding: the paths of norms that hide what is wrong upstream of them, or in them.
+        digests: of the model and of what the file computes, by name.
     """
 
     differences: tuple[Refusal, ...]
     unedited: bool | None
     hiding: tuple[str, ...]
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
@@ -54,10 +57,13 @@ class Blame:
         except Exception:
             return cls((), None, hiding)  # a damaged file: ONNX Runtime says how
         found: tuple[Refusal, ...] = ()
+        given = Origin.of(model, raw, dynamic_axes=file.input_axes)
         if (origin := Origin.read(file)) is not None:
-            given = Origin.of(model, raw, dynamic_axes=file.input_axes)
             found = tuple(origin.differences(given))
-        return cls(found, is_unedited(file), hiding)
+        digests = given.digests
+        with contextlib.suppress(OSError):  # its weights are not there: ONNX Runtime says which
+            digests["file"] = file.digest()
+        return cls(found, is_unedited(file), hiding, digests)
 
     def of_inputs(self, failure: ExportError) -> ExportError:
         """Return the error to raise where a file does not take the inputs."""
@@ -80,7 +86,8 @@ class Blame:
             )
 
     def explained(self, report: Report) -> Report:
-        """Add to a report what the file's origin says about its figures."""
+        """Add to a report what the file's origin says about its figures, and the digests."""
+        report = replace(report, digests=self.digests)
         if report.failures:
             if self.unedited is None:
                 return report

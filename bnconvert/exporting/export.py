@@ -120,7 +120,8 @@ def export(
         file, was = OnnxContents.of(path), calibrated is not None
         report = _report(candidate.folded, proof, file, calibrated)
         origin = Origin.of(model, raw, dynamic_axes=file.input_axes, calibrated=was)
-        file.label(metadata(origin, file.digest(), report))
+        report = replace(report, digests=origin.digests | {"file": file.digest()})
+        file.label(metadata(origin, report))
         if report.verdict != "agrees":
             raise _kept(path, target, example, report, origin)
         onnx_weights.move(path, target)

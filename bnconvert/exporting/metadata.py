@@ -12,13 +12,12 @@ from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 
 
-def metadata(origin: Origin, content: str, report: Report) -> dict[str, str]:
+def metadata(origin: Origin, report: Report) -> dict[str, str]:
     """Return a file's metadata: versions, the model, the outcome of each norm, the proof.
 
     Args:
         origin: what was exported.
-        content: a digest of what the file computes.
-        report: the export's, with one row per call of a norm.
+        report: the export's, with one row per call of a norm, and the file's digest.
     """
     classes = Counter({row.path: row.class_name for row in report.norms}.values())
     figures = {"passed": not report.failures, "checks": len(report.checks)} | {
@@ -34,7 +33,7 @@ def metadata(origin: Origin, content: str, report: Report) -> dict[str, str]:
         "bnconvert.standing": str(report.count("standing")),
         "bnconvert.norms": json.dumps(list(_norms(report.norms))),
         "bnconvert.verification": json.dumps(figures),
-        "bnconvert.content": content,
+        "bnconvert.content": report.digests["file"],
         ORIGIN: origin.to_json(),
     }
 

@@ -4,28 +4,27 @@ A file whose numbers disagree is often compared with something else than it was 
 weights, or inputs that it normalizes itself. The digests say which, before any operator is blamed.
 """
 
-import contextlib
-import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal
 from bnconvert.exporting.onnx_contents import OnnxContents
+from bnconvert.modules.digests import (
+    digest_of,
+    statistics_digest,
+    tensor_digest,
+    weights_digest,
+)
 from bnconvert.modules.kinds import norms_in
-from bnconvert.modules.normalization import Normalization
 from bnconvert.verification.raw_inputs import RawInput
 
 KEY = "bnconvert.origin"
-_STATISTICS = ("running_mean", "running_var")
-_BATCH_NORM = ("weight", "bias", *_STATISTICS)
-_COUNTER = "num_batches_tracked"  # no eval forward reads it
 _MOMENTUM = re.compile(r"momentum=[^,)]*,? ?")
 _MANY = 64  # numbers that are more are kept as a digest
 
@@ -62,10 +61,10 @@ class Origin:
         settings = (f"{type(n).__name__}({_MOMENTUM.sub('', n.extra_repr())})" for n in norms)
         return cls(
             type(model).__name__,
-            _digest(_digests(model, of_statistics=False)),
-            _digest(_digests(model, of_statistics=True)),
+            weights_digest(model),
+            statistics_digest(model),
             dict(Counter(type(norm).__name__ for norm in norms)),
-            _digest(text.encode() for text in settings),
+            digest_of(text.encode() for text in settings),
             {
                 r.name: {"mean": _numbers(r.mean), "std": _numbers(r.std), "axis": r.axis}
                 for r in raw
@@ -73,6 +72,11 @@ class Origin:
             more.pop("dynamic_axes", {}),
             **more,
         )
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digests of the model's tensors, by name, as a report has them."""
+        return {"weights": self.weights, "statistics": self.statistics}
 
     def to_json(self) -> str:
         """Return it as text for the file's metadata."""
@@ -181,38 +185,10 @@ def is_unedited(file: OnnxContents) -> bool | None:
         return None  # its weights are not there: ONNX Runtime says which
 
 
-def _digests(model: nn.Module, *, of_statistics: bool) -> Iterator[bytes]:
-    """Yield a digest of each tensor, in an order that does not depend on names."""
-    ours = tuple(f"{path}." for path, m in model.named_modules() if isinstance(m, Normalization))
-    found = []
-    for path, tensor in (*model.named_parameters(), *model.named_buffers()):
-        name = path.rpartition(".")[2]
-        # What our norms hold beyond batch norm's own state does not count: `revert` drops it.
-        extra = name not in _BATCH_NORM and f"{path}.".startswith(ours or "/")
-        if name != _COUNTER and not extra and (name in _STATISTICS) is of_statistics:
-            found.append(_tensor_digest(tensor))
-    yield from sorted(found)
-
-
-def _tensor_digest(tensor: Tensor) -> bytes:
-    """Return a digest of dtype, shape and numbers; of the dtype alone where there are none."""
-    digest = hashlib.sha256(f"{tensor.dtype}".encode())
-    with contextlib.suppress(Exception):  # sparse, sharded, on the meta device, not yet made
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{tuple(values.shape)}".encode())
-        if values.numel():
-            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.digest()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
-
-
 def _numbers(values: Tensor) -> Any:
     """Return numbers as they are; as text where they are too many or of several axes."""
     if values.dim() > 1 or values.numel() > _MANY:
-        return f"sha256:{_tensor_digest(values).hex()}"
+        return f"sha256:{tensor_digest(values).hex()}"
     return values.tolist()
 
 

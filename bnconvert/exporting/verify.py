@@ -82,7 +82,8 @@ def verify(
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
     if proof.report.failures and blame.differences:
-        report = replace(proof.report, findings=(*proof.report.findings, *blame.findings(True)))
+        findings = (*proof.report.findings, *blame.findings(True))
+        report = replace(proof.report, findings=findings, digests=blame.digests)
         raise VerificationError(failure_sentences(report), report)
 
     def graphs(differing: Example) -> Graphs:

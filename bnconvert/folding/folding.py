@@ -21,6 +21,7 @@ from bnconvert.graphs.parts import Part, capture_parts, with_parts
 from bnconvert.graphs.subgraphs import calls_in_regions
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.digests import digests
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, sites_in
@@ -159,6 +160,7 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         norms=rows,
         findings=tuple(weight_range_findings(sites, rows)),
         notes=tuple(notes),
+        digests=digests(model),
     )
     return Folded(with_parts(model, folded), report, tuple(parts))
 
@@ -199,16 +201,8 @@ def _rows(
     for found in rest:
         owner = found.call.owner
         if not is_instance_norm(model.get_submodule(owner)):
-            yield NormRow(
-                owner,
-                "F.batch_norm",
-                found.call.channels,
-                1,
-                found.outcome,
-                found.reason,
-                fold=found.fold,
-                codes=_codes(found),
-            )
+            row = NormRow(owner, "F.batch_norm", found.call.channels, 1, found.outcome)
+            yield replace(row, reason=found.reason, fold=found.fold, codes=_codes(found))
 
 
 def _standardization(count: int) -> Iterator[str]:

@@ -55,7 +55,8 @@ def gain_range(norm: nn.Module) -> tuple[float, ...]:
     Returns:
         Three numbers; none where a number is not there or not finite.
     """
-    if any(nn.parameter.is_lazy(held) for held in norm._buffers.values()):
+    held = (*norm._buffers.values(), *norm._parameters.values())
+    if any(tensor is not None and nn.parameter.is_lazy(tensor) for tensor in held):
         return ()
     scale = eval_scale(norm)
     if scale is None or not torch.isfinite(scale).all():

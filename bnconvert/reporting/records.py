@@ -184,6 +184,8 @@ class Contents:
         checks: the verification's figures.
         facts: further figures by name.
         notes: further sentences.
+        digests: which tensors it is about, as SHA-256 by name: the model's "weights" (all but the
+            running statistics), its "statistics", and what the ONNX "file" computes.
     """
 
     title: str
@@ -196,3 +198,4 @@ class Contents:
     checks: tuple[Check, ...] = ()
     facts: Mapping[str, str | int | float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from bnconvert.reporting.cells import (
     NORM_COLUMNS,
     Cells,
     check_cells,
+    digest_facts,
     norm_cells,
     norm_statistics_cells,
     score_cells,
@@ -57,9 +58,9 @@ def print_report(
     for part in (*_tables(report, verbose), *_notes(report)):
         console.print()
         _print(console, (part, ""))
-    if verbose and report.facts:
+    if verbose and (facts := {**report.facts, **digest_facts(report)}):
         console.print()
-        _print(console, (_facts(report.facts), ""))
+        _print(console, (_facts(facts), ""))
     if report.findings:
         ids = " ".join(dict.fromkeys(found.id for found in by_severity(report.findings)))
         console.print()

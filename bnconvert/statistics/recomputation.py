@@ -1,6 +1,5 @@
 """`recompute_statistics`: replace running statistics by precise ones, measured over data."""
 
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.ambient_modes import writing_to
+from bnconvert.modules.digests import digest_of, digests, tensor_digest
 from bnconvert.modules.preserving import refusing_calls, restored
 from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
@@ -161,7 +161,8 @@ def recompute_statistics(
     notes += [*reading_notes(reader), *_run_notes(memory, process_group)]
     rows = statistics_rows(targets.measured, before, result.results, result.inseparable, method)
     title = f"{type(model).__name__}: {len(rows)} sets of running statistics, {method}"
-    return Recomputation(Report(title, statistics=rows, notes=tuple(notes)), before)
+    report = Report(title, statistics=rows, notes=tuple(notes), digests=digests(model))
+    return Recomputation(report, before)
 
 
 def _run(task: Task, method: Method, memory: Memory, batches: BatchReader) -> TaskResult:
@@ -212,18 +213,7 @@ def _require_same(
     if ranks.are_several:
         norms = [(target.path, target.mean.shape) for target in targets.measured]
         facts = {"method": method, "variance": variance, "norms": norms}
-        ranks.require_same(facts | {"weights": _checksum(model)})
-
-
-def _checksum(model: nn.Module) -> int:
-    """Return a number that is another one where a parameter is."""
-    total = 0
-    for parameter in model.parameters():
-        strided = parameter.layout is torch.strided and not parameter.is_meta
-        if strided and not nn.parameter.is_lazy(parameter):
-            whole = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            total = zlib.crc32(whole.numpy().data, total)
-    return total
+        ranks.require_same(facts | {"weights": digest_of(map(tensor_digest, model.parameters()))})
 
 
 def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:

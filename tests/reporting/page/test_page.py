@@ -23,6 +23,14 @@ def test_the_verdict_comes_first_and_how_it_was_made() -> None:
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", head)
 
 
+def test_the_head_says_which_weights_and_which_file_and_the_figures_say_it_whole() -> None:
+    page = page_of(Contents("t", digests={"weights": "0123456789abcdef" * 4, "file": "f" * 64}))
+    head = page[page.index("<header") : page.index("</header>")]
+    assert re.search(r'weights <code title="0123\w{60}">0123456789ab</code> · file', head)
+    assert f"<dt>sha256 of the file</dt><dd>{'f' * 64}</dd>" in page
+    assert "sha256" not in page_of(Contents("t"))
+
+
 def test_the_date_is_that_of_a_repeatable_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
     assert "2001-09-09 01:46 UTC" in page_of(Contents("t"))
@@ -52,12 +60,13 @@ def test_text_of_a_model_is_escaped_everywhere() -> None:
     page = page_of(
         Contents(
             EVIL,
-            norms=(NormRow(EVIL, EVIL, 1, 1, EVIL, EVIL),),
+            norms=(NormRow(EVIL, EVIL, 1, 1, EVIL, EVIL, gains=(0.1, 1.0, 2.0)),),
             statistics=(replace(OFF, path=EVIL, remark=EVIL),),
             scores={EVIL: {"running": 1.0, "batch": 1.0, "precise": 1.0}},
             findings=(Finding("BN1", "error", (EVIL,), EVIL, EVIL, EVIL),),
             checks=(Check(EVIL, EVIL, EVIL, 1.0, 2.0, passed=True, detail=EVIL),),
             facts={EVIL: EVIL},
+            digests={EVIL: EVIL},
             notes=(EVIL,),
         ),
         EVIL,
