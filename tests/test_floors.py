@@ -325,6 +325,7 @@ ROOMS = {
         "page.gains",
         "page.score_bars",
         "page.strip",
+        "page.tables",
         "page.charts",
         "page.explanations",
         "frame",

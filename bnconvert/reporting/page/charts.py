@@ -9,6 +9,7 @@ from bnconvert.reporting.verdict import STALE
 
 #: The size of a chart in its own units, and the space around what it plots.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 190, 56, 12, 12, 26
+_LONGEST = 28  # characters of a path below the chart; two of them fit on a phone
 _FAR = 10.0  # distances beyond so many sigma are drawn at the upper edge
 
 
@@ -59,6 +60,8 @@ class Chart:
         ticks: of the axis of values.
         limit: the height of a dashed line, or None.
         spans: ranges behind the marks.
+        first: what is leftmost.
+        last: what is rightmost.
         groups: their names, by CSS class.
     """
 
@@ -70,6 +73,8 @@ class Chart:
     groups: dict[str, str]
     limit: float | None = None
     spans: tuple[Span, ...] = ()
+    first: str = ""
+    last: str = ""
 
 
 def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
@@ -90,7 +95,7 @@ def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
             points.append(f"{x},{y}")
         lines[group] = " ".join(points)
     return Chart(
-        "How far the statistics are off, from the first norm to the last",
+        "How far the statistics are off",
         f"against {first} statistics, in sigma; dashed: {STALE[0]}, from which on a mean counts as "
         "stale",
         tuple(marks),
@@ -98,6 +103,8 @@ def drift_chart(rows: Sequence[StatisticsRow]) -> Chart | None:
         tuple(Tick(up(value / top), f"{value:.2g}") for value in (0.0, top / 2, top)),
         {"g0": "mean", "g1": "sigma"},
         up(STALE[0] / top),
+        first=end_of_axis(shown[0].path),
+        last=end_of_axis(shown[-1].path) if len(shown) > 1 else "",
     )
 
 
@@ -142,6 +149,11 @@ def _share(check: Check) -> float:
     if not isfinite(check.error) or check.allowed <= 0:
         return -3.0 if check.passed else 6.0
     return max(-3.0, min(6.0, log10(max(check.error / check.allowed, 1e-9))))
+
+
+def end_of_axis(path: str) -> str:
+    """Return a path as it stands below an end of the chart, with its last parts at least."""
+    return (path or "(root)") if len(path) <= _LONGEST else f"…{path[1 - _LONGEST :]}"
 
 
 def across(index: int, count: int) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import ceil, floor, log10
 
-from bnconvert.reporting.page.charts import Chart, Mark, Span, Tick, across, up
+from bnconvert.reporting.page.charts import Chart, Mark, Span, Tick, across, end_of_axis, up
 from bnconvert.reporting.records import NormRow
 
 _LOWEST, _HIGHEST = -4, 4  # powers of ten; what is beyond is drawn at the edge
@@ -31,7 +31,7 @@ def gain_chart(rows: Sequence[NormRow]) -> Chart | None:
         spans.append(Span(x, height(row.gains[-1]), height(row.gains[0]), name))
     step = max(1, (high - low) // 4)
     return Chart(
-        "By what each norm multiplies its channels, from the first norm to the last",
+        "Gain: by what each norm multiplies its channels",
         "|weight| / sqrt(running_var + eps) in eval mode, logarithmic; the dot is the median "
         f"channel, the line reaches from the smallest to the largest{_edges(least, most)}",
         tuple(marks),
@@ -41,6 +41,8 @@ def gain_chart(rows: Sequence[NormRow]) -> Chart | None:
         ),
         {},
         spans=tuple(spans),
+        first=end_of_axis(known[0].path),
+        last=end_of_axis(known[-1].path) if len(known) > 1 else "",
     )
 
 

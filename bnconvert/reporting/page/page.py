@@ -1,7 +1,7 @@
 """The page: a report's contents in the order in which people read them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -10,50 +10,36 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bnconvert.reporting.cells import (
-    CHECK_COLUMNS,
-    COLUMNS_EXPLAINED,
-    NORM_COLUMNS,
-    Cells,
-    check_cells,
-    digest_facts,
-    norm_cells,
-    norm_statistics_cells,
-    summary,
-)
+from bnconvert.reporting.cells import digest_facts
 from bnconvert.reporting.page import charts
-from bnconvert.reporting.page.explanations import explained
+from bnconvert.reporting.page.explanations import Explained, explained
 from bnconvert.reporting.page.gains import gain_chart
-from bnconvert.reporting.page.score_bars import score_bars
+from bnconvert.reporting.page.score_bars import WIDTH, score_bars
 from bnconvert.reporting.page.strip import strip_of
+from bnconvert.reporting.page.tables import tables_of
 from bnconvert.reporting.paths import collapsed, norm_paths
-from bnconvert.reporting.records import Contents
+from bnconvert.reporting.records import Contents, Finding
 from bnconvert.reporting.verdict import by_severity, judgement
 
 _FOLDER = Path(__file__).parent
 _PACKAGES = ("bnconvert", "torch", "onnx", "onnxruntime")
-_FEW = 40  # rows of a table that is open from the beginning
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of the page.
+class Shown:
+    """A finding of the page.
 
     Attributes:
-        title: what it lists, with how many.
-        columns: their names.
-        rows: their cells.
-        is_open: whether it is shown from the beginning.
-        note: a sentence below it.
-        marked: which rows are marked as wrong.
+        finding: what it is.
+        paths: where, in a few words.
+        meaning: what the catalogue says of its id, if anything.
+        same_as: the id of the finding above whose line of code mends it too; "" for none.
     """
 
-    title: str
-    columns: Sequence[str]
-    rows: Cells
-    is_open: bool
-    note: str = ""
-    marked: frozenset[int] = frozenset()
+    finding: Finding
+    paths: str
+    meaning: Explained | None
+    same_as: str
 
 
 def page_of(report: Contents, command: str = "") -> str:
@@ -64,7 +50,6 @@ def page_of(report: Contents, command: str = "") -> str:
         command: the command that made it, if one did.
     """
     verdict = judgement(report)
-    among = norm_paths(report)
     return _template().render(
         level=verdict.level,
         verdict=verdict.text,
@@ -72,11 +57,8 @@ def page_of(report: Contents, command: str = "") -> str:
         command=command,
         date=_now().strftime("%Y-%m-%d %H:%M UTC"),
         versions={name: version(name) for name in _PACKAGES},
-        findings=[
-            (found, collapsed(found.paths, among), explained(found.id))
-            for found in by_severity(report.findings)
-        ],
-        strip=strip_of(report.norms),
+        findings=list(_findings(report)),
+        strip=strip_of(report),
         plots=[
             chart
             for chart in (
@@ -87,11 +69,12 @@ def page_of(report: Contents, command: str = "") -> str:
             if chart is not None
         ],
         scores=score_bars(report),
-        tables=list(_tables(report)),
-        notes=report.notes,
+        tables=list(tables_of(report)),
+        notes=[note for note in report.notes if note != "no findings"],
         facts={**report.facts, **digest_facts(report)},
         digests=report.digests,
         size=charts,
+        score_width=WIDTH,
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         script=(_FOLDER / "page.js").read_text(encoding="utf-8"),
     )
@@ -119,34 +102,10 @@ def _template() -> Template:
     return environment.get_template("page.html")
 
 
-def _tables(report: Contents) -> list[Table]:
-    """Return the tables of a report that have rows."""
-    wrong = frozenset(i for i, check in enumerate(report.checks) if not check.passed)
-    standing = frozenset(
-        i for i, row in enumerate(report.norms) if row.outcome in ("standing", "refused")
-    )
-    columns, cells = norm_statistics_cells(report.statistics) if report.statistics else ((), [])
-    found = [
-        Table(
-            summary(report.norms),
-            NORM_COLUMNS,
-            norm_cells(report.norms),
-            len(report.norms) <= _FEW,
-            marked=standing,
-        ),
-        Table(
-            f"statistics of {len(cells)} norms",
-            columns,
-            cells,
-            len(cells) <= _FEW,
-            COLUMNS_EXPLAINED,
-        ),
-        Table(
-            f"checks: {len(report.checks) - len(wrong)} of {len(report.checks)} hold",
-            CHECK_COLUMNS,
-            check_cells(report.checks),
-            bool(wrong),
-            marked=wrong,
-        ),
-    ]
-    return [table for table in found if table.rows]
+def _findings(report: Contents) -> Iterator[Shown]:
+    """Yield findings, the worst first; a line of code that mends several stands at the first."""
+    among, lines = norm_paths(report), dict[str, str]()
+    for found in by_severity(report.findings):
+        first = lines.setdefault(found.code, found.id) if found.code else found.id
+        same_as = first if first != found.id else ""
+        yield Shown(found, collapsed(found.paths, among), explained(found.id), same_as)

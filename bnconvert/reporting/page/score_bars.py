@@ -3,30 +3,34 @@
 from dataclasses import dataclass
 from math import isfinite
 
-from bnconvert.reporting.page.charts import WIDTH
 from bnconvert.reporting.records import Contents
+
+#: How far the widest bar or interval reaches, in the chart's own units.
+WIDTH = 400
 
 
 @dataclass(frozen=True)
-class Interval:
+class Bar:
     """A score with its interval, as a horizontal bar.
 
     Attributes:
         name: what normalized.
         value: the mean as text.
-        x: where the mean lies.
+        left: where the bar begins.
+        width: how long it is.
         low: where the interval begins; None where there is none.
         high: where it ends.
     """
 
     name: str
     value: str
-    x: float
+    left: float
+    width: float
     low: float | None
     high: float | None
 
 
-def score_bars(report: Contents) -> dict[str, tuple[Interval, ...]]:
+def score_bars(report: Contents) -> dict[str, tuple[Bar, ...]]:
     """Return by score a bar for each kind of statistics that normalized, with its interval."""
     known = {(i.score, i.statistics): i for i in report.intervals}
     charts = {}
@@ -34,20 +38,37 @@ def score_bars(report: Contents) -> dict[str, tuple[Interval, ...]]:
         ends = [v for v in by_kind.values() if isfinite(v)]
         found = [known[name, kind] for kind in by_kind if (name, kind) in known]
         ends += [end for i in found for end in (i.low, i.high) if end is not None]
-        low, high = min(0.0, *ends, 0.0), max([*ends, 1e-9])
+        low, high = min(0.0, *ends, 0.0), max([*ends, 0.0 if any(ends) else 1.0])
         bars = []
         for kind, value in by_kind.items():
             interval = known.get((name, kind))
-            text = f"{value:.4g}" if isfinite(value) else "not finite"
-            place = value if isfinite(value) else high
             bounds = (None, None) if interval is None else (interval.low, interval.high)
-            low_at, high_at = (None if b is None else _along(b, low, high) for b in bounds)
-            if None not in bounds:
-                text += f"  [{bounds[0]:.4g}, {bounds[1]:.4g}]"
-            bars.append(Interval(kind, text, _along(place, low, high), low_at, high_at))
+            bars.append(_bar(kind, value, bounds, (low, high)))
         charts[name] = tuple(bars)
     return charts
 
 
-def _along(value: float, low: float, high: float) -> float:
-    return round(100 + (WIDTH - 330) * (value - low) / (high - low), 2)
+def _bar(
+    name: str,
+    value: float,
+    bounds: tuple[float | None, float | None],
+    scale: tuple[float, float],
+) -> Bar:
+    """Return the bar of a score; one that is not finite reaches to the edge."""
+
+    def along(score: float) -> float:
+        return round(WIDTH * (score - scale[0]) / (scale[1] - scale[0]), 2)
+
+    low, high = bounds
+    text = f"{value:.4g}" if isfinite(value) else "not finite"
+    if low is not None and high is not None:
+        text += f" ({low:.3g} to {high:.3g})"
+    ends = sorted((along(0.0), along(value if isfinite(value) else scale[1])))
+    return Bar(
+        name,
+        text,
+        ends[0],
+        max(round(ends[1] - ends[0], 2), 1.0),
+        None if low is None else along(low),
+        None if high is None else along(high),
+    )

@@ -1,10 +1,21 @@
 """The strip of a network on a report's page: a cell per norm, colored by its outcome."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 from bnconvert.reporting.page.charts import WIDTH
-from bnconvert.reporting.records import NormRow
+from bnconvert.reporting.records import REFUSED, SEVERITIES, Contents, Finding, NormRow
+
+#: The CSS class of what has a color of its own: good, in between, bad, or of no interest.
+_COLORS = {
+    **{"folded": "good", "standing": "poor", REFUSED: "bad", "uncalled": "quiet", "kept": "quiet"},
+    **{"no finding": "quiet", "info": "g0", "warning": "poor", "error": "bad"},
+}
+_NEUTRAL = ("g0", "g2", "g1", "g3", "g4")  # of rewrites, none of which is better
+_MODES = {"training", "eval"}
+_NARROW = 200  # cells, from which on the space between them is thinner
 
 
 @dataclass(frozen=True)
@@ -23,36 +34,49 @@ class Strip:
 
     Attributes:
         cells: one per norm, in the order of the module tree.
-        counts: by outcome, how many.
+        counts: of each outcome, its color and how many.
     """
 
     cells: tuple[Cell, ...]
-    counts: dict[str, int]
+    counts: dict[str, tuple[str, int]]
 
 
-def strip_of(rows: Sequence[NormRow]) -> Strip | None:
-    """Return the strip of a network, or None where there are no norms."""
-    if not rows:
-        return None
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.outcome] = counts.get(row.outcome, 0) + 1
-    groups = {outcome: f"o{min(index, 5)}" for index, outcome in enumerate(_ordered(counts))}
-    width = WIDTH / len(rows)
+def strip_of(report: Contents) -> Strip | None:
+    """Return the strip of a network, or None where it would say nothing.
+
+    Norms of which only the mode is known are colored by the worst finding about them.
+    """
+    rows = report.norms
+    outcomes = [row.outcome for row in rows]
+    if {*outcomes} <= _MODES:
+        outcomes = [_worst(row, report.findings) for row in rows]
+        if {*outcomes} <= {"no finding"}:
+            return None
+    counts = Counter(outcomes)
+    neutral = cycle(_NEUTRAL)
+    colors = {name: _COLORS.get(name) or next(neutral) for name in counts}
+    width, gap = WIDTH / len(rows), 1 if len(rows) < _NARROW else 0.2
     cells = tuple(
         Cell(
             round(i * width, 2),
-            round(max(width - (1 if len(rows) < 200 else 0.2), 0.5), 2),
-            f"{row.path or '(root)'}: {row.outcome}" + (f", {row.reason}" if row.reason else ""),
-            groups[row.outcome],
+            round(max(width - gap, 0.5), 2),
+            ", ".join(_words(row, outcome)),
+            colors[outcome],
         )
-        for i, row in enumerate(rows)
+        for i, (row, outcome) in enumerate(zip(rows, outcomes, strict=True))
     )
-    return Strip(cells, {outcome: counts[outcome] for outcome in groups})
+    return Strip(cells, {name: (colors[name], count) for name, count in counts.items()})
 
 
-def _ordered(outcomes: dict[str, int]) -> list[str]:
-    """Return outcomes with the usual ones first, so that they have the same color on each page."""
-    usual = ("folded", "eval", "standing", "training", "uncalled", "refused")
-    known = [outcome for outcome in usual if outcome in outcomes]
-    return known + sorted(set(outcomes) - set(known))
+def _worst(row: NormRow, findings: Sequence[Finding]) -> str:
+    """Return the severity of the worst finding about a norm."""
+    found = {finding.severity for finding in findings if finding.id in row.finding_ids}
+    return next((severity for severity in SEVERITIES if severity in found), "no finding")
+
+
+def _words(row: NormRow, outcome: str) -> Iterator[str]:
+    yield f"{row.path or '(root)'}: {outcome}"
+    if row.finding_ids:
+        yield " ".join(row.finding_ids)
+    if row.reason:
+        yield row.reason

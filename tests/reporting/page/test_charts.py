@@ -46,3 +46,14 @@ def test_a_check_that_fails_is_above_the_line(error: float, above: bool) -> None
     assert CEILING <= mark.y <= FLOOR
     assert mark.group == ("bad" if above else "good")
     assert checks_chart(()) is None
+
+
+def test_the_ends_of_a_chart_are_named_by_the_last_parts_of_a_path() -> None:
+    chart = drift_chart(
+        [replace(OFF, path=""), replace(OFF, path="backbone.layer4.0.downsample.1")]
+    )
+    assert chart is not None
+    assert (chart.first, chart.last) == ("(root)", "…kbone.layer4.0.downsample.1")
+    alone = drift_chart([OFF])
+    assert alone is not None
+    assert (alone.first, alone.last) == ("a.bn", "")

@@ -43,6 +43,8 @@ def test_findings_say_fact_place_words_and_the_line_to_run() -> None:
     assert page.index("BN202") < page.index("BN1<")  # the worst first
     for text in ("the fact", "a.bn", "<p>in words</p>", "<pre><code>bnc.do(model)</code></pre>"):
         assert text in page
+    assert page.count("bnc.do(model)") == 1
+    assert "The line of BN202 mends this too." in page
     once = page_of(Contents("t", findings=(replace(FINDING, fix=FINDING.code),)))
     assert once.count("bnc.do(model)") == 1
 
