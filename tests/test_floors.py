@@ -336,6 +336,7 @@ ROOMS = {
         "terminal",
         "paths",
         "verdict",
+        "repeats",
         "cells",
         "intervals",
         "records",

@@ -9,6 +9,7 @@ from bnconvert.cli.formats import save
 from bnconvert.cli.options import Model, PolicyOption, Weights, output_file
 from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
+from bnconvert.reporting.terminal import print_report
 
 
 def command(
@@ -30,7 +31,7 @@ def command(
     with showing_progress(first="loading the model"):
         loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
-    typer.echo(str(planned))
+    print_report(planned.report())
     save(planned.report(), report, f"convert {model}")
     planned.require_legal()
     if output is not None:

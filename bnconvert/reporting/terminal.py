@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bnconvert.reporting.cells import (
@@ -17,7 +19,8 @@ from bnconvert.reporting.cells import (
 )
 from bnconvert.reporting.intervals import intervals_text
 from bnconvert.reporting.paths import collapsed, norm_paths
-from bnconvert.reporting.records import Contents, Finding, NormRow, StatisticsRow
+from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
+from bnconvert.reporting.repeats import without_repeats
 from bnconvert.reporting.table import footnoted, table, width_here
 from bnconvert.reporting.verdict import by_severity, farthest, judgement
 
@@ -30,7 +33,7 @@ _STYLES = {
 }
 _FEW = 5  # rows that are printed where not all are
 #: Outcomes of norms that need no reader.
-_USUAL = ("folded", "training", "eval")
+_USUAL = ("folded", "training", "eval", "kept")
 _NARROW = 80  # characters of a line, below which some columns are left out
 _LEFT_OUT = ("class", "values", "fed by", "samples", "batch mean", "batch sigma", "enough")
 
@@ -55,12 +58,11 @@ def print_report(
     for found in by_severity(report.findings):
         console.print()
         _print_finding(console, found, among)
-    for part in (*_tables(report, verbose), *_notes(report)):
+    facts = {**report.facts, **digest_facts(report)} if verbose else {}
+    for part in (*_tables(report, verbose), *_notes(report), *_facts(facts)):
         console.print()
-        _print(console, (part, ""))
-    if verbose and (facts := {**report.facts, **digest_facts(report)}):
-        console.print()
-        _print(console, (_facts(facts), ""))
+        for line in part.splitlines():  # tables fit already; sentences are wrapped
+            _print(console, (line, ""))
     if report.findings:
         ids = " ".join(dict.fromkeys(found.id for found in by_severity(report.findings)))
         console.print()
@@ -79,7 +81,7 @@ def _print(console: "Console", *spans: tuple[str, str], indent: int = 0) -> None
     from rich.text import Text
 
     text = Text.assemble(*spans)
-    if console.is_terminal and "\n" not in text.plain:
+    if console.is_terminal and text.cell_len > console.width - indent:
         console.print(Padding(text, (0, 0, 0, indent), expand=False))
     else:
         console.print(Text(" " * indent) + text, soft_wrap=True)
@@ -106,31 +108,64 @@ def _tables(report: Contents, verbose: bool) -> Iterator[str]:
     """Yield the tables, or of each what is wrong."""
     norms = report.norms if verbose else _unusual(report.norms)
     if norms:
-        yield _norms(norms)
+        yield _norms(norms) if verbose else _norms(_grouped(norms, norm_paths(report)))
     if report.scores:
         lines = (table(*score_cells(report.scores)), *intervals_text(report.intervals))
         yield "\n".join(lines)
     if report.statistics and (verbose or report.findings):
         yield from _statistics(report.statistics, verbose)
-    checks = report.checks if verbose else [check for check in report.checks if not check.passed]
+    failed = [check for check in report.checks if not check.passed]
+    checks = report.checks if verbose else sorted(failed, key=_by_excess)[:_FEW]
     if checks:
-        yield table(CHECK_COLUMNS, check_cells(checks))
+        more = 0 if verbose else len(failed) - len(checks)
+        said = f"\nthe {_FEW} that fail most of {len(failed)}; -v lists all" if more else ""
+        yield table(CHECK_COLUMNS, check_cells(checks)) + said
 
 
 def _unusual(rows: Sequence[NormRow]) -> list[NormRow]:
     return [row for row in rows if row.outcome not in _USUAL]
 
 
+def _by_excess(check: Check) -> float:
+    """Return a key by which the checks that fail most come first."""
+    excess = check.error / check.allowed if check.allowed else check.error
+    return -excess if isfinite(excess) else -inf
+
+
+def _grouped(rows: Sequence[NormRow], among: Sequence[str]) -> list[NormRow]:
+    """Return rows; where they are many, one for all norms of which the same is said."""
+    if len(rows) <= _FEW:
+        return list(rows)
+    groups: dict[tuple[str, int, str, str], list[NormRow]] = {}
+    for row in rows:
+        key = (row.class_name, row.channels, row.outcome, row.reason)
+        groups.setdefault(key, []).append(row)
+    return [
+        found[0] if len(found) == 1 else replace(found[0], path=_paths(found, among), aliases=())
+        for found in groups.values()
+    ]
+
+
+def _paths(rows: Sequence[NormRow], among: Sequence[str]) -> str:
+    return collapsed([row.path for row in rows], among)
+
+
 def _norms(rows: Sequence[NormRow]) -> str:
     """Return a table of norms; remarks that repeat are footnotes."""
     cells = norm_cells(rows)
-    remarks, notes = footnoted([row[-1] for row in cells])
-    shown: Cells = [
-        (*cell[:-1], *_details(row), remark)
-        for row, cell, remark in zip(rows, cells, remarks, strict=True)
+    whole: Cells = [
+        (*cell[:-1], *_details(row), cell[-1]) for row, cell in zip(rows, cells, strict=True)
     ]
     columns = (*NORM_COLUMNS[:-1], "values", "fed by", "findings", NORM_COLUMNS[-1])
-    return "\n".join((_fitting(columns, shown), *notes))
+    left = without_repeats(columns, whole)
+    shown, notes = left.rows, list[str]()
+    if left.columns[-1] == columns[-1]:
+        remarks, notes = footnoted([row[-1] for row in shown])
+        shown = [(*row[:-1], remark) for row, remark in zip(shown, remarks, strict=True)]
+    if left.common:
+        common = ", ".join(f"{name} {text}" for name, text in left.common)
+        notes = [*notes, f"in all rows: {common}"]
+    return "\n".join((_fitting(left.columns, shown), *notes))
 
 
 def _details(row: NormRow) -> tuple[str, str, str]:
@@ -168,6 +203,7 @@ def _notes(report: Contents) -> Iterator[str]:
         yield "\n".join(f"note: {note}" for note in said)
 
 
-def _facts(facts: Mapping[str, str | int | float]) -> str:
-    width = max(map(len, facts))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+def _facts(facts: Mapping[str, str | int | float]) -> Iterator[str]:
+    width = max(map(len, facts), default=0)
+    if facts:
+        yield "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 
@@ -57,12 +58,34 @@ def test_rows_are_printed_where_something_is_wrong() -> None:
     report = Contents("Net", norms=norms, checks=(held,), facts={"size": "3 MB"})
     short = printed(report)
     assert short[0] == "OK  Net (11 norms: 8 folded, 3 standing; 1 of 1 checks hold)"
-    assert [line.split()[0] for line in short[2:6]] == ["norm", "bn8", "bn9", "bn10"]
-    assert short[6:] == ["(1) why"]
+    common = "in all rows: class BatchNorm2d, channels 8, calls 1, state standing, remark why"
+    assert short[2:] == ["norm", "bn8", "bn9", "bn10", common]
     long = printed(report, verbose=True)
     assert sum(line.startswith("bn") for line in long) == 11
-    assert {"(1) why", "size  3 MB"} <= {*long}
+    assert {"size  3 MB", common.replace("state standing, ", "")} <= {*long}
     assert any(line.startswith("a, y") for line in long)
+
+
+def test_many_norms_of_which_the_same_is_said_are_one_row() -> None:
+    norms = tuple(
+        NormRow(f"b.{i}.bn{j}", "BatchNorm2d", 8, 1, "Group(groups=4)", ("", "CHANGES")[j])
+        for i in range(8)
+        for j in range(2)
+    )
+    lines = printed(Contents("Net", norms=norms))[2:]
+    assert len(lines) == 3
+    settings = ["BatchNorm2d", "8", "1", "Group(groups=4)"]
+    assert lines[1].split() == ["b.{0-7}.bn0", "(8)", *settings]
+    assert lines[2].split() == ["b.{0-7}.bn1", "(8)", *settings, "CHANGES"]
+    verbose = printed(Contents("Net", norms=norms), verbose=True)
+    assert sum(line.startswith("b.") for line in verbose) == 16
+
+
+def test_of_many_checks_that_fail_the_worst_are_printed() -> None:
+    checks = [Check(f"case {i}", "y", "norm", i * 1e-6, 1e-6, i < 2) for i in range(9)]
+    lines = printed(Contents("m DIFFERS from Net", "differs", checks=tuple(checks)))
+    assert [line.split(",")[0] for line in lines[3:8]] == [f"case {i}" for i in (8, 7, 6, 5, 4)]
+    assert lines[8:] == ["the 5 that fail most of 7; -v lists all"]
 
 
 def test_all_is_fine_in_one_line() -> None:
@@ -136,6 +159,27 @@ def test_a_narrow_terminal_leaves_columns_out(monkeypatch: pytest.MonkeyPatch) -
     assert lines[6].split() == ["norm", "channels", "calls", "state", "remark"]
     (head,) = [line for line in lines if "sigma off" in line and line.startswith("norm")]
     assert head.split() == ["norm", "channels", "mean", "off", "sigma", "off", "error"]
+
+
+def test_nothing_but_code_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    intervals = [
+        ScoreInterval("loss", kind, 2.0, 1.9, 2.1, "sample", 64)
+        for kind in ("running", "batch", "precise", "running - precise")
+    ]
+    report = Contents(
+        "Net",
+        scores={"loss": {"running": 2.0, "batch": 1.0, "precise": 1.0}},
+        intervals=tuple(intervals),
+        norms=tuple(NormRow(f"bn{i}", "N", i, 1, "standing", "why " * 20) for i in range(4)),
+        notes=("a note " * 20,),
+        digests={"weights": "0" * 64},
+    )
+    file = Terminal()
+    print_report(report, verbose=True, file=file)
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue()).splitlines())) <= 60
 
 
 def test_a_narrow_terminal_wraps_words_and_leaves_code_whole(

@@ -14,10 +14,9 @@ from bnconvert.reporting.cells import (
     summary,
 )
 from bnconvert.reporting.records import REFUSED, Contents
+from bnconvert.reporting.repeats import without_repeats
 
 _FEW = 40  # rows of a table that is open from the beginning
-_SEVERAL = 3  # rows, from which on what all have in common is not repeated
-_PART = "; "  # between the parts of a remark
 
 
 @dataclass(frozen=True)
@@ -70,28 +69,6 @@ def _table(
     note: str = "",
     marked: frozenset[int] = frozenset(),
 ) -> Table:
-    """Return a table without the columns that say the same in all rows, and what they say."""
-    common: list[tuple[str, str]] = []
-    kept = [0]
-    for i in range(1, len(columns)):
-        values = {row[i] for row in rows}
-        if len(rows) < _SEVERAL or len(values) > 1:
-            kept += [i] if values != {""} else []
-        elif values != {""}:
-            common.append((columns[i], values.pop()))
-    cells = [tuple(row[i] for i in kept) for row in rows]
-    if kept[-1] == len(columns) - 1 > 0 and len(rows) >= _SEVERAL:
-        remarks, said = _without_last_parts([row[-1] for row in cells])
-        common += [(columns[-1], said)] if said else []
-        cells = [(*row[:-1], remark) for row, remark in zip(cells, remarks, strict=True)]
-    return Table(title, [columns[i] for i in kept], cells, is_open, note, marked, tuple(common))
-
-
-def _without_last_parts(remarks: Sequence[str]) -> tuple[list[str], str]:
-    """Return remarks without the parts with which all of them end, and those parts."""
-    parts = [remark.split(_PART) for remark in remarks]
-    shared = 0
-    while all(len(own) > shared for own in parts) and len({own[-1 - shared] for own in parts}) == 1:
-        shared += 1
-    kept = [_PART.join(own[: len(own) - shared]) for own in parts]
-    return kept, _PART.join(parts[0][len(parts[0]) - shared :])
+    """Return a table without what is the same in all rows, and that."""
+    left = without_repeats(columns, rows)
+    return Table(title, left.columns, left.rows, is_open, note, marked, left.common)

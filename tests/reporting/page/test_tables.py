@@ -10,13 +10,13 @@ OFF = StatisticsRow("a", "BatchNorm2d", 8, 64, 1.0, 0.1, 0.01, 8, "precise")
 def test_what_all_rows_say_stands_once_above_them() -> None:
     rows = tuple(replace(ROW, path=f"bn{i}", channels=2 * i) for i in range(3))
     (table,) = tables_of(Contents("t", norms=rows))
-    assert table.columns == ["norm", "channels"]
+    assert table.columns == ("norm", "channels")
     assert table.rows == [("bn0", "0"), ("bn1", "2"), ("bn2", "4")]
     assert table.common == (
         *(("class", "BatchNorm2d"), ("calls", "1"), ("state", "folded"), ("remark", "into x")),
     )
     (few,) = tables_of(Contents("t", norms=rows[:2]))
-    assert few.columns == ["norm", "class", "channels", "calls", "state", "remark"]
+    assert few.columns == ("norm", "class", "channels", "calls", "state", "remark")
     assert few.common == ()
 
 
