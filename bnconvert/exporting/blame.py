@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, Refusal
+from bnconvert.exporting.file_findings import file_findings
 from bnconvert.exporting.jitter import untrained_norms
 from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
@@ -39,11 +40,13 @@ class Blame:
         differences: how the two differ.
         unedited: whether the file is as bnconvert wrote it; None where it does not say.
         hiding: the paths of norms that hide what is wrong upstream of them, or in them.
+        of_file: what is wrong with the file whatever the model is.
     """
 
     differences: tuple[Refusal, ...]
     unedited: bool | None
     hiding: tuple[str, ...]
+    of_file: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
@@ -57,7 +60,7 @@ class Blame:
         if (origin := Origin.read(file)) is not None:
             given = Origin.of(model, raw, dynamic_axes=file.input_axes)
             found = tuple(origin.differences(given))
-        return cls(found, is_unedited(file), hiding)
+        return cls(found, is_unedited(file), hiding, tuple(file_findings(file)))
 
     def of_inputs(self, failure: ExportError) -> ExportError:
         """Return the error to raise where a file does not take the inputs."""
@@ -79,8 +82,13 @@ class Blame:
                 difference.remedy,
             )
 
+    def named(self, report: Report) -> Report:
+        """Add to a report that fails what the file was made from instead."""
+        return replace(report, findings=(*self.of_file, *report.findings, *self.findings(True)))
+
     def explained(self, report: Report) -> Report:
-        """Add to a report what the file's origin says about its figures."""
+        """Add to a report what the file says of itself, and its origin about the figures."""
+        report = replace(report, findings=(*self.of_file, *report.findings))
         if report.failures:
             if self.unedited is None:
                 return report
