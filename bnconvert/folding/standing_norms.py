@@ -13,8 +13,8 @@ _BY_BATCH = ("batch-statistics", "training-mode")
 _TOLD_ELSEWHERE = (*_BY_BATCH, "weight-overflows")
 #: By the code of a refusal, what it says of several norms.
 REASONS = {
-    "addition-does-not-pass": "an activation or a pooling reads them, which no addition passes",
-    "border": "zero padding follows, and at the border their addition would be left out",
+    "addition-does-not-pass": "an addition does not pass the activation or pooling beside them",
+    "border": "at the border of zero padding their addition would be left out",
     "broadcast": "they would go into a sum or a product that is broadcast",
     "composition-overflows": "with the map before them they would leave the range of the dtype",
     "computed-in-forward": "a weight, bias or statistic is computed in the forward, not stored",
@@ -34,7 +34,7 @@ REASONS = {
     "paths-meet": "two paths from them meet again",
     "scale-does-not-pass": "a sum with another value would have to be scaled too",
     "scale-is-zero": "a factor of theirs is zero",
-    "scale-not-positive": "an activation or a pooling reads them, which only positive scales pass",
+    "scale-not-positive": "only positive scales pass the activation or pooling beside them",
     "too-far": "the layers to fold them into are too many operators away",
     "too-many-ways": "sums around them divide and meet too often to be searched",
     "unsupported-operator": "an operator next to them takes no scale and shift",
@@ -74,8 +74,8 @@ def standing_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterato
             "info",
             paths,
             f"not folded away: {_words(codes)} ({', '.join(codes)})",
-            "nothing: the result is right, and each costs a multiplication and an addition per "
-            "value; docs/what-folds.md says what would fold",
+            "nothing: the result is right; docs/what-folds.md says what would fold, and what each "
+            "costs",
         )
 
 
