@@ -19,6 +19,17 @@ FAMILIES = {
     "BN3": "The training around the model",
     "BN4": "Folding and ONNX files",
 }
+#: What people ask for and no rule can know.
+UNKNOWABLE = """\
+## What no finding says
+
+Some faults leave nothing in the model or file that a rule could see:
+
+- *Quantization lost eps or momentum* (pytorch/ao#4107). A graph that PT2E or torchao made holds
+  whatever number it was given, and not the one before. Compare with the model before the hand-over:
+  `bnc.inspect(model).norms` has eps and momentum of each norm.
+- *Ranks differ*, in which layers they run or in `training`. One process sees its own model only.
+"""
 HEAD = """\
 <!-- written by docs/write_findings.py; change the catalogue instead -->
 # Findings
@@ -55,6 +66,7 @@ def _sections() -> Iterator[str]:
     for digits, title in FAMILIES.items():
         yield f"## {title}\n"
         yield from (entry.to_markdown() for entry in CATALOGUE if entry.id.startswith(digits))
+    yield UNKNOWABLE
 
 
 def explanations() -> str:

@@ -22,6 +22,10 @@ from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
+from bnconvert.verification.finding_ids import TRAINING_FORM, TRAINING_MODE
+
+#: What is only of interest to who folds or exports, not to who trains.
+_OF_DEPLOYMENT = (TRAINING_FORM, TRAINING_MODE)
 
 _QUICKLY_READ = 1 << 30  # bytes of a model whose digest is taken: two seconds
 
@@ -121,7 +125,8 @@ def _folded(
         report = fold(survey.model, example_inputs).report
     except CaptureError as failure:
         return (), (), (str(failure),)
-    return report.norms, report.findings, report.notes
+    findings = [f for f in report.findings if f.id not in _OF_DEPLOYMENT]
+    return report.norms, findings, report.notes
 
 
 def _uncalled(rows: Sequence[NormRow], findings: Sequence[Finding]) -> Iterator[Finding]:

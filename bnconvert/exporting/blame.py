@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, Refusal
+from bnconvert.exporting.file_findings import file_findings
 from bnconvert.exporting.jitter import untrained_norms
 from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
@@ -41,12 +42,14 @@ class Blame:
         unedited: whether the file is as bnconvert wrote it; None where it does not say.
         hiding: the paths of norms that hide what is wrong upstream of them, or in them.
         digests: of the model and of what the file computes, by name.
+        of_file: what is wrong with the file whatever the model is.
     """
 
     differences: tuple[Refusal, ...]
     unedited: bool | None
     hiding: tuple[str, ...]
     digests: Mapping[str, str] = field(default_factory=dict)
+    of_file: tuple[Finding, ...] = ()
 
     @classmethod
     def of(cls, model: nn.Module, raw: Sequence[RawInput], path: Path) -> "Blame":
@@ -63,7 +66,8 @@ class Blame:
         digests = given.digests
         with contextlib.suppress(OSError):  # its weights are not there: ONNX Runtime says which
             digests["file"] = file.digest()
-        return cls(found, is_unedited(file), hiding, digests)
+        of_file = tuple(file_findings(file))
+        return cls(found, is_unedited(file), hiding, digests, of_file)
 
     def of_inputs(self, failure: ExportError) -> ExportError:
         """Return the error to raise where a file does not take the inputs."""
@@ -85,9 +89,15 @@ class Blame:
                 difference.remedy,
             )
 
+    def named(self, report: Report) -> Report:
+        """Add to a report that fails what the file was made from instead."""
+        findings = (*self.of_file, *report.findings, *self.findings(True))
+        return replace(report, findings=findings, digests=self.digests)
+
     def explained(self, report: Report) -> Report:
-        """Add to a report what the file's origin says about its figures, and the digests."""
-        report = replace(report, digests=self.digests)
+        """Add to a report what the file says of itself, its origin about the figures, digests."""
+        findings = (*self.of_file, *report.findings)
+        report = replace(report, findings=findings, digests=self.digests)
         if report.failures:
             if self.unedited is None:
                 return report

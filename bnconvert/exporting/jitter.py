@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import has_default_statistics, norms_in
+from bnconvert.modules.tracking import reads_statistics
 
 #: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
 _RANGES = {
@@ -16,8 +17,8 @@ _RANGES = {
 
 
 def untrained_norms(model: nn.Module) -> list[nn.Module]:
-    """Return the norms of `model` whose running statistics never saw data."""
-    return [m for _, m, _ in norms_in(model) if has_default_statistics(m)]
+    """Return the norms of `model` that use running statistics which never saw data."""
+    return [m for _, m, _ in norms_in(model) if reads_statistics(m) and has_default_statistics(m)]
 
 
 def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:

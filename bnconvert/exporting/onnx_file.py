@@ -10,6 +10,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 
@@ -19,7 +20,6 @@ _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
 _NO_INPUT = "the model: takes no tensor, and the file would be a constant; give example tensors"
-_ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
 
 
 def write(
@@ -120,5 +120,5 @@ def _strip_paths(model: Any) -> None:
         nodes = list(graph.all_nodes())
         entries += [graph, *graph.inputs, *nodes, *(out for node in nodes for out in node.outputs)]
     for entry in entries:
-        for key in [k for k, text in entry.metadata_props.items() if _ABSOLUTE_PATH.search(text)]:
+        for key in [k for k, text in entry.metadata_props.items() if names_a_local_path(text)]:
             del entry.metadata_props[key]

@@ -1,6 +1,6 @@
 """`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,9 +9,9 @@ from torch.export import ExportedProgram
 
 from bnconvert.errors import CaptureError
 from bnconvert.folding.fixpoint import fold_graph
+from bnconvert.folding.fold_report import fold_findings, outcome_rows
 from bnconvert.folding.grafting import graft_rows, grafted
 from bnconvert.folding.outcome import NormOutcome
-from bnconvert.folding.weight_range import weight_range_findings
 from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
 from bnconvert.graphs.capturing import Captured
 from bnconvert.graphs.example import Example, Inputs
@@ -23,13 +23,10 @@ from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.digests import digests
 from bnconvert.modules.folded_module import FoldedModule
-from bnconvert.modules.normalization import Normalization
-from bnconvert.modules.site import Site, sites_in
+from bnconvert.modules.site import sites_in
 from bnconvert.modules.survey import require_runnable, scripted_paths
-from bnconvert.reporting.records import NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
-from bnconvert.torch_private.norm_classes import is_instance_norm
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
@@ -154,11 +151,11 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         notes += said
     sites = sites_in(model)
     notes += [f"{path}: TorchScript: norms inside are not seen" for path in scripted_paths(model)]
-    rows = tuple(_rows(model, sites, outcomes))
+    rows = tuple(outcome_rows(model, sites, outcomes))
     report = Report(
         f"Folded {type(model).__name__}",
         norms=rows,
-        findings=tuple(weight_range_findings(sites, rows)),
+        findings=tuple(fold_findings(model, sites, rows)),
         notes=tuple(notes),
         digests=digests(model),
     )
@@ -181,63 +178,9 @@ def _from_the_root(call: NormCall, path: str) -> NormCall:
     return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
 
 
-def _rows(
-    model: nn.Module, sites: Sequence[Site], outcomes: Sequence[NormOutcome]
-) -> Iterator[NormRow]:
-    """Return a row per call of every norm module, then those of functional norms."""
-    rest = list(outcomes)
-    for site in sites:
-        mine = [found for found in rest if found.call.owner in site.paths]
-        rest = [found for found in rest if found not in mine]
-        for number, found in enumerate(mine, 1):
-            said = found.reason
-            if found.call.caller not in site.paths:
-                said = f"called by {found.call.caller or 'the root'} through F.batch_norm: {said}"
-            if len(mine) > 1:
-                said = f"call {number} of {len(mine)}: {said}"
-            yield _row(site, len(mine), found, said)
-        if not mine:
-            yield _uncalled(site)
-    for found in rest:
-        owner = found.call.owner
-        if not is_instance_norm(model.get_submodule(owner)):
-            row = NormRow(owner, "F.batch_norm", found.call.channels, 1, found.outcome)
-            yield replace(row, reason=found.reason, fold=found.fold, codes=_codes(found))
-
-
 def _standardization(count: int) -> Iterator[str]:
     if count:
         yield (
             f"{count} batch norm operators standardize weights, not activations: they are no "
             "norms, and the weights are constants now"
         )
-
-
-def _row(site: Site, calls: int, found: NormOutcome, reason: str) -> NormRow:
-    return NormRow(
-        site.path,
-        site.class_name,
-        site.channels,
-        calls,
-        found.outcome,
-        reason,
-        site.aliases,
-        found.fold,
-        _codes(found),
-        gains=site.gains,
-    )
-
-
-def _codes(found: NormOutcome) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(refusal.code for refusal in found.refusals))
-
-
-def _uncalled(site: Site) -> NormRow:
-    """Return the row of a norm that no graph calls."""
-    outcome, reason = "uncalled", "the eval forward never calls it, or nothing reads its result"
-    if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
-        outcome = "standing"
-        reason = f"{site.class_name} is no fixed affine map in eval mode"
-    elif site.kind.is_other_class:
-        outcome, reason = "standing", "its class normalizes by other operators than batch norm's"
-    return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)

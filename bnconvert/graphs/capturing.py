@@ -62,7 +62,7 @@ def capture(
 
     The model is deep-copied first, because a captured module shares its Parameters; norms that
     are batch norm in eval (frozen ones too) become plain batch norm in the copy. A model in
-    training mode is captured in eval mode, and the notes say so; a norm that is in training
+    training mode is captured in eval mode; a norm that is in training
     mode inside an eval model is captured as what it is.
 
     Args:
@@ -81,8 +81,6 @@ def capture(
     if refusal := why_stateful(model, example):
         raise CaptureError(str(refusal))
     copy = eval_copy(model)
-    if model.training:
-        notes.append("the model was in training mode; its eval mode was captured")
     attempts = [a for a in _capture_attempts(model, example, dynamic_shapes) if a.mode in modes]
     done, failures = _first_that_succeeds(model, copy, attempts)
     if done is None:

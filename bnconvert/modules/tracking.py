@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import swa_utils
 
@@ -227,3 +227,15 @@ def unbiased(var: Tensor, count: Tensor | int) -> Tensor:
     if isinstance(count, int):
         return var * (count / max(count - 1, 1))
     return var * (count / (count - 1).clamp(min=1))
+
+
+def reads_statistics(norm: nn.Module) -> bool:
+    """Tell whether a norm has any use for the running statistics that it holds.
+
+    Group and instance norms keep them only so that `revert` finds them.
+    """
+    return (
+        not isinstance(norm, Normalization)
+        or norm.has_fixed_statistics
+        or isinstance(norm, TrackingNorm)
+    )

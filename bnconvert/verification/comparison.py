@@ -18,11 +18,10 @@ from torch import nn
 
 from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example, named_tensors
-from bnconvert.modules.kinds import norms_in
-from bnconvert.modules.normalization import Normalization
 from bnconvert.reporting.records import Check, Finding, Verdict
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement
+from bnconvert.verification.batch_dependence import dependence_findings, mixing_norms
 from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
@@ -62,15 +61,6 @@ class Proof:
     report: Report
     divergent_input: Example | None
     holds_as_given: bool
-
-
-def mixing_norms(model: nn.Module) -> list[str]:
-    """Return the paths of norms that are meant to mix the samples of a batch in eval mode."""
-    return [
-        path or "(root)"
-        for path, norm, _ in norms_in(model)
-        if isinstance(norm, Normalization) and norm.mixes_samples_in_eval
-    ]
 
 
 class Comparison:
@@ -152,9 +142,13 @@ class Comparison:
         return Proof(report, self._divergent_input(optimized, unoptimized), as_given)
 
     def _findings(self, checks: Sequence[Check]) -> tuple[Finding, ...]:
-        """Return what the comparison proves nothing about; nothing where it fails anyway."""
+        """Return whether rows depend on their batch, and what the comparison says nothing about.
+
+        Where it fails anyway, it need not say anything about that.
+        """
+        dependent = tuple(dependence_findings(self._model, checks))
         if not all(check.passed for check in checks):
-            return ()
+            return dependent
         names = self._file.output_names
         few = self._inputs.few_rows
         if not any(case.example is few for case in self._answers):
@@ -162,7 +156,7 @@ class Comparison:
         evidence = Evidence(
             self._reference, names, self._answers, self._tolerance, few, self._seen_inside
         )
-        return tuple(evidence.findings(self._claim.allow_nonfinite))
+        return (*dependent, *evidence.findings(self._claim.allow_nonfinite))
 
     def _seen_inside(self, example: Example) -> set[str]:
         model, exact = self._reference.model, self._reference.exact
@@ -206,19 +200,12 @@ class Comparison:
                 "the position of a maximum is: where rounding errors of the input change it, the "
                 "file may give any value that the model itself gives"
             )
-        if self._mixing:
-            yield (
-                "rows are not compared in other batches: the output of a row depends on its batch "
-                f"on purpose, because norms adapt to it ({', '.join(self._mixing)}), in the file "
-                "too; for a fixed function recompute the statistics on target data and revert the "
-                "model"
-            )
-        elif mixed:
+        if mixed:
             yield (
                 f"rows of {', '.join(sorted(mixed))} are not compared in other batches: the "
                 "model's own depend on the rest of axis 0, which is no batch or is mixed on purpose"
             )
-        elif not any(check.measure == "rows" for check in checks):
+        elif not self._mixing and not any(check.measure == "rows" for check in checks):
             yield ("no row was compared in another batch: there is only one, or no output has rows")
         yield from notes_on_noise(
             self._reference, self._file.output_names, self._answers, self._tolerance

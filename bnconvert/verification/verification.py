@@ -12,10 +12,17 @@ from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.comparison import Comparison, Proof
-from bnconvert.verification.finding_ids import DIVERGENCE, NOT_FINITE, ORIGIN, UNPROVEN
+from bnconvert.verification.finding_ids import (
+    BATCH_DEPENDENCE,
+    BATCH_STATISTICS,
+    DIVERGENCE,
+    NOT_FINITE,
+    ORIGIN,
+    UNPROVEN,
+)
 
 #: The findings that say why a file differs.
-_CAUSES = (DIVERGENCE, ORIGIN)
+_CAUSES = (BATCH_STATISTICS, BATCH_DEPENDENCE, DIVERGENCE, ORIGIN)
 _MEANING = {
     "norm": "relative root mean square error {c.error:.1e}, {c.allowed:.1e} allowed",
     "peak": "largest relative error {c.error:.1e}, {c.allowed:.1e} allowed",

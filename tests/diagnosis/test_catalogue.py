@@ -75,15 +75,26 @@ def test_an_explanation_is_complete_and_names_public_things_only() -> None:
         assert {*mentioned} <= {*dir(bnc)}
 
 
-EXAMPLES = [entry for entry in CATALOGUE if entry.example]
+#: Those that write a file take a second each.
+EXAMPLES = [
+    pytest.param(entry, marks=pytest.mark.slow if ".onnx" in entry.example else ())
+    for entry in CATALOGUE
+]
+
+
+def test_every_explanation_has_an_example() -> None:
+    assert [entry.id for entry in CATALOGUE if not entry.example] == []
 
 
 @pytest.mark.parametrize("entry", EXAMPLES, ids=lambda entry: entry.id)
-def test_the_example_of_an_explanation_is_reported(entry: Explanation) -> None:
+def test_the_example_of_an_explanation_is_reported(
+    entry: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     *before, last = ast.parse(entry.example).body
     assert isinstance(last, ast.Expr)
     names = {"bnc": bnc, "nn": nn, "torch": torch}
+    monkeypatch.chdir(tmp_path)
     exec(compile(ast.Module(before, []), entry.id, "exec"), names)
     report = eval(compile(ast.Expression(last.value), entry.id, "eval"), names)
     assert entry.id in {finding.id for finding in report.findings}

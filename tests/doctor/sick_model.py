@@ -1,14 +1,23 @@
 """A row of the doctor's table: a model with one finding, and a like one without."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 import bnconvert as bnc
 from bnconvert.reporting.records import Finding
+
+#: What is asked to report: "" for `inspect` or `diagnose`.
+Verb = Literal["", "fold", "export", "verify"]
+
+
+def _verify(model: nn.Module, inputs: Any, path: Path) -> bnc.Report:
+    return bnc.verify(model, path, inputs)
 
 
 @dataclass(frozen=True)
@@ -23,6 +32,8 @@ class Patient:
         example_inputs: of the model.
         by_data: whether `diagnose` is asked, and not `inspect`.
         further: further arguments of `diagnose`.
+        verb: "fold", "export" or "verify" where that is asked.
+        file: writes the file that `verify` compares the model with.
     """
 
     model: nn.Module
@@ -32,16 +43,34 @@ class Patient:
     example_inputs: Any = None
     by_data: bool = False
     further: dict[str, Any] = field(default_factory=dict)
+    verb: Verb = ""
+    file: Callable[[nn.Module, Path], None] | None = None
 
     def findings(self, id: str) -> list[Finding]:
         """Examine the model, and return the findings of one id."""
-        if self.by_data:
+        if self.verb:
+            report = self._deployed()
+        elif self.by_data:
             report = bnc.diagnose(self.model, self.batches, **self.further)
         else:
             report = bnc.inspect(
                 self.model, self.example_inputs, optimizer=self.optimizer, loader=self.loader
             )
         return [finding for finding in report.findings if finding.id == id]
+
+    def _deployed(self) -> bnc.Report:
+        """Fold, export or verify the model; return the report, also of one that fails."""
+        if self.verb == "fold":
+            return bnc.fold(self.model, self.example_inputs).report
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "m.onnx"
+            if self.file is not None:
+                self.file(self.model, path)
+            call = bnc.export if self.verb == "export" else _verify
+            try:
+                return call(self.model, self.example_inputs, path)
+            except (bnc.VerificationError, bnc.InconclusiveError) as failure:
+                return failure.report
 
     def treated(self, code: str) -> "Patient":
         """Run a finding's line of code, and return what it leaves."""

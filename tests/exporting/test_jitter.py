@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+import bnconvert as bnc
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from tests.zoo import FrozenBatchNorm2d, Net, build, trained
 
@@ -9,6 +10,14 @@ def test_only_norms_that_never_saw_data_are_untrained() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3), trained(nn.BatchNorm2d(3)), FrozenBatchNorm2d(3))
     assert untrained_norms(model) == [model[0], model[2]]
     assert untrained_norms(build("without_statistics")[0]) == []
+
+
+def test_statistics_that_a_norm_does_not_use_need_no_training() -> None:
+    """A model with group norms is proven once."""
+    assert untrained_norms(bnc.convert(Net(), bnc.Group(4))) == []
+    assert untrained_norms(bnc.convert(Net(), bnc.Instance())) == []
+    ghost = bnc.convert(Net(), bnc.Ghost(4))
+    assert untrained_norms(ghost) == [ghost.norm]
 
 
 def test_jitter_moves_the_untrained_norms_of_a_copy_only() -> None:

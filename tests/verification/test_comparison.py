@@ -11,7 +11,6 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
 from bnconvert.verification import comparison
-from bnconvert.verification.comparison import mixing_norms
 from bnconvert.verification.onnx_runner import Feed, OnnxRunner
 from bnconvert.verification.tolerance import FACTOR
 from bnconvert.verification.verification import prove
@@ -292,12 +291,6 @@ def test_what_is_wrong_at_another_batch_size_only_is_localized_there(
     assert proof.holds_as_given
     assert proof.divergent_input is not None
     assert (proof.divergent_input.batch or 0) > len(inputs[0])
-
-
-def test_norms_that_mix_samples_in_eval_are_named_by_their_paths() -> None:
-    norm = bnc.convert(nn.BatchNorm1d(3), bnc.Adaptive(over="batch"))
-    assert mixing_norms(norm) == ["(root)"]
-    assert mixing_norms(nn.Sequential(norm, nn.BatchNorm1d(3), nn.ReLU())) == ["0"]
 
 
 @pytest.mark.parametrize("culprit", ["the file", "ONNX Runtime's optimizations"])

@@ -15,6 +15,7 @@ CHANNELS = (
         "all others, and a quantized layer spends its range on it.",
         "Prune such channels, or raise their running_var; quantize per channel.",
         "pytorch/vision#648",
+        example="norm = nn.BatchNorm2d(8)\nnorm.running_var[0] = 1e-9\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN105",
@@ -26,6 +27,10 @@ CHANNELS = (
         "The channel's output is nearly 0 whatever its input is.",
         "Nothing has to be done; such channels can be pruned.",
         'Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", 2017',
+        example="norm = nn.BatchNorm2d(8)\n"
+        "norm(torch.randn(4, 8, 2, 2))\n"
+        "nn.init.constant_(norm.weight[:1], 1e-7)\n"
+        "bnc.inspect(norm)",
     ),
     Explanation(
         "BN106",
@@ -36,6 +41,10 @@ CHANNELS = (
         "Weight decay on norms pulls weights to 0 that the loss does not hold; or a weight that "
         "was initialized with 0 never learned. The layer is switched off.",
         "Train with no weight decay on norms: `bnc.prepare` makes such parameter groups.",
+        example="norm = nn.BatchNorm2d(8)\n"
+        "norm.num_batches_tracked += 5000\n"
+        "nn.init.constant_(norm.weight, 1e-5)\n"
+        "bnc.inspect(norm)",
     ),
     Explanation(
         "BN107",
@@ -46,6 +55,7 @@ CHANNELS = (
         "There the output depends more on eps than on the data. Whoever loads the weights with "
         "another eps (1e-5 in torch, 1e-3 in Keras) gets another function.",
         "Keep the eps of the training that the weights come from.",
+        example="norm = nn.BatchNorm2d(8)\nnorm.running_var.fill_(1e-7)\nbnc.inspect(norm)",
     ),
     Explanation(
         "BN110",
@@ -61,6 +71,10 @@ CHANNELS = (
         "`bnc.accumulated_momentum(momentum, 2)`. Parts that were trained for another time "
         "differ rightly.",
         "pytorch/pytorch#96136",
+        example="model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4), nn.BatchNorm1d(4))\n"
+        "for norm, count in zip(model, (100, 100, 200)):\n"
+        "    norm.num_batches_tracked.fill_(count)\n"
+        "bnc.inspect(model)",
     ),
     Explanation(
         "BN114",
@@ -72,5 +86,6 @@ CHANNELS = (
         "In eval mode the norm does not normalize. That is right for a new model; in a trained one "
         "the norm was never reached, or the checkpoint did not have it.",
         "Load a checkpoint, train, or `bnc.recompute_statistics(model, batches)`.",
+        example="bnc.inspect(nn.BatchNorm2d(8))",
     ),
 )

@@ -100,6 +100,13 @@ CONFIGURATION = (
         "not counted, so that BN009 is not reported. In TorchScript no norm is found.",
         "`bnc.inspect(model, example_inputs)` captures the model with inputs instead. Use the "
         "eager module instead of TorchScript.",
+        example="class Choosing(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.norm = nn.BatchNorm1d(4)\n"
+        "    def forward(self, x):\n"
+        "        return self.norm(x) if x.sum() > 0 else x\n"
+        "bnc.inspect(Choosing())",
     ),
     Explanation(
         "BN021",

@@ -72,6 +72,10 @@ MEASURED_DATA = (
         "The norms that change the output most are those to look at first: what is upstream of "
         "them changed after the statistics were averaged.",
         _RECOMPUTE + " mends all of them.",
+        example="model = nn.Sequential(*(nn.BatchNorm1d(4) for _ in range(3)))\n"
+        "for norm in model:\n"
+        "    norm.running_var.fill_(9.0)\n"
+        "bnc.diagnose(model, torch.randn(256, 4).split(32))",
     ),
     Explanation(
         "BN212",

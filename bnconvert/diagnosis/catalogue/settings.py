@@ -15,6 +15,8 @@ SETTINGS = (
         "and its running statistics drift to the new data, while everything around it stays.",
         "`bnc.convert(model, bnc.Frozen())` freezes the statistics as well.",
         "pytorch/pytorch#86590, pytorch/pytorch#66073",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).requires_grad_(False)\n"
+        "bnc.inspect(model)",
     ),
     Explanation(
         "BN006",
@@ -27,6 +29,7 @@ SETTINGS = (
         "Set `momentum` to 0.1. Where the statistics are meant to stay, `bnc.Frozen()` uses them "
         "in training too.",
         "Cadene/pretrained-models.pytorch#5",
+        example="bnc.inspect(nn.BatchNorm2d(8, momentum=0.0))",
     ),
     Explanation(
         "BN007",
@@ -39,6 +42,9 @@ SETTINGS = (
         "counted, so that the first training batch gets the whole weight, and what a checkpoint "
         "stored is gone.",
         "Set a momentum, or `num_batches_tracked` to the number of batches behind the statistics.",
+        example="norm = nn.BatchNorm2d(8, momentum=None)\n"
+        "norm.running_mean.fill_(5.0)\n"
+        "bnc.inspect(norm)",
     ),
     Explanation(
         "BN008",
@@ -52,6 +58,7 @@ SETTINGS = (
         "Keras and MXNet. They are right where the parts were trained so.",
         "Set the eps of the training that the weights come from.",
         "pytorch/vision#2599",
+        example="bnc.inspect(nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4, eps=1e-3)))",
     ),
     Explanation(
         "BN010",
@@ -64,6 +71,7 @@ SETTINGS = (
         "memory and time. In eval mode it only shifts the running mean.",
         "Make the convolution with `bias=False`. In a trained model, subtract the bias from "
         "`running_mean` first: neither training nor eval changes. The key leaves the state_dict.",
+        example="bnc.inspect(nn.Sequential(nn.Conv2d(3, 8, 3, bias=True), nn.BatchNorm2d(8)))",
     ),
     Explanation(
         "BN022",
@@ -76,5 +84,12 @@ SETTINGS = (
         "gradients unless told of unused parameters. In eval mode it may be a head that only "
         "training uses.",
         "Remove it, or call it.",
+        example="class Skipping(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer, self.norm = nn.Linear(4, 4), nn.BatchNorm1d(4)\n"
+        "    def forward(self, x):\n"
+        "        return self.layer(x)\n"
+        "bnc.inspect(Skipping())",
     ),
 )

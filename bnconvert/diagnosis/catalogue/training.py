@@ -17,6 +17,8 @@ TRAINING = (
         "two images every output is +1 or -1, and a batch of one raises.",
         "`bnc.Frozen()` or a layer norm there, or larger batches.",
         "pytorch/pytorch#7716",
+        example="model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))\n"
+        "bnc.inspect(model, (torch.randn(2, 3, 8, 8),))",
     ),
     Explanation(
         "BN203",
@@ -34,6 +36,9 @@ TRAINING = (
         '`bnc.Group()`. `bnc.prepare(model, "auto", batch_size=2)` chooses.',
         'Wu and He, "Group Normalization", 2018, section 4.1; Wu and Johnson, "Rethinking '
         "'Batch' in BatchNorm\", 2021, section 3",
+        example="from torch.utils.data import DataLoader\n"
+        "loader = DataLoader(torch.randn(64, 3, 8, 8), batch_size=2)\n"
+        "bnc.inspect(nn.BatchNorm2d(3), loader=loader)",
     ),
     Explanation(
         "BN205",
@@ -48,6 +53,9 @@ TRAINING = (
         "the last image is normalized by itself and enters the running statistics.",
         "`drop_last=True`, or another batch size.",
         "pytorch/pytorch#7716, fastai/fastai#1352",
+        example="from torch.utils.data import DataLoader\n"
+        "loader = DataLoader(torch.randn(65, 3, 8, 8), batch_size=16)\n"
+        "bnc.inspect(nn.BatchNorm2d(3), loader=loader)",
     ),
     Explanation(
         "BN301",
@@ -60,6 +68,9 @@ TRAINING = (
         "changes the effective learning rate only; of the norm itself, it changes the function.",
         "`bnc.exempt_norms(model, optimizer)`, or the groups of `bnc.prepare`.",
         "pytorch/pytorch#1402, ultralytics/yolov3#469",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "optimizer = torch.optim.SGD(model.parameters(), 0.1, weight_decay=1e-4)\n"
+        "bnc.inspect(model, optimizer=optimizer)",
     ),
     Explanation(
         "BN303",
@@ -74,6 +85,9 @@ TRAINING = (
         "`context_fn=lambda: bnc.checkpoint_contexts(model)`, or "
         "`bnc.accumulated_momentum(momentum, 2)`.",
         "pytorch/pytorch#96136, facebookresearch/fairscale#1035",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "model.gradient_checkpointing = True\n"
+        "bnc.inspect(model)",
     ),
     Explanation(
         "BN311",
@@ -85,6 +99,9 @@ TRAINING = (
         "It moves the running statistics as far as a whole batch does, and it is the last before "
         "an evaluation.",
         "`drop_last=True`, or another batch size.",
+        example="from torch.utils.data import DataLoader\n"
+        "loader = DataLoader(torch.randn(66, 3, 8, 8), batch_size=16)\n"
+        "bnc.inspect(nn.BatchNorm2d(3), loader=loader)",
     ),
     Explanation(
         "BN312",
@@ -98,6 +115,11 @@ TRAINING = (
         "The averaged weights produce others.",
         "`bnc.recompute_statistics(model, batches)` before each evaluation and before saving.",
         "huggingface/pytorch-image-models#102, fadel/pytorch_ema#13",
+        example="from torch.optim.swa_utils import AveragedModel\n"
+        "model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "average = AveragedModel(model)\n"
+        "average.update_parameters(model)\n"
+        "bnc.inspect(average)",
     ),
     Explanation(
         "BN314",
@@ -110,6 +132,10 @@ TRAINING = (
         "zeros of `zero_grad(set_to_none=False)`, it goes on moving the parameter by momentum and "
         "weight decay.",
         "Take them out of the groups, or set their `.grad` to None.",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "optimizer = torch.optim.SGD(model.parameters(), 0.1)\n"
+        "model[0].requires_grad_(False)\n"
+        "bnc.inspect(model, optimizer=optimizer)",
     ),
     Explanation(
         "BN315",
@@ -122,5 +148,8 @@ TRAINING = (
         "the optimizer was made for another model: `bnc.convert` returns a copy.",
         "Make the optimizer from the parameters of the converted model, or freeze what is not to "
         "be trained.",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "optimizer = torch.optim.SGD(model[1].parameters(), 0.1)\n"
+        "bnc.inspect(model, optimizer=optimizer)",
     ),
 )

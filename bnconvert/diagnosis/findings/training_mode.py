@@ -2,9 +2,8 @@
 
 from bnconvert.conversion.choices import SMALL
 from bnconvert.modules.kinds import has_running_statistics
-from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site
-from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.modules.tracking import reads_statistics
 
 #: From so many images on a normalization batch is large enough; below so many it is hopeless
 #: (Wu and He, "Group Normalization", 2018, figure 5: the error rises from 16 images a batch down).
@@ -18,8 +17,7 @@ def normalizes_by_batch(site: Site) -> bool:
 
 def uses_statistics(site: Site) -> bool:
     """Tell whether the norm has any use for running statistics: group norm has not."""
-    ours = isinstance(site.module, Normalization)
-    return not ours or site.kind.has_fixed_statistics or isinstance(site.module, TrackingNorm)
+    return reads_statistics(site.module)
 
 
 def tracks_batch(site: Site) -> bool:

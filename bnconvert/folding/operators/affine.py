@@ -109,7 +109,7 @@ def _read_norm(graph: MutableGraph, node: fx.Node) -> AffineReading | Refusal:
     if obstacle := batch_norm_obstacle(node):
         return obstacle
     if node.target is aten.instance_norm.default and argument(node, "use_input_stats"):
-        return Refusal("batch-statistics", "it normalizes every image by its own statistics")
+        return Refusal("image-statistics", "it normalizes every image by its own statistics")
     nodes = {name: argument(node, name) for name in ("weight", "bias")}
     tensors = {name: graph.constant(value) for name, value in nodes.items()}
     mean = graph.constant(argument(node, "running_mean"))

@@ -1,0 +1,85 @@
+"""What a fold reports: a row for each call of a norm, and the findings."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from bnconvert.folding.outcome import NormOutcome
+from bnconvert.folding.standing_norms import standing_findings
+from bnconvert.folding.training_forms import training_form_findings
+from bnconvert.folding.weight_range import weight_range_findings
+from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.site import Site
+from bnconvert.reporting.records import Finding, NormRow
+from bnconvert.torch_private.norm_classes import is_instance_norm
+
+
+def fold_findings(
+    model: nn.Module, sites: Sequence[Site], rows: Sequence[NormRow]
+) -> Iterator[Finding]:
+    """Yield the findings about a fold: folded weights, norms that stand, what training had."""
+    yield from weight_range_findings(sites, rows)
+    yield from standing_findings(sites, rows)
+    yield from training_form_findings(model, sites)
+
+
+def outcome_rows(
+    model: nn.Module, sites: Sequence[Site], outcomes: Sequence[NormOutcome]
+) -> Iterator[NormRow]:
+    """Return a row per call of every norm module, then those of functional norms."""
+    rest = list(outcomes)
+    for site in sites:
+        mine = [found for found in rest if found.call.owner in site.paths]
+        rest = [found for found in rest if found not in mine]
+        for number, found in enumerate(mine, 1):
+            said = found.reason
+            if found.call.caller not in site.paths:
+                said = f"called by {found.call.caller or 'the root'} through F.batch_norm: {said}"
+            if len(mine) > 1:
+                said = f"call {number} of {len(mine)}: {said}"
+            yield _row(site, len(mine), found, said)
+        if not mine:
+            yield _uncalled(site)
+    for found in rest:
+        owner = found.call.owner
+        if not is_instance_norm(model.get_submodule(owner)):
+            yield NormRow(
+                owner,
+                "F.batch_norm",
+                found.call.channels,
+                1,
+                found.outcome,
+                found.reason,
+                fold=found.fold,
+                codes=_codes(found),
+            )
+
+
+def _row(site: Site, calls: int, found: NormOutcome, reason: str) -> NormRow:
+    return NormRow(
+        site.path,
+        site.class_name,
+        site.channels,
+        calls,
+        found.outcome,
+        reason,
+        site.aliases,
+        found.fold,
+        _codes(found),
+        gains=site.gains,
+    )
+
+
+def _codes(found: NormOutcome) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(refusal.code for refusal in found.refusals))
+
+
+def _uncalled(site: Site) -> NormRow:
+    """Return the row of a norm that no graph calls."""
+    outcome, reason = "uncalled", "the eval forward never calls it, or nothing reads its result"
+    if isinstance(site.module, Normalization) and not site.module.is_batch_norm_in_eval:
+        outcome = "standing"
+        reason = f"{site.class_name} is no fixed affine map in eval mode"
+    elif site.kind.is_other_class:
+        outcome, reason = "standing", "its class normalizes by other operators than batch norm's"
+    return NormRow(site.path, site.class_name, site.channels, 0, outcome, reason, site.aliases)
