@@ -17,6 +17,7 @@ from tests.remedies.exports import EXPORTS
 from tests.remedies.files import FILES
 from tests.remedies.folds import FOLDS
 from tests.remedies.messages import Message, messages
+from tests.remedies.models import MODELS
 from tests.remedies.modules import MODULES
 from tests.remedies.norms import NORMS
 from tests.remedies.policies import POLICIES
@@ -37,6 +38,7 @@ ROWS = (
     *EXPORTS,
     *FILES,
     *FOLDS,
+    *MODELS,
     *MODULES,
     *NORMS,
     *POLICIES,

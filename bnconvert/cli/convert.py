@@ -6,33 +6,33 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.formats import save
-from bnconvert.cli.options import Model, PolicyOption, Weights, output_file
+from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.options import PolicyOption, output_file
 from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.terminal import print_report
 
 
+@with_model_options
 def command(
-    model: Model,
+    chosen: ModelChoice,
     policy: PolicyOption,
-    weights: Weights = None,
     output: Annotated[
         Path | None, output_file("Write the converted state_dict: .safetensors or .pt.")
     ] = None,
     report: ReportPath = None,
 ) -> None:
     """Print what a policy does to MODEL's norms; with -o, convert it and write the weights."""
-    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import write_weights
     from bnconvert.conversion.conversion import convert, plan
     from bnconvert.conversion.policy import Policy
 
     rules = Policy.parse(policy)
     with showing_progress(first="loading the model"):
-        loaded, _ = load_model(model, weights, None)
+        loaded, _ = chosen.load()
         planned = plan(loaded, rules)
     print_report(planned.report())
-    save(planned.report(), report, f"convert {model}")
+    save(planned.report(), report, f"convert {chosen.source}")
     planned.require_legal()
     if output is not None:
         write_weights(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.images import ImagePreprocessing
-from bnconvert.cli.model_source import load_model
+from bnconvert.cli.model_options import ModelChoice
 from bnconvert.cli.npz import NpzArrays
-from bnconvert.cli.user_code import describe_failure, load_object, user_code
+from bnconvert.cli.user_code import describe_with_line, load_object, user_code
 from bnconvert.errors import BnconvertError, LoadError
 from bnconvert.reporting.progress import showing_progress
 
@@ -65,7 +65,7 @@ class Data:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
                 f"--data {self.source}: on a batch of {shapes} the model "
-                f"{describe_failure(failure)}; give what its forward takes"
+                f"{describe_with_line(failure)}; give what its forward takes"
             ) from failure
 
     def calibration(self, model: "nn.Module") -> Iterator[Any]:
@@ -122,7 +122,7 @@ def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
         LoadError: says what cannot be found or read, and what to give instead.
     """
     with showing_progress(first="loading the model"):
-        model, _ = load_model(given["model"], given["weights"], None)
+        model, _ = ModelChoice.of(given).load()
     reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
     images = ImagePreprocessing.of(model, *reading)
     return model, load_data(given["data"], model, given["batch_size"], images, given["samples"])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnconvert.cli.model_options import MODEL_PARAMETERS, ModelChoice, with_model_options
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -14,11 +15,9 @@ from bnconvert.cli.options import (
     LossFunction,
     Mean,
     MetricFunction,
-    Model,
     Plot,
     Samples,
     Std,
-    Weights,
 )
 from bnconvert.cli.report_options import REPORT_PARAMETERS, with_report_options
 
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
 
 @with_report_options
+@with_model_options
 def command(
     context: typer.Context,
-    model: Model,
+    chosen: ModelChoice,
     data: DataSource,
-    weights: Weights = None,
     loss: LossFunction = None,
     metric: MetricFunction = None,
     batch_size: BatchSize = 32,
@@ -76,7 +75,8 @@ def _remedy(result: "Report", context: typer.Context) -> str:
 
     if all(RECOMPUTE not in (finding.fix, finding.code) for finding in result.findings):
         return ""
-    only_diagnose = ("model", "loss", "metric", "plot", *REPORT_PARAMETERS)
+    only_diagnose = ("loss", "metric", "plot", *MODEL_PARAMETERS, *REPORT_PARAMETERS)
     common = {name: v for name, v in context.params.items() if name not in only_diagnose}
-    model = context.params["model"]
-    return command_line("recompute", model, **common, output="recomputed.safetensors")
+    chosen = ModelChoice.of(context.params)
+    words = (chosen.source, *chosen.words())
+    return command_line("recompute", *words, **common, output="recomputed.safetensors")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnconvert.cli.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import (
     AllowNonfinite,
     BatchSize,
     Input,
-    Model,
-    Weights,
     output_file,
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
@@ -34,11 +33,11 @@ Calibration = Annotated[
 
 
 @with_report_options
+@with_program_options
 def command(
     context: typer.Context,
-    model: Model,
+    chosen: ModelChoice,
     output: Annotated[Path, output_file("The file to write.")] = Path("model.onnx"),
-    weights: Weights = None,
     inputs: Input = None,
     data: Calibration = None,
     batch_size: BatchSize = 32,
@@ -49,23 +48,23 @@ def command(
 
     One that cannot be judged is kept as *.unproven.onnx.
     """
-    from bnconvert.cli.model_source import load_model, require_example
+    from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.exporting.export import export
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
-    given = {"data": data, "batch_size": batch_size, "weights": weights}
+    given = {"data": data, "batch_size": batch_size}
     raw = preprocess_words(scaling)
     raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs, scaling)
+        loaded, example = chosen.load(inputs, scaling)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
         more |= {"calibration": _calibration(data, loaded, batch_size), "preprocess": scaling}
-        with presentation.saving_failures(), _saying_how_to_compare_again(model, raw, given):
+        with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):
             result = export(loaded, require_example(example), output, **more)
     shown = presentation.show(result)
     shapes = [word for text in inputs or () for word in ("--input", text)]
-    again = _again(model, output, [*shapes, *raw], given)
+    again = _again(chosen, output, [*shapes, *raw], given)
     presentation.tell(f"\nwrote {output}; to compare it again: {again}")
     presentation.finish(shown)
 
@@ -82,7 +81,7 @@ def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Itera
 
 @contextlib.contextmanager
 def _saying_how_to_compare_again(
-    model: str, raw: list[str], given: dict[str, Any]
+    chosen: ModelChoice, raw: list[str], given: dict[str, Any]
 ) -> Iterator[None]:
     """Print the whole command where the verification inside fails, or proves nothing."""
     from bnconvert.errors import InconclusiveError, VerificationError
@@ -92,17 +91,19 @@ def _saying_how_to_compare_again(
     except (InconclusiveError, VerificationError) as failure:
         if failure.bundle is not None and failure.path is not None:
             words = ["--input", str(failure.bundle), *raw]
-            again = _again(model, failure.path, words, given)
+            again = _again(chosen, failure.path, words, given)
             typer.echo(f"to compare {failure.path} again: {again}", err=True)
         raise
 
 
-def _again(model: str, output: Path, more: list[str], given: dict[str, Any]) -> str:
+def _again(chosen: ModelChoice, output: Path, more: list[str], given: dict[str, Any]) -> str:
     """Return the commands with which the user can verify the file again."""
     from bnconvert.cli.output import command_line
 
-    weights, first = given["weights"], ""
+    verified, first = [chosen.source, str(output), *more, *chosen.words()], ""
     if given["data"]:  # the file has other statistics than MODEL itself
         weights = output.with_suffix(".safetensors")
-        first = command_line("recompute", model, **given, output=weights) + " && "
-    return first + command_line("verify", model, str(output), *more, weights=weights)
+        words = (chosen.source, *chosen.words())
+        first = command_line("recompute", *words, **given, output=weights) + " && "
+        verified = [chosen.source, str(output), *more, *chosen.words(weights)]
+    return first + command_line("verify", *verified)

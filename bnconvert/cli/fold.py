@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnconvert.cli.options import Input, Model, Weights, output_file
+from bnconvert.cli.model_options import ModelChoice, with_program_options
+from bnconvert.cli.options import Input, output_file
 from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
@@ -16,36 +17,46 @@ if TYPE_CHECKING:
 
 
 @with_report_options
+@with_program_options
 def command(
     context: typer.Context,
-    model: Model,
-    weights: Weights = None,
+    chosen: ModelChoice,
     inputs: Input = None,
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     import torch
 
-    from bnconvert.cli.model_source import load_model, require_example
+    from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.folding.folding import fold
     from bnconvert.reporting.whole_file import whole_file
 
     presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs)
+        loaded, example = chosen.load(inputs)
         say(0, None, "capturing and folding")
         folded = fold(loaded, require_example(example))
         if output is not None:
             say(0, None, "writing")
             with whole_file(output) as draft:
-                torch.export.save(folded.program() or _traced(folded), draft)
+                torch.export.save(_program(folded), draft)
     shown = presentation.show(folded.report)
     if output is not None:
         presentation.tell(
             f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()"
         )
     presentation.finish(shown)
+
+
+def _program(folded: "Folded") -> "ExportedProgram":
+    """Return the folded graph as a program with its example inputs, so that it is a MODEL too."""
+    program = folded.program()
+    if program is None:
+        return _traced(folded)
+    example = folded.captured.example
+    program.example_inputs = (example.args, example.kwargs)
+    return program
 
 
 def _traced(folded: "Folded") -> "ExportedProgram":

@@ -2,26 +2,26 @@
 
 import typer
 
-from bnconvert.cli.options import Input, Model, Weights
+from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.options import Input
 from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
 @with_report_options
+@with_model_options
 def command(
     context: typer.Context,
-    model: Model,
-    weights: Weights = None,
+    chosen: ModelChoice,
     inputs: Input = None,
 ) -> None:
     """List MODEL's norms and what is wrong with them; with --input, also whether each folds."""
-    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.presentation import Presentation
     from bnconvert.diagnosis.inspection import inspect
 
     presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs)
+        loaded, example = chosen.load(inputs)
         say(0, None, "inspecting")
         result = inspect(loaded, example if inputs else None)
     presentation.finish(presentation.show(result))

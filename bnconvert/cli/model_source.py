@@ -1,17 +1,20 @@
-"""MODEL, --weights and --input: the model and the example inputs that the user named."""
+"""MODEL and its options: the model and the example inputs that the user named."""
 
-import importlib
 import inspect
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import typer
+
+from bnconvert.cli.checkpoints import load_checkpoint
 from bnconvert.cli.example_inputs import example_inputs, generator, is_archive, raw_example
+from bnconvert.cli.model_arguments import model_arguments
+from bnconvert.cli.program_file import load_program
 from bnconvert.cli.user_code import load_object, user_code
-from bnconvert.cli.values import model_source
-from bnconvert.errors import LoadError, first_line
+from bnconvert.cli.values import PROGRAM, model_or_program
+from bnconvert.cli.zoo_models import timm_model, torchvision_model
+from bnconvert.errors import LoadError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,10 +22,9 @@ if TYPE_CHECKING:
     from bnconvert.exporting.input_choice import Preprocess
     from bnconvert.graphs.example import Inputs
 
-_WRAPPINGS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "_orig_mod.")
-_LONGEST = 600  # characters of what torch says of keys that do not fit
-_ZOO_INPUT = (1, 3, 224, 224)
+#: What a function may call its number of classes.
+_CLASSES = ("num_classes", "n_classes", "classes", "nc", "num_labels", "out_features")
+_ZOOS = ("timm", "torchvision")
 
 
 def load_model(
@@ -30,28 +32,46 @@ def load_model(
     weights: Path | None,
     inputs: Sequence[str] | None,
     preprocess: "Preprocess | None" = None,
+    *,
+    ema: bool = False,
+    pretrained: bool = False,
+    arguments: Sequence[str] = (),
 ) -> tuple["nn.Module", "Inputs | None"]:
     """Return the model, with its weights loaded, and example inputs where any are known.
 
     Args:
         source: names the model.
-        weights: a file of weights, if any.
+        weights: a checkpoint, if any; what was found in it is said on stderr.
         inputs: describe the example inputs, if any do.
         preprocess: what the inputs are raw for: random ones are drawn so that the model gets
             numbers around 0 again.
+        ema: whether the averaged weights of the checkpoint are taken.
+        pretrained: whether the weights of the package that has the model are loaded.
+        arguments: texts of --model-kwargs.
 
     Raises:
         LoadError: says what cannot be found or read, and what to give instead.
     """
-    kind, _, name = model_source(source).partition(":")
+    kind, _, name = model_or_program(source).partition(":")
+    if ema and weights is None:
+        raise UsageError("--ema: there is no checkpoint; give --weights FILE too")
     _seed()  # the same MODEL has the same weights in the next command
-    made = {"timm": _from_timm, "torchvision": _from_torchvision}.get(kind)
-    model, example = made(name) if made else _from_factory(kind, name)
+    given = model_arguments(arguments)
+    if source.endswith(PROGRAM):
+        _refuse_options(source, weights=weights, pretrained=pretrained, model_kwargs=given)
+        model, example = load_program(Path(source))
+    elif kind in _ZOOS:
+        loads = pretrained or (None if weights is None else False)
+        model, example = _from_zoo(kind, name, given, loads)
+    else:
+        model, example = _from_user(source, given, pretrained)
     if weights is not None:
-        _load_weights(model, weights)
+        said = load_checkpoint(model, weights, ema=ema, classes=_classes_argument(source))
+        for sentence in said:
+            typer.echo(f"{weights}: {sentence}", err=True)  # stdout is for results
     if inputs:
         example = example_inputs(model, inputs)
-    drawn = example is not None and (made or inputs) and not is_archive(inputs)
+    drawn = example is not None and (kind in _ZOOS or inputs) and not is_archive(inputs)
     if preprocess is not None and example is not None and drawn:
         example = raw_example(model, example, preprocess)
     return model, example
@@ -71,119 +91,85 @@ def require_example(example: "Inputs | None") -> "Inputs":
     return example
 
 
-def _from_timm(name: str) -> tuple["nn.Module", "Inputs"]:
-    """Make a timm model by name, and an example input of its size."""
+def _from_zoo(
+    kind: str, name: str, arguments: Mapping[str, Any], pretrained: bool | None
+) -> tuple["nn.Module", "Inputs"]:
+    """Make a model of a package, and an example input of its size."""
     import torch
 
-    timm = _import_extra("timm", "timm")
-    try:
-        model = timm.create_model(name, pretrained=False)
-    except RuntimeError as failure:
-        raise LoadError(f"timm:{name}: {failure}; list the names with timm.list_models()") from None
-    size = getattr(model, "default_cfg", {}).get("input_size", _ZOO_INPUT[1:])
+    if kind == "timm":
+        model, size = timm_model(name, arguments, pretrained=pretrained)
+    else:
+        model, size = torchvision_model(name, arguments, pretrained=pretrained)
     return model, (torch.randn(1, *size, generator=generator(), device="cpu"),)
 
 
-def _from_torchvision(name: str) -> tuple["nn.Module", "Inputs"]:
-    """Make a torchvision model by name, without downloading weights."""
-    import torch
-
-    models = _import_extra("torchvision.models", "torchvision")
-    try:
-        builder = models.get_model_builder(name)
-    except ValueError as failure:
-        raise LoadError(
-            f"torchvision:{name}: {failure}; list the names with torchvision.models.list_models()"
-        ) from None
-    parameters = inspect.signature(builder).parameters
-    offline = {"weights": None, "weights_backbone": None, "init_weights": True}
-    model = builder(**{key: value for key, value in offline.items() if key in parameters})
-    return model, (torch.randn(*_ZOO_INPUT, generator=generator(), device="cpu"),)
-
-
-def _import_extra(module: str, package: str) -> Any:
-    """Import an optional package; say how to install it where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as failure:
-        raise LoadError(
-            f"{package} cannot be imported ({failure}); pip install {package}"
-        ) from None
-
-
-def _from_factory(where: str, name: str) -> tuple["nn.Module", "Inputs | None"]:
-    """Call the user's factory; return its model, and its example inputs if it gives any."""
+def _from_user(
+    source: str, arguments: Mapping[str, Any], pretrained: bool
+) -> tuple["nn.Module", "Inputs | None"]:
+    """Return the user's module; or call the factory, which may give example inputs too."""
     from torch import Tensor, nn
 
-    factory = load_object(f"{where}:{name}")
-    if not callable(factory):
-        raise LoadError(f"{where}:{name}: is not a function; name one that returns the model")
-    with user_code(f"{where}:{name}", "it must run without arguments"):
-        made = factory()
+    found = load_object(source)
+    if isinstance(found, nn.Module):
+        _refuse_options(source, pretrained=pretrained, model_kwargs=arguments)
+        return found, None
+    if not callable(found):
+        raise LoadError(
+            f"{source}: is a {type(found).__name__}; name a torch.nn.Module, or a function that "
+            "returns one"
+        )
+    if pretrained:
+        if not _takes(found, "pretrained"):
+            raise UsageError(
+                f"--pretrained: {source} takes no argument pretrained; let it load its weights "
+                "itself, or give --weights FILE"
+            )
+        arguments = {**arguments, "pretrained": True}
+    remedy = "it must run with them" if arguments else "it must run without arguments"
+    with user_code(source, remedy):
+        made = found(**arguments)
     model, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(model, nn.Module):
         raise LoadError(
-            f"{where}:{name}: returned a {type(model).__name__}; return a torch.nn.Module, "
+            f"{source}: returned a {type(model).__name__}; return a torch.nn.Module, "
             "or (model, example_inputs)"
         )
     if not isinstance(example, Tensor | tuple | list | Mapping | None):
         raise LoadError(
-            f"{where}:{name}: returned a {type(example).__name__} as example inputs; return a "
+            f"{source}: returned a {type(example).__name__} as example inputs; return a "
             "tuple of tensors, or a dict of keyword tensors"
         )
     return model, tuple(example) if isinstance(example, list) else example
 
 
-def _load_weights(model: "nn.Module", path: Path) -> None:
-    """Load a file of weights into the model, strictly."""
-    state = _state_dict(path)
+def _refuse_options(source: str, **options: Any) -> None:
+    """Refuse options that say how a model is made, for one that is made already."""
+    for name, value in options.items():
+        if value:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{option}: {source} is a model already; leave it out, or name a function"
+            )
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    """Tell whether a function has a parameter of a name."""
     try:
-        model.load_state_dict(state)
-    except Exception as failure:  # of values that are no tensors, torch raises anything
-        said = shorten(str(failure), _LONGEST, placeholder=" ...")
-        raise LoadError(
-            f"{path}: does not fit the model: {said}; give the state_dict of this very model"
-        ) from None
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of C, without a signature
+        return False
 
 
-def _state_dict(path: Path) -> dict[str, Any]:
-    """Read a state_dict from a file, without running code from it."""
-    import torch
-
-    if not path.is_file():
-        raise LoadError(f"{path}: there is no such file; give a state_dict")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise LoadError(
-            f"{path}: holds a pickled object, and unpickling it would run code from the file; "
-            "save model.state_dict() instead, and name the model by its factory"
-        ) from None
-    except Exception as failure:  # of a broken file, torch and safetensors raise anything
-        raise LoadError(f"{path}: cannot be read ({first_line(failure)}); save it again") from None
-    for key in _WRAPPINGS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping):
-        raise LoadError(f"{path}: holds a {type(state).__name__}; save model.state_dict() instead")
-    odd = [key for key in state if not isinstance(key, str)]
-    if odd:
-        raise LoadError(
-            f"{path}: holds the key {odd[0]!r}, which is no name; save model.state_dict() instead"
-        )
-    return {_without_prefix(key, state): value for key, value in state.items()}
-
-
-def _without_prefix(key: str, state: Mapping[str, Any]) -> str:
-    """Remove a prefix from a key that all keys have (of DataParallel or torch.compile)."""
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            key = key.removeprefix(prefix)
-    return key
+def _classes_argument(source: str) -> str | None:
+    """Return what the function that makes a model calls its number of classes, if it takes any."""
+    kind, _, _ = source.partition(":")
+    if kind in _ZOOS:
+        return "num_classes"
+    if source.endswith(PROGRAM):
+        return None
+    found = load_object(source)
+    return next((name for name in _CLASSES if _takes(found, name)), None)
 
 
 def _seed() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnconvert.cli.values import model_source, output_path, plot_path, shape_texts
+from bnconvert.cli.values import model_or_program, model_source, output_path, plot_path, shape_texts
 
 
 def output_file(text: str) -> Any:
@@ -16,20 +16,18 @@ def output_file(text: str) -> Any:
 
 _IMAGES, _SCORES = "How image files are read", "Scores"
 
-Model = Annotated[
+_MODELS = (
+    "file.py:factory, file.py:model, package.module:factory, timm:NAME (also "
+    "timm:hf-hub:REPOSITORY and timm:local-dir:FOLDER), torchvision:NAME or "
+    "torchvision:NAME@WEIGHTS"
+)
+Model = Annotated[str, typer.Argument(metavar="MODEL", callback=model_source, help=f"{_MODELS}.")]
+ModelOrProgram = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        callback=model_source,
-        help="file.py:factory, package.module:factory, timm:NAME or torchvision:NAME.",
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="A state_dict: .safetensors, or .pt that loads with weights_only=True.",
+        callback=model_or_program,
+        help=f"{_MODELS}; or a program.pt2 of torch.export.save.",
     ),
 ]
 PolicyOption = Annotated[

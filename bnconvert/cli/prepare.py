@@ -6,15 +6,16 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.formats import save
-from bnconvert.cli.options import Model, PolicyOption, Weights, output_file
+from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.options import PolicyOption, output_file
 from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
 
 
+@with_model_options
 def command(
-    model: Model,
+    chosen: ModelChoice,
     policy: PolicyOption,
-    weights: Weights = None,
     output: Annotated[
         Path | None, output_file("Write the prepared state_dict: .safetensors or .pt.")
     ] = None,
@@ -31,7 +32,6 @@ def command(
     report: ReportPath = None,
 ) -> None:
     """Convert MODEL for fine-tuning; print the plan and the optimizer's parameter groups."""
-    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import write_weights
     from bnconvert.conversion.finetuning import prepare
     from bnconvert.conversion.policy import Policy
@@ -42,12 +42,12 @@ def command(
     rules = Policy.parse(policy)
     try:
         with showing_progress(first="loading the model"):
-            loaded, _ = load_model(model, weights, None)
+            loaded, _ = chosen.load()
             prepared = prepare(loaded, rules, weight_decay=weight_decay, accumulate=accumulate)
     except ValueError as error:
         raise PolicyError(str(error)) from error
     typer.echo(str(prepared))
-    save(prepared.report, report, f"prepare {model}")
+    save(prepared.report, report, f"prepare {chosen.source}")
     if not (output is None or dry_run):
         write_weights(prepared.model, {"bnconvert.policy": repr(rules)}, output)
         typer.echo(f"wrote {output}; load it into prepare(model, {rules!r}).model")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnconvert.cli.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -15,12 +16,10 @@ from bnconvert.cli.options import (
     MemoryLimit,
     MethodName,
     MethodOption,
-    Model,
     Plot,
     Samples,
     StateDict,
     Std,
-    Weights,
 )
 from bnconvert.cli.report_options import with_report_options
 
@@ -31,12 +30,12 @@ if TYPE_CHECKING:
 
 
 @with_report_options
+@with_model_options
 def command(
     context: typer.Context,
-    model: Model,
+    chosen: ModelChoice,
     data: DataSource,
     output: StateDict,
-    weights: Weights = None,
     method: MethodOption = MethodName.layerwise,
     memory_limit: MemoryLimit = None,
     batch_size: BatchSize = 32,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bnconvert.cli.user_code import describe_failure, load_object
+from bnconvert.cli.user_code import describe_with_line, load_object
 from bnconvert.errors import LoadError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":
             return torch.as_tensor(score(output, batch))
         except (Exception, SystemExit) as failure:
             raise LoadError(
-                f"{name}: {describe_failure(failure)}, for an output of class "
+                f"{name}: {describe_with_line(failure)}, for an output of class "
                 f"{type(output).__name__}; give --loss and --metric file.py:function of "
                 "(output, batch) that return a number or one for each sample, or data without "
                 "labels"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnconvert.cli.options import Model, Weights
+from bnconvert.cli.model_options import ModelChoice, with_model_options
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ DomainNames = Annotated[
 ]
 
 
+@with_model_options
 def command(
-    model: Model,
+    chosen: ModelChoice,
     batch_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Samples per device in one forward.")
     ],
-    weights: Weights = None,
     world_size: Annotated[
         int, typer.Option(min=1, metavar="N", help="Processes that train together.")
     ] = 1,
@@ -49,13 +49,12 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Suggest a policy for MODEL and the way in which it is trained, and say why."""
-    from bnconvert.cli.model_source import load_model
     from bnconvert.cli.output import command_line
     from bnconvert.conversion.suggestion import suggest
     from bnconvert.errors import PolicyError
 
     with showing_progress(first="loading the model"):
-        loaded, _ = load_model(model, weights, None)
+        loaded, _ = chosen.load()
         try:
             suggestion = suggest(
                 loaded,
@@ -70,7 +69,9 @@ def command(
     if as_json:
         typer.echo(json.dumps(suggestion.to_dict(), indent=2))
         return
-    shown = command_line("convert", model, weights=weights, policy=_rules(suggestion.policy))
+    shown = command_line(
+        "convert", chosen.source, *chosen.words(), policy=_rules(suggestion.policy)
+    )
     typer.echo(f"{suggestion}\nto see what each norm is converted to: {shown}")
 
 

@@ -1,10 +1,12 @@
 """Python objects that the user names: file.py:name or package.module:name."""
 
 import contextlib
+import difflib
 import functools
 import importlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,13 @@ from typing import Any, ParamSpec
 from bnconvert.errors import BnconvertError, LoadError
 
 _LONGEST = 400  # characters of an error message from the user's code
+_LINE = 100  # characters of a line of it
+_MOST = 5  # functions of a file that are listed
+#: Where code lies that is not the user's: Python itself, what is installed, and this package.
+_INSTALLED = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parent.parent),
+)
 _P = ParamSpec("_P")
 
 
@@ -25,10 +34,29 @@ def load_object(source: str) -> Any:
         LoadError: there is no such object.
     """
     where, _, name = source.partition(":")
-    found = getattr(_import(where), name or "-", None)
+    module = _import(where)
+    found = getattr(module, name or "-", None)
     if found is None:
-        raise LoadError(f"{where}: has no function {name or '?'}; name one as file.py:function")
+        raise LoadError(
+            f"{where}: has no function {name or '?'}; {_near(module, name)}name one as "
+            "file.py:function"
+        )
     return found
+
+
+def _near(module: ModuleType, name: str) -> str:
+    """Return the beginning of a remedy: which function of a module may have been meant."""
+    defined = [
+        other
+        for other, value in vars(module).items()
+        if callable(value)
+        and not other.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+    ]
+    near = difflib.get_close_matches(name, defined, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]}? else "
+    return f"it has {', '.join(defined[:_MOST])}; " if defined else ""
 
 
 @contextlib.contextmanager
@@ -48,7 +76,7 @@ def user_code(name: str, remedy: str) -> Iterator[None]:
     except BnconvertError:
         raise
     except (Exception, SystemExit) as failure:
-        raise LoadError(f"{name}: {describe_failure(failure)}; {remedy}") from failure
+        raise LoadError(f"{name}: {describe_with_line(failure)}; {remedy}") from failure
 
 
 def without_exits(command: Callable[_P, None]) -> Callable[_P, None]:
@@ -76,8 +104,28 @@ def without_exits(command: Callable[_P, None]) -> Callable[_P, None]:
 def describe_failure(failure: BaseException) -> str:
     """Describe an exception from the user's code, as a part of a sentence."""
     if isinstance(failure, SystemExit):
-        return f"called sys.exit({'' if failure.code is None else repr(failure.code)})"
-    return shorten(f"raised {type(failure).__name__}: {failure}", _LONGEST, placeholder=" ...")
+        said = f"called sys.exit({'' if failure.code is None else repr(failure.code)})"
+    else:
+        said = f"raised {type(failure).__name__}: {failure}"
+    return shorten(said, _LONGEST, placeholder=" ...")
+
+
+def describe_with_line(failure: BaseException) -> str:
+    """Describe an exception, and show the innermost line that is the user's own, if any is."""
+    return describe_failure(failure) + _line_of(failure)
+
+
+def _line_of(failure: BaseException) -> str:
+    frames = traceback.extract_tb(failure.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(("<", *_INSTALLED))]
+    if not own or not own[-1].line:
+        return ""
+    file = Path(own[-1].filename)
+    here = Path.cwd()
+    shown = file.relative_to(here) if file.is_relative_to(here) else file
+    return (
+        f" ({shown}, line {own[-1].lineno}: `{shorten(own[-1].line, _LINE, placeholder=' ...')}`)"
+    )
 
 
 def _import(where: str) -> ModuleType:

@@ -9,6 +9,8 @@ from bnconvert.reporting.whole_file import require_writable
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 _MODELS = "file.py:factory, package.module:factory, timm:NAME or torchvision:NAME"
+#: How the file of a torch.export program ends.
+PROGRAM = ".pt2"
 _SHAPES = "1,3,224,224 or x:1,3,224,224 or ids:1,16:int64"
 _MOST = 2**30  # numbers in one example input: 4 GB of float32
 
@@ -17,12 +19,25 @@ def model_source(text: str) -> str:
     """Return a MODEL that has both its parts.
 
     Raises:
-        UsageError: it has not.
+        UsageError: it has not, or it is a program, which has no modules.
     """
+    if text.endswith(PROGRAM):
+        raise UsageError(
+            f"{text}: is a program, which has operators and no modules; write {_MODELS}"
+        )
     kind, _, name = text.partition(":")
     if not (kind.strip() and name.strip()):
         raise UsageError(f"{text}: is not a MODEL; write {_MODELS}")
     return text
+
+
+def model_or_program(text: str) -> str:
+    """Return a MODEL that has both its parts, or the file of a torch.export program.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    return text if text.endswith(PROGRAM) else model_source(text)
 
 
 def output_path(path: Path | None) -> Path | None:

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from bnconvert.cli.options import AllowNonfinite, Input, Model, Weights
+from bnconvert.cli.model_options import ModelChoice, with_program_options
+from bnconvert.cli.options import AllowNonfinite, Input
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
 @with_report_options
+@with_program_options
 def command(
     context: typer.Context,
-    model: Model,
+    chosen: ModelChoice,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file.")],
-    weights: Weights = None,
     inputs: Input = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
@@ -28,25 +29,23 @@ def command(
     Where they do, what reproduces it is left beside FILE, as *.failed.zip; where that cannot be
     judged, as *.unproven.zip.
     """
-    from bnconvert.cli.model_source import load_model, require_example
+    from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.exporting.verify import verify
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
-    command = [model, str(file), *preprocess_words(scaling)]
+    command = [chosen.source, str(file), *chosen.words(), *preprocess_words(scaling)]
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs, scaling)
+        loaded, example = chosen.load(inputs, scaling)
         given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
-        with _keeping(given, file, command, weights), presentation.saving_failures():
+        with _keeping(given, file, command), presentation.saving_failures():
             result = verify(loaded, file, given, preprocess=scaling, **more)
     presentation.finish(presentation.show(result))
 
 
 @contextlib.contextmanager
-def _keeping(
-    inputs: Any, file: Path, command: Sequence[str], weights: Path | None
-) -> Iterator[None]:
+def _keeping(inputs: Any, file: Path, command: Sequence[str]) -> Iterator[None]:
     """Leave what reproduces a comparison inside that fails or proves nothing, and say how."""
     from bnconvert.cli.output import command_line
     from bnconvert.errors import InconclusiveError, VerificationError
@@ -60,7 +59,7 @@ def _keeping(
         bundle = bundle_of(file, "failed" if failed else "unproven")
         model, path, *rest = command
         words = [model, path, "--input", str(bundle), *rest]
-        again = command_line("verify", *words, weights=weights)
+        again = command_line("verify", *words)
         if write_bundle(bundle, Example.of(inputs), failure.report, again) is not None:
             said = f"its inputs and all figures are in {bundle}; to compare again: {again}"
             typer.echo(said, err=True)

@@ -77,10 +77,13 @@ def test_a_factory_is_found_by_file_or_by_module() -> None:
         ("models", "models: is not a MODEL; write file.py:factory"),
         ("nothing.py:f", "there is no such file"),
         ("nothing.here:f", "cannot be imported"),
-        ("models.py:missing", "has no function missing; name one as file.py:function"),
+        (
+            "models.py:missing",
+            "has no function missing; it has plain, .*; name one as file.py:function",
+        ),
         (
             "models.py:broken",
-            "raised RuntimeError: no weights here; it must run without",
+            r"no weights here \(models.py, line 49: `raise RuntimeError\(.*\)`\); it must run",
         ),
         ("models.py:number", "returned a int; return a torch.nn.Module"),
     ],
@@ -187,9 +190,15 @@ def test_random_inputs_that_are_raw_are_drawn_around_the_mean() -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("exits", "called sys.exit(0); it must run without arguments"),
-        ("exits_silently", "called sys.exit(); it must run without arguments"),
-        ("leaves", "called sys.exit('bye'); it must run without arguments"),
+        (
+            "exits",
+            "called sys.exit(0) (odd.py, line 6: `sys.exit(0)`); it must run without arguments",
+        ),
+        (
+            "exits_silently",
+            "called sys.exit() (odd.py, line 9: `sys.exit()`); it must run without arguments",
+        ),
+        ("leaves", "called sys.exit('bye') (odd.py, line 12: "),
         ("wants_more", "missing 1 required positional argument"),
         ("a_class", "returned a type; return a torch.nn.Module"),
         ("nothing", "returned a NoneType; return a torch.nn.Module"),
@@ -218,7 +227,7 @@ def test_what_a_factory_prints_is_no_result(capsys: pytest.CaptureFixture[str]) 
         ({3: torch.zeros(1)}, "holds the key 3, which is no name"),
         ({"state_dict": {0: torch.zeros(1)}}, "holds the key 0, which is no name"),
         ({("a", "b"): torch.zeros(1)}, "which is no name"),
-        ({"conv.weight": "text"}, "does not fit the model"),
+        ({"conv.weight": "text"}, "holds no weights by name (conv.weight: str)"),
         ({"conv.weight": torch.zeros(1)}, "does not fit the model"),
         ([torch.zeros(1)], "holds a list"),
         (7, "holds a int"),
@@ -249,3 +258,36 @@ def test_safetensors_that_are_cut_off_or_promise_too_much_are_refused() -> None:
 def test_an_input_is_named_once() -> None:
     with pytest.raises(UsageError, match="--input image: is given twice; give each input once"):
         load_model("models.py:two_inputs", None, ["image:1,3,8,8", "image:2,3,8,8"])
+
+
+MADE = """
+import torch
+
+model = torch.nn.BatchNorm2d(3)
+
+def factory(num_classes=4, pretrained=False):
+    layer = torch.nn.Linear(2, num_classes)
+    layer.pretrained = pretrained
+    return layer
+"""
+
+
+def test_a_module_is_a_model_and_a_factory_takes_arguments() -> None:
+    Path("made.py").write_text(MADE)
+    model, example = load_model("made.py:model", None, None)
+    assert (type(model), example) == (torch.nn.BatchNorm2d, None)
+    layer, _ = load_model(
+        "made.py:factory", None, None, pretrained=True, arguments=["num_classes=10"]
+    )
+    assert isinstance(layer, torch.nn.Linear)
+    assert (layer.out_features, layer.pretrained) == (10, True)
+    with pytest.raises(LoadError, match="has no function factry; did you mean factory"):
+        load_model("made.py:factry", None, None)
+
+
+def test_a_checkpoint_of_other_classes_names_the_argument_of_the_users_own_function() -> None:
+    Path("made.py").write_text(MADE)
+    torch.save(torch.nn.Linear(2, 10).state_dict(), "ten.pt")
+    with pytest.raises(LoadError, match=r"make the model with 10: --model-kwargs num_classes=10$"):
+        load_model("made.py:factory", Path("ten.pt"), None)
+    load_model("made.py:factory", Path("ten.pt"), None, arguments=["num_classes=10"])

@@ -5,9 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from bnconvert.cli import convert
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.cli.user_code import load_object, without_exits
@@ -33,6 +30,8 @@ def hundred(): return itertools.islice(itertools.cycle(loader()), 100)
 def model(): return nn.Conv2d(3, 2, 1)
 def with_inputs(): return nn.Conv2d(3, 2, 1), (torch.ones(1, 3, 4, 4),)
 def with_words(): return nn.Conv2d(3, 2, 1), "1,3,4,4"
+def classes(num_classes=2, pretrained=False): return nn.Conv2d(3, num_classes, 1)
+made = nn.Conv2d(3, 2, 1)
 def needs(arguments): return nn.Conv2d(3, 2, 1)
 def number(): return 3
 constant = 3
@@ -54,8 +53,9 @@ def code(folder: Path, name: str) -> str:
     return f"{path}:{name}"
 
 
-def model(folder: Path, name: str, *inputs: str, weights: str | None = None) -> Any:
-    return load_model(code(folder, name), weights and folder / weights, inputs or None)  # type: ignore[arg-type]
+def model(folder: Path, name: str, *inputs: str, weights: str | None = None, **more: Any) -> Any:
+    path = None if weights is None else folder / weights
+    return load_model(code(folder, name), path, inputs or None, **more)
 
 
 def file(folder: Path, text: str) -> str:
@@ -73,19 +73,10 @@ def in_folder(folder: Path, name: str, text: str) -> None:
     sys.path[:] = before
 
 
-def weights(folder: Path, state: Any) -> Any:
-    """Save something, and load it as weights."""
-    torch.save(state, folder / "weights.pt")
-    return model(folder, "model", weights="weights.pt")
-
-
-def broken_weights(folder: Path) -> None:
-    (folder / "weights.pt").write_bytes(b"PK\3\4 no more")
-    model(folder, "model", weights="weights.pt")
-
-
-def state() -> dict[str, Any]:
-    return nn.Conv2d(3, 2, 1).state_dict()
+def converting(folder: Path, name: str) -> None:
+    nothing: dict[str, Any] = {"weights": None, "model_kwargs": None}
+    made_so = {"ema": False, "pretrained": False}
+    convert.command(model=code(folder, name), policy=["Keep()"], **nothing, **made_so)
 
 
 def made(folder: Path) -> Path:
@@ -112,7 +103,7 @@ COMMAND_LINE = (
     ),
     Row(
         "cli/model_source.py",
-        "name one that returns the model",
+        "name a torch.nn.Module, or a function",
         lambda folder: model(folder, "constant"),
         lambda folder: model(folder, "model"),
     ),
@@ -125,8 +116,8 @@ COMMAND_LINE = (
     Row(
         "cli/user_code.py",
         "raise an exception there",
-        lambda folder: without_exits(convert.command)(code(folder, "exits"), ["Keep()"]),
-        lambda folder: without_exits(convert.command)(code(folder, "raises"), ["Keep()"]),
+        lambda folder: without_exits(converting)(folder, "exits"),
+        lambda folder: without_exits(converting)(folder, "raises"),
     ),
     Row(
         "cli/model_source.py",
@@ -136,52 +127,9 @@ COMMAND_LINE = (
     ),
     Row(
         "cli/model_source.py",
-        "torchvision.models.list_models()",
-        lambda _: load_model("torchvision:resnet_18", None, None),
-        lambda _: load_model("torchvision:resnet18", None, None),
-        slow=True,
-    ),
-    Row(
-        "cli/model_source.py",
-        "give a state_dict",
-        lambda folder: model(folder, "model", weights="weights.pt"),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        "cli/model_source.py",
-        "holds a {}",
-        lambda folder: weights(folder, [1, 2]),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        "cli/model_source.py",
-        "holds a pickled object",
-        lambda folder: weights(folder, nn.Conv2d(3, 2, 1)),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        "cli/model_source.py",
-        "does not fit the model",
-        lambda folder: weights(folder, nn.Conv2d(3, 4, 1).state_dict()),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        "cli/model_source.py",
-        "which is no name",
-        lambda folder: weights(folder, {1: torch.ones(1)}),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        "cli/model_source.py",
         "as example inputs",
         lambda folder: model(folder, "with_words"),
         lambda folder: model(folder, "with_inputs"),
-    ),
-    Row(
-        "cli/model_source.py",
-        "save it again",
-        broken_weights,
-        lambda folder: weights(folder, state()),
     ),
     Row(
         "cli/user_code.py",

@@ -1,0 +1,83 @@
+"""Checkpoints as torch, timm and training loops write them, each by its real writer."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bnconvert.cli.checkpoints import load_checkpoint
+from bnconvert.errors import LoadError
+
+
+def network(classes: int = 10, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, classes))
+
+
+def loaded(path: Path, *, ema: bool = False) -> tuple[nn.Module, tuple[str, ...]]:
+    model = network(seed=1)
+    return model, load_checkpoint(model, path, ema=ema, classes="num_classes")
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    states = first.state_dict(), second.state_dict()
+    return all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_an_averaged_model_says_that_it_is_one(tmp_path: Path) -> None:
+    averaged = torch.optim.swa_utils.AveragedModel(network())
+    averaged.update_parameters(network(seed=2))
+    averaged.update_parameters(network(seed=3))
+    torch.save(averaged.state_dict(), tmp_path / "swa.pt")
+    model, said = loaded(tmp_path / "swa.pt")
+    assert same(model, averaged.module)
+    assert said == (
+        "averaged weights (of 2 updates)",
+        "9 of 10 keys begin with `module.`: stripped",
+    )
+
+
+def test_a_compiled_model_on_several_devices_is_unwrapped(tmp_path: Path) -> None:
+    original = network()
+    compiled: Any = torch.compile(original)
+    wrapped = nn.DataParallel(compiled)
+    torch.save({"net": wrapped.state_dict(), "acc": 91.2}, tmp_path / "ckpt.pth")
+    model, said = loaded(tmp_path / "ckpt.pth")
+    assert same(model, original)
+    assert said == ("all 9 keys begin with `module._orig_mod.`: stripped",)
+
+
+def test_what_timms_training_saves_is_read_with_either_weights(tmp_path: Path) -> None:
+    utils = pytest.importorskip("timm.utils")
+    original, optimizer = network(), None
+    average = utils.ModelEmaV2(original, decay=0.5)
+    average.update(network(seed=5))
+    optimizer = torch.optim.SGD(original.parameters(), 0.1, momentum=0.9)
+    saver = utils.CheckpointSaver(
+        original,
+        optimizer,
+        args=argparse.Namespace(model="resnet18", lr=0.1),
+        model_ema=average,
+        checkpoint_dir=str(tmp_path),
+        recovery_dir=str(tmp_path),
+    )
+    saver.save_checkpoint(0, metric=70.0)
+    model, said = loaded(tmp_path / "last.pth.tar")
+    assert same(model, original)
+    assert said == (
+        "took `state_dict`; `state_dict_ema` holds averaged weights, which --ema takes",
+    )
+    model, said = loaded(tmp_path / "last.pth.tar", ema=True)
+    assert same(model, average.module)
+    assert said == ("took `state_dict_ema`, averaged weights",)
+
+
+def test_a_file_that_does_not_fit_changes_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    torch.save(network(classes=4).state_dict(), tmp_path / "four.pt")
+    model, before = network(seed=1), network(seed=1)
+    with pytest.raises(LoadError, match=r"3 has 4 outputs in the file, 10 in the model; make .*=4"):
+        load_checkpoint(model, tmp_path / "four.pt", classes="num_classes")
+    assert same(model, before)

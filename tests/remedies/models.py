@@ -1,0 +1,243 @@
+"""Rows for which model and weights a command is about: its options, checkpoints, programs."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bnconvert.cli.model_arguments import model_arguments
+from bnconvert.cli.model_source import load_model
+from bnconvert.cli.program_file import load_program
+from bnconvert.cli.values import model_source
+from tests.remedies.command_line import code, model
+from tests.remedies.row import Row
+
+FILE, SETS = "cli/checkpoints/checkpoint_file.py", "cli/checkpoints/weight_sets.py"
+
+
+def weights(folder: Path, state: Any, name: str = "model", **more: Any) -> Any:
+    """Save something, and load it as weights."""
+    torch.save(state, folder / "weights.pt")
+    return model(folder, name, weights="weights.pt", **more)
+
+
+def written(folder: Path, content: bytes) -> Any:
+    """Write something, and load it as weights."""
+    (folder / "weights.pt").write_bytes(content)
+    return model(folder, "model", weights="weights.pt")
+
+
+def state(classes: int = 2) -> dict[str, Any]:
+    return nn.Conv2d(3, classes, 1).state_dict()
+
+
+def module_of(path: Path) -> Any:
+    """Do as the message says of a file that one trusts."""
+    return torch.load(path, weights_only=False).state_dict()
+
+
+def zoo(name: str, *arguments: str, **more: Any) -> Any:
+    return load_model(name, None, None, arguments=arguments, **more)
+
+
+def program(folder: Path, *, pickled: bool = False) -> Any:
+    """Write a program, perhaps with an object in it, and load it."""
+    path, bad = folder / "net.pt2", folder / "bad.pt2"
+    torch.export.save(torch.export.export(nn.ReLU(), (torch.ones(2),)), path)
+    if not pickled:
+        return load_program(path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bad, "w") as new:
+        for name in old.namelist():
+            config = json.dumps({"config": {"w": {"path_name": "weight_0", "use_pickle": True}}})
+            odd = name.endswith("weights_config.json")
+            new.writestr(name, config.encode() if odd else old.read(name))
+    return load_program(bad)
+
+
+def not_a_program(folder: Path, name: str) -> Any:
+    (folder / "text.pt2").write_text("text")
+    torch.save(torch.ones(1), folder / "tensor.pt2")
+    return load_program(folder / name)
+
+
+CHECKPOINTS = (
+    Row(
+        FILE,
+        "there is no such file",
+        lambda folder: model(folder, "model", weights="weights.pt"),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "is a Git LFS pointer",
+        lambda folder: written(folder, b"version https://git-lfs.github.com/spec/v1"),
+        lambda folder: weights(folder, state()),  # what it fetches
+    ),
+    Row(
+        FILE,
+        "is a web page",
+        lambda folder: written(folder, b"<html>"),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "is no file that torch.save has written",
+        lambda folder: written(folder, b"weights"),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "would run code from the file",
+        lambda folder: weights(folder, {"state_dict": state(), "odd": print, "path": os.mkdir}),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "save it again",
+        lambda folder: written(folder, b"PK\3\4 no more"),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        SETS,
+        "holds several sets of weights",
+        lambda folder: weights(folder, {"a": state(), "b": state()}),
+        lambda folder: weights(folder, torch.load(folder / "weights.pt", weights_only=True)["a"]),
+    ),
+    Row(
+        SETS,
+        "of averaged weights",
+        lambda folder: weights(folder, state(), ema=True),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        SETS,
+        "holds a {}; {}",
+        lambda folder: weights(folder, [1, 2]),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        SETS,
+        "which is no name",
+        lambda folder: weights(folder, {1: torch.ones(1)}),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        SETS,
+        "holds no weights by name",
+        lambda folder: weights(folder, {"epoch": 3}),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        SETS,
+        "if you trust the file",
+        lambda folder: weights(folder, nn.Conv2d(3, 2, 1)),
+        lambda folder: weights(folder, module_of(folder / "weights.pt")),
+    ),
+    Row(
+        "cli/checkpoints/__init__.py",
+        "does not fit the model",
+        lambda folder: weights(folder, state(10), "classes"),
+        lambda folder: weights(folder, state(10), "classes", arguments=["num_classes=10"]),
+    ),
+)
+MODELS = (
+    *CHECKPOINTS,
+    Row(
+        "cli/model_arguments.py",
+        "is given twice",
+        lambda _: model_arguments(["a=1", "a=2"]),
+        lambda _: model_arguments(["a=1"]),
+    ),
+    Row(
+        "cli/model_arguments.py",
+        "is no JSON",
+        lambda _: model_arguments(["{a: 1}"]),
+        lambda _: model_arguments(['{"num_classes": 10}']),
+    ),
+    Row(
+        "cli/model_arguments.py",
+        "is no key=value",
+        lambda _: model_arguments(["10"]),
+        lambda _: model_arguments(["num_classes=10"]),
+    ),
+    Row(
+        "cli/model_source.py",
+        "--ema: there is no checkpoint",
+        lambda folder: model(folder, "model", ema=True),
+        lambda folder: weights(folder, {"ema": state()}, ema=True),
+    ),
+    Row(
+        "cli/model_source.py",
+        "takes no argument pretrained",
+        lambda folder: model(folder, "model", pretrained=True),
+        lambda folder: (model(folder, "classes", pretrained=True), weights(folder, state())),
+    ),
+    Row(
+        "cli/model_source.py",
+        "is a model already",
+        lambda folder: model(folder, "made", pretrained=True),
+        lambda folder: (model(folder, "made"), model(folder, "classes", pretrained=True)),
+    ),
+    Row(
+        "cli/values.py",
+        "is a program",
+        lambda _: model_source("net.pt2"),
+        lambda folder: model_source(code(folder, "model")),
+    ),
+    Row(
+        "cli/program_file.py",
+        "there is no such file",
+        lambda folder: load_program(folder / "none.pt2"),
+        program,
+    ),
+    Row(
+        "cli/program_file.py",
+        "is no torch.export program",
+        lambda folder: not_a_program(folder, "text.pt2"),
+        program,
+    ),
+    Row(
+        "cli/program_file.py",
+        "cannot be loaded",
+        lambda folder: not_a_program(folder, "tensor.pt2"),
+        program,
+    ),
+    Row(
+        "cli/program_file.py",
+        "would run code from the file",
+        lambda folder: program(folder, pickled=True),
+        lambda folder: model(folder, "model"),
+    ),
+    Row(
+        "cli/zoo_models.py",
+        "torchvision.models.list_models()",
+        lambda _: zoo("torchvision:resnet_18"),
+        lambda _: zoo("torchvision:resnet18"),
+        slow=True,
+    ),
+    Row(
+        "cli/zoo_models.py",
+        "there are no such weights",
+        lambda _: zoo("torchvision:resnet18@NONE"),
+        lambda _: zoo("torchvision:resnet18"),
+        slow=True,
+    ),
+    Row(
+        "cli/zoo_models.py",
+        "--model-kwargs gives what its function takes",
+        lambda _: zoo("torchvision:resnet18", "classes=10"),
+        lambda _: zoo("torchvision:resnet18", "num_classes=10"),
+        slow=True,
+    ),
+    Row(
+        "cli/zoo_models.py",
+        "these weights have their own classes",
+        lambda _: zoo("torchvision:resnet18", "num_classes=10", pretrained=True),
+        lambda _: zoo("torchvision:resnet18", "num_classes=10"),
+        slow=True,
+    ),
+)
