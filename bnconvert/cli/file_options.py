@@ -57,12 +57,21 @@ OutputNames = Annotated[
         "the dict, or the fields of the dataclass, that the forward returns.",
     ),
 ]
+Half = Annotated[
+    bool,
+    typer.Option(
+        "--half",
+        rich_help_panel=_PANEL,
+        help="Write the file in float16. It may be as far off as the model would be in float16.",
+    ),
+]
 #: By the parameter of a command, its option and default.
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "dynamic": (Dynamic, None),
     "opset": (Opset, None),
     "input_names": (InputNames, None),
     "output_names": (OutputNames, None),
+    "half": (Half, False),
 }
 
 
@@ -77,7 +86,10 @@ def file_settings(context: typer.Context, model: "nn.Module", inputs: "Inputs") 
     Raises:
         UsageError: --dynamic names an axis that no input has.
     """
+    import torch
+
     given = context.params
     names = {key: given[key].split(",") for key in ("input_names", "output_names") if given[key]}
     shapes = dynamic_shapes(model, inputs, given["dynamic"]) if given["dynamic"] else None
-    return {"opset": given["opset"], "dynamic_shapes": shapes, **names}
+    dtype = torch.float16 if given["half"] else None
+    return {"opset": given["opset"], "dynamic_shapes": shapes, "dtype": dtype, **names}

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bnconvert.cli.judgement import Agreement, Tolerance
 from bnconvert.cli.options import AllowNonfinite, Input, Model, Weights
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.report_options import with_report_options
@@ -22,6 +23,8 @@ def command(
     inputs: Input = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
+    tolerance: Tolerance = None,
+    agreement: Agreement = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
 
@@ -38,6 +41,7 @@ def command(
         loaded, example = load_model(model, weights, inputs, scaling)
         given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
+        more |= {"tolerance": tolerance, "agreement": agreement}
         with _keeping(given, file, command, weights), presentation.saving_failures():
             result = verify(loaded, file, given, preprocess=scaling, **more)
     presentation.finish(presentation.show(result))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
@@ -54,6 +55,7 @@ def export(
     opset: int | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
     allow_nonfinite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -85,6 +87,8 @@ def export(
         input_names: one for each input of the file; by default those of the forward's parameters.
         output_names: one for each output; by default the keys of the dict, or the fields of the
             dataclass, that the forward returns.
+        dtype: torch.float16 for a file in half precision, folded in float64 and rounded once. It
+            may be as far off as the model itself would be in float16.
         allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
@@ -100,8 +104,8 @@ def export(
             compared. The file is kept as `*.unproven.onnx`, what reproduces that as
             `*.unproven.zip`.
         ExportError: a norm is in training mode or remembers the test stream, the eval forward
-            changes a buffer, `preprocess` may mean several inputs or axes, names or opset do
-            not fit, or the file cannot be written or run.
+            changes a buffer, `preprocess` may mean several inputs or axes, names, opset or dtype
+            do not fit, or the file cannot be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -115,7 +119,7 @@ def export(
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)
     require_exportable(model)
-    form = OnnxForm.of(opset, input_names, output_names)
+    form = OnnxForm.of(opset, input_names, output_names, dtype)
     example = Example.of(example_inputs)
     target = Path(path)
     given = model

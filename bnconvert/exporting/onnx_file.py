@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.folding.folding import Folded
@@ -65,6 +66,8 @@ def write(
         with torch.no_grad(), quiet():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
+            if form.half:
+                halve(path)
         onnx.checker.check_model(str(path), full_check=True)
     except ExportError:
         raise

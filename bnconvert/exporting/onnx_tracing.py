@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import output_keys, rename
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
@@ -128,6 +129,8 @@ def _finish(path: Path, form: OnnxForm, keys: Sequence[str]) -> None:
         rename(named, form, keys)
         model = onnx_ir.to_proto(named)
     onnx.save(model, str(path))
+    if form.half:
+        halve(path)
     onnx.checker.check_model(str(path), full_check=True)
 
 
