@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnconvert.cli.file_options import file_settings, with_file_options
 from bnconvert.cli.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import (
     AllowNonfinite,
@@ -34,6 +35,7 @@ Calibration = Annotated[
 
 @with_report_options
 @with_program_options
+@with_file_options
 def command(
     context: typer.Context,
     chosen: ModelChoice,
@@ -61,7 +63,9 @@ def command(
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
         more |= {"calibration": _calibration(data, loaded, batch_size), "preprocess": scaling}
         with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):
-            result = export(loaded, require_example(example), output, **more)
+            given_inputs = require_example(example)
+            more |= file_settings(context, loaded, given_inputs)
+            result = export(loaded, given_inputs, output, **more)
     shown = presentation.show(result)
     shapes = [word for text in inputs or () for word in ("--input", text)]
     again = _again(chosen, output, [*shapes, *raw], given)

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,16 +127,28 @@ REPORT_PARAMETERS = tuple(_OPTIONS)
 
 def with_report_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command these options too; `Presentation.of` finds them in the command's context."""
+    return with_options(_OPTIONS, command)
+
+
+def with_options(
+    options: Mapping[str, tuple[Any, Any]], command: Callable[..., None]
+) -> Callable[..., None]:
+    """Give a command more options, which it does not get as arguments.
+
+    Args:
+        options: by the parameter in the command's context, the option and its default.
+        command: the command.
+    """
     own = inspect.signature(command)
-    options = [
+    more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
-        for name, (option, default) in _OPTIONS.items()
+        for name, (option, default) in options.items()
     ]
 
     @functools.wraps(command)
     def without_them(**given: Any) -> None:
-        command(**{name: value for name, value in given.items() if name not in _OPTIONS})
+        command(**{name: value for name, value in given.items() if name not in options})
 
     taken: Any = without_them  # a function's type has no signature
-    taken.__signature__ = own.replace(parameters=[*own.parameters.values(), *options])
+    taken.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])
     return without_them

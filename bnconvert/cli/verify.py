@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bnconvert.cli.judgement import Agreement, Tolerance
 from bnconvert.cli.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import AllowNonfinite, Input
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
@@ -23,6 +24,8 @@ def command(
     inputs: Input = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
+    tolerance: Tolerance = None,
+    agreement: Agreement = None,
 ) -> None:
     """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
 
@@ -35,10 +38,16 @@ def command(
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     command = [chosen.source, str(file), *chosen.words(), *preprocess_words(scaling)]
+    command += [
+        word
+        for name, limit in (("--tolerance", tolerance), ("--agreement", agreement))
+        for word in ([] if limit is None else [name, f"{limit:g}"])
+    ]
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load(inputs, scaling)
         given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
+        more |= {"tolerance": tolerance, "agreement": agreement}
         with _keeping(given, file, command), presentation.saving_failures():
             result = verify(loaded, file, given, preprocess=scaling, **more)
     presentation.finish(presentation.show(result))

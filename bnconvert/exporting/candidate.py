@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.jitter import jittered, untrained_norms
+from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
 from bnconvert.exporting.preprocessing import with_preprocess
@@ -51,6 +52,7 @@ class Candidate:
         dynamic_shapes: as for torch.export; None where the batch size may vary.
         path: the file.
         claim: what is said about the file beforehand.
+        form: the opset, and the names of inputs and outputs.
         folded: the folded model that it holds.
     """
 
@@ -59,6 +61,7 @@ class Candidate:
     dynamic_shapes: Any
     path: Path
     claim: Claim
+    form: OnnxForm
     folded: Folded
 
     @classmethod
@@ -69,6 +72,7 @@ class Candidate:
         dynamic_shapes: Any,
         path: Path,
         claim: Claim,
+        form: OnnxForm,
         steps: Steps,
     ) -> "Candidate":
         """Fold a model and write it as ONNX: of any batch size, else of a fixed one, else traced.
@@ -84,7 +88,7 @@ class Candidate:
         if folded.is_whole:
             limits = folded.captured.limits
             claim = replace(claim, holds=lambda other: not limits.broken_by(model, other))
-        candidate = cls(model, example, dynamic_shapes, path, claim, folded)
+        candidate = cls(model, example, dynamic_shapes, path, claim, form, folded)
         if not folded.is_whole and (refusal := why_stateful(whole, example)):
             raise ExportError(str(refusal))
         if not folded.is_whole and dynamic_shapes is None:
@@ -94,7 +98,8 @@ class Candidate:
         if dropped := drop_numbers(graphs_of(folded).folded):
             candidate = candidate._with_notes(_DROPPED.format(dropped))
         try:
-            candidate._write()
+            any_batch = dynamic_shapes is None
+            onnx_file.write_folded(candidate.folded, path, form, any_batch=any_batch)
         except ExportError as failure:
             if dynamic_shapes is not None or disk_is_full(failure) or not example.tensors():
                 raise
@@ -114,7 +119,8 @@ class Candidate:
     def _with_fixed_batch(self, reason: str, steps: Steps) -> "Candidate":
         """Write the file for the example's batch size only, with a note that says why."""
         fixed = self.example.shapes(lambda leaf: None, self.model)
-        candidate = self.written(self.model, self.example, fixed, self.path, self.claim, steps)
+        path, claim, form = self.path, self.claim, self.form
+        candidate = self.written(self.model, self.example, fixed, path, claim, form, steps)
         return candidate._with_notes(
             f"the file takes batches of {self.example.batch} only: {reason}"
         )
@@ -122,7 +128,8 @@ class Candidate:
     def _traced(self, reason: str) -> "Candidate":
         """Write one forward as the tracer sees it, and say what that means in a finding."""
         forward = FlatCall(self.folded.module, self.example)
-        places = write_trace(forward, named_tensors(self.model, self.example), self.path)
+        inputs = named_tensors(self.model, self.example)
+        places = write_trace(forward, inputs, self.path, self.form)
         where = f" (in {listed(places)})" if places else ""
         found = Finding(
             TRACED,
@@ -140,21 +147,6 @@ class Candidate:
         old = self.folded.report
         report = replace(old, notes=(*old.notes, *notes), findings=(*old.findings, *findings))
         return replace(self, folded=replace(self.folded, report=report))
-
-    def _write(self) -> None:
-        """Write the folded graph: as an exported program, or else as a module that is exported."""
-        captured, module = self.folded.captured, graphs_of(self.folded).folded
-        shapes = captured.dynamic_shapes
-        if self.dynamic_shapes is None:
-            shapes = onnx_file.with_named_batch(shapes)
-        args, kwargs = captured.example.args, captured.example.kwargs
-        program = self.folded.program()
-        if program is not None:
-            with contextlib.suppress(ExportError):  # the module, which is traced again, may do
-                onnx_file.write(program, args, kwargs, shapes, self.path)
-                return
-        fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
-        onnx_file.write(module, args, kwargs, None if fixed else shapes, self.path)
 
     def proven(self, steps: Steps) -> tuple["Candidate", Report]:
         """Compare the file with its model; where they differ, localize the operator.
@@ -225,8 +217,8 @@ class Candidate:
         """Export and compare a copy with random statistics too; return both proofs as one."""
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
-        shapes, claim = self.dynamic_shapes, self.claim
-        again = Candidate.written(other, self.example, shapes, path, claim, unseen)
+        shapes, claim, form = self.dynamic_shapes, self.claim, self.form
+        again = Candidate.written(other, self.example, shapes, path, claim, form, unseen)
         second = again._localized(again._proof(), unseen)
         renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
         return replace(

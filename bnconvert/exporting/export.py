@@ -3,11 +3,12 @@
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
@@ -17,6 +18,7 @@ from bnconvert.exporting.failure_bundle import Outcome, bundle_of, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
 from bnconvert.exporting.onnx_contents import OnnxContents
+from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.folding.folding import Folded
@@ -50,6 +52,10 @@ def export(
     calibration: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
     preprocess: Preprocess | None = None,
+    opset: int | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
     allow_nonfinite: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -69,13 +75,20 @@ def export(
         path: the file to write.
         calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
             them before it is folded, and the file is compared with that. The report has the rows.
-        dynamic_shapes: as for torch.export; by default the batch size may vary, where the
-            exporter can write that (a note says where not).
+        dynamic_shapes: as for torch.export, or with the names of axes that may have any size, as
+            for torch.onnx.export: {"x": {0: "batch", 2: "height", 3: "width"}}; by default the
+            batch size may vary, where the exporter can write that (a note says where not).
         preprocess: (mean, std), each one number, one for each channel, or a tensor that
             broadcasts: the file computes (x - mean) / std itself, as far as possible in its
             first convolution; then `example_inputs` are raw, of any dtype. Channels are axis 1,
             or the one axis of that size; of several inputs, name those that are raw:
             {"left": (mean, std)}. Calibration batches stay as the model takes them.
+        opset: the version of ONNX's own operators; by default what torch.onnx writes.
+        input_names: one for each input of the file; by default those of the forward's parameters.
+        output_names: one for each output; by default the keys of the dict, or the fields of the
+            dataclass, that the forward returns.
+        dtype: torch.float16 for a file in half precision, folded in float64 and rounded once. It
+            may be as far off as the model itself would be in float16.
         allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
@@ -91,8 +104,8 @@ def export(
             compared. The file is kept as `*.unproven.onnx`, what reproduces that as
             `*.unproven.zip`.
         ExportError: a norm is in training mode or remembers the test stream, the eval forward
-            changes a buffer, `preprocess` may mean several inputs or axes, or the file cannot be
-            written or run.
+            changes a buffer, `preprocess` may mean several inputs or axes, names, opset or dtype
+            do not fit, or the file cannot be written or run.
         CaptureError: neither the model nor any part of it can be captured, or only parts can
             and `dynamic_shapes` are given.
         UnsupportedModelError: the model is wrapped, compiled or scripted.
@@ -106,6 +119,7 @@ def export(
     before = [] if calibration is None else [_CALIBRATING]
     steps = Steps(progress, *before, *STEPS)
     require_exportable(model)
+    form = OnnxForm.of(opset, input_names, output_names, dtype)
     example = Example.of(example_inputs)
     target = Path(path)
     given = model
@@ -114,7 +128,7 @@ def export(
         model, calibrated = _calibrated(model, calibration, steps)
         path = scratch / target.name
         claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
-        candidate = Candidate.written(model, example, dynamic_shapes, path, claim, steps)
+        candidate = Candidate.written(model, example, dynamic_shapes, path, claim, form, steps)
         candidate, proof = candidate.proven(steps)
         proof = replace(proof, notes=(*proof.notes, *describe(raw)))
         file, was = OnnxContents.of(path), calibrated is not None

@@ -1,19 +1,27 @@
 """The ONNX file: write it from a captured graph, and simplify it."""
 
+import contextlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.file_findings import names_a_local_path
+from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_half import halve
+from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_weights import weights_beside
+from bnconvert.folding.folding import Folded
+from bnconvert.graphs.capturing import BATCH
 from bnconvert.torch_private.silence import quiet
 
+PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 _SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -28,11 +36,22 @@ def write(
     kwargs: dict[str, Any],
     dynamic_shapes: Any,
     path: Path,
+    form: OnnxForm = PLAIN,
+    keys: Sequence[str] = (),
 ) -> None:
     """Write a module or a captured program as ONNX, in one file where its weights fit into 2 GB.
 
     The exporter's notes on where in the user's source each node comes from are removed: they
     hold absolute paths of this machine.
+
+    Args:
+        model: what to write.
+        args: its positional inputs.
+        kwargs: its keyword inputs.
+        dynamic_shapes: as for torch.onnx.export.
+        path: the file.
+        form: the opset, and the names of inputs and outputs.
+        keys: what the keys of the model's output call its tensors, as `output_keys` returns.
 
     Raises:
         ExportError: the exporter or the ONNX checker refuses.
@@ -45,16 +64,10 @@ def write(
         args = (*args, {})  # torch.onnx takes a dict at the end for the keyword inputs
     try:
         with torch.no_grad(), quiet():
-            program = torch.onnx.export(
-                model, args, kwargs=kwargs, dynamo=True, dynamic_shapes=dynamic_shapes
-            )
-            assert program is not None
-            if not program.model.graph.outputs:
-                raise ExportError(_NO_OUTPUT)
-            if not program.model.graph.inputs:
-                raise ExportError(_NO_INPUT)
-            _strip_paths(program.model)
+            program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
+            if form.half:
+                halve(path)
         onnx.checker.check_model(str(path), full_check=True)
     except ExportError:
         raise
@@ -69,6 +82,61 @@ def write(
             "replace the operator that is named, export a part of the model, or export "
             "model.float(), without autocast in its forward, where a dtype is the reason"
         ) from failure
+
+
+def _program(
+    model: nn.Module | ExportedProgram,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic_shapes: Any,
+    form: OnnxForm,
+    keys: Sequence[str],
+) -> torch.onnx.ONNXProgram:
+    """Make the file in memory, with its names and without notes; arguments as for `write`."""
+    program = torch.onnx.export(
+        model,
+        args,
+        kwargs=kwargs,
+        dynamo=True,
+        dynamic_shapes=dynamic_shapes,
+        opset_version=form.opset,
+    )
+    assert program is not None
+    if not program.model.graph.outputs:
+        raise ExportError(_NO_OUTPUT)
+    if not program.model.graph.inputs:
+        raise ExportError(_NO_INPUT)
+    form.require_opset(program.model.opset_imports.get(""))
+    rename(program.model, form, keys)
+    _strip_paths(program.model)
+    return program
+
+
+def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool) -> None:
+    """Write a folded graph: as an exported program, or else as a module that is exported.
+
+    Args:
+        folded: a model that was captured whole.
+        path: the file.
+        form: the opset, and the names of inputs and outputs.
+        any_batch: whether only the batch size may vary, unasked.
+
+    Raises:
+        ExportError: as `write`.
+    """
+    captured, module = folded.captured, folded.module
+    assert isinstance(module, fx.GraphModule), "what is captured whole is folded as a graph"
+    shapes = captured.dynamic_shapes
+    if any_batch:
+        shapes = with_named_batch(shapes)
+    args, kwargs = captured.example.args, captured.example.kwargs
+    program, keys = folded.program(), graph_output_keys(module)
+    if program is not None:
+        with contextlib.suppress(ExportError):  # the module, which is traced again, may do
+            write(program, args, kwargs, shapes, path, form, keys)
+            return
+    fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
+    write(module, args, kwargs, None if fixed else shapes, path, form, keys)
 
 
 def reason(failure: BaseException) -> str:
@@ -110,7 +178,7 @@ def simplified(path: Path) -> Path | None:
 
 def with_named_batch(dynamic_shapes: Any) -> Any:
     """Return the shapes of a capture with a dynamic batch with that axis called "batch"."""
-    return pytree.tree_map(lambda hint: "batch" if hint is Dim.DYNAMIC else hint, dynamic_shapes)
+    return pytree.tree_map(lambda hint: BATCH if hint is Dim.DYNAMIC else hint, dynamic_shapes)
 
 
 def _strip_paths(model: Any) -> None:

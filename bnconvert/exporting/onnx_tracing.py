@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_half import halve
+from bnconvert.exporting.onnx_names import output_keys, rename
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.graphs.opaque_objects import input_obstacle, output_obstacle
@@ -20,6 +23,7 @@ from bnconvert.torch_private.silence import quiet, without_graph_prints
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.
 _OPSET = 18
+_PLAIN = OnnxForm()
 #: How the tracer's warnings begin: of decisions, and of numbers that become constants.
 _FIXING = "Converting a tensor to a", "Iterating over a tensor", "Using len", "torch."
 
@@ -30,6 +34,7 @@ class FlatCall(nn.Module):
     Attributes:
         model: the model.
         others: how many outputs of the last forward were not tensors.
+        keys: what the keys of its output call the tensors in it, as `output_keys` returns.
     """
 
     def __init__(self, model: nn.Module, example: Example) -> None:
@@ -42,6 +47,7 @@ class FlatCall(nn.Module):
         if refusal := input_obstacle((example.args, example.kwargs)):
             raise ExportError(f"{type(model).__name__}: {refusal}")
         self.model, self.others = model, 0
+        self.keys: list[str] = []
         self.training = model.training
         self._leaves, self._structure = tree_flatten((example.args, example.kwargs))
 
@@ -59,17 +65,21 @@ class FlatCall(nn.Module):
             raise ExportError(f"{type(self.model).__name__}: {refusal}")
         results = tree_leaves(output)
         found = tuple(value for value in results if isinstance(value, Tensor))
+        self.keys = output_keys(output)
         self.others = sum(value is not None for value in results) - len(found)
         return found
 
 
-def write_trace(model: FlatCall, inputs: Sequence[NamedTensor], path: Path) -> list[str]:
+def write_trace(
+    model: FlatCall, inputs: Sequence[NamedTensor], path: Path, form: OnnxForm = _PLAIN
+) -> list[str]:
     """Write one forward of a model as ONNX, by torch.onnx's exporter for TorchScript.
 
     Args:
         model: in eval mode.
         inputs: tensors, with the names that they get in the file.
         path: the file.
+        form: the opset, and the names of inputs and outputs.
 
     Returns:
         The places, file and line, where Python took numbers out of tensors; "torch" for those
@@ -93,9 +103,9 @@ def write_trace(model: FlatCall, inputs: Sequence[NamedTensor], path: Path) -> l
                 str(path),
                 input_names=names,
                 dynamo=False,
-                opset_version=_OPSET,
+                opset_version=form.opset or _OPSET,
             )
-        _finish(path)
+        _finish(path, form, model.keys)
     except ExportError:
         raise
     except Exception as failure:
@@ -106,14 +116,21 @@ def write_trace(model: FlatCall, inputs: Sequence[NamedTensor], path: Path) -> l
     return list(dict.fromkeys(_fixed(warned)))
 
 
-def _finish(path: Path) -> None:
-    """Remove the notes on where in the user's source each node comes from, and check the file."""
+def _finish(path: Path, form: OnnxForm, keys: Sequence[str]) -> None:
+    """Name inputs and outputs, remove the notes on where nodes come from, and check the file."""
     import onnx
+    import onnx_ir
 
     model = onnx.load(str(path))
     for node in nodes_of(model.graph):
         node.doc_string = ""
+    if form.inputs or form.outputs or any(keys):
+        named = onnx_ir.from_proto(model)
+        rename(named, form, keys)
+        model = onnx_ir.to_proto(named)
     onnx.save(model, str(path))
+    if form.half:
+        halve(path)
     onnx.checker.check_model(str(path), full_check=True)
 
 

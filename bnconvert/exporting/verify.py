@@ -32,14 +32,17 @@ def verify(
     *,
     preprocess: Preprocess | None = None,
     allow_nonfinite: Collection[str] = (),
+    tolerance: float | None = None,
+    agreement: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compare a model with an ONNX file of any exporter, on given and generated inputs.
 
     Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
-    rows are compared in batches of that size. On failure the report names the cause: that a file
-    of `export` was made from other weights or with another `preprocess`, else the first operator
-    of the file that computes something else.
+    rows are compared in batches of that size. A file in float16, bfloat16 or int8 may be as far
+    off as the model itself would be in that precision. On failure the report names the cause:
+    that a file of `export` was made from other weights or with another `preprocess`, else the
+    first operator of the file that computes something else.
 
     Args:
         model: an eager module; compared in eval mode.
@@ -47,6 +50,10 @@ def verify(
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
         preprocess: (mean, std) where the file takes raw inputs, as for `export`.
         allow_nonfinite: the file's outputs in which NaN and infinity are meant, by name.
+        tolerance: allow this relative root mean square error of every output (and 16 times as much
+            of a single number) instead of what is measured on the model.
+        agreement: the share of the given rows whose best class must be the model's, as 0.99; for
+            outputs of shape (N, classes).
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
 
@@ -77,7 +84,10 @@ def verify(
     steps.begin(VERIFYING)
     blame = Blame.of(model, raw, path)
     try:
-        proof = prove(model, example, path, Claim(raw=raw, allow_nonfinite=allow_nonfinite))
+        claim = Claim(
+            raw=raw, allow_nonfinite=allow_nonfinite, tolerance=tolerance, agreement=agreement
+        )
+        proof = prove(model, example, path, claim)
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
     if proof.report.failures and blame.differences:
@@ -90,7 +100,11 @@ def verify(
         fixed = differing.shapes(lambda leaf: None, model)
         return graphs_of(fold(whole, differing, dynamic_shapes=fixed))
 
-    report = blame.explained(localize(proof, model, path, graphs, steps.tell))
+    return _agreeing(blame.explained(localize(proof, model, path, graphs, steps.tell)))
+
+
+def _agreeing(report: Report) -> Report:
+    """Return a report that says that the file agrees; raise what else it says."""
     if report.failures:
         raise VerificationError(failure_sentences(report), report)
     if report.verdict != "agrees":

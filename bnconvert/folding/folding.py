@@ -129,7 +129,7 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
     Args:
         model: an eager module.
         example_inputs: a tuple of positional inputs, or a mapping of keyword inputs.
-        dynamic_shapes: as for torch.export; by default the batch size may vary.
+        dynamic_shapes: as for `export`; by default the batch size may vary.
 
     Raises:
         CaptureError: neither the model nor any part of it with norms can be captured.

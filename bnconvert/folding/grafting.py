@@ -20,7 +20,8 @@ from bnconvert.modules.surgery import swap, write_weights
 from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import NormRow
 from bnconvert.torch_private.module_hooks import share_forward_hooks
-from bnconvert.verification.reference import Reference, outputs_of
+from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.reference import Reference
 from bnconvert.verification.tolerance import Tolerance
 
 _UNCALLED = GraftOutcome(

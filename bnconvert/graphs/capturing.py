@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
@@ -26,6 +27,8 @@ from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
 
+#: What the axis of the batch is called: a single sample is doubled where it may vary.
+BATCH = "batch"
 Mode = Literal["non-strict", "strict"]
 
 
@@ -36,7 +39,7 @@ class Captured:
     Attributes:
         module: the graph of functional ATen operators; its weights are copies of its own.
         example: the inputs that it was captured with; a single sample is doubled.
-        dynamic_shapes: what may vary, as torch.export takes it; None for nothing.
+        dynamic_shapes: what may vary, as torch.export or torch.onnx take it; None for nothing.
         range_constraints: what symbolic sizes may be, as torch.export found it.
         limits: the sizes for which the graph is what the model computes.
         notes: what had to be done otherwise than asked, with the reason.
@@ -68,8 +71,9 @@ def capture(
     Args:
         model: an eager module.
         example: its inputs.
-        dynamic_shapes: as for torch.export; by default the batch size may vary, falling back to
-            fixed shapes and then to strict capture of both.
+        dynamic_shapes: as for torch.export, where a name in place of a Dim says that the axis may
+            have any size; by default the batch size may vary, falling back to fixed shapes and
+            then to strict capture of both.
         modes: torch.export's modes to try.
 
     Raises:
@@ -163,6 +167,8 @@ def _capture_attempts(
 ) -> Iterator[_Attempt]:
     """Yield how a capture may be tried, the most general first."""
     if dynamic_shapes is not None:
+        if any(leaf == BATCH for leaf in pytree.tree_leaves(dynamic_shapes)):
+            example = _doubled(example)
         yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
         yield _Attempt("strict mode", example, dynamic_shapes, mode="strict")
         return
@@ -217,7 +223,9 @@ def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.Gra
             copy,
             example.args,
             example.kwargs,
-            dynamic_shapes=attempt.dynamic_shapes,
+            dynamic_shapes=pytree.tree_map_only(
+                str, lambda name: Dim.DYNAMIC, attempt.dynamic_shapes
+            ),
             strict=attempt.mode == "strict",
         )
         if attempt.any_batch:

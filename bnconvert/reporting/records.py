@@ -92,7 +92,8 @@ class Check:
         output: which output.
         measure: "norm" (root mean square error), "peak" (largest error over the root mean
             square of the output), "rows" (a row alone against the same row in a batch), "part" (a
-            channel, a row or the small values, against their own size; only where one is wrong).
+            channel, a row or the small values, against their own size; only where one is wrong),
+            "top-1" (the share of rows with another best class).
         error: the measured error.
         allowed: the tolerance: the largest error that it may have.
         passed: whether it holds.

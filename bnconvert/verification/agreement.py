@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from bnconvert.errors import ExportError
+from bnconvert.reporting.records import Check
 from bnconvert.verification.cases import Case
 from bnconvert.verification.tolerance import Answers
 
@@ -42,6 +44,45 @@ def agreement(
         if index in cosines:
             facts[f"cosine similarity{of}"] = f"{cosines[index]:.9f}"
     return facts
+
+
+def agreement_checks(
+    names: Sequence[str],
+    answers: Mapping[Case, Answers],
+    outputs: Mapping[Case, Outputs],
+    least: float,
+) -> list[Check]:
+    """Return a check for each output of shape (N, classes): the best class of the given rows.
+
+    Args:
+        names: of the outputs.
+        answers: the model's, by case.
+        outputs: the file's.
+        least: the share of rows that must have the same best class.
+
+    Raises:
+        ExportError: no output has classes.
+    """
+    best: dict[int, dict[int, bool]] = {}
+    for case, known in answers.items():
+        measured = outputs[case]
+        if not case.given or isinstance(measured, str):
+            continue
+        for index, (output, true) in enumerate(zip(measured, known.true, strict=False)):
+            if output.shape == true.shape and true.dim() == 2 and true.shape[1] > 1:
+                same = (one for one, _ in _same_best(output, true))
+                rows = zip(_rows(case, len(true)), same, strict=True)
+                best.setdefault(index, {}).update(rows)
+    if not best:
+        raise ExportError(
+            "agreement: no output is of shape (N, classes), so that no row has a best class; "
+            "leave it out, and give a tolerance"
+        )
+    shares = {index: sum(rows.values()) / len(rows) for index, rows in best.items()}
+    return [
+        Check("given rows", names[index], "top-1", 1 - share, 1 - least, share >= least)
+        for index, share in shares.items()
+    ]
 
 
 def cosine(output: Tensor, true: Tensor) -> float:

@@ -28,11 +28,15 @@ class Claim:
         holds: tells whether the file is made for inputs of such sizes.
         allow_nonfinite: the outputs that may be NaN or infinite in the model itself.
         raw: which inputs the file normalizes and the model does not: the judge does it itself.
+        tolerance: the relative root mean square error that is allowed instead of a measured one.
+        agreement: the share of the given rows that must have the same best class.
     """
 
     holds: Callable[[Example], bool] = lambda example: True
     allow_nonfinite: Collection[str] = ()
     raw: Sequence[RawInput] = ()
+    tolerance: float | None = None
+    agreement: float | None = None
 
 
 class ComparedInputs:

@@ -9,7 +9,7 @@ with errors relative to the size of the output.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,34 +18,34 @@ from torch import nn
 
 from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example, named_tensors
-from bnconvert.reporting.records import Check, Finding, Verdict
+from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
-from bnconvert.verification.agreement import Outputs, agreement
+from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
 from bnconvert.verification.batch_dependence import dependence_findings, mixing_norms
 from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
 from bnconvert.verification.inner_values import weights_seen_inside
+from bnconvert.verification.lowered_precision import INT8, Precision
 from bnconvert.verification.noise import notes_on_noise
+from bnconvert.verification.onnx_precision import precision_of
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.reference import Reference
 from bnconvert.verification.row_independence import RowIndependence
-from bnconvert.verification.tolerance import Tolerance
-from bnconvert.verification.verdict import Judge, Judgement
-
-_BLAME = (
-    "relative error {:.1e}, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
-    "without them the file is within the tolerance"
+from bnconvert.verification.tolerance import FACTOR, Tolerance
+from bnconvert.verification.verdict import (
+    WORDS,
+    Judge,
+    Judgement,
+    blaming_optimizations,
+    verdict_of,
 )
 
-
+_SATURATES = (
+    "only the given inputs are compared: beyond the range that a quantized file was calibrated for "
+    "its numbers saturate"
+)
 _OUT_OF_RANGE = re.compile(r"out of (?:range|bounds|data bounds)|indices element", re.IGNORECASE)
-_WORDS: dict[Verdict, str] = {
-    "agrees": "agrees with",
-    "differs": "DIFFERS from",
-    "cannot be judged": "CANNOT BE JUDGED against",
-    "failed to run": "DOES NOT RUN beside",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +56,13 @@ class Proof:
         report: the figures.
         divergent_input: the smallest input on which the file computes something else, or None.
         holds_as_given: whether every check on the given inputs holds, in a batch as given.
+        precision: what the file computes in, where that is lower than the model's own.
     """
 
     report: Report
     divergent_input: Example | None
     holds_as_given: bool
+    precision: Precision | None = None
 
 
 class Comparison:
@@ -79,11 +81,15 @@ class Comparison:
         self._file = OnnxRunner(path)
         self._feed = self._file.feed(named_tensors(model, example))
         count = len(self._file.output_names)
-        self._reference = Reference(model, count, self._claim.raw)
+        self._reference = Reference(model, count, self._claim.raw, precision_of(path))
         self._inputs = ComparedInputs(self._reference, self._feed, self._shapes(), self._claim)
         mixing = bool(self._mixing)
         self._answers = self._inputs.answers(example, at_once=not mixing)
-        self._tolerance = Tolerance.of(self._answers.values())
+        if self._reference.precision is INT8:
+            self._answers = {case: known for case, known in self._answers.items() if case.given}
+            self._reference.note(_SATURATES)
+        measured = Tolerance.of(self._answers.values())
+        self._tolerance = replace(measured, given=self._claim.tolerance)
         self._outputs = {case: self._run(self._file, case.example) for case in self._answers}
         self._drop_senseless()
 
@@ -102,21 +108,14 @@ class Comparison:
 
     def proof(self) -> Proof:
         """Judge the outputs that were computed."""
-        names, casts = self._file.output_names, self._feed.casts
+        names, precision = self._file.output_names, self._reference.precision
         perturbed = self._reference.perturbed_answers
-        judge = Judge(names, self._answers, self._tolerance, perturbed, casts)
+        casts, in_parts = self._feed.casts or precision is not None, precision is not INT8
+        judge = Judge(names, self._answers, self._tolerance, perturbed, casts, in_parts)
         optimized = judge.judge(self._outputs)
         outputs, notes = self._run_unoptimized()
         unoptimized = judge.judge(outputs, optimized=False)
-        blamed = {case for case in outputs if not unoptimized.fails(case)}
-        checks = [
-            *(
-                _blaming_optimizations(check) if case in blamed else check
-                for case, those in optimized.checks.items()
-                for check in those
-            ),
-            *(check for those in unoptimized.checks.values() for check in those),
-        ]
+        checks = _merged(optimized, unoptimized)
         rows = RowIndependence(
             names,
             self._reference,
@@ -125,12 +124,15 @@ class Comparison:
             partial(self._run, self._file),
         )
         checks += [] if self._mixing else rows.checks(self._outputs)
+        if self._claim.agreement is not None:
+            least = self._claim.agreement
+            checks += agreement_checks(names, self._answers, self._outputs, least)
         findings = self._findings(checks)
-        verdict = _verdict(checks, findings, self._outputs)
+        verdict = verdict_of(checks, findings, self._outputs)
         discontinuous = optimized.excused | unoptimized.excused
         more = self._notes(discontinuous, checks, rows.mixed)
         report = Report(
-            f"{self._path.name} {_WORDS[verdict]} {type(self._model).__name__}",
+            f"{self._path.name} {WORDS[verdict]} {type(self._model).__name__}",
             verdict=verdict,
             checks=tuple(checks),
             findings=findings,
@@ -139,7 +141,8 @@ class Comparison:
         )
         first = next(iter(self._answers))
         as_given = not optimized.fails(first) and not unoptimized.fails(first)
-        return Proof(report, self._divergent_input(optimized, unoptimized), as_given)
+        divergent = self._divergent_input(optimized, unoptimized)
+        return Proof(report, divergent, as_given, precision)
 
     def _findings(self, checks: Sequence[Check]) -> tuple[Finding, ...]:
         """Return whether rows depend on their batch, and what the comparison says nothing about.
@@ -194,6 +197,13 @@ class Comparison:
         self, discontinuous: Collection[str], checks: Collection[Check], mixed: Collection[str]
     ) -> Iterator[str]:
         """Yield the notes: what the figures do not prove, and why."""
+        if self._claim.tolerance is not None:
+            yield f"errors up to {self._claim.tolerance:g} are allowed, because you said so"
+        elif precision := self._reference.precision:
+            yield (
+                f"the file computes in {precision.name}: it may be {FACTOR:g} times as far off as "
+                f"the model itself would be in {precision.name}"
+            )
         if discontinuous:
             yield (
                 f"the model's own output {', '.join(sorted(discontinuous))} is discontinuous, as "
@@ -207,24 +217,20 @@ class Comparison:
             )
         elif not self._mixing and not any(check.measure == "rows" for check in checks):
             yield ("no row was compared in another batch: there is only one, or no output has rows")
-        yield from notes_on_noise(
-            self._reference, self._file.output_names, self._answers, self._tolerance
-        )
+        if self._reference.precision is None:
+            yield from notes_on_noise(
+                self._reference, self._file.output_names, self._answers, self._tolerance
+            )
 
 
-def _verdict(
-    checks: Sequence[Check], findings: Sequence[Finding], outputs: Mapping[Case, Outputs]
-) -> Verdict:
-    if isinstance(next(iter(outputs.values())), str):
-        return "failed to run"
-    if not all(check.passed for check in checks):
-        return "differs"
-    unproven = any(finding.severity == "error" for finding in findings)
-    return "cannot be judged" if unproven else "agrees"
-
-
-def _blaming_optimizations(check: Check) -> Check:
-    """Return a check, which says if it failed that only the optimized file fails."""
-    if check.passed:
-        return check
-    return replace(check, detail=check.detail or _BLAME.format(check.error, check.allowed))
+def _merged(optimized: Judgement, unoptimized: Judgement) -> list[Check]:
+    """Return the checks of both runs, with who is to blame where only the optimized one fails."""
+    blamed = {case for case in unoptimized.checks if not unoptimized.fails(case)}
+    return [
+        *(
+            blaming_optimizations(check) if case in blamed else check
+            for case, those in optimized.checks.items()
+            for check in those
+        ),
+        *(check for those in unoptimized.checks.values() for check in those),
+    ]

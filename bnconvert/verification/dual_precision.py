@@ -5,6 +5,7 @@ Further runs in its own dtype may go along, in which everything is rounded other
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.perturbation import ApproximatedKernels, moved
 
 #: Kernels approximate functions such as tanh to so many units in the last place of 1.
@@ -28,14 +30,22 @@ class DualPrecisionRun:
             they are floating-point.
     """
 
-    def __init__(self, module: fx.GraphModule, example: Example, further: int = 0) -> None:
+    def __init__(
+        self,
+        module: fx.GraphModule,
+        example: Example,
+        further: int = 0,
+        precision: Precision | None = None,
+    ) -> None:
         """Prepare to run; nothing is computed yet.
 
         Args:
             module: the graph, in its own dtype; its constants are widened one by one.
             example: its inputs.
             further: how many further runs are rounded otherwise.
+            precision: what every run but that in float64 rounds to, where that is lower.
         """
+        self._precision = precision
         self.values: dict[fx.Node, tuple[Any, ...]] = {}
         self._further = further
         self._generator = torch.Generator().manual_seed(0)
@@ -72,7 +82,9 @@ class DualPrecisionRun:
 
     def own_values(self, node: fx.Node) -> Sequence[Tensor]:
         """Return a node's value in its own dtype, of every run."""
-        return self.values[node][1:]
+        own = self.values[node][1:]
+        rounded = self._precision.rounded_output if self._precision else lambda value: value
+        return [rounded(value) for value in own]
 
     def _values(self, node: fx.Node) -> tuple[Any, ...]:
         """Return a node's value in float64, in its own dtype, and of every further run."""
@@ -93,7 +105,8 @@ class DualPrecisionRun:
             return fx.map_arg(node.args, read), fx.map_arg(node.kwargs, read)
 
         args, kwargs = arguments(1)
-        native = function(*args, **kwargs)
+        with self._lowering():
+            native = function(*args, **kwargs)
         args, kwargs = pytree.tree_map_only(torch.dtype, _wide_dtype, arguments(0))
         try:
             exact = function(*args, **kwargs)
@@ -104,9 +117,12 @@ class DualPrecisionRun:
         for run in range(self._further):
             args, kwargs = arguments(2 + run)
             # Where it is too sensitive to be moved, as a shape is, the run goes on as the others.
-            with contextlib.suppress(Exception), kernels:
+            with contextlib.suppress(Exception), kernels, self._lowering():
                 further[run] = self._rounded_otherwise(function(*args, **kwargs))
         return pytree.tree_map_only(Tensor, wide, exact), native, *further
+
+    def _lowering(self) -> AbstractContextManager[Any]:
+        return self._precision.lowering() if self._precision else contextlib.nullcontext()
 
     def _rounded_otherwise(self, value: Any) -> Any:
         """Return a value whose numbers are moved by a unit in the last place."""

@@ -23,11 +23,11 @@ class ExactPrecision(OperatorObserver):
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator in float64."""
-        if _is_view(operator):
+        if is_view(operator):
             return super().run_operator(operator, args, kwargs)
         if base_name(operator) != "view":
             args, kwargs = pytree.tree_map_only(torch.dtype, _lifted_dtype, (args, kwargs))
-        written = _written(operator, args, kwargs)
+        written = written_tensors(operator, args, kwargs)
         if written:
             args, kwargs = _cast_beside(written, args, kwargs)
             return super().run_operator(operator, args, kwargs)
@@ -40,13 +40,13 @@ class ExactPrecision(OperatorObserver):
         return pytree.tree_map_only(Tensor, _lifted, result)
 
 
-def _is_view(operator: Any) -> bool:
+def is_view(operator: Any) -> bool:
     """Tell whether an operator returns one of its inputs, or a view of it, and writes nothing."""
     aliases = [formal.alias_info for formal in formals_of(operator) if formal.alias_info]
     return bool(aliases) and not any(alias.is_write for alias in aliases)
 
 
-def _written(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+def written_tensors(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """Return the tensors that an operator writes to."""
     formals = [f for f in formals_of(operator) if f.alias_info and f.alias_info.is_write]
     if not formals:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import fx, nn
 
@@ -24,6 +25,7 @@ from bnconvert.reporting.report import Report
 from bnconvert.verification.comparison import Proof
 from bnconvert.verification.divergence import Divergence, DivergenceSearch
 from bnconvert.verification.finding_ids import DIVERGENCE
+from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.operator_mapping import operator_name
 from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
@@ -71,14 +73,18 @@ def localize(
     if proof.divergent_input is None:
         return proof.report
     say("localizing where the file diverges from the model")
-    found = find_divergence(model, proof.divergent_input, path, graphs)
+    found = find_divergence(model, proof.divergent_input, path, graphs, proof.precision)
     if isinstance(found, Finding):
         return replace(proof.report, findings=(*proof.report.findings, found))
     return replace(proof.report, notes=(*proof.report.notes, found))
 
 
 def find_divergence(
-    model: nn.Module, example: Example, path: Path, graphs: GraphSource
+    model: nn.Module,
+    example: Example,
+    path: Path,
+    graphs: GraphSource,
+    precision: Precision | None = None,
 ) -> Finding | str:
     """Find the first operator of a file that computes something else than the model.
 
@@ -87,6 +93,7 @@ def find_divergence(
         example: a small input on which they differ.
         path: the file.
         graphs: of the model; called once.
+        precision: what the file computes in, where that is lower than the model's own.
 
     Returns:
         The finding, or a sentence that says why there is none; it does not raise.
@@ -94,17 +101,20 @@ def find_divergence(
     try:
         with tempfile.TemporaryDirectory() as scratch, preserved_random_state():
             graph = graph_of(path, named_tensors(model, example), Path(scratch))
-            return _find(example, graph, graphs(example))
+            return _find(example, graph, graphs(example), precision)
     except Exception as failure:
         return f"where the file diverges from the model could not be found ({first_line(failure)})"
 
 
-def _find(example: Example, graph: OnnxGraph, graphs: Graphs) -> Finding | str:
+def _find(
+    example: Example, graph: OnnxGraph, graphs: Graphs, precision: Precision | None
+) -> Finding | str:
     """Search the divergence among the values of the folded, then of the captured graph."""
     values = FileValues(graph.values)
     for in_parts in (False, True):  # parts of few numbers may be off by chance: they come last
-        truth = match_values(graphs.captured, example, values, in_parts=in_parts)
-        folded = match_values(graphs.folded, example, values, in_parts=in_parts)
+        how: dict[str, Any] = {"in_parts": in_parts, "precision": precision}
+        truth = match_values(graphs.captured, example, values, **how)
+        folded = match_values(graphs.folded, example, values, **how)
         # Where only the second is wrong, the file holds what a wrong fold computes.
         for matches, fix in ([folded, truth], _FIX), ([truth], _FIX_FOLD):
             divergence = DivergenceSearch(graph, matches).divergence()

@@ -1,11 +1,9 @@
 """The reference: a model's outputs in float64 and in its own dtype."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
@@ -13,9 +11,10 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
-from bnconvert.verification.complex_numbers import in_real_numbers
 from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.input_dependence import InputDependence
+from bnconvert.verification.lowered_precision import Precision
+from bnconvert.verification.model_outputs import leaves_of, outputs_of
 from bnconvert.verification.perturbation import (
     PerturbedRows,
     PerturbedRuns,
@@ -37,11 +36,16 @@ class Reference:
     Attributes:
         model: a copy, in eval mode, in its own dtype.
         exact: a copy in float64.
+        precision: what `model` runs in instead of its own dtype; None for that.
         notes: what could not be done as usual, and why.
     """
 
     def __init__(
-        self, model: nn.Module, count: int | None = None, raw: Sequence[RawInput] = ()
+        self,
+        model: nn.Module,
+        count: int | None = None,
+        raw: Sequence[RawInput] = (),
+        precision: Precision | None = None,
     ) -> None:
         """Copy the model, in eval mode unless it is already, and once more in float64.
 
@@ -50,6 +54,8 @@ class Reference:
             count: how many outputs the file has; where it is the number of the model's tensors and
                 plain numbers together, the numbers are compared too.
             raw: which inputs are normalized before the model gets them.
+            precision: what its file computes in; where that is lower than the model's own, it
+                runs in that too, but for `exact`.
 
         Raises:
             UnsupportedModelError: an attribute of the model cannot be copied.
@@ -58,6 +64,7 @@ class Reference:
         self.model = copy_model(model)
         if model.training:
             self.model.eval()
+        self.precision = precision if precision and precision.is_lower_than(model) else None
         self.exact = copy_model(self.model).double()
         if raw:
             for copied, exact in ((self.model, False), (self.exact, True)):
@@ -118,7 +125,7 @@ class Reference:
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self._native(example)
-        perturbed = self._run(self.model, self._floating(example).perturbed())
+        perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
         exact = self._exact(example)
         if exact is None:
             roundings = self._roundings.get(example)
@@ -165,7 +172,7 @@ class Reference:
         copied = example.map(Tensor.clone)
         with torch.no_grad(), InputDependence(copied.tensors()) as watch:
             result = self.model(*copied.args, **copied.kwargs)
-        return watch.among(_leaves(result, self._count))
+        return watch.among(leaves_of(result, self._count))
 
     def normalizes_by_batch(self, example: Example) -> bool:
         """Tell whether some norm takes its statistics from several samples in eval mode."""
@@ -196,11 +203,23 @@ class Reference:
                 outputs = self._run(self.model, example)
         except Exception:
             return self._run(self.model, example)
+        if self.precision is not None:
+            watch.eps = max(watch.eps, self.precision.eps)
         self._roundings[example] = watch
         return outputs
 
+    @property
+    def _units(self) -> float:
+        """How many units of float32 one unit of the precision is."""
+        eps = float(torch.finfo(torch.float32).eps)
+        return max(1.0, self.precision.eps / eps) if self.precision else 1.0
+
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
-        return outputs_of(model, example, self._count)
+        if self.precision is None or model is self.exact:
+            return outputs_of(model, example, self._count)
+        with self.precision.lowering():
+            outputs = outputs_of(model, example, self._count)
+        return [self.precision.rounded_output(output) for output in outputs]
 
     def _floating(self, example: Example) -> Example:
         return as_floating(example, self._raw)
@@ -223,27 +242,6 @@ class Reference:
                 "measured by perturbing its inputs by one unit in the last place"
             )
             return None
-
-
-def outputs_of(model: nn.Module, example: Example, count: int | None = None) -> list[Tensor]:
-    """Run the model on a copy of the example; return its outputs as a file has them, on the CPU.
-
-    Args:
-        model: in eval mode.
-        example: the inputs.
-        count: how many outputs are expected; where the model returns as many only together with
-            plain numbers (int, float), these are returned as tensors too.
-    """
-    with torch.no_grad():
-        result = model(*example.map(Tensor.clone).args, **example.map(Tensor.clone).kwargs)
-    values = (torch.as_tensor(leaf, device="cpu") for leaf in _leaves(result, count))
-    return [in_real_numbers(value) for value in values]
-
-
-def _leaves(result: Any, count: int | None) -> list[Any]:
-    leaves = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, Tensor | int | float)]
-    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    return leaves if len(leaves) == count else tensors
 
 
 def _have_same_shapes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:

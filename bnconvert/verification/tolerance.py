@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bnconvert.numerics.distance import (
     MEASURES,
+    PEAK,
     Measure,
     difference,
     relative_errors,
@@ -63,10 +64,12 @@ class Tolerance:
     Attributes:
         model_error: the model's own largest error, by output and measure.
         rounding: the error that rounding to the output's dtype may cause, by output and measure.
+        given: what a user allows instead, of the root mean square error; None for nothing.
     """
 
     model_error: Mapping[tuple[int, Measure], float]
     rounding: Mapping[tuple[int, Measure], float]
+    given: float | None = None
 
     @classmethod
     def of(cls, answers: Iterable[Answers]) -> "Tolerance":
@@ -106,10 +109,12 @@ class Tolerance:
 
     def says_nothing(self, index: int) -> bool:
         """Tell whether the model's own error is so large that zeros would be allowed too."""
-        return self.model_error.get((index, "norm"), 0.0) >= NO_DIGIT
+        return self.given is None and self.model_error.get((index, "norm"), 0.0) >= NO_DIGIT
 
     def allowed(self, index: int, measure: Measure) -> float:
         """Return the largest relative error that an output may have."""
+        if self.given is not None:
+            return self.given * (FACTOR * PEAK if measure == "peak" else 1.0)
         return FACTOR * self.model_error[index, measure] + self.rounding[index, measure]
 
     def allows(self, index: int, errors: Mapping[Measure, float]) -> bool:

@@ -17,6 +17,7 @@ from bnconvert.graphs.aten import aten
 from bnconvert.graphs.example import Example
 from bnconvert.verification.dual_precision import DualPrecisionRun
 from bnconvert.verification.expected_values import Expected, Wanted
+from bnconvert.verification.lowered_precision import Precision
 
 #: Up to this relative error, a value is a wrong version of the expected one.
 _ALIKE = 0.1
@@ -105,7 +106,12 @@ class ValueMatches:
 
 
 def match_values(
-    module: fx.GraphModule, example: Example, values: FileValues, *, in_parts: bool = False
+    module: fx.GraphModule,
+    example: Example,
+    values: FileValues,
+    *,
+    in_parts: bool = False,
+    precision: Precision | None = None,
 ) -> ValueMatches:
     """Run a captured graph and find its values among those of a file.
 
@@ -114,9 +120,11 @@ def match_values(
         example: what the file was run on.
         values: the file's values.
         in_parts: whether each part of a value counts by its own size.
+        precision: what the file computes in, where that is lower than the graph's own dtype.
     """
     found = ValueMatches()
-    run = DualPrecisionRun(module, example, further=_FURTHER_RUNS if in_parts else 0)
+    further = _FURTHER_RUNS if in_parts else 0
+    run = DualPrecisionRun(module, example, further, precision)
     with torch.no_grad():
         for node, exact, _ in run.steps():
             expected = Expected.of(node, exact, run.own_values(node))

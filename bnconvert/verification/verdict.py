@@ -12,12 +12,24 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from bnconvert.numerics.distance import Measure, difference, relative_errors
-from bnconvert.reporting.records import Check
+from bnconvert.reporting.records import Check, Finding, Verdict
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
 from bnconvert.verification.discontinuities import nearest_model_output
 from bnconvert.verification.parts import WrongPart, wrong_part
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
+
+_BLAME = (
+    "relative error {:.1e}, {:.1e} allowed; ONNX Runtime's own graph optimizations are the cause: "
+    "without them the file is within the tolerance"
+)
+#: How a report's title says each verdict.
+WORDS: dict[Verdict, str] = {
+    "agrees": "agrees with",
+    "differs": "DIFFERS from",
+    "cannot be judged": "CANNOT BE JUDGED against",
+    "failed to run": "DOES NOT RUN beside",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +59,7 @@ class Judge:
         tolerance: how far from them a file may be.
         perturbed: returns the model's own outputs on perturbed inputs of a case.
         casts: whether the whole file is in another precision than the model.
+        in_parts: whether each part of an output counts by its own size, too.
     """
 
     names: Sequence[str]
@@ -54,6 +67,7 @@ class Judge:
     tolerance: Tolerance
     perturbed: Callable[[Case], Iterable[Sequence[Tensor]]]
     casts: bool = False
+    in_parts: bool = True
 
     def judge(self, run: Mapping[Case, Outputs], *, optimized: bool = True) -> Judgement:
         """Compare every output of a run with the model's answers.
@@ -105,6 +119,8 @@ class Judge:
 
     def _wrong_part(self, output: "_Output") -> WrongPart | None:
         """Return the part of an output that is wrong although the whole is within the tolerance."""
+        if not self.in_parts or output.tolerance.given is not None:
+            return None
         index, answers = output.index, self.answers[output.case]
         runs = [run for run in (answers.native, answers.perturbed) if run is not None]
         return wrong_part(
@@ -167,3 +183,22 @@ class _Output:
     detail: str
     errors: Mapping[Measure, float]
     tolerance: Tolerance
+
+
+def blaming_optimizations(check: Check) -> Check:
+    """Return a check, which says if it failed that only the optimized file fails."""
+    if check.passed:
+        return check
+    return replace(check, detail=check.detail or _BLAME.format(check.error, check.allowed))
+
+
+def verdict_of(
+    checks: Sequence[Check], findings: Sequence[Finding], outputs: Mapping[Case, Outputs]
+) -> Verdict:
+    """Return the verdict over all checks, and what they say nothing about."""
+    if isinstance(next(iter(outputs.values())), str):
+        return "failed to run"
+    if not all(check.passed for check in checks):
+        return "differs"
+    unproven = any(finding.severity == "error" for finding in findings)
+    return "cannot be judged" if unproven else "agrees"

@@ -26,6 +26,7 @@ _CAUSES = (BATCH_STATISTICS, BATCH_DEPENDENCE, DIVERGENCE, ORIGIN)
 _MEANING = {
     "norm": "relative root mean square error {c.error:.1e}, {c.allowed:.1e} allowed",
     "peak": "largest relative error {c.error:.1e}, {c.allowed:.1e} allowed",
+    "top-1": "the best class differs in {c.error:.1%} of the given rows, {c.allowed:.1%} allowed",
     "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
 }
 _SHOWN = 3  # failing checks that are listed; more say nothing new

@@ -12,7 +12,8 @@ from torch.utils import _pytree as pytree
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
 from bnconvert.verification.influence import GradientRun, weights_of
-from bnconvert.verification.reference import SEED, outputs_of
+from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.reference import SEED
 
 _MOST_RUNS = 200  # forwards to find which of many weights are used
 

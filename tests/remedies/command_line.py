@@ -5,7 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from bnconvert.cli import convert
+from bnconvert.cli.dynamic_axes import dynamic_axes, dynamic_shapes
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.cli.user_code import load_object, without_exits
 from bnconvert.diagnosis.catalogue import explain
@@ -85,7 +89,23 @@ def made(folder: Path) -> Path:
     return folder
 
 
+def axes(*texts: str) -> None:
+    dynamic_shapes(nn.Conv2d(3, 2, 1), (torch.ones(1, 3, 4, 4),), texts)
+
+
 COMMAND_LINE = (
+    Row(
+        "cli/dynamic_axes.py",
+        "names no axis",
+        lambda folder: dynamic_axes(["heigth"]),
+        lambda folder: dynamic_axes(["batch,height,width", "2=height", "ids:1=tokens"]),
+    ),
+    Row(
+        "cli/dynamic_axes.py",
+        "no input has such an axis",
+        lambda folder: axes("depth"),
+        lambda folder: axes("input:1=depth"),
+    ),
     Row(
         "diagnosis/catalogue/__init__.py",
         "no finding has this id",

@@ -1,13 +1,17 @@
 """Rows for exporting, and for comparing files with their models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir
 import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file
+from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_names import rename
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.example import Example
 from bnconvert.verification.onnx_runner import OnnxRunner
@@ -84,7 +88,48 @@ def styled(folder: Path, way: str) -> Any:
     bnc.export(Styled(way).eval(), x, folder / f"{way}.onnx")
 
 
+DIFFERENCE = """
+<ir_version: 8, opset_import: ["" : 18]>
+difference (float[N] x, float[N] y) => (float[N] z) { z = Sub(x, y) }
+"""
+
+
+def named(inputs: Sequence[str], outputs: Sequence[str] = ()) -> None:
+    form = OnnxForm.of(None, inputs, outputs)
+    rename(onnx_ir.from_onnx_text(DIFFERENCE), form, [])
+
+
 EXPORTS = (
+    Row(
+        "exporting/onnx_form.py",
+        "is there twice",
+        lambda folder: named(["a", "b"], ["a"]),
+        lambda folder: named(["a", "b"], ["c"]),
+    ),
+    Row(
+        "exporting/onnx_form.py",
+        "one is empty",
+        lambda folder: named([], [""]),
+        lambda folder: named([], ["c"]),
+    ),
+    Row(
+        "exporting/onnx_form.py",
+        "torch.onnx cannot write this model in it",
+        lambda folder: OnnxForm(opset=99).require_opset(18),
+        lambda folder: OnnxForm(opset=18).require_opset(18),
+    ),
+    Row(
+        "exporting/onnx_names.py",
+        "is what input {} of the model is called",
+        lambda folder: named(["y", "x"]),
+        lambda folder: [named(["x", "y"]), named(["a", "b"])],
+    ),
+    Row(
+        "exporting/onnx_names.py",
+        "give one name for each",
+        lambda folder: named(["a"]),
+        lambda folder: named(["a", "b"]),
+    ),
     Row(
         "exporting/preconditions.py",
         "in training mode inside an eval model",

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification.model_outputs import outputs_of
 from bnconvert.verification.perturbation import PerturbedRows, PerturbedRuns, roundings_of
-from bnconvert.verification.reference import outputs_of
 
 EPS = torch.finfo(torch.float32).eps
 

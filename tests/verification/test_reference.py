@@ -6,7 +6,8 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
-from bnconvert.verification.reference import PERTURBATIONS, Reference, outputs_of
+from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.reference import PERTURBATIONS, Reference
 from bnconvert.verification.tolerance import ILL_CONDITIONED, Tolerance
 from tests.submodules import submodule
 from tests.zoo import build

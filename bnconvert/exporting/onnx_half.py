@@ -1,0 +1,32 @@
+"""Half precision: rewrite a float32 file so that it computes in float16, by ONNX Runtime's tool."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bnconvert.errors import ExportError
+
+
+def halve(path: Path) -> None:
+    """Cast the weights, inputs and outputs of a file to float16, where its operators know that.
+
+    Folding was done in float64 before, so that every weight is rounded to float16 once.
+
+    Raises:
+        ExportError: a weight is too large for float16.
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    most = float(np.finfo(np.float16).max)
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = np.abs(onnx.numpy_helper.to_array(tensor))
+            largest = float(values.max(initial=0.0, where=np.isfinite(values)))
+            if largest > most:
+                raise ExportError(
+                    f"{tensor.name}: has the number {largest:.3g}, and float16 ends at {most:.3g}; "
+                    "export in float32 (leave dtype, --half out)"
+                )
+    onnx.save(convert_float_to_float16(model, disable_shape_infer=False), str(path))

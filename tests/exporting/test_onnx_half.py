@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import bnconvert as bnc
+from bnconvert.exporting.onnx_half import halve
+from tests.zoo import IMAGE, Net, trained
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_in_half_precision_is_proven_by_its_own_precision(tmp_path: Path) -> None:
+    model = trained(Net())
+    report = bnc.export(model, IMAGE, tmp_path / "half.onnx", dtype=torch.float16)
+    graph = onnx.load(str(tmp_path / "half.onnx")).graph
+    kinds = {v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert {t.data_type for t in graph.initializer if len(t.dims) > 1} == kinds
+    worst = max(check.error for check in report.checks if check.measure == "norm")
+    assert 1e-5 < worst < 2e-3  # half precision has eleven bits
+    assert bnc.verify(model, tmp_path / "half.onnx", IMAGE).verdict == "agrees"
+
+
+def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> None:
+    conv = nn.Conv2d(3, 2, 1).eval()
+    with torch.no_grad():
+        conv.weight[0, 0] = 1e5
+    bnc.export(conv, IMAGE, tmp_path / "m.onnx")
+    with pytest.raises(bnc.ExportError, match=r"weight: has the number 1e[+]05, and float16 ends"):
+        halve(tmp_path / "m.onnx")
+    with pytest.raises(bnc.ExportError, match=r"dtype=torch\.int8: a file is rewritten in torch"):
+        bnc.export(conv, IMAGE, tmp_path / "m.onnx", dtype=torch.int8)

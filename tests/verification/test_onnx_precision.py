@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from onnxruntime import quantization
+from onnxruntime.transformers import float16
+from torch import nn
+
+import bnconvert as bnc
+from bnconvert.graphs.example import Example
+from bnconvert.verification.comparison import Proof
+from bnconvert.verification.lowered_precision import FLOAT16, INT8
+from bnconvert.verification.onnx_precision import precision_of
+from bnconvert.verification.verification import prove
+from tests.zoo import trained
+
+X = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()]
+    return trained(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)))
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("precision") / "m.onnx"
+    bnc.export(network(), (X,), path)
+    return path
+
+
+class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]  # is untyped
+    def __init__(self) -> None:
+        self.left = iter([{"input": X.numpy()}])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.left, None)
+
+
+def halved(file: Path, tmp_path: Path) -> Path:
+    model = float16.convert_float_to_float16(onnx.load(str(file)))
+    onnx.save(model, str(tmp_path / "half.onnx"))
+    return tmp_path / "half.onnx"
+
+
+def quantized(file: Path, tmp_path: Path) -> Path:
+    target = tmp_path / "int8.onnx"
+    quantization.quantize_static(str(file), str(target), Batches(), per_channel=True)
+    return target
+
+
+def with_other_weights(file: Path, factor: float) -> Path:
+    """Multiply the largest channel of the last layer's weights."""
+    model = onnx.load(str(file))
+    last = max(
+        (t for t in model.graph.initializer if t.dims == [5, 8] or t.dims == [8, 5]),
+        key=lambda t: len(t.raw_data),
+    )
+    values = numpy_helper.to_array(last).copy()
+    values[np.unravel_index(np.abs(values.astype("float64")).argmax(), values.shape)] *= factor
+    last.CopyFrom(numpy_helper.from_array(values, last.name))
+    onnx.save(model, str(file))
+    return file
+
+
+def proof(path: Path) -> Proof:
+    return prove(network(), Example.of((X,)), path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_in_half_precision_has_the_tolerance_of_half_precision(
+    file: Path, tmp_path: Path
+) -> None:
+    path = halved(file, tmp_path)
+    assert (precision_of(file), precision_of(path)) == (None, FLOAT16)
+    report = bnc.verify(network(), path, (X,))
+    assert "the file computes in float16: it may be 4 times as far off" in str(report)
+    assert max(c.allowed for c in report.checks if c.measure == "norm") < 0.02
+    with pytest.raises(bnc.VerificationError) as failure:
+        bnc.verify(network(), with_other_weights(path, 2), (X,))
+    assert "(Gemm) is the first operator that diverges" in str(failure.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantized_file_has_the_tolerance_of_eight_bits(file: Path, tmp_path: Path) -> None:
+    path = quantized(file, tmp_path)
+    assert precision_of(path) is INT8
+    good = proof(path)
+    assert (good.report.verdict, good.precision) == ("agrees", INT8)
+    assert max(c.allowed for c in good.report.checks if c.measure == "norm") < 0.25
+    assert proof(with_other_weights(path, -1)).report.verdict == "differs"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_user_may_say_what_is_allowed(file: Path, tmp_path: Path) -> None:
+    path = halved(file, tmp_path)
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(network(), path, (X,), tolerance=1e-6)
+    report = bnc.verify(network(), path, (X,), tolerance=0.1, agreement=0.9)
+    (best,) = (check for check in report.checks if check.measure == "top-1")
+    assert (best.error, best.passed, round(best.allowed, 9)) == (0.0, True, 0.1)
+    with pytest.raises(bnc.VerificationError, match=r"best class differs in .* of the given rows"):
+        bnc.verify(network(), with_other_weights(path, -60), (X,), tolerance=1e9, agreement=1.0)
+    conv = nn.Conv2d(3, 2, 1).eval()
+    bnc.export(conv, (X,), tmp_path / "conv.onnx")
+    with pytest.raises(bnc.ExportError, match="no output is of shape"):
+        bnc.verify(conv, tmp_path / "conv.onnx", (X,), agreement=0.9)
