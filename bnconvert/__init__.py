@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     )
     from bnconvert.exporting.export import export as export
     from bnconvert.exporting.verify import verify as verify
+    from bnconvert.folding.equalizing.equalization import (
+        Equalized as Equalized,
+        equalize as equalize,
+    )
     from bnconvert.folding.folding import Folded as Folded, fold as fold
     from bnconvert.norms import NORM_CLASSES as NORM_CLASSES
     from bnconvert.norms.adaptive import Adaptive as Adaptive
@@ -99,6 +103,7 @@ _HOMES = {
     "bnconvert.conversion.parameter_groups": ("exempt_norms",),
     "bnconvert.conversion.finetuning": ("Prepared", "prepare"),
     "bnconvert.conversion.suggestion": ("Suggestion", "suggest"),
+    "bnconvert.folding.equalizing.equalization": ("Equalized", "equalize"),
     "bnconvert.folding.folding": ("Folded", "fold"),
     "bnconvert.diagnosis.inspection": ("inspect",),
     "bnconvert.norms": ("NORM_CLASSES",),

@@ -24,6 +24,7 @@ ERRORS = {
     "VerificationError",
 }
 TYPES = {
+    "Equalized",
     "Folded",
     "Plan",
     "Policy",
@@ -74,6 +75,7 @@ SIGNATURES = {
     "progress=None)",
     "measured": "(model, batches, *, method='layerwise', variance='population', forward=None, "
     "max_samples=None, domain=None, memory_limit=None, process_group=None, progress=None)",
+    "equalize": "(folded, *, relu6='keep')",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
     "preprocess=None, allow_nonfinite=(), progress=None)",

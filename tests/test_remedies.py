@@ -13,6 +13,7 @@ from tests.remedies.conversion import CONVERSION
 from tests.remedies.copies import COPIES
 from tests.remedies.data import DATA
 from tests.remedies.domains import DOMAINS
+from tests.remedies.equalizing import EQUALIZING
 from tests.remedies.exports import EXPORTS
 from tests.remedies.files import FILES
 from tests.remedies.folds import FOLDS
@@ -35,6 +36,7 @@ ROWS = (
     *COPIES,
     *DATA,
     *DOMAINS,
+    *EQUALIZING,
     *EXPORTS,
     *FILES,
     *FOLDS,

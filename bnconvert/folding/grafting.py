@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from bnconvert.errors import Refusal, UnsupportedModelError, first_line
 from bnconvert.folding.folds.direct import Direct
 from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
+from bnconvert.folding.same_function import first_difference
 from bnconvert.graphs.mutable_graph import constant
 from bnconvert.graphs.parts import Part
 from bnconvert.modules.copying import copy_model
@@ -17,12 +18,8 @@ from bnconvert.modules.kinds import Kind
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import swap, write_weights
-from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import NormRow
 from bnconvert.torch_private.module_hooks import share_forward_hooks
-from bnconvert.verification.model_outputs import outputs_of
-from bnconvert.verification.reference import Reference
-from bnconvert.verification.tolerance import Tolerance
 
 _UNCALLED = GraftOutcome(
     0, refusal=Refusal("not-called-as-module", "it is not called as a module of its own")
@@ -119,24 +116,20 @@ def _require_same(model: nn.Module, copy: nn.Module, part: Part) -> None:
     """Raise unless a part of the copy computes what the model's does, within rounding."""
     example = part.captured.example
     before, after = model.get_submodule(part.path), copy.get_submodule(part.path)
-    reference = Reference(before)
-    answers = reference.answers(example)
-    tolerance = Tolerance.of([answers])
     path = part.path or type(model).__name__
     try:
-        measured = outputs_of(after, example)
+        found = first_difference(before, after, example)
     except Exception as failure:
         raise UnsupportedModelError(
             f"{path}: its forward reads something that only a norm has "
             f"({first_line(failure)}); use the folded module instead"
         ) from failure
-    for index, (value, truth) in enumerate(zip(measured, answers.true, strict=True)):
-        error = relative_error(value, truth, "norm")
-        if not error <= tolerance.allowed(index, "norm"):
-            raise UnsupportedModelError(
-                f"{path}: with its norms folded its modules compute something else (output "
-                f"{index} is {error:.1e} off); use the folded module instead"
-            )
+    if found is not None:
+        index, error = found
+        raise UnsupportedModelError(
+            f"{path}: with its norms folded its modules compute something else (output "
+            f"{index} is {error:.1e} off); use the folded module instead"
+        )
 
 
 def tail_of(norm: nn.Module, kind: Kind) -> nn.Module:

@@ -28,7 +28,8 @@ def weight_range_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Ite
             wide,
             f"folded factors differ by more than {WIDE:.0f} between channels: with one 8-bit "
             "scale for the whole weight the small channels become zero",
-            "quantize per channel, or equalize the layers first",
+            "quantize per channel, or equalize the layers first: "
+            "bnc.equalize(bnc.fold(model, inputs))",
         )
     overflowing = tuple(dict.fromkeys(row.path for row in rows if "weight-overflows" in row.codes))
     if overflowing:

@@ -44,7 +44,8 @@ FOLDING = (
         "more than 1000 times the smallest that is not 0.",
         "With one 8-bit scale for the whole weight, the channels with small factors become zero. "
         "In floating point nothing is lost.",
-        "Quantize per channel, or equalize the layers before.",
+        "Quantize per channel, or hand on `bnc.equalize(bnc.fold(model, inputs))`: it gives layers "
+        "in a row like ranges.",
         example="norm = nn.BatchNorm2d(2)\n"
         "norm.running_var.copy_(torch.tensor([1.0, 1e8]))\n"
         "model = nn.Sequential(nn.Conv2d(3, 2, 1), norm)\n"

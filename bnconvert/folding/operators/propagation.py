@@ -11,6 +11,7 @@ from bnconvert.errors import Refusal
 from bnconvert.folding.operators.activations import Activation
 from bnconvert.folding.operators.addition import Sum, summands_of
 from bnconvert.folding.operators.affine import AffineRule, read_affine
+from bnconvert.folding.operators.bounds import Bound
 from bnconvert.folding.operators.concatenation import Concatenation
 from bnconvert.folding.operators.conv import Conv
 from bnconvert.folding.operators.conv_transpose import ConvTranspose
@@ -36,6 +37,7 @@ OPERATOR_RULES: tuple[OperatorRule, ...] = (
     Sum(),
     Product(),
     Activation(),
+    Bound(),
     Pooling(),
     Concatenation(),
     Slicing(),

@@ -1,0 +1,1 @@
+"""Cross-layer equalization: weights of layers in a row get like ranges, for quantization."""

@@ -1,0 +1,123 @@
+"""`equalize`: give the weights of layers in a row like ranges, for one scale for a whole weight."""
+
+from dataclasses import dataclass
+
+from torch import nn
+from torch.export import ExportedProgram
+
+from bnconvert.errors import CaptureError
+from bnconvert.folding.equalizing.clipping import Clipping
+from bnconvert.folding.equalizing.equalized_graph import equalize_graph
+from bnconvert.folding.equalizing.equalized_pair import EqualizedPair
+from bnconvert.folding.folding import Folded, fold
+from bnconvert.graphs.exported_program import exported_program
+from bnconvert.graphs.parts import with_parts
+from bnconvert.modules.ambient_modes import usual_modes
+from bnconvert.modules.folded_module import FoldedModule
+from bnconvert.reporting.report import Report
+from bnconvert.reporting.shown import Shown
+from bnconvert.torch_private.one_at_a_time import one_at_a_time
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Equalized(Shown):
+    """A folded model whose layers are equalized.
+
+    Attributes:
+        module: the graph, for inference, as `Folded.module`.
+        report: a line for every layer: the spread of its channels before and after, or why it
+            stays; the rows of norms are those of the fold.
+        pairs: the same for programs.
+        folded: what was equalized; it is not changed.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.SiLU(), nn.Conv2d(2, 4, 1)).eval()
+        >>> equalized = bnc.equalize(bnc.fold(net, (torch.randn(2, 3, 8, 8),)))
+        >>> [(pair.producer, str(pair)) for pair in equalized.pairs]
+        [('0 (conv2d)', 'as it was: 1 (silu) reads it'), ...]
+    """
+
+    module: nn.Module
+    report: Report
+    pairs: tuple[EqualizedPair, ...]
+    folded: Folded
+
+    def program(self) -> ExportedProgram | None:
+        """Return the equalized graph as a torch.export program that shares its weights.
+
+        Returns:
+            The program; None where the graph holds something that no program takes as it is.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+        """
+        ranges = self.folded.captured.range_constraints
+        assert isinstance(self.module, FoldedModule)
+        return exported_program(self.module, ranges)
+
+
+@one_at_a_time()
+@usual_modes()
+def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> Equalized:
+    """Equalize the weights of layers in a row, so that one 8-bit scale for a whole weight will do.
+
+    Cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight Equalization and
+    Bias Correction", 2019, section 4.1): output channel i of a layer is divided by a factor, and
+    what reads it multiplies by it, so that its range is the same in both weights. That is the same
+    function where what lies between is positively homogeneous: ReLU, leaky ReLU, PReLU, pooling,
+    concatenation. All arithmetic is in float64 and rounded once; the result is proven against the
+    folded graph in float64, on the example inputs.
+
+    What is not equalized is refused with a reason, in `pairs` and in the report. Layers around
+    depthwise convolutions are equalized all three. Activations are divided as well: quantize them
+    per tensor by ranges measured on the equalized model.
+
+    Args:
+        folded: what `fold` returned, or a program of torch.export with example inputs, which is
+            folded first.
+        relu6: what to do with ReLU6 and other clips of [0, c] between layers, which no scale
+            passes. "keep": such layers stay as they are. "per-channel": the bound becomes one per
+            channel, behind a ReLU: the same function, with one operator more. "relu": the bound is
+            left out, which is another function; the report says how far the outputs move.
+
+    Raises:
+        CaptureError: a program has no example inputs, or cannot be captured.
+
+    Examples:
+        >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1)).eval()
+        >>> _ = net[0].weight.data[0].mul_(1000)
+        >>> equalized = bnc.equalize(bnc.fold(net, (torch.randn(2, 3, 8, 8),)))
+        >>> pair = equalized.pairs[0]
+        >>> pair.producer, pair.producer_before.spread > 100, pair.producer_after.spread < 100
+        ('0 (conv2d)', True, True)
+    """
+    folded = _as_folded(folded)
+    found: list[EqualizedPair] = []
+    notes: list[str] = []
+    modules: dict[str, nn.Module] = {}
+    for part in folded.parts:
+        graph = folded.module.get_submodule(part.path)
+        assert isinstance(graph, FoldedModule)
+        done = equalize_graph(graph, part.captured.example, relu6)
+        modules[part.path] = done.module
+        found += done.pairs
+        notes += done.notes
+    report = Report(
+        folded.report.title.replace("Folded", "Equalized", 1),
+        norms=folded.report.norms,
+        facts={pair.producer: str(pair) for pair in found},
+        notes=(*folded.report.notes, *notes),
+    )
+    return Equalized(with_parts(folded.module, modules), report, tuple(found), folded)
+
+
+def _as_folded(given: Folded | ExportedProgram) -> Folded:
+    if isinstance(given, Folded):
+        return given
+    if given.example_inputs is None:
+        raise CaptureError(
+            "the program has no example inputs, and the proof needs some; fold the model, and "
+            "equalize what bnconvert.fold returns"
+        )
+    args, kwargs = given.example_inputs
+    return fold(given.module(), kwargs if kwargs and not args else args)

@@ -1,0 +1,53 @@
+import torch
+from torch import Tensor, nn
+
+import bnconvert as bnc
+from tests.zoo import IMAGE, trained
+
+
+class Bounded(nn.Module):
+    """A convolution, a norm and a convolution, with a bound that moves past the norm or not."""
+
+    def __init__(self, *, negative: bool = False, late: bool = False) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+        self.cap = nn.Buffer(torch.linspace(0.1, 0.9, 8).reshape(8, 1, 1))
+        self.late = late
+        trained(self)
+        with torch.no_grad():
+            self.norm.weight.abs_()
+            if negative:
+                self.norm.weight[0] *= -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.late:  # the norm before the bound can only go down through it
+            x = torch.maximum(self.norm(torch.sigmoid(self.first(x))), self.cap)
+        else:
+            x = self.norm(torch.minimum(self.cap, self.first(x)))
+        y: Tensor = self.last(x)
+        return y
+
+
+def test_a_norm_after_a_bound_goes_up_through_it() -> None:
+    model = Bounded().double().eval()
+    inputs = (IMAGE[0].double(),)
+    folded = bnc.fold(model, inputs)
+    assert folded.report.norms[0].outcome == "folded"
+    torch.testing.assert_close(folded.module(*inputs), model(*inputs))
+
+
+def test_a_norm_before_a_bound_goes_down_through_it() -> None:
+    model = Bounded(late=True).double().eval()
+    inputs = (IMAGE[0].double(),)
+    folded = bnc.fold(model, inputs)
+    assert folded.report.norms[0].fold == "forward"
+    torch.testing.assert_close(folded.module(*inputs), model(*inputs))
+
+
+def test_a_negative_scale_does_not_pass_a_bound() -> None:
+    inputs = (IMAGE[0],)
+    up = bnc.fold(Bounded(negative=True), inputs).report.norms[0]
+    assert (up.outcome, up.fold) == ("folded", "forward")  # past the bound into the last layer
+    down = bnc.fold(Bounded(negative=True, late=True), inputs).report.norms[0]
+    assert down.outcome == "standing"
+    assert "scale-not-positive" in down.codes
