@@ -311,6 +311,7 @@ ROOMS = {
         "capturing",
         "mutable_graph",
         "functionalizing",
+        "borrowed_shapes",
         "single_sizes",
         "size_limits",
         "state",

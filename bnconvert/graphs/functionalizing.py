@@ -11,6 +11,7 @@ from torch import fx
 from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import NORMS, argument, aten
+from bnconvert.graphs.borrowed_shapes import spell_out_borrowed_shapes
 from bnconvert.graphs.subgraphs import inline_regions
 from bnconvert.torch_private.exported_graphs import name_guards_by_keyword
 from bnconvert.torch_private.operators import (
@@ -83,7 +84,7 @@ _FRESH = _LAYERS | {
 #: Their result shows the memory of what they read.
 _VIEWS = {"slice", "select", "view", "reshape", "flatten", "permute", "transpose"}
 #: These read numbers and keep no view of them.
-_LOOKING = _FRESH | {"sym_size", "max_pool2d", "avg_pool2d"}
+_LOOKING = _FRESH | {"sym_size", "max_pool2d", "avg_pool2d", "_assert_tensor_metadata"}
 
 
 def functional_module(program: ExportedProgram, gathered: str | None = None) -> fx.GraphModule:
@@ -94,6 +95,7 @@ def functional_module(program: ExportedProgram, gathered: str | None = None) -> 
         gathered: the parameter of the model's forward that takes all keyword inputs, if any.
     """
     module = _module_of(program, gathered)
+    spell_out_borrowed_shapes(module)
     if all(_is_plain(node) for node in module.graph.nodes):
         for node in list(module.graph.nodes):
             _make_functional(node)

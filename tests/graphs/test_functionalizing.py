@@ -70,6 +70,28 @@ class Steps(nn.Module):
     def shape_of_another(self, x: Tensor, y: Tensor) -> Tensor:
         return y.flatten(1).reshape_as(y)
 
+    def shape_of_the_input(self, x: Tensor, y: Tensor) -> Tensor:
+        flat = y.flatten(2).mean(2)
+        return flat[:, :, None, None].expand_as(y) + y.view_as(y)
+
+    def cast_up_and_down(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.to(torch.float64).mul(2).type_as(x)
+
+    def cast_to_itself_and_changed(self, x: Tensor, y: Tensor) -> Tensor:
+        y.to(torch.float32).add_(1)
+        return y
+
+    def cast_and_base_changed(self, x: Tensor, y: Tensor) -> Tensor:
+        wide = y.to(torch.float64)
+        y.add_(1)
+        return wide + y
+
+    def shown_through_expansion(self, x: Tensor, y: Tensor) -> Tensor:
+        mean = y.mean((2, 3), keepdim=True)
+        shown = mean.expand_as(y)
+        mean.add_(1)
+        return shown + y
+
     def dropout(self, x: Tensor, y: Tensor) -> Tensor:
         return F.dropout(F.relu_(F.dropout(y, training=False)), training=False)
 
@@ -93,7 +115,15 @@ def test_the_graph_computes_the_same_without_in_place_operators(name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "operator"), [("chain", "hardtanh.default"), ("only_view_changed", "add.Tensor")]
+    ("name", "operator"),
+    [
+        ("chain", "hardtanh.default"),
+        ("only_view_changed", "add.Tensor"),
+        ("shape_of_another", "reshape.default"),
+        ("shape_of_the_input", "expand.default"),
+        ("cast_up_and_down", "_to_copy.default"),
+        ("cast_to_itself_and_changed", "add.Tensor"),
+    ],
 )
 def test_plain_programs_are_not_traced_again(
     name: str, operator: str, monkeypatch: pytest.MonkeyPatch
