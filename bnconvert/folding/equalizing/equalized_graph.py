@@ -21,7 +21,7 @@ from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.numerics.channel_ranges import probe_factors
 from bnconvert.numerics.distance import relative_error
-from bnconvert.verification.reference import outputs_of
+from bnconvert.verification.model_outputs import outputs_of
 
 
 @dataclass(frozen=True, eq=False)
