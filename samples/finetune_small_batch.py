@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import bnconvert as bnc
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 
-STEPS, BATCH, SIDE, EVERY = 60, 2, 96, 10
+STEPS, BATCH, SIDE, EVERY = 60, 2, 96, 15
 LEARNING_RATE, WEIGHT_DECAY = 3e-4, 1e-2
 WAYS: dict[str, Rewrite | Alternatives] = {
     "batch norm": bnc.Keep(),
@@ -113,8 +113,8 @@ def finetune(policy: Rewrite | Alternatives, seed: int = 0) -> Curve:
     """Fine-tune with batches of two, and record the losses."""
     generator = torch.Generator().manual_seed(seed)
     pool = crops(32, generator, left=True)
-    held_out = crops(8, generator, left=False)
-    seen = (pool[0][:40], pool[1][:40])
+    held_out = crops(6, generator, left=False)
+    seen = (pool[0][:20], pool[1][:20])
     torch.manual_seed(seed)
     prepared = bnc.prepare(Classifier(len(photographs())), policy, weight_decay=WEIGHT_DECAY)
     model = prepared.model.train()
