@@ -19,7 +19,7 @@ from bnconvert.reporting.page.strip import strip_of
 from bnconvert.reporting.page.tables import tables_of
 from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents, Finding
-from bnconvert.reporting.verdict import by_severity, judgement
+from bnconvert.reporting.verdict import judgement, with_same_code
 
 _FOLDER = Path(__file__).parent
 _PACKAGES = ("bnconvert", "torch", "onnx", "onnxruntime")
@@ -104,8 +104,6 @@ def _template() -> Template:
 
 def _findings(report: Contents) -> Iterator[Shown]:
     """Yield findings, the worst first; a line of code that mends several stands at the first."""
-    among, lines = norm_paths(report), dict[str, str]()
-    for found in by_severity(report.findings):
-        first = lines.setdefault(found.code, found.id) if found.code else found.id
-        same_as = first if first != found.id else ""
+    among = norm_paths(report)
+    for found, same_as in with_same_code(report.findings):
         yield Shown(found, collapsed(found.paths, among), explained(found.id), same_as)
