@@ -12,7 +12,6 @@ from bnconvert.reporting.cells import (
     NORM_COLUMNS,
     Cells,
     check_cells,
-    digest_facts,
     norm_cells,
     norm_statistics_cells,
     score_cells,
@@ -60,7 +59,7 @@ def print_report(
     for found, same_as in with_same_code(report.findings):
         console.print()
         _print_finding(console, found, among, same_as)
-    facts = {**report.facts, **digest_facts(report)} if verbose else {}
+    facts = report.facts if verbose else {}
     for part in (*_tables(report, verbose), *_notes(report), *_facts(facts)):
         console.print()
         for line in part.splitlines():  # tables fit already; sentences are wrapped

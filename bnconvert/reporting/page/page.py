@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bnconvert.reporting.cells import digest_facts
 from bnconvert.reporting.page import charts
 from bnconvert.reporting.page.explanations import Explained, explained
 from bnconvert.reporting.page.gains import gain_chart
@@ -71,7 +70,7 @@ def page_of(report: Contents, command: str = "") -> str:
         scores=score_bars(report),
         tables=list(tables_of(report)),
         notes=[note for note in report.notes if note != "no findings"],
-        facts={**report.facts, **digest_facts(report)},
+        facts={**report.facts, **{f"sha256 of the {k}": v for k, v in report.digests.items()}},
         digests=report.digests,
         size=charts,
         score_width=WIDTH,
