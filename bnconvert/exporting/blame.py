@@ -85,6 +85,11 @@ class Blame:
                 difference.remedy,
             )
 
+    def blaming(self, report: Report) -> Report:
+        """Add to the report of a file that differs how its origin does, and the digests."""
+        findings = (*report.findings, *self.findings(True))
+        return replace(report, findings=findings, digests=self.digests)
+
     def explained(self, report: Report) -> Report:
         """Add to a report what the file's origin says about its figures, and the digests."""
         report = replace(report, digests=self.digests)

@@ -1,7 +1,6 @@
 """`verify`: compare a model with an ONNX file of any exporter."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -82,8 +81,7 @@ def verify(
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
     if proof.report.failures and blame.differences:
-        findings = (*proof.report.findings, *blame.findings(True))
-        report = replace(proof.report, findings=findings, digests=blame.digests)
+        report = blame.blaming(proof.report)
         raise VerificationError(failure_sentences(report), report)
 
     def graphs(differing: Example) -> Graphs:
