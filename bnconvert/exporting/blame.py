@@ -89,8 +89,8 @@ class Blame:
                 difference.remedy,
             )
 
-    def named(self, report: Report) -> Report:
-        """Add to a report that fails what the file was made from instead."""
+    def blaming(self, report: Report) -> Report:
+        """Add to the report of a file that differs what it and its origin say, and the digests."""
         findings = (*self.of_file, *report.findings, *self.findings(True))
         return replace(report, findings=findings, digests=self.digests)
 

@@ -91,7 +91,7 @@ def verify(
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
     if proof.report.failures and blame.differences:
-        report = blame.named(proof.report)
+        report = blame.blaming(proof.report)
         raise VerificationError(failure_sentences(report), report)
 
     def graphs(differing: Example) -> Graphs:

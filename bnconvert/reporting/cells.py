@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
 
-from bnconvert.reporting.records import Check, Contents, NormRow, StatisticsRow
+from bnconvert.reporting.records import Check, NormRow, StatisticsRow
 
 NORM_COLUMNS = ("norm", "class", "channels", "calls", "state", "remark")
 CHECK_COLUMNS = ("case", "measure", "error", "allowed", "verdict")
@@ -109,11 +109,6 @@ def _distance(value: float | str | None) -> str:
     if isinstance(value, str):  # nothing was compared
         return value
     return "not finite" if value is None else f"{value:.3f}"
-
-
-def digest_facts(report: Contents) -> dict[str, str]:
-    """Return the digests of a report as figures, by name."""
-    return {f"sha256 of the {name}": digest for name, digest in report.digests.items()}
 
 
 def check_cells(checks: Sequence[Check]) -> Cells:

@@ -1,6 +1,5 @@
-"""Render a report as text, and as a part of a page for notebooks."""
+"""Render a report as text."""
 
-import html
 from collections.abc import Sequence
 
 from bnconvert.reporting.cells import (
@@ -42,35 +41,6 @@ def text_of(report: Contents) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def html_body_of(report: Contents) -> str:
-    """Return the report as HTML without a head, to be a part of a page."""
-    body = [f"<h1>{html.escape(report.title)}</h1>"]
-    if report.norms:
-        body.append(f"<p>{html.escape(summary(report.norms))}</p>")
-        body.append(_html_table(NORM_COLUMNS, norm_cells(report.norms)))
-    if report.statistics:
-        body.append(_html_table(STATISTICS_COLUMNS, statistics_cells(report.statistics)))
-        body.append(f"<p>{html.escape(COLUMNS_EXPLAINED)}</p>")
-    if report.scores:
-        body.append(_html_table(*score_cells(report.scores)))
-        body += [f"<p>{html.escape(line)}</p>" for line in intervals_text(report.intervals)]
-    if report.checks:
-        body.append(_html_table(CHECK_COLUMNS, check_cells(report.checks)))
-    if report.findings:
-        columns = ("finding", "severity", "where", "fact", "next step")
-        rows = [
-            (f.id, f.severity, ", ".join(f.paths), f.message, _next_step(f))
-            for f in report.findings
-        ]
-        body.append(_html_table(columns, rows))
-    body += [f"<p>{html.escape(note)}</p>" for note in report.notes]
-    if report.facts:
-        body.append(
-            _html_table(("figure", "value"), [(k, str(v)) for k, v in report.facts.items()])
-        )
-    return "".join(body)
-
-
 def _statistics_text(rows: Sequence[StatisticsRow]) -> list[str]:
     """Return the table and what its columns mean; a column that is equal in all rows is a note."""
     against = {row.against for row in rows}
@@ -89,9 +59,3 @@ def _next_step(found: Finding) -> str:
 
 def _abbreviated(paths: Sequence[str]) -> str:
     return listed([path or "(root)" for path in paths])
-
-
-def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

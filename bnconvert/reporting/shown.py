@@ -3,8 +3,8 @@
 import textwrap
 from typing import Any
 
+from bnconvert.reporting.notebook import notebook_html_of
 from bnconvert.reporting.records import Contents
-from bnconvert.reporting.rendering import html_body_of
 from bnconvert.reporting.verdict import judgement
 
 _LONGEST = 300  # characters of a repr
@@ -21,7 +21,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """Return the report as a part of a page, which notebooks show."""
-        return html_body_of(self._contents())
+        return notebook_html_of(self._contents())
 
     def _contents(self) -> Contents:
         held: Any = getattr(self, "report", self)  # a plan makes its report on demand

@@ -12,7 +12,6 @@ from bnconvert.reporting.cells import (
     NORM_COLUMNS,
     Cells,
     check_cells,
-    digest_facts,
     norm_cells,
     norm_statistics_cells,
     score_cells,
@@ -22,7 +21,7 @@ from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
 from bnconvert.reporting.repeats import without_repeats
 from bnconvert.reporting.table import footnoted, table, width_here
-from bnconvert.reporting.verdict import by_severity, farthest, judgement
+from bnconvert.reporting.verdict import by_severity, farthest, judgement, with_same_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +34,8 @@ _FEW = 5  # rows that are printed where not all are
 #: Outcomes of norms that need no reader.
 _USUAL = ("folded", "training", "eval", "kept")
 _NARROW = 80  # characters of a line, below which some columns are left out
+_LONG = 30  # characters of a remark that is a footnote there
+_OFTEN = 3  # times that a remark stands in a table before it is a footnote elsewhere
 _LEFT_OUT = ("class", "values", "fed by", "samples", "batch mean", "batch sigma", "enough")
 
 
@@ -55,10 +56,10 @@ def print_report(
     if quiet:
         return
     among = norm_paths(report)
-    for found in by_severity(report.findings):
+    for found, same_as in with_same_code(report.findings):
         console.print()
-        _print_finding(console, found, among)
-    facts = {**report.facts, **digest_facts(report)} if verbose else {}
+        _print_finding(console, found, among, same_as)
+    facts = report.facts if verbose else {}
     for part in (*_tables(report, verbose), *_notes(report), *_facts(facts)):
         console.print()
         for line in part.splitlines():  # tables fit already; sentences are wrapped
@@ -87,14 +88,16 @@ def _print(console: "Console", *spans: tuple[str, str], indent: int = 0) -> None
         console.print(Text(" " * indent) + text, soft_wrap=True)
 
 
-def _print_finding(console: "Console", found: Finding, among: Sequence[str]) -> None:
+def _print_finding(console: "Console", found: Finding, among: Sequence[str], same_as: str) -> None:
     where = collapsed(found.paths, among)
     severity = (found.severity, _STYLES[found.severity])
     _print(console, severity, (f" {found.id}", "bold"), (f"  {where}", ""))
     _print(console, (found.message, ""), indent=2)
     if found.fix and found.fix != found.code:
         _print(console, ("fix: ", "bold"), (found.fix, ""), indent=2)
-    if found.code:  # not wrapped: it is copied
+    if same_as:
+        _print(console, ("run: ", "bold"), (f"the line of {same_as}", ""), indent=2)
+    elif found.code:  # not wrapped: it is copied
         console.print(_line("  run: ", found.code), soft_wrap=True)
 
 
@@ -160,7 +163,9 @@ def _norms(rows: Sequence[NormRow]) -> str:
     left = without_repeats(columns, whole)
     shown, notes = left.rows, list[str]()
     if left.columns[-1] == columns[-1]:
-        remarks, notes = footnoted([row[-1] for row in shown])
+        remarks = [row[-1] for row in shown]
+        narrow = width_here() < _NARROW and max(map(len, remarks)) > _LONG
+        remarks, notes = footnoted(remarks, 1 if narrow else _OFTEN)
         shown = [(*row[:-1], remark) for row, remark in zip(shown, remarks, strict=True)]
     if left.common:
         common = ", ".join(f"{name} {text}" for name, text in left.common)

@@ -53,6 +53,17 @@ def by_severity(findings: tuple[Finding, ...]) -> list[Finding]:
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
+def with_same_code(findings: tuple[Finding, ...]) -> Iterator[tuple[Finding, str]]:
+    """Yield findings, the worst first, each with the id of the first that has the same code.
+
+    The id is "" for that one itself, and for a finding without code.
+    """
+    first: dict[str, str] = {}
+    for found in by_severity(findings):
+        earlier = first.setdefault(found.code, found.id) if found.code else found.id
+        yield found, earlier if earlier != found.id else ""
+
+
 def farthest(rows: tuple[StatisticsRow, ...]) -> list[StatisticsRow]:
     """Return rows of statistics, those that are most off first; what is not finite is so most."""
 

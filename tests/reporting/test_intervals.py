@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 from bnconvert.reporting.intervals import intervals_text, within
+from bnconvert.reporting.notebook import notebook_html_of
 from bnconvert.reporting.records import Contents, ScoreInterval
-from bnconvert.reporting.rendering import html_body_of, text_of
+from bnconvert.reporting.rendering import text_of
 
 RUNNING = ScoreInterval("loss", "running", 2.1, 2.0, 2.25, "sample", 640)
 PRECISE = ScoreInterval("loss", "precise", 0.5, None, None, "sample", 640)
@@ -32,4 +33,4 @@ def test_too_few_are_no_interval_and_the_way_out_is_said() -> None:
 def test_reports_and_pages_show_them() -> None:
     contents = Contents("t", scores={"loss": {"running": 2.1}}, intervals=(RUNNING,))
     assert "over 640 samples: running (2 to 2.25)" in text_of(contents)
-    assert "over 640 samples: running (2 to 2.25)" in html_body_of(contents)
+    assert "over 640 samples: running (2 to 2.25)" in notebook_html_of(contents)

@@ -3,12 +3,11 @@ from dataclasses import replace
 import pytest
 
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, StatisticsRow
-from bnconvert.reporting.rendering import html_body_of, text_of
+from bnconvert.reporting.rendering import text_of
 
 
 def test_empty_contents_are_a_title() -> None:
     assert text_of(Contents("just this")) == "just this"
-    assert "<table>" not in html_body_of(Contents("just this"))
 
 
 def test_many_paths_are_cut_short() -> None:
@@ -20,7 +19,6 @@ def test_the_line_of_code_stands_beside_the_words_where_it_says_more() -> None:
     finding = Finding("BN1", "info", ("a",), "fact", "in words", "model.a.eval()")
     text = text_of(Contents("t", findings=(finding,)))
     assert text.endswith("a: fact; in words; run: model.a.eval()")
-    assert "in words; run: model.a.eval()" in html_body_of(Contents("t", findings=(finding,)))
     finding = replace(finding, fix=finding.code)
     assert text_of(Contents("t", findings=(finding,))).endswith("a: fact; model.a.eval()")
 
@@ -86,10 +84,3 @@ def test_scores_stand_by_the_statistics_that_normalized() -> None:
     assert lines[0].split()[-3:] == ["running", "batch", "precise"]
     assert lines[1].split() == ["loss", "2.346", "0.5", "0.25"]
     assert lines[2].split() == ["metric", "not", "finite", "not", "finite", "0"]
-
-
-def test_a_page_shows_statistics_and_scores_too() -> None:
-    page = html_body_of(Contents("t", statistics=(MOVED, UNSURE), scores=SCORES))
-    for cell in ("a.bn", "1.235", "not finite", "shared", "loss", "2.346", "with these statistics"):
-        assert f">{cell}<" in page
-    assert "mean off: |old - new| in the new sigma" in page

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,15 @@ def test_the_verdict_stands_first_then_the_findings_by_severity() -> None:
         "what they mean: bnconvert explain BN201 BN005",
     ]
     assert printed(report, quiet=True) == ["FAIL  Net, 1 error, 1 warning; begin with BN201"]
+
+
+def test_a_line_of_code_stands_once() -> None:
+    again = replace(FOUND, id="BN210", severity="info", fix="")
+    lines = printed(Contents("Net", findings=(again, FOUND)))
+    assert [line for line in lines if "run:" in line] == [
+        "  run: f(model)",
+        "  run: the line of BN201",
+    ]
 
 
 def test_rows_are_printed_where_something_is_wrong() -> None:
@@ -175,7 +185,7 @@ def test_nothing_but_code_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyP
         intervals=tuple(intervals),
         norms=tuple(NormRow(f"bn{i}", "N", i, 1, "standing", "why " * 20) for i in range(4)),
         notes=("a note " * 20,),
-        digests={"weights": "0" * 64},
+        facts={"a figure": "long " * 20},
     )
     file = Terminal()
     print_report(report, verbose=True, file=file)

@@ -1,7 +1,7 @@
 import pytest
 
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, Severity, StatisticsRow
-from bnconvert.reporting.verdict import by_severity, farthest, judgement
+from bnconvert.reporting.verdict import by_severity, farthest, judgement, with_same_code
 
 NORM = NormRow("bn", "BatchNorm2d", 8, 1, "folded")
 HELD = Check("a", "y", "norm", 1e-7, 1e-6, True)
@@ -47,3 +47,16 @@ def test_statistics_are_judged_by_those_that_are_most_off(mean: float | None, sa
     text = judgement(Contents("Net", statistics=(near, far))).text
     assert text.startswith(f"Net (most off: the mean of b {said}")
     assert farthest((near, far)) == [far, near]
+
+
+def test_a_finding_with_the_code_of_a_worse_one_names_that() -> None:
+    findings = tuple(
+        Finding(id, severity, ("a",), "", "", code)
+        for id, severity, code in (
+            ("BN103", "warning", "f()"), ("BN104", "warning", ""), ("BN201", "error", "f()"),
+            ("BN105", "info", ""), ("BN106", "info", "g()"),
+        )
+    )  # fmt: skip
+    assert [(found.id, same) for found, same in with_same_code(findings)] == [
+        ("BN201", ""), ("BN103", "BN201"), ("BN104", ""), ("BN105", ""), ("BN106", ""),
+    ]  # fmt: skip

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from bnconvert.reporting.cells import digest_facts
 from bnconvert.reporting.page import charts
 from bnconvert.reporting.page.explanations import Explained, explained
 from bnconvert.reporting.page.gains import gain_chart
@@ -19,7 +18,7 @@ from bnconvert.reporting.page.strip import strip_of
 from bnconvert.reporting.page.tables import tables_of
 from bnconvert.reporting.paths import collapsed, norm_paths
 from bnconvert.reporting.records import Contents, Finding
-from bnconvert.reporting.verdict import by_severity, judgement
+from bnconvert.reporting.verdict import judgement, with_same_code
 
 _FOLDER = Path(__file__).parent
 _PACKAGES = ("bnconvert", "torch", "onnx", "onnxruntime")
@@ -71,7 +70,7 @@ def page_of(report: Contents, command: str = "") -> str:
         scores=score_bars(report),
         tables=list(tables_of(report)),
         notes=[note for note in report.notes if note != "no findings"],
-        facts={**report.facts, **digest_facts(report)},
+        facts={**report.facts, **{f"sha256 of the {k}": v for k, v in report.digests.items()}},
         digests=report.digests,
         size=charts,
         score_width=WIDTH,
@@ -104,8 +103,6 @@ def _template() -> Template:
 
 def _findings(report: Contents) -> Iterator[Shown]:
     """Yield findings, the worst first; a line of code that mends several stands at the first."""
-    among, lines = norm_paths(report), dict[str, str]()
-    for found in by_severity(report.findings):
-        first = lines.setdefault(found.code, found.id) if found.code else found.id
-        same_as = first if first != found.id else ""
+    among = norm_paths(report)
+    for found, same_as in with_same_code(report.findings):
         yield Shown(found, collapsed(found.paths, among), explained(found.id), same_as)

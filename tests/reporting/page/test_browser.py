@@ -79,14 +79,14 @@ def test_a_closed_table_opens_and_closes(page: Any) -> None:
 def test_columns_sort_by_size_and_back(page: Any) -> None:
     page.locator("section > details > summary").first.click()
     heads = page.locator("table").first.locator("th")
-    heads.nth(2).locator("button").click()
-    assert column(page, 2) == sorted(column(page, 2), key=int)
-    assert heads.nth(2).get_attribute("aria-sort") == "ascending"
-    heads.nth(2).locator("button").click()
-    assert column(page, 2) == sorted(column(page, 2), key=int, reverse=True)
+    heads.nth(1).locator("button").click()
+    assert column(page, 1) == sorted(column(page, 1), key=int)
+    assert heads.nth(1).get_attribute("aria-sort") == "ascending"
+    heads.nth(1).locator("button").click()
+    assert column(page, 1) == sorted(column(page, 1), key=int, reverse=True)
     heads.nth(0).locator("button").click()
     assert column(page, 0) == [f"layer{i}.bn" for i in range(300)]  # 10 after 9
-    assert heads.nth(2).get_attribute("aria-sort") == "none"
+    assert heads.nth(1).get_attribute("aria-sort") == "none"
 
 
 def test_rows_are_filtered_by_all_words(page: Any) -> None:
@@ -110,6 +110,17 @@ def test_it_is_light_or_dark_as_the_browser_is_and_a_button_changes_it(page: Any
     assert background() == light
 
 
+def test_on_a_phone_every_cell_says_its_column_and_rows_are_sorted_too(page: Any) -> None:
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.locator("section > details > summary").first.click()
+    said = page.evaluate(
+        "getComputedStyle(document.querySelector('td:nth-child(2)'), '::before').content"
+    )
+    assert "channels" in said
+    page.locator("table").first.locator("th").nth(1).locator("button").click()
+    assert column(page, 1) == sorted(column(page, 1), key=int)
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
@@ -124,6 +135,9 @@ def test_three_hundred_norms_open_in_a_second(page: Any) -> None:
     assert page.locator("svg.strip rect").count() == 300
 
 
-def test_printing_opens_all_tables(page: Any) -> None:
+def test_printing_opens_all_tables_and_what_findings_mean(page: Any) -> None:
+    meaning = page.locator("details.meaning")
+    assert not meaning.locator("p").first.is_visible()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert all(page.evaluate("[...document.querySelectorAll('details')].map((d) => d.open)"))
+    assert meaning.locator("p").first.is_visible()
