@@ -59,6 +59,7 @@ ROOMS = {
         "example_inputs",
         "images",
         "npz",
+        "domain_names",
         "user_code",
         "options",
         "report_options",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnconvert.cli.domain_names import DomainsOption
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -36,6 +37,7 @@ def command(
     metric: MetricFunction = None,
     batch_size: BatchSize = 32,
     samples: Samples = None,
+    domains: DomainsOption = None,
     img_size: ImgSize = None,
     crop_pct: CropPct = None,
     interpolation: Interpolation = None,
@@ -66,6 +68,7 @@ def _diagnosed(given: Mapping[str, Any]) -> "Report":
         loss=loss_of(given["loss"], source.labels),
         metric=metric_of(given["metric"], source.labels),
         forward=source.run,
+        domains=source.domains,
     )
 
 
@@ -76,7 +79,7 @@ def _remedy(result: "Report", context: typer.Context) -> str:
 
     if all(RECOMPUTE not in (finding.fix, finding.code) for finding in result.findings):
         return ""
-    only_diagnose = ("model", "loss", "metric", "plot", *REPORT_PARAMETERS)
+    only_diagnose = ("model", "loss", "metric", "domains", "plot", *REPORT_PARAMETERS)
     common = {name: v for name, v in context.params.items() if name not in only_diagnose}
     model = context.params["model"]
     return command_line("recompute", model, **common, output="recomputed.safetensors")

@@ -1,18 +1,13 @@
 """`bnconvert fold`: fold a model, and write the folded graph as a torch.export program."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bnconvert.cli.options import Input, Model, Weights, output_file
 from bnconvert.cli.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
-
-if TYPE_CHECKING:
-    from torch.export import ExportedProgram
-
-    from bnconvert.folding.folding import Folded
 
 
 @with_report_options
@@ -24,12 +19,9 @@ def command(
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
-    import torch
-
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.folding.folding import fold
-    from bnconvert.reporting.whole_file import whole_file
 
     presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
@@ -38,20 +30,10 @@ def command(
         folded = fold(loaded, require_example(example))
         if output is not None:
             say(0, None, "writing")
-            with whole_file(output) as draft:
-                torch.export.save(folded.program() or _traced(folded), draft)
+            folded.save(output)
     shown = presentation.show(folded.report)
     if output is not None:
         presentation.tell(
             f"\nwrote {output}; load it with torch.export.load({str(output)!r}).module()"
         )
     presentation.finish(shown)
-
-
-def _traced(folded: "Folded") -> "ExportedProgram":
-    """Export the folded graph anew, where it holds more than operators."""
-    from torch.export import export
-
-    captured = folded.captured
-    args, kwargs = captured.example.args, captured.example.kwargs
-    return export(folded.module, args, kwargs, dynamic_shapes=captured.dynamic_shapes)

@@ -80,8 +80,8 @@ TRAINING = (
         "`num_batches_tracked` is exactly a multiple, from 2 on, of the steps that the optimizer "
         "counted (50 or more; of SGD, which counts none, nothing is said), beyond the traced "
         "calls, and the momentum *m* acts as 1 - (1 - m)^k > 0.1. That gradients are accumulated "
-        "over k batches or that the model runs k times in a step looks the same; so does an earlier "
-        "training with another optimizer.",
+        "over k batches or that the model runs k times in a step looks the same; so does a "
+        "training before, with another optimizer.",
         "The running statistics are an average over fewer steps than the momentum says: 0.1 acts "
         "as 0.57 for k = 8. And each norm still normalizes by the small batch.",
         "`bnc.accumulated_momentum(momentum, k)`, or `bnc.prepare(..., accumulate=k)`. For further "
