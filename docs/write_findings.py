@@ -28,6 +28,10 @@ Some faults leave nothing in the model or file that a rule could see:
 - *Quantization lost eps or momentum* (pytorch/ao#4107). A graph that PT2E or torchao made holds
   whatever number it was given, and not the one before. Compare with the model before the hand-over:
   `bnc.inspect(model).norms` has eps and momentum of each norm.
+- *Two forwards in a step* look like accumulated gradients: BN302 is about both. That a second
+  forward through DistributedDataParallel with `broadcast_buffers=True` fails in the backward pass
+  (pytorch/pytorch#175024) shows only when it runs; `bnc.Sync()` or `broadcast_buffers=False`
+  mends it.
 - *Ranks differ*, in which layers they run or in `training`. One process sees its own model only.
 """
 HEAD = """\

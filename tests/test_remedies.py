@@ -12,6 +12,7 @@ from tests.remedies.command_line import COMMAND_LINE
 from tests.remedies.conversion import CONVERSION
 from tests.remedies.copies import COPIES
 from tests.remedies.data import DATA
+from tests.remedies.domain_names import DOMAIN_NAMES
 from tests.remedies.domains import DOMAINS
 from tests.remedies.equalizing import EQUALIZING
 from tests.remedies.exports import EXPORTS
@@ -35,6 +36,7 @@ ROWS = (
     *CONVERSION,
     *COPIES,
     *DATA,
+    *DOMAIN_NAMES,
     *DOMAINS,
     *EQUALIZING,
     *EXPORTS,

@@ -1,10 +1,11 @@
 """--data: batches of real data from the source that the user named, and how models run on them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.domain_names import FOLDERS, domain_function
 from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.cli.model_options import ModelChoice
 from bnconvert.cli.npz import NpzArrays
@@ -32,12 +33,15 @@ class Data:
         batches: the batches; they can be read once.
         inputs: inputs(batch) returns the model's inputs: a tensor, or a tuple or mapping of them.
         labels: labels(batch) returns the class labels; None where there are none.
+        domains: domains(batch) returns the domain of the batch, or of each sample; None where
+            nobody asked for it.
     """
 
     source: str
     batches: Iterable[Any]
     inputs: Callable[[Any], Any] = _whole
     labels: "Callable[[Any], Tensor] | None" = None
+    domains: Callable[[Any], Any] | None = None
 
     def first(self, samples: int | None) -> Iterator[Any]:
         """Yield batches until so many samples were read, or all of them."""
@@ -90,8 +94,17 @@ def load_data(
     batch_size: int,
     images: ImagePreprocessing,
     samples: int | None = None,
+    domains: str | None = None,
 ) -> Data:
     """Return the data that `source` names, of which `samples` are read, or all.
+
+    Args:
+        source: the value of --data.
+        model: that runs on them.
+        batch_size: for files and arrays.
+        images: how images are read.
+        samples: how many are read.
+        domains: the value of --domains.
 
     Raises:
         LoadError: it names no data, or random numbers, or cannot be read.
@@ -104,15 +117,23 @@ def load_data(
         )
     if not name:
         raise LoadError(f"--data {source}: is not a source of data; give {_FORMS}")
-    if kind == "images":
-        return _images(source, Path(name), batch_size, images)
-    if kind == "imagefolder":
-        return _image_folder(source, Path(name), batch_size, images)
+    named = domain_function(domains) if domains and ":" in domains else None
     if kind == "npz":
-        arrays = NpzArrays.of(Path(name), model)
+        arrays = NpzArrays.of(Path(name), model, None if named else domains)
         labels = arrays.classes if arrays.label else None
-        return Data(source, arrays.batches(batch_size), arrays.inputs, labels)
-    return Data(source, _translating_errors(source, _load_loader(source, samples)))
+        names = named or (arrays.domains if domains else None)
+        return Data(source, arrays.batches(batch_size), arrays.inputs, labels, names)
+    if kind == "imagefolder" and domains == FOLDERS:
+        return _of_domains(_image_folder(source, Path(name), batch_size, images), Path(name))
+    if domains and not named:
+        domain_function(domains)
+    if kind == "images":
+        read = _images(source, Path(name), batch_size, images)
+    elif kind == "imagefolder":
+        read = _image_folder(source, Path(name), batch_size, images)
+    else:
+        read = Data(source, _translating_errors(source, _load_loader(source, samples)))
+    return replace(read, domains=named)
 
 
 def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
@@ -125,7 +146,8 @@ def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
         model, _ = ModelChoice.of(given).load()
     reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
     images = ImagePreprocessing.of(model, *reading)
-    return model, load_data(given["data"], model, given["batch_size"], images, given["samples"])
+    more = images, given["samples"], given.get("domains")
+    return model, load_data(given["data"], model, given["batch_size"], *more)
 
 
 def _load_loader(source: str, samples: int | None) -> Iterable[Any]:
@@ -197,6 +219,16 @@ def _image_folder(source: str, folder: Path, batch_size: int, images: ImagePrepr
             yield pixels, torch.tensor([label for _, label in part], device="cpu")
 
     return Data(source, batches(), lambda batch: batch[0], lambda batch: batch[1])
+
+
+def _of_domains(read: Data, folder: Path) -> Data:
+    """Return the data of a folder of folders whose names are domains, and no classes."""
+    names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+
+    def domains(batch: Any) -> list[str]:
+        return [names[place] for place in batch[1].tolist()]
+
+    return replace(read, labels=None, domains=domains)
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnconvert.cli.domain_names import DomainsOption
 from bnconvert.cli.model_options import MODEL_PARAMETERS, ModelChoice, with_model_options
 from bnconvert.cli.options import (
     BatchSize,
@@ -35,6 +36,7 @@ def command(
     metric: MetricFunction = None,
     batch_size: BatchSize = 32,
     samples: Samples = None,
+    domains: DomainsOption = None,
     img_size: ImgSize = None,
     crop_pct: CropPct = None,
     interpolation: Interpolation = None,
@@ -65,6 +67,7 @@ def _diagnosed(given: Mapping[str, Any]) -> "Report":
         loss=loss_of(given["loss"], source.labels),
         metric=metric_of(given["metric"], source.labels),
         forward=source.run,
+        domains=source.domains,
     )
 
 
@@ -75,7 +78,7 @@ def _remedy(result: "Report", context: typer.Context) -> str:
 
     if all(RECOMPUTE not in (finding.fix, finding.code) for finding in result.findings):
         return ""
-    only_diagnose = ("loss", "metric", "plot", *MODEL_PARAMETERS, *REPORT_PARAMETERS)
+    only_diagnose = ("loss", "metric", "domains", "plot", *MODEL_PARAMETERS, *REPORT_PARAMETERS)
     common = {name: v for name, v in context.params.items() if name not in only_diagnose}
     chosen = ModelChoice.of(context.params)
     words = (chosen.source, *chosen.words())

@@ -29,29 +29,42 @@ class NpzArrays:
             else the only array that is not a label.
         is_named: whether the inputs are passed by name, or the only one as the first argument.
         label: the name of the array of class labels, or None.
+        domain: the name of the array of domains, or None; it holds places in `domain_names`.
+        domain_names: of the domains.
     """
 
     arrays: Mapping[str, "Tensor"]
     taken: tuple[str, ...]
     is_named: bool
     label: str | None
+    domain: str | None = None
+    domain_names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, file: Path, model: "nn.Module") -> "NpzArrays":
+    def of(cls, file: Path, model: "nn.Module", domain: str | None = None) -> "NpzArrays":
         """Read the arrays; floating ones get the dtype of the model's parameters.
+
+        Args:
+            file: the file.
+            model: whose forward takes them.
+            domain: the array that names the domain of each sample, in numbers or strings.
 
         Raises:
             LoadError: the file cannot be read, or does not fit the model's forward.
         """
-        arrays = {name: _as_tensor(file, name, a, model) for name, a in _read(file).items()}
+        read = _read(file)
+        names: tuple[str, ...] = ()
+        if domain is not None:
+            names, read[domain] = _as_places(file, domain, read)
+        arrays = {name: _as_tensor(file, name, a, model) for name, a in read.items()}
         lengths = {name: len(array) if array.dim() else 0 for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
             raise LoadError(f"{file}: {listed or 'is empty'}; save arrays of the same length")
         parameters = list(inspect.signature(model.forward).parameters)
-        known = tuple(name for name in parameters if name in arrays)
-        labels = [name for name in _LABELS if name in arrays and name not in known]
-        taken = known or tuple(name for name in arrays if name not in labels)
+        known = tuple(name for name in parameters if name in arrays and name != domain)
+        labels = [n for n in _LABELS if n in arrays and n not in known and n != domain]
+        taken = known or tuple(name for name in arrays if name not in (*labels, domain))
         if not known and len(taken) != 1:
             raise LoadError(
                 f"{file}: holds {', '.join(arrays)}, and the model's forward takes "
@@ -59,7 +72,7 @@ class NpzArrays:
             )
         # Classes are integers; a regression's targets would be taken for some.
         whole = [name for name in labels if not arrays[name].is_floating_point()]
-        return cls(arrays, taken, bool(known), whole[0] if whole else None)
+        return cls(arrays, taken, bool(known), whole[0] if whole else None, domain, names)
 
     def batches(self, batch_size: int) -> Iterator[ArrayBatch]:
         """Yield the rows of all arrays in their order."""
@@ -77,6 +90,11 @@ class NpzArrays:
         """Return the class labels of a batch."""
         assert self.label is not None
         return batch[self.label]
+
+    def domains(self, batch: ArrayBatch) -> list[str]:
+        """Return the domains of a batch."""
+        assert self.domain is not None
+        return [self.domain_names[place] for place in batch[self.domain].tolist()]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -103,6 +121,19 @@ def _read(file: Path) -> dict[str, Any]:
         raise LoadError(
             f"{file}: cannot be read ({failure}); save numbers with numpy.savez"
         ) from None
+
+
+def _as_places(file: Path, domain: str, read: Mapping[str, Any]) -> tuple[tuple[str, ...], Any]:
+    """Return the names of the domains, and for each sample the place of its own among them."""
+    import numpy as np
+
+    if domain not in read:
+        raise LoadError(
+            f"--domains {domain}: {file} holds {', '.join(read)}; name the array with the domain "
+            "of each sample"
+        )
+    names, places = np.unique(np.asarray(read[domain]).astype(str).ravel(), return_inverse=True)
+    return tuple(map(str, names)), places
 
 
 def _as_tensor(file: Path, name: str, array: Any, model: "nn.Module") -> "Tensor":

@@ -10,6 +10,7 @@ from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.diagnosis.findings.biases import bias_findings
 from bnconvert.diagnosis.findings.loader import BatchSizes, batch_findings
 from bnconvert.diagnosis.findings.optimizer import optimizer_findings
+from bnconvert.diagnosis.findings.step_counts import step_findings
 from bnconvert.diagnosis.norm_inputs import NormInput, norm_inputs
 from bnconvert.diagnosis.norm_rows import completed, row_of
 from bnconvert.errors import CaptureError, first_line
@@ -19,11 +20,16 @@ from bnconvert.modules.digests import digests
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
+from bnconvert.modules.wrappers import unwrapped
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.finding_ids import TRAINING_FORM, TRAINING_MODE
 
+_WRAPPED = (
+    "the model is wrapped: paths begin at {0}, and lines of code mean it by `model`; wrap it anew "
+    "after a conversion"
+)
 #: What is only of interest to who folds or exports, not to who trains.
 _OF_DEPLOYMENT = (TRAINING_FORM, TRAINING_MODE)
 
@@ -42,19 +48,21 @@ def inspect(
     """List the model's norms and findings; the model is neither run nor changed.
 
     Args:
-        model: an eager module, in any mode.
+        model: an eager module, in any mode; one inside of DistributedDataParallel, DataParallel or
+            torch.compile is looked at there.
         example_inputs: if given, a copy of the eval model is run, captured and folded, so that
             calls are counted where torch.fx cannot trace, each row says how many values are
             normalized together and whether it folds, and the findings of `fold` are listed too.
-        optimizer: of its training: are norms decayed, frozen parameters held, others left out?
+        optimizer: of its training: are norms decayed, frozen parameters held, others left out? Do
+            norms count more batches than it made steps?
         loader: a `DataLoader` of training data: is a batch too small to normalize by?
 
     Returns:
         The report: `.findings`, and `.norms`, a row for each norm.
 
     Raises:
-        UnsupportedModelError: the model is wrapped, compiled or scripted; or it is to be run and
-            has lazy modules.
+        UnsupportedModelError: the model is scripted, or sharded; or it is to be run and has lazy
+            modules.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
@@ -65,6 +73,7 @@ def inspect(
         >>> round(net[1].momentum, 3)
         0.1
     """
+    model, wrappers = unwrapped(model)
     if example_inputs is not None:
         require_weights(model)
     surveyed = survey(model)
@@ -77,7 +86,7 @@ def inspect(
     findings += bias_findings(surveyed)
     findings += batch_findings(surveyed, inputs, sizes)
     if optimizer is not None:
-        findings += optimizer_findings(model, optimizer)
+        findings += [*optimizer_findings(model, optimizer), *step_findings(surveyed, optimizer)]
     rows = static
     if example_inputs is not None:
         rows, more, said = _folded(surveyed, example_inputs)
@@ -85,6 +94,8 @@ def inspect(
         findings += [*_uncalled(rows, findings), *more]
     if not findings:
         notes = ["no findings", *notes]
+    if wrappers:
+        notes = [*notes, _WRAPPED.format(".".join(("model", *wrappers)))]
     norms = completed(rows, static, inputs, findings)
     return Report(
         _title(surveyed),

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -27,6 +29,7 @@ from bnconvert.modules.site import sites_in
 from bnconvert.modules.survey import require_runnable, scripted_paths
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
+from bnconvert.reporting.whole_file import whole_file
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 
@@ -86,6 +89,39 @@ class Folded(Shown):
         ranges = self.captured.range_constraints
         assert isinstance(self.module, FoldedModule)
         return exported_program(self.module, ranges)
+
+    def save(self, path: str | Path) -> None:
+        """Write the folded graph as a torch.export program, whole or not at all.
+
+        `torch.export.load(path).module()` gives it back, without bnconvert; the example inputs
+        are in it, so that it is a MODEL of the command line too.
+
+        Args:
+            path: the file; by convention it ends in .pt2.
+
+        Raises:
+            CaptureError: the model was captured in parts only.
+            OutputError: it cannot be written there.
+
+        Examples:
+            >>> net, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval(), torch.ones(2, 4)
+            >>> bnc.fold(net, (x,)).save("net.pt2")
+            >>> torch.allclose(torch.export.load("net.pt2").module()(x), net(x), atol=1e-6)
+            True
+        """
+        program = self.program() or self._traced()
+        example = self.captured.example
+        program.example_inputs = (example.args, example.kwargs)
+        with whole_file(Path(path)) as draft:
+            torch.export.save(program, draft)
+
+    def _traced(self) -> ExportedProgram:
+        """Export the folded graph anew, where it holds more than operators."""
+        captured = self.captured
+        args, kwargs = captured.example.args, captured.example.kwargs
+        return torch.export.export(
+            self.module, args, kwargs, dynamic_shapes=captured.dynamic_shapes
+        )
 
     @one_at_a_time()
     @usual_modes()

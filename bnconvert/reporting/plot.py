@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from bnconvert.errors import ReportError
-from bnconvert.reporting.records import Contents, StatisticsRow
+from bnconvert.numerics.bootstrap import LEVEL
+from bnconvert.reporting.records import Contents, ScoreInterval, StatisticsRow
 from bnconvert.reporting.whole_file import whole_file
 
 _LEAST = 1e-3  # smaller distances are drawn here, on a logarithmic axis
@@ -51,7 +52,7 @@ def draw(report: Contents, path: Path) -> None:
     if report.scores:
         axes = below[1].subplots(1, len(report.scores), squeeze=False)[0]
         for axis, (name, values) in zip(axes, report.scores.items(), strict=True):
-            _scores(axis, name, values)
+            _scores(axis, name, values, [i for i in report.intervals if i.score == name])
     with whole_file(path) as file:
         figure.savefig(file, dpi=120, format=path.suffix.lower().lstrip("."))
 
@@ -87,13 +88,25 @@ def _label(axis: Any, paths: Sequence[str], rows: Sequence[StatisticsRow]) -> No
     axis.set_yticks(range(len(paths)), labels=paths, fontsize=_SMALL)
 
 
-def _scores(axis: Any, name: str, values: Mapping[str, float]) -> None:
-    """Draw a score under each kind of statistics as bars."""
+def _scores(
+    axis: Any, name: str, values: Mapping[str, float], intervals: Sequence[ScoreInterval]
+) -> None:
+    """Draw a score under each kind of statistics as bars, with its interval where one is known."""
     sizes = [value if isfinite(value) else 0.0 for value in values.values()]
     colours = [_COLOURS.get(kind, _MEAN) for kind in values]
     bars = axis.bar(list(values), sizes, 0.6, color=colours)
+    ends = {
+        i.statistics: (i.low, i.high) for i in intervals if i.low is not None and i.high is not None
+    }
+    known = [kind for kind in values if kind in ends and isfinite(values[kind])]
+    if known:
+        below = [max(values[kind] - ends[kind][0], 0.0) for kind in known]
+        above = [max(ends[kind][1] - values[kind], 0.0) for kind in known]
+        means = [values[kind] for kind in known]
+        axis.errorbar(known, means, [below, above], fmt="none", ecolor="#222222", capsize=4)
+        axis.set_title(f"whiskers: {LEVEL:.0%} intervals", fontsize=_SMALL)
     labels = [f"{value:.3g}" if isfinite(value) else "not finite" for value in values.values()]
-    axis.bar_label(bars, labels=labels, padding=2)
+    axis.bar_label(bars, labels=labels, label_type="center" if known else "edge", padding=2)
     axis.margins(y=0.18)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set(ylabel=name, xlabel="with these statistics")

@@ -69,6 +69,21 @@ def pooled(samples: int | None, batch_size: int = 8) -> Callable[[], Patient]:
     return make
 
 
+def counted(times: int) -> Callable[[], Patient]:
+    """Return what makes a network that runs several times in each step of its optimizer."""
+
+    def make() -> Patient:
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        optimizer = torch.optim.Adam(model.parameters())
+        model(torch.randn(8, 4)).square().mean().backward()
+        optimizer.step()
+        optimizer.state[next(model.parameters())]["step"].fill_(60)
+        model.get_buffer("1.num_batches_tracked").fill_(60 * times)
+        return Patient(model, optimizer=optimizer)
+
+    return make
+
+
 def averaged() -> Patient:
     """Return averaged weights."""
     model = usual()
@@ -101,6 +116,7 @@ SICK_TRAINING = (
     SickModel("BN205", pooled(65, 16), pooled(64, 16), DROP_LAST, "error"),
     SickModel("BN205", loaded(65, 16), loaded(64, 16), DROP_LAST, "warning"),
     SickModel("BN301", lambda: optimized(0.1), optimized, "bnc.exempt_norms(model, optimizer)"),
+    SickModel("BN302", counted(4), counted(1), "bnc.accumulated_momentum("),
     SickModel("BN303", checkpointing(True), checkpointing(False)),
     SickModel("BN311", loaded(66, 16), loaded(72, 16), DROP_LAST),
     SickModel("BN312", averaged, lambda: Patient(AveragedModel(usual()))),

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,3 +222,13 @@ def test_who_reads_only_the_shape_is_no_reader() -> None:
     assert folded.report.count("folded") == 1
     x = torch.randn(5, 3, 8, 8)
     torch.testing.assert_close(folded.module(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_folded_graph_is_saved_whole_and_loads_without_bnconvert(tmp_path: Path) -> None:
+    model, inputs = build("plain")
+    folded = bnc.fold(model, inputs)
+    folded.save(tmp_path / "net.pt2")
+    loaded = torch.export.load(tmp_path / "net.pt2").module()
+    torch.testing.assert_close(loaded(*inputs), folded.module(*inputs))
+    with pytest.raises(bnc.OutputError):
+        folded.save(tmp_path / "missing" / "net.pt2")

@@ -6,7 +6,7 @@ import pytest
 
 from bnconvert.errors import ReportError
 from bnconvert.reporting.plot import draw
-from bnconvert.reporting.records import Contents, StatisticsRow
+from bnconvert.reporting.records import Contents, ScoreInterval, StatisticsRow
 
 pytest.importorskip("matplotlib.figure")
 SCORES = {
@@ -68,6 +68,16 @@ def test_scores_are_written_at_their_bars(drawn: Path) -> None:
     said = texts(drawn)
     assert {"loss", "metric", "running", "batch", "2.35", "0.5", "0.25", "0.1"} <= set(said)
     assert said.count("not finite") == 1
+
+
+def test_a_score_has_whiskers_where_its_interval_is_known(drawn: Path) -> None:
+    known = ScoreInterval("loss", "running", 2.345, 2.0, 2.7, "sample", 64)
+    unknown = ScoreInterval("metric", "batch", 0.1, None, None, "batch", 3)
+    draw(
+        Contents("t", statistics=rows(2), scores=SCORES, intervals=(known, unknown)),
+        drawn,
+    )
+    assert texts(drawn).count("whiskers: 99% intervals") == 1
 
 
 @pytest.mark.parametrize("off", [None, 0.0, 1e-9, 1e9])

@@ -73,6 +73,29 @@ TRAINING = (
         "bnc.inspect(model, optimizer=optimizer)",
     ),
     Explanation(
+        "BN302",
+        "Several batches counted in a step",
+        ("info",),
+        _ASKED,
+        "`num_batches_tracked` is exactly a multiple, from 2 on, of the steps that the optimizer "
+        "counted (50 or more; of SGD, which counts none, nothing is said), beyond the traced "
+        "calls, and the momentum *m* acts as 1 - (1 - m)^k > 0.1. That gradients are accumulated "
+        "over k batches or that the model runs k times in a step looks the same; so does a "
+        "training before, with another optimizer.",
+        "The running statistics are an average over fewer steps than the momentum says: 0.1 acts "
+        "as 0.57 for k = 8. And each norm still normalizes by the small batch.",
+        "`bnc.accumulated_momentum(momentum, k)`, or `bnc.prepare(..., accumulate=k)`. For further "
+        "forwards, `bnc.update_statistics(model, False)` around them, or `bnc.Separate`.",
+        "ultralytics/yolov5#1630, NVIDIA/DeepLearningExamples#625",
+        example="model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))\n"
+        "optimizer = torch.optim.Adam(model.parameters())\n"
+        "for _ in range(50):\n"
+        "    for _ in range(4):\n"
+        "        model(torch.randn(8, 4)).square().mean().backward()\n"
+        "    optimizer.step()\n"
+        "bnc.inspect(model, optimizer=optimizer)",
+    ),
+    Explanation(
         "BN303",
         "Norms that are recomputed",
         ("warning",),
