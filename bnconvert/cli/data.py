@@ -5,16 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from bnconvert.cli.domain_names import FOLDERS, domain_function
 from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.cli.model_options import ModelChoice
 from bnconvert.cli.npz import NpzArrays
 from bnconvert.cli.user_code import describe_with_line, load_object, user_code
+from bnconvert.cli.zoo_models import torchvision_transforms
 from bnconvert.errors import BnconvertError, LoadError
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from bnconvert.graphs.example import Inputs
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 _FORMS = "images:DIR, imagefolder:DIR, npz:FILE, package.module:loader or file.py:loader"
@@ -29,12 +34,13 @@ class Data:
     """Batches of data, with the model's inputs and the class labels in each.
 
     Attributes:
-        source: the value of --data.
+        source: the value of the option.
         batches: the batches; they can be read once.
         inputs: inputs(batch) returns the model's inputs: a tensor, or a tuple or mapping of them.
         labels: labels(batch) returns the class labels; None where there are none.
         domains: domains(batch) returns the domain of the batch, or of each sample; None where
             nobody asked for it.
+        option: which one names the data.
     """
 
     source: str
@@ -42,6 +48,7 @@ class Data:
     inputs: Callable[[Any], Any] = _whole
     labels: "Callable[[Any], Tensor] | None" = None
     domains: Callable[[Any], Any] | None = None
+    option: str = "--data"
 
     def first(self, samples: int | None) -> Iterator[Any]:
         """Yield batches until so many samples were read, or all of them."""
@@ -68,7 +75,7 @@ class Data:
         except (Exception, SystemExit) as failure:
             shapes = " and ".join(str(tuple(t.shape)) for t in tensors_of(inputs))
             raise LoadError(
-                f"--data {self.source}: on a batch of {shapes} the model "
+                f"{self.option} {self.source}: on a batch of {shapes} the model "
                 f"{describe_with_line(failure)}; give what its forward takes"
             ) from failure
 
@@ -95,16 +102,19 @@ def load_data(
     images: ImagePreprocessing,
     samples: int | None = None,
     domains: str | None = None,
+    *,
+    option: str = "--data",
 ) -> Data:
-    """Return the data that `source` names, of which `samples` are read, or all.
+    """Return the data that `source`, the value of `option`, names; `samples` are read, or all.
 
     Args:
-        source: the value of --data.
+        source: the value of the option.
         model: that runs on them.
         batch_size: for files and arrays.
         images: how images are read.
         samples: how many are read.
         domains: the value of --domains.
+        option: which one names the data.
 
     Raises:
         LoadError: it names no data, or random numbers, or cannot be read.
@@ -112,17 +122,19 @@ def load_data(
     kind, _, name = source.partition(":")
     if kind == "random":
         raise LoadError(
-            f"--data {source}: random numbers do not have the statistics of your data; "
+            f"{option} {source}: random numbers do not have the statistics of your data; "
             f"give {_FORMS}"
         )
     if not name:
-        raise LoadError(f"--data {source}: is not a source of data; give {_FORMS}")
+        raise LoadError(f"{option} {source}: is not a source of data; give {_FORMS}")
+    if kind in ("images", "imagefolder") and images.source:
+        typer.echo(f"{source}: {images}", err=True)  # stdout is for results
     named = domain_function(domains) if domains and ":" in domains else None
     if kind == "npz":
         arrays = NpzArrays.of(Path(name), model, None if named else domains)
         labels = arrays.classes if arrays.label else None
         names = named or (arrays.domains if domains else None)
-        return Data(source, arrays.batches(batch_size), arrays.inputs, labels, names)
+        return Data(source, arrays.batches(batch_size), arrays.inputs, labels, names, option)
     if kind == "imagefolder" and domains == FOLDERS:
         return _of_domains(_image_folder(source, Path(name), batch_size, images), Path(name))
     if domains and not named:
@@ -132,8 +144,9 @@ def load_data(
     elif kind == "imagefolder":
         read = _image_folder(source, Path(name), batch_size, images)
     else:
-        read = Data(source, _translating_errors(source, _load_loader(source, samples)))
-    return replace(read, domains=named)
+        loader = _load_loader(source, samples, option)
+        read = Data(source, _translating_errors(source, loader, option))
+    return replace(read, domains=named, option=option)
 
 
 def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
@@ -142,45 +155,55 @@ def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
     Raises:
         LoadError: says what cannot be found or read, and what to give instead.
     """
+    chosen = ModelChoice.of(given)
     with showing_progress(first="loading the model"):
-        model, _ = ModelChoice.of(given).load()
-    reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
-    images = ImagePreprocessing.of(model, *reading)
+        model, example = chosen.load()
+    images = preprocessing_of(chosen, model, example, given)
     more = images, given["samples"], given.get("domains")
     return model, load_data(given["data"], model, given["batch_size"], *more)
 
 
-def _load_loader(source: str, samples: int | None) -> Iterable[Any]:
+def preprocessing_of(
+    chosen: ModelChoice, model: "nn.Module", example: "Inputs | None", given: Mapping[str, Any]
+) -> ImagePreprocessing:
+    """Return how images are read for a model: as options, example, model or weights say."""
+    reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
+    kind, _, name = chosen.source.partition(":")
+    transforms = torchvision_transforms(*name.split("@")) if kind == "torchvision" else None
+    return ImagePreprocessing.of(model, *reading, example=example, transforms=transforms)
+
+
+def _load_loader(source: str, samples: int | None, option: str) -> Iterable[Any]:
     """Return the iterable of batches that the user's object is or returns."""
     from torch import Tensor, nn
 
     from bnconvert.statistics.batches import is_endless
 
     made = load_object(source)
-    with user_code(f"--data {source}", "it must run without arguments"):
+    with user_code(f"{option} {source}", "it must run without arguments"):
         loader = made() if callable(made) else made
     # These can be iterated over, but not batch by batch.
     wrong = isinstance(loader, Tensor | nn.Module | Mapping | str)
     if wrong or not isinstance(loader, Iterable):
         raise LoadError(
-            f"--data {source}: gives a {type(loader).__name__}; let it return an iterable of "
+            f"{option} {source}: gives a {type(loader).__name__}; let it return an iterable of "
             "batches, such as a DataLoader"
         )
     if samples is None and is_endless(loader):
         raise LoadError(
-            f"--data {source}: never ends (itertools.{type(loader).__name__}); let it return as "
+            f"{option} {source}: never ends (itertools.{type(loader).__name__}); let it return as "
             "many batches as you want: itertools.islice(batches, 100)"
         )
     return loader
 
 
-def _translating_errors(source: str, batches: Iterable[Any]) -> Iterator[Any]:
+def _translating_errors(source: str, batches: Iterable[Any], option: str) -> Iterator[Any]:
     """Yield batches; raise errors of the user's loader as LoadError."""
-    with user_code(f"--data {source}", "fix the loader"):
+    with user_code(f"{option} {source}", "fix the loader"):
         iterator = iter(batches)
     end = object()
     while True:
-        with user_code(f"--data {source}", "fix the loader"):
+        with user_code(f"{option} {source}", "fix the loader"):
             batch = next(iterator, end)
         if batch is end:
             return

@@ -1,7 +1,7 @@
 """`bnconvert export`: fold a model, and write a verified ONNX file."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,24 +12,48 @@ from bnconvert.cli.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import (
     AllowNonfinite,
     BatchSize,
+    CropPct,
+    ImgSize,
     Input,
+    Interpolation,
+    Mean,
+    Std,
     output_file,
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.report_options import with_report_options
+from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from bnconvert.exporting.input_choice import Preprocess
+    from bnconvert.graphs.example import Inputs
+
+#: The options that say how data are read, for the command that recomputes over the same data.
+_READING = ("batch_size", "img_size", "crop_pct", "interpolation", "mean", "std")
+
 Calibration = Annotated[
     str | None,
     typer.Option(
-        "--data",
+        "--calibrate",
         metavar="SOURCE",
         help="Recompute the statistics over this data first, as `bnconvert recompute` does; "
         "its --help says what SOURCE may be.",
     ),
+]
+VerifyData = Annotated[
+    str | None,
+    typer.Option(
+        "--verify-data",
+        metavar="SOURCE",
+        help="Compare the file with the model on this data too, and report on how much of it both "
+        "decide the same.",
+    ),
+]
+VerifySamples = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Samples of --verify-data that are compared.")
 ]
 
 
@@ -41,8 +65,15 @@ def command(
     chosen: ModelChoice,
     output: Annotated[Path, output_file("The file to write.")] = Path("model.onnx"),
     inputs: Input = None,
-    data: Calibration = None,
+    calibrate: Calibration = None,
+    verify_data: VerifyData = None,
+    verify_samples: VerifySamples = 256,
     batch_size: BatchSize = 32,
+    img_size: ImgSize = None,
+    crop_pct: CropPct = None,
+    interpolation: Interpolation = None,
+    mean: Mean = None,
+    std: Std = None,
     preprocess: PreprocessOption = None,
     allow_nonfinite: AllowNonfinite = None,
 ) -> None:
@@ -55,13 +86,16 @@ def command(
     from bnconvert.exporting.export import export
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
-    given = {"data": data, "batch_size": batch_size}
+    require_raw(verify_data, scaling)
+    given = {name: context.params[name] for name in _READING}
+    given["data"] = calibrate
     raw = preprocess_words(scaling)
     raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load(inputs, scaling)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
-        more |= {"calibration": _calibration(data, loaded, batch_size), "preprocess": scaling}
+        more |= {"preprocess": scaling}
+        more |= _data(context.params, chosen, loaded, example)
         with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):
             given_inputs = require_example(example)
             more |= file_settings(context, loaded, given_inputs)
@@ -73,14 +107,37 @@ def command(
     presentation.finish(shown)
 
 
-def _calibration(data: str | None, model: "nn.Module", batch_size: int) -> Iterable[Any] | None:
-    """Return the batches to recompute the statistics over, or None without --data."""
-    if data is None:
-        return None
-    from bnconvert.cli.data import load_data
-    from bnconvert.cli.images import ImagePreprocessing
+def require_raw(verify_data: str | None, preprocess: "Preprocess | None") -> None:
+    """Refuse images to verify on, which are read normalized, for a file that takes raw ones.
 
-    return load_data(data, model, batch_size, ImagePreprocessing.of(model)).calibration(model)
+    Raises:
+        UsageError: that is so.
+    """
+    if preprocess is not None and (verify_data or "").startswith(("images:", "imagefolder:")):
+        raise UsageError(
+            f"--verify-data {verify_data}: images are read normalized, and with --preprocess the "
+            "file takes raw ones; give batches of raw ones with file.py:loader"
+        )
+
+
+def _data(
+    given: Mapping[str, Any], chosen: ModelChoice, model: "nn.Module", example: "Inputs | None"
+) -> dict[str, Iterable[Any]]:
+    """Return the batches of --calibrate and of --verify-data, by the parameter of `export`."""
+    from bnconvert.cli.data import load_data, preprocessing_of
+
+    found: dict[str, Iterable[Any]] = {}
+    size = given["batch_size"]
+    if given["calibrate"] is not None:
+        images = preprocessing_of(chosen, model, example, given)
+        found["calibration"] = load_data(
+            given["calibrate"], model, size, images, option="--calibrate"
+        ).calibration(model)
+    if given["verify_data"] is not None:
+        images, most = preprocessing_of(chosen, model, example, given), given["verify_samples"]
+        data = load_data(given["verify_data"], model, size, images, most, option="--verify-data")
+        found["verify_inputs"] = (data.inputs(batch) for batch in data.first(most))
+    return found
 
 
 @contextlib.contextmanager

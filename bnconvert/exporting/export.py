@@ -21,6 +21,7 @@ from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
+from bnconvert.exporting.users_data import proven_on_data
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
@@ -50,6 +51,7 @@ def export(
     path: str | Path,
     *,
     calibration: Iterable[Any] | None = None,
+    verify_inputs: Iterable[Any] | None = None,
     dynamic_shapes: Any = None,
     preprocess: Preprocess | None = None,
     opset: int | None = None,
@@ -75,6 +77,9 @@ def export(
         path: the file to write.
         calibration: batches as for `recompute_statistics`: the copy gets precise statistics over
             them before it is folded, and the file is compared with that. The report has the rows.
+        verify_inputs: batches of real data, as for `recompute_statistics`, on which the file is
+            compared as well, as the file takes them: the report then has the share of samples,
+            pixels or boxes on which both decide the same.
         dynamic_shapes: as for torch.export, or with the names of axes that may have any size, as
             for torch.onnx.export: {"x": {0: "batch", 2: "height", 3: "width"}}; by default the
             batch size may vary, where the exporter can write that (a note says where not).
@@ -130,6 +135,7 @@ def export(
         claim = Claim(raw=raw, allow_nonfinite=allow_nonfinite)
         candidate = Candidate.written(model, example, dynamic_shapes, path, claim, form, steps)
         candidate, proof = candidate.proven(steps)
+        proof, failing = proven_on_data(proof, model, path, verify_inputs, claim, steps)
         proof = replace(proof, notes=(*proof.notes, *describe(raw)))
         file, was = OnnxContents.of(path), calibrated is not None
         report = _report(candidate.folded, proof, file, calibrated)
@@ -137,7 +143,7 @@ def export(
         report = replace(report, digests=origin.digests | {"file": file.digest()})
         file.label(metadata(origin, report))
         if report.verdict != "agrees":
-            raise _kept(path, target, example, report, origin)
+            raise _kept(path, target, failing or example, report, origin)
         onnx_weights.move(path, target)
     return report
 

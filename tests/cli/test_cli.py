@@ -151,7 +151,7 @@ def test_an_exported_file_has_precise_statistics_and_the_commands_to_prove_it(
 ) -> None:
     images = torch.randn(8, 3, 8, 8) * 2 + 1
     np.savez("images.npz", images=images.numpy(), labels=np.arange(8))
-    data = ["--data", "npz:images.npz", "--batch-size", "4"]
+    data = ["--calibrate", "npz:images.npz", "--batch-size", "4"]
     result = run("export", f"{factory}:plain", "-o", "m.onnx", "--report", "r.json", *data)
     assert (result.code, result.err) == (0, "")
     report = json.loads(Path("r.json").read_text())
@@ -166,7 +166,7 @@ def test_an_exported_file_has_precise_statistics_and_the_commands_to_prove_it(
 def test_an_export_with_data_leaves_the_factorys_model_alone(run: Run, factory: str) -> None:
     np.savez("images.npz", images=np.ones((4, 3, 8, 8)) * np.arange(4).reshape(4, 1, 1, 1))
     arguments = [f"{factory}:shared", "-o", "m.onnx"]
-    assert run("export", *arguments, "--data", "npz:images.npz").code == 0
+    assert run("export", *arguments, "--calibrate", "npz:images.npz").code == 0
     model, kept = sys.modules["models"].SHARED[0], build("plain")[0].state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())
     assert run("verify", f"{factory}:shared", "m.onnx").code == 3
@@ -174,7 +174,7 @@ def test_an_export_with_data_leaves_the_factorys_model_alone(run: Run, factory: 
 
 def test_data_for_a_model_without_norms_are_refused(run: Run, factory: str) -> None:
     np.savez("images.npz", images=np.ones((4, 3, 8, 8)))
-    result = run("export", f"{factory}:without_norm", "--data", "npz:images.npz")
+    result = run("export", f"{factory}:without_norm", "--calibrate", "npz:images.npz")
     assert result.code == 4
     assert "the model has no batch norm; there is nothing to recompute" in result.err
 
@@ -183,7 +183,7 @@ def test_data_that_the_model_does_not_take_are_refused_before_the_export(
     run: Run, factory: str
 ) -> None:
     np.savez("images.npz", images=np.zeros((2, 5, 8, 8)))
-    result = run("export", f"{factory}:plain", "-o", "m.onnx", "--data", "npz:images.npz")
+    result = run("export", f"{factory}:plain", "-o", "m.onnx", "--calibrate", "npz:images.npz")
     assert result.code == 4
     assert "on a batch of (2, 5, 8, 8) the model raised RuntimeError" in result.err
     assert list(Path().glob("*.onnx")) == []
@@ -288,3 +288,20 @@ def test_a_preprocessing_that_is_none_is_refused(run: Run, factory: str, text: s
     result = run("export", f"{factory}:plain", "--preprocess", text)
     assert result.code == 2
     assert "write MEAN/STD" in result.err
+
+
+def test_an_export_is_proven_on_images_of_the_size_of_its_example(run: Run, factory: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for index in range(3):
+        Path(f"data/{index % 2}").mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (20, 24), (80 * index, 9, 90)).save(f"data/{index % 2}/{index}.png")
+    result = run(
+        *("export", f"{factory}:plain", "-o", "m.onnx", "-v"),
+        *("--calibrate", "images:data/0", "--verify-data", "imagefolder:data"),
+    )
+    assert result.code == 0
+    assert "images:data/0: images are read at 8 x 8 pixels, with ImageNet's mean" in result.err
+    assert "your data, 3 samples" in result.out
+    again = result.out.splitlines()[-1].partition("to compare it again: ")[2]
+    for command in again.split(" && "):
+        assert run(*shlex.split(command)[1:]).code == 0

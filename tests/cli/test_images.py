@@ -128,3 +128,33 @@ def test_a_timm_model_is_asked() -> None:
     timm = pytest.importorskip("timm")
     images = ImagePreprocessing.of(timm.create_model("resnet18"))
     assert (images.img_size, images.interpolation) == (224, "bicubic")
+
+
+def test_torchvisions_weights_say_how_and_read_the_same(tmp_path: Path) -> None:
+    models = pytest.importorskip("torchvision.models")
+    for name in ("resnet50", "mobilenet_v3_small", "inception_v3"):
+        preset = models.get_model_weights(name).DEFAULT.transforms()
+        images = ImagePreprocessing.of(nn.Identity(), transforms=preset)
+        picture(tmp_path / "a.png", width=400, height=331)
+        wanted = preset(Image.open(tmp_path / "a.png"))
+        torch.testing.assert_close(images.read(tmp_path / "a.png"), wanted)
+        assert str(images).endswith(" pixels"), "nothing is left unsaid"
+
+
+def test_images_are_as_large_as_the_example_and_what_nobody_said_is_told() -> None:
+    model = nn.Identity()
+    images = ImagePreprocessing.of(model, example=(torch.zeros(2, 3, 32, 32),))
+    assert images.img_size == 32
+    assert str(images) == (
+        "images are read at 32 x 32 pixels, with ImageNet's mean and deviation, because nothing "
+        "says others (--mean, --std)"
+    )
+    unknown = ImagePreprocessing.of(model, example=(torch.zeros(2, 10),))
+    assert str(unknown).startswith(
+        "images are read at 224 x 224 pixels, because nothing says their size (--img-size)"
+    )
+    half = (0.5, 0.5, 0.5)
+    given = ImagePreprocessing.of(model, 64, None, None, half, half)
+    assert str(given) == "images are read at 64 x 64 pixels"
+    with pytest.raises(LoadError, match="the model expects 32 x 64 pixels"):
+        ImagePreprocessing.of(model, example=(torch.zeros(2, 3, 32, 64),))

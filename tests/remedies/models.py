@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+import bnconvert as bnc
+from bnconvert.cli.export import require_raw
 from bnconvert.cli.model_arguments import model_arguments
 from bnconvert.cli.model_source import load_model
 from bnconvert.cli.program_file import load_program
@@ -62,6 +64,12 @@ def not_a_program(folder: Path, name: str) -> Any:
     (folder / "text.pt2").write_text("text")
     torch.save(torch.ones(1), folder / "tensor.pt2")
     return load_program(folder / name)
+
+
+def exported(folder: Path, batches: Any) -> Any:
+    inputs = (torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)),)
+    net = nn.Conv2d(3, 2, 1).eval()
+    return bnc.export(net, inputs, folder / "net.onnx", verify_inputs=batches)
 
 
 CHECKPOINTS = (
@@ -144,8 +152,29 @@ CHECKPOINTS = (
         lambda folder: weights(folder, state(10), "classes", arguments=["num_classes=10"]),
     ),
 )
+DATA = (
+    Row(
+        "verification/users_batches.py",
+        "holds no batch",
+        lambda folder: exported(folder, []),
+        lambda folder: (exported(folder, [torch.ones(1, 3, 4, 4)]), exported(folder, None)),
+    ),
+    Row(
+        "verification/users_batches.py",
+        "does not run on",
+        lambda folder: exported(folder, [torch.ones(1, 2, 4, 4)]),
+        lambda folder: exported(folder, [torch.ones(1, 3, 4, 4)]),
+    ),
+    Row(
+        "cli/export.py",
+        "images are read normalized",
+        lambda _: require_raw("images:folder", (127, 128)),
+        lambda folder: require_raw(code(folder, "loader"), (127, 128)),
+    ),
+)
 MODELS = (
     *CHECKPOINTS,
+    *DATA,
     Row(
         "cli/model_arguments.py",
         "is given twice",
