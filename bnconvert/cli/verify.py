@@ -1,4 +1,4 @@
-"""`bnconvert verify`: compare a model with an ONNX file."""
+"""`bnconvert verify`: compare a model, or another file, with an ONNX file."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -8,16 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from bnconvert.cli.judgement import Agreement, Tolerance
-from bnconvert.cli.options import AllowNonfinite, Input, Model, Weights
+from bnconvert.cli.options import AllowNonfinite, Input, Weights
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
+from bnconvert.cli.reference_file import ModelOrFile, file_inputs, is_file
 from bnconvert.cli.report_options import with_report_options
+from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
 
 
 @with_report_options
 def command(
     context: typer.Context,
-    model: Model,
+    model: ModelOrFile,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The ONNX file.")],
     weights: Weights = None,
     inputs: Input = None,
@@ -26,10 +28,10 @@ def command(
     tolerance: Tolerance = None,
     agreement: Agreement = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
+    """Compare MODEL, or another file, with an ONNX FILE; say at which operator they diverge.
 
     Where they do, what reproduces it is left beside FILE, as *.failed.zip; where that cannot be
-    judged, as *.unproven.zip.
+    judged, as *.unproven.zip. `bnconvert verify REFERENCE.onnx CANDIDATE.onnx` needs no model.
     """
     from bnconvert.cli.model_source import load_model, require_example
     from bnconvert.cli.presentation import Presentation
@@ -38,8 +40,14 @@ def command(
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     command = [model, str(file), *preprocess_words(scaling)]
     with showing_progress(first="loading the model") as say:
-        loaded, example = load_model(model, weights, inputs, scaling)
-        given = require_example(example)
+        loaded: Any = Path(model)
+        if is_file(model):
+            if weights is not None:
+                raise UsageError(f"--weights {weights}: {model} has its own; leave it out")
+            given = file_inputs(loaded, inputs)
+        else:
+            loaded, example = load_model(model, weights, inputs, scaling)
+            given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
         more |= {"tolerance": tolerance, "agreement": agreement}
         with _keeping(given, file, command, weights), presentation.saving_failures():

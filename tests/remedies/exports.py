@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir
 import torch
 from torch import Tensor, nn
@@ -117,12 +118,43 @@ MAP = torch.zeros(1, 2, 3)
 CASE = Case("given", Example(SMALL, {}), (0,), True)
 ANSWERS: Any = {CASE: Answers([MAP], [MAP])}, {CASE: [MAP]}
 
+
+def pair(folder: Path, inputs: Any = None, same: bool = True, **settings: Any) -> None:
+    """Compare a file with itself, or with one that has an output more."""
+    text = DIFFERENCE if same else DIFFERENCE.replace("z)", "z, float[N] x)")
+    for name, written in (("a", DIFFERENCE), ("b", text)):
+        (folder / f"{name}.onnx").write_bytes(onnx.parser.parse_model(written).SerializeToString())
+    known = inputs or {"x": torch.ones(3), "y": torch.ones(3) / 3}
+    bnc.verify(folder / "a.onnx", folder / "b.onnx", known, **settings)
+
+
 EXPORTS = (
     Row(
         "exporting/onnx_form.py",
         "is there twice",
         lambda folder: named(["a", "b"], ["a"]),
         lambda folder: named(["a", "b"], ["c"]),
+    ),
+    Row(
+        "exporting/verify.py",
+        "are for a model, and {} is a file",
+        lambda folder: pair(folder, preprocess=(0.5, 0.5)),
+        lambda folder: pair(folder),
+        slow=True,
+    ),
+    Row(
+        "verification/file_comparison.py",
+        "compare files with the same outputs",
+        lambda folder: pair(folder, same=False),
+        lambda folder: pair(folder),
+        slow=True,
+    ),
+    Row(
+        "verification/file_comparison.py",
+        "{}: {}; give inputs that it takes",
+        lambda folder: pair(folder, {"x": torch.ones(2, 2), "y": torch.ones(3, 3)}),
+        lambda folder: pair(folder),
+        slow=True,
     ),
     Row(
         "exporting/onnx_form.py",

@@ -18,6 +18,11 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "cannot be imported": _PACKAGE,
     },
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
+    "cli/reference_file.py": {
+        "there is no such file": "names no other way: tests/cli/test_reference_file.py",
+        "may have any size": "tests/cli/test_reference_file.py",
+    },
+    "cli/verify.py": {"has its own; leave it out": "tests/cli/test_reference_file.py"},
     "cli/settings.py": {"{} is no list of ids": _CAUGHT},
     "cli/presentation.py": {
         "give --baseline FILE too": _COMMAND,
@@ -68,5 +73,8 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     },
     "statistics/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",
+    },
+    "verification/file_comparison.py": {
+        "is quantized, and a reference": "tests/verification/test_file_comparison.py",
     },
 }
