@@ -21,7 +21,7 @@ def example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
         from bnconvert.exporting.failure_bundle import read_bundle
 
         return read_bundle(Path(texts[0]))
-    named = [_parse_input(text) for text in texts]
+    named = [random_tensor(text) for text in texts]
     if not any(name for name, _ in named):
         return tuple(tensor for _, tensor in named)
     parameters = inspect.signature(model.forward).parameters
@@ -53,7 +53,7 @@ def raw_example(model: "nn.Module", inputs: "Inputs", preprocess: "Preprocess") 
     return denormalized(example, raw_inputs(model, example, preprocess), generator())
 
 
-def _parse_input(text: str) -> tuple[str, Any]:
+def random_tensor(text: str) -> tuple[str, Any]:
     """Return the name (or an empty one) and the random tensor that a text of --input describes."""
     import torch
 

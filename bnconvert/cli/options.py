@@ -16,18 +16,19 @@ def output_file(text: str) -> Any:
 
 _IMAGES, _SCORES = "How image files are read", "Scores"
 
-_MODELS = (
+#: What MODEL may be.
+MODELS = (
     "file.py:factory, file.py:model, package.module:factory, timm:NAME (also "
     "timm:hf-hub:REPOSITORY and timm:local-dir:FOLDER), torchvision:NAME or "
     "torchvision:NAME@WEIGHTS"
 )
-Model = Annotated[str, typer.Argument(metavar="MODEL", callback=model_source, help=f"{_MODELS}.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", callback=model_source, help=f"{MODELS}.")]
 ModelOrProgram = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
         callback=model_or_program,
-        help=f"{_MODELS}; or a program.pt2 of torch.export.save.",
+        help=f"{MODELS}; or a program.pt2 of torch.export.save.",
     ),
 ]
 PolicyOption = Annotated[

@@ -1,22 +1,25 @@
-"""`bnconvert verify`: compare a model with an ONNX file."""
+"""`bnconvert verify`: compare a model, or another file, with an ONNX file."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bnconvert.cli.judgement import Agreement, Tolerance
-from bnconvert.cli.model_options import ModelChoice, with_program_options
+from bnconvert.cli.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import AllowNonfinite, Input
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
+from bnconvert.cli.reference_file import ModelOrFile, file_inputs, is_file
 from bnconvert.cli.report_options import with_report_options
+from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
 
 
 @with_report_options
-@with_program_options
+@partial(with_model_options, argument=ModelOrFile)
 def command(
     context: typer.Context,
     chosen: ModelChoice,
@@ -27,10 +30,10 @@ def command(
     tolerance: Tolerance = None,
     agreement: Agreement = None,
 ) -> None:
-    """Compare MODEL with an ONNX FILE of any exporter; say at which operator they diverge.
+    """Compare MODEL, or another file, with an ONNX FILE; say at which operator they diverge.
 
     Where they do, what reproduces it is left beside FILE, as *.failed.zip; where that cannot be
-    judged, as *.unproven.zip.
+    judged, as *.unproven.zip. `bnconvert verify REFERENCE.onnx CANDIDATE.onnx` needs no model.
     """
     from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
@@ -44,8 +47,16 @@ def command(
         for word in ([] if limit is None else [name, f"{limit:g}"])
     ]
     with showing_progress(first="loading the model") as say:
-        loaded, example = chosen.load(inputs, scaling)
-        given = require_example(example)
+        loaded: Any = Path(chosen.source)
+        if is_file(chosen.source):
+            if own := chosen.words():
+                raise UsageError(
+                    f"{own[0]}: {chosen.source} is a file and is as it is; leave it out"
+                )
+            given = file_inputs(loaded, inputs)
+        else:
+            loaded, example = chosen.load(inputs, scaling)
+            given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
         more |= {"tolerance": tolerance, "agreement": agreement}
         with _keeping(given, file, command), presentation.saving_failures():

@@ -49,9 +49,7 @@ class OnnxForm:
         if not all(names):
             raise ExportError("input_names and output_names: one is empty; give a name for each")
         if dtype not in (None, torch.float16):
-            raise ExportError(
-                f"dtype={dtype}: a file is rewritten in torch.float16 only; give that"
-            )
+            raise ExportError(f"dtype={dtype}: a file can be rewritten in torch.float16; give that")
         return cls(opset, tuple(inputs or ()), tuple(outputs or ()), dtype is not None)
 
     def require_opset(self, written: Any) -> None:

@@ -1,4 +1,4 @@
-"""`verify`: compare a model with an ONNX file of any exporter."""
+"""`verify`: compare a model, or another file, with an ONNX file of any exporter."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -19,6 +19,7 @@ from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.file_comparison import FileComparison
 from bnconvert.verification.localization import Graphs, localize
 from bnconvert.verification.verification import failure_sentences, prove, unproven_sentences
 
@@ -26,7 +27,7 @@ from bnconvert.verification.verification import failure_sentences, prove, unprov
 @one_at_a_time()
 @usual_modes()
 def verify(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     onnx_path: str | Path,
     inputs: Inputs,
     *,
@@ -36,7 +37,7 @@ def verify(
     agreement: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare a model with an ONNX file of any exporter, on given and generated inputs.
+    """Compare a model, or another file, with an ONNX file, on given and generated inputs.
 
     Inputs are matched by name, and the rest in order; where the file fixes the batch size, the
     rows are compared in batches of that size. A file in float16, bfloat16 or int8 may be as far
@@ -45,7 +46,8 @@ def verify(
     first operator of the file that computes something else.
 
     Args:
-        model: an eager module; compared in eval mode.
+        model: an eager module, compared in eval mode; or the path of the ONNX file that is right,
+            such as the one that a tool optimized or quantized: its own numbers are the truth then.
         onnx_path: the file.
         inputs: real inputs; a tuple of positional ones, or a mapping of keyword ones.
         preprocess: (mean, std) where the file takes raw inputs, as for `export`.
@@ -73,12 +75,16 @@ def verify(
         >>> print(bnc.verify(net, "model.onnx", (x,)).title)
         model.onnx agrees with Sequential
     """
+    path, example = _readable(onnx_path), Example.of(inputs)
+    if isinstance(model, str | Path):
+        if preprocess is not None or allow_nonfinite:
+            raise ExportError(
+                f"preprocess, allow_nonfinite: are for a model, and {model} is a file, which does "
+                "what the other one must do too; leave them out"
+            )
+        claim = Claim(tolerance=tolerance, agreement=agreement)
+        return _agreeing(FileComparison(_readable(model), path, example, claim).report())
     require_runnable(model)
-    path = Path(onnx_path)
-    if not path.is_file():
-        raise ExportError(f"{path}: there is no such file; export the model first")
-    onnx_weights.require_contained(path)
-    example = Example.of(inputs)
     raw = raw_inputs(model, example, preprocess)
     steps = Steps(progress, VERIFYING)
     steps.begin(VERIFYING)
@@ -101,6 +107,15 @@ def verify(
         return graphs_of(fold(whole, differing, dynamic_shapes=fixed))
 
     return _agreeing(blame.explained(localize(proof, model, path, graphs, steps.tell)))
+
+
+def _readable(file: str | Path) -> Path:
+    """Return the path of a file that exists, and reads nothing outside its folder."""
+    path = Path(file)
+    if not path.is_file():
+        raise ExportError(f"{path}: there is no such file; export the model first")
+    onnx_weights.require_contained(path)
+    return path
 
 
 def _agreeing(report: Report) -> Report:

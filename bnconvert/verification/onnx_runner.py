@@ -117,6 +117,11 @@ class OnnxRunner:
         (shape,) = (v.shape for v in self._session.get_inputs() if v.name == name)
         return list(shape)
 
+    def dtype_of(self, name: str) -> torch.dtype:
+        """Return an input's dtype."""
+        (kind,) = (v.type for v in self._session.get_inputs() if v.name == name)
+        return _DTYPES.get(kind, torch.float32)
+
     def first_axis(self, name: str) -> int | None:
         """Return the fixed size of an input's first axis; None where it may have any."""
         shape = self.shape_of(name)

@@ -30,5 +30,5 @@ def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> Non
     bnc.export(conv, IMAGE, tmp_path / "m.onnx")
     with pytest.raises(bnc.ExportError, match=r"weight: has the number 1e[+]05, and float16 ends"):
         halve(tmp_path / "m.onnx")
-    with pytest.raises(bnc.ExportError, match=r"dtype=torch\.int8: a file is rewritten in torch"):
+    with pytest.raises(bnc.ExportError, match="can be rewritten in"):
         bnc.export(conv, IMAGE, tmp_path / "m.onnx", dtype=torch.int8)

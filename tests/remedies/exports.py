@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,14 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file
 from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import rename
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.example import Example
+from bnconvert.verification.agreement import agreement_checks
+from bnconvert.verification.cases import Case
 from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.tolerance import Answers
 from tests.remedies.row import Row
 from tests.zoo import trained
 
@@ -99,12 +104,57 @@ def named(inputs: Sequence[str], outputs: Sequence[str] = ()) -> None:
     rename(onnx_ir.from_onnx_text(DIFFERENCE), form, [])
 
 
+def halved(folder: Path, weight: float | None) -> None:
+    """Write a file with such a number in its weights, in float16; without one, in float32."""
+    conv = nn.Conv2d(3, 2, 1).eval()
+    with torch.no_grad():
+        conv.weight[0] = weight or 1.0
+    written(folder, conv)
+    if weight:
+        halve(folder / "a.onnx")
+
+
+MAP = torch.zeros(1, 2, 3)
+CASE = Case("given", Example(SMALL, {}), (0,), True)
+ANSWERS: Any = {CASE: Answers([MAP], [MAP])}, {CASE: [MAP]}
+
+
+def pair(folder: Path, inputs: Any = None, same: bool = True, **settings: Any) -> None:
+    """Compare a file with itself, or with one that has an output more."""
+    text = DIFFERENCE if same else DIFFERENCE.replace("z)", "z, float[N] x)")
+    for name, written in (("a", DIFFERENCE), ("b", text)):
+        (folder / f"{name}.onnx").write_bytes(onnx.parser.parse_model(written).SerializeToString())
+    known = inputs or {"x": torch.ones(3), "y": torch.ones(3) / 3}
+    bnc.verify(folder / "a.onnx", folder / "b.onnx", known, **settings)
+
+
 EXPORTS = (
     Row(
         "exporting/onnx_form.py",
         "is there twice",
         lambda folder: named(["a", "b"], ["a"]),
         lambda folder: named(["a", "b"], ["c"]),
+    ),
+    Row(
+        "exporting/verify.py",
+        "are for a model, and {} is a file",
+        lambda folder: pair(folder, preprocess=(0.5, 0.5)),
+        lambda folder: pair(folder),
+        slow=True,
+    ),
+    Row(
+        "verification/file_comparison.py",
+        "compare files with the same outputs",
+        lambda folder: pair(folder, same=False),
+        lambda folder: pair(folder),
+        slow=True,
+    ),
+    Row(
+        "verification/file_comparison.py",
+        "{}: {}; give inputs that it takes",
+        lambda folder: pair(folder, {"x": torch.ones(2, 2), "y": torch.ones(3, 3)}),
+        lambda folder: pair(folder),
+        slow=True,
     ),
     Row(
         "exporting/onnx_form.py",
@@ -117,6 +167,25 @@ EXPORTS = (
         "torch.onnx cannot write this model in it",
         lambda folder: OnnxForm(opset=99).require_opset(18),
         lambda folder: OnnxForm(opset=18).require_opset(18),
+    ),
+    Row(
+        "exporting/onnx_form.py",
+        "a file can be rewritten in torch.float16",
+        lambda folder: OnnxForm.of(None, [], [], torch.int8),
+        lambda folder: OnnxForm.of(None, [], [], torch.float16),
+    ),
+    Row(
+        "exporting/onnx_half.py",
+        "and float16 ends at",
+        lambda folder: halved(folder, 1e5),
+        lambda folder: halved(folder, None),
+        slow=True,
+    ),
+    Row(
+        "verification/agreement.py",
+        "no output is of shape (N, classes)",
+        lambda folder: agreement_checks(["y"], *ANSWERS, 0.9),
+        lambda folder: None,
     ),
     Row(
         "exporting/onnx_names.py",

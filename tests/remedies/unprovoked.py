@@ -22,6 +22,11 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "{}: {}; {}": _OTHERS,
     },
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
+    "cli/reference_file.py": {
+        "there is no such file": "names no other way: tests/cli/test_reference_file.py",
+        "may have any size": "tests/cli/test_reference_file.py",
+    },
+    "cli/verify.py": {"is as it is; leave it out": "tests/cli/test_reference_file.py"},
     "cli/settings.py": {"{} is no list of ids": _CAUGHT},
     "cli/presentation.py": {
         "give --baseline FILE too": _COMMAND,
@@ -72,5 +77,8 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     },
     "statistics/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",
+    },
+    "verification/file_comparison.py": {
+        "is quantized, and a reference": "tests/verification/test_file_comparison.py",
     },
 }

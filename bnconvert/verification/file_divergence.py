@@ -1,0 +1,112 @@
+"""Localize where an ONNX file diverges from another one: the first operator whose value is wrong.
+
+Values are matched by their numbers: a file that was folded or optimized keeps names whose meaning
+has changed. A value is right if the reference holds it too, or if everything computed from it is
+right. The file diverges at the first operator with right inputs that is not.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from bnconvert.errors import first_line
+from bnconvert.graphs.example import NamedTensor
+from bnconvert.numerics.distance import MEASURES, relative_error, relative_errors, rounding_errors
+from bnconvert.reporting.records import Finding
+from bnconvert.verification.expected_values import LOCAL, ROUNDING, Wanted
+from bnconvert.verification.finding_ids import DIVERGENCE
+from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.verification.value_matching import FileValues
+
+_FIX = "check the operator's weights, attributes and inputs, and the tool that wrote them"
+
+
+def find_file_divergence(
+    reference: tuple[Path, Path], candidate: Path, tensors: Sequence[NamedTensor]
+) -> Finding | None:
+    """Find the first operator of a file that computes something else than another file.
+
+    Args:
+        reference: the file that is right, and the same with its weights moved by rounding.
+        candidate: the file.
+        tensors: the inputs.
+
+    Returns:
+        The finding; None where no operator is wrong by itself, or a file does not run so.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            right, moved = (graph_of(path, tensors, folder) for path in reference)
+            return _find(right, moved, graph_of(candidate, tensors, folder))
+    except Exception as failure:
+        return Finding(
+            DIVERGENCE,
+            "error",
+            ("(root)",),
+            f"where the files diverge could not be found ({first_line(failure)})",
+            _FIX,
+        )
+
+
+def _find(reference: OnnxGraph, moved: OnnxGraph, candidate: OnnxGraph) -> Finding | None:
+    values = FileValues(candidate.values)
+    held: set[str] = set()
+    wanted: dict[str, Wanted] = {}
+    for name, value in reference.values.items():
+        wanted[name] = _wanted(value, moved.values.get(name, value))
+        held |= set(values.holders(wanted[name]))
+    right = _right(candidate, held)
+    producers = {name: operator for operator in candidate.operators for name in operator.outputs}
+    for operator in candidate.operators:
+        before = [producers[name] for name in operator.inputs if name in producers]
+        if operator not in right and all(producer in right for producer in before):
+            return _finding(operator, candidate, wanted)
+    return None
+
+
+def _wanted(value: Tensor, moved: Tensor) -> Wanted:
+    """Return a value of the reference, and how far from it that of a right file may be."""
+    exact = value.double() if value.is_floating_point() else value
+    errors = relative_errors(moved, exact)
+    unit = rounding_errors(exact, value.dtype, bounded=True)
+    return Wanted(exact, {m: LOCAL * errors[m] + ROUNDING * unit[m] for m in MEASURES})
+
+
+def _right(graph: OnnxGraph, held: set[str]) -> set[Operator]:
+    """Return the operators whose value is held, or from which only right ones are computed."""
+    right: set[Operator] = set()
+    consumers = graph.consumers()
+    for operator in reversed(graph.operators):
+        readers = [reader for name in operator.outputs for reader in consumers.get(name, ())]
+        absorbed = bool(readers) and all(reader in right for reader in readers)
+        if absorbed or held.issuperset(operator.outputs):
+            right.add(operator)
+    return right
+
+
+def _finding(operator: Operator, graph: OnnxGraph, wanted: Mapping[str, Wanted]) -> Finding:
+    """Describe a divergence; its size is known where the reference has a value of that name."""
+    name = operator.outputs[0]
+    value, expected = graph.values.get(name), wanted.get(name)
+    if value is None:
+        wrong = f"its value {name} cannot be computed"
+    elif expected is None or expected.exact.shape != value.shape:
+        alike = [other for other, w in wanted.items() if w.exact.shape == value.shape]
+        near = min(alike, key=lambda n: relative_error(value, wanted[n].exact, "norm"), default="")
+        wrong = f"its value {name}, of shape {tuple(value.shape)}, is not in the reference"
+        if near:
+            error = relative_error(value, wanted[near].exact, "norm")
+            wrong += f"; {near} is nearest, and off by {error:.1e}"
+    else:
+        error = relative_error(value, expected.exact, "norm")
+        wrong = f"its value {name} is off by {error:.1e}, {expected.allowed['norm']:.1e} allowed"
+    return Finding(
+        DIVERGENCE,
+        "error",
+        ("(root)",),
+        f"{operator} is the first operator that diverges from the reference: {wrong}",
+        _FIX,
+    )

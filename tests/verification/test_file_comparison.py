@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxslim
+import pytest
+import torch
+from onnx import numpy_helper
+from onnxruntime.transformers import float16
+from torch import nn
+
+import bnconvert as bnc
+from tests.verification.test_onnx_precision import X, network, quantized
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return torch's own file, with its norms."""
+    path = tmp_path_factory.mktemp("files") / "plain.onnx"
+    network_ = network()
+    torch.onnx.export(network_, (X,), str(path), dynamo=True, verbose=False, external_data=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "folded.onnx"
+    bnc.export(network(), (X,), path, output_names=["logits"], input_names=["image"])
+    return path
+
+
+def with_changed_weight(path: Path, target: Path, place: int, change: float) -> Path:
+    """Multiply the largest number of a file's weights of two axes or more, by its place."""
+    model = onnx.load(str(path))
+    weights = [t for t in model.graph.initializer if len(t.dims) > 1]
+    values = numpy_helper.to_array(weights[place]).copy()
+    values[np.unravel_index(np.abs(values).argmax(), values.shape)] *= change
+    weights[place].CopyFrom(numpy_helper.from_array(values, weights[place].name))
+    onnx.save(model, str(target))
+    return target
+
+
+def test_a_folded_file_agrees_with_the_one_that_has_norms(plain: Path, folded: Path) -> None:
+    report = bnc.verify(plain, folded, (X,))
+    assert report.title == "folded.onnx agrees with plain.onnx"
+    assert "what is wrong in it is not seen" in report.notes[0]
+    assert bnc.verify(folded, plain, (X,)).verdict == "agrees"
+    assert all(check.allowed < 1e-4 for check in report.checks)
+
+
+def test_an_optimized_file_agrees_by_the_names_of_its_inputs(folded: Path, tmp_path: Path) -> None:
+    onnx.save(onnxslim.slim(str(folded)), str(tmp_path / "slim.onnx"))
+    assert bnc.verify(str(folded), tmp_path / "slim.onnx", {"image": X}).verdict == "agrees"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_first_operator_that_differs_is_named(
+    plain: Path, folded: Path, tmp_path: Path, place: int
+) -> None:
+    wrong = with_changed_weight(folded, tmp_path / "wrong.onnx", place, 1.01)
+    graph = onnx.load(str(wrong)).graph
+    weight = [t.name for t in graph.initializer if len(t.dims) > 1][place]
+    (reader,) = (node for node in graph.node if weight in node.input)
+    for reference in (folded, plain):
+        with pytest.raises(bnc.VerificationError) as failure:
+            bnc.verify(reference, wrong, (X,))
+        (finding,) = failure.value.report.findings
+        said = f"{reader.name} ({reader.op_type}) is the first operator that diverges"
+        assert finding.message.startswith(said)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lower_precision_has_its_own_tolerance_or_asks_for_one(
+    folded: Path, tmp_path: Path
+) -> None:
+    model = float16.convert_float_to_float16(onnx.load(str(folded)))
+    onnx.save(model, str(tmp_path / "half.onnx"))
+    report = bnc.verify(folded, tmp_path / "half.onnx", (X,))
+    assert 1e-4 < max(check.allowed for check in report.checks if check.measure == "norm") < 0.05
+    path = tmp_path / "int8.onnx"
+    model = onnx.load(str(folded))
+    model.graph.input[0].name = "input"
+    for node in model.graph.node:
+        node.input[:] = ["input" if name == "image" else name for name in node.input]
+    onnx.save(model, str(tmp_path / "named.onnx"))
+    path = quantized(tmp_path / "named.onnx", tmp_path)
+    with pytest.raises(bnc.ExportError, match="is quantized, and a reference that is a file"):
+        bnc.verify(folded, path, (X,))
+    assert bnc.verify(folded, path, (X,), tolerance=0.1, agreement=0.8).verdict == "agrees"
+
+
+def test_files_with_other_outputs_are_refused(folded: Path, tmp_path: Path) -> None:
+    bnc.export(nn.Sequential(network()[0]), (X,), tmp_path / "map.onnx")
+    model = onnx.load(str(folded))
+    model.graph.output.append(onnx.ValueInfoProto(name=model.graph.node[0].output[0]))
+    onnx.save(model, str(tmp_path / "two.onnx"))
+    with pytest.raises(bnc.ExportError, match="has 2 outputs"):
+        bnc.verify(folded, tmp_path / "two.onnx", (X,))
+    with pytest.raises(bnc.ExportError, match="there is no such file"):
+        bnc.verify(tmp_path / "none.onnx", folded, (X,))
+    with pytest.raises(bnc.ExportError, match="give inputs"):
+        bnc.verify(folded, folded, (X[:, :2],))
