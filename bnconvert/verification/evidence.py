@@ -141,10 +141,12 @@ class Evidence:
             if left and (run := self._gradients(model, example)):
                 left -= self._moving(run, [*run.outputs]) or set()
                 smooth |= {i for i in run.outputs if left and self._moving(run, [i])}
+        if left and not trials.uses_any(left):
+            return
+        if left:  # before the trials, which take forwards for each weight
+            left -= self._seen_inside()
         if left:
             left &= trials.used(left)
-        if left:
-            left -= self._seen_inside()
         if left:  # outputs in steps, as rounded ones, move where their gradient is zero
             left -= trials.moving_outputs(left, but=smooth)
         if left:

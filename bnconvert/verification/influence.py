@@ -4,7 +4,7 @@ A weight that moves nothing that is compared is not covered by the comparison: a
 boxes, an argmax, a ReLU that is zero everywhere hide it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,13 +39,15 @@ def _weights(model: nn.Module) -> dict[str, Tensor | None]:
     return dict.fromkeys(norms) | rest
 
 
-def weights_of(model: nn.Module, name: str) -> list[Tensor]:
-    """Return the floating-point tensors of one weight: a norm's are all that it holds."""
-    parameter = _weights(model)[name]
-    if parameter is not None:
-        return [parameter]
-    norm = model.get_submodule(name)
-    return [t for t in (*norm.parameters(), *norm.buffers()) if t.is_floating_point()]
+def weights_of(model: nn.Module, names: Iterable[str]) -> list[Tensor]:
+    """Return the floating-point tensors of some weights: a norm's are all that it holds."""
+    weights, found = _weights(model), list[Tensor]()
+    for name in names:
+        parameter = weights[name]
+        norm = model.get_submodule(name) if parameter is None else None
+        held = (parameter,) if norm is None else (*norm.parameters(), *norm.buffers())
+        found += [t for t in held if t is not None and t.is_floating_point()]
+    return found
 
 
 @dataclass(eq=False)

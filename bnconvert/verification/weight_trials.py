@@ -25,6 +25,10 @@ class WeightTrials:
         """Take the model, in eval mode, whose weights are changed and restored."""
         self._model, self._example = model, example
 
+    def uses_any(self, names: Collection[str]) -> bool:
+        """Tell whether any of the weights is used in the forward, as `used` has it."""
+        return self._poisons(sorted(names))
+
     def used(self, names: Collection[str]) -> set[str]:
         """Return which weights are used in the forward: NaN in them reaches some module's output.
 
@@ -102,7 +106,7 @@ class WeightTrials:
 
     @contextmanager
     def _changed(self, names: Iterable[str], change: Callable[[Tensor], Any]) -> Iterator[None]:
-        tensors = [t for name in names for t in weights_of(self._model, name)]
+        tensors = weights_of(self._model, names)
         before = [tensor.detach().clone() for tensor in tensors]
         try:
             with torch.no_grad():

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.exporting.failure_bundle import read_bundle
+from bnconvert.verification.weight_trials import WeightTrials
 from tests.zoo import trained
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -104,6 +105,14 @@ def test_weights_behind_an_argmax_are_seen_inside_the_file_and_a_wrong_one_is_to
     (finding,) = failure.value.report.findings
     assert finding.id == "BN413"
     assert "conv.weight" in finding.paths
+
+
+def test_weights_that_are_seen_inside_take_no_trial_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WeightTrials, "used", None)  # it takes two forwards for each weight
+    report = bnc.export(trained(Headed(lambda y: y.argmax(1))), (IMAGE,), tmp_path / "m.onnx")
+    assert (report.verdict, report.findings) == ("agrees", ())
 
 
 class Branch(nn.Module):

@@ -48,8 +48,8 @@ def test_what_modules_return_is_kept_where_it_is_asked_for() -> None:
 
 def test_a_norm_is_all_that_it_holds() -> None:
     model = trained(Two())
-    assert [t.shape for t in weights_of(model, "first")] == [torch.Size([3])] * 4
-    assert weights_of(model, "left.bias")[0] is model.left.bias
+    assert [t.shape for t in weights_of(model, ["first"])] == [torch.Size([3])] * 4
+    assert weights_of(model, ["left.bias"])[0] is model.left.bias
 
 
 def test_the_model_is_as_it_was() -> None:

@@ -40,6 +40,8 @@ def model() -> Iterator[nn.Module]:
 def test_weights_that_no_module_uses_are_told_from_those_that_some_does(model: nn.Module) -> None:
     names = [name for name, _ in model.named_parameters()]
     assert WeightTrials(model, X).used(names) == {n for n in names if not n.startswith("unused")}
+    assert WeightTrials(model, X).uses_any(names)
+    assert not WeightTrials(model, X).uses_any({"unused.weight", "unused.bias"})
 
 
 def test_weights_that_move_an_output_when_they_are_drawn_anew(model: nn.Module) -> None:
