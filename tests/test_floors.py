@@ -43,6 +43,8 @@ ROOMS = {
         "rules",
         "suggest",
         "verify",
+        "data_source",
+        "image_folders",
         "data",
         "model_options",
         "model_source",

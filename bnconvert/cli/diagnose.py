@@ -56,7 +56,7 @@ def command(
 
 def _diagnosed(given: Mapping[str, Any]) -> "Report":
     """Return the report that the values of the options ask for."""
-    from bnconvert.cli.data import model_and_data
+    from bnconvert.cli.data_source import model_and_data
     from bnconvert.cli.scores import loss_of, metric_of
     from bnconvert.diagnosis.diagnosis import diagnose
 

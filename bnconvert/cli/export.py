@@ -93,9 +93,8 @@ def command(
     raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load(inputs, scaling)
-        more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
-        more |= {"preprocess": scaling}
-        more |= _data(context.params, chosen, loaded, example)
+        more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "preprocess": scaling}
+        more |= _data(context.params, chosen, loaded, example) | {"progress": say}
         with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):
             given_inputs = require_example(example)
             more |= file_settings(context, loaded, given_inputs)
@@ -124,7 +123,7 @@ def _data(
     given: Mapping[str, Any], chosen: ModelChoice, model: "nn.Module", example: "Inputs | None"
 ) -> dict[str, Iterable[Any]]:
     """Return the batches of --calibrate and of --verify-data, by the parameter of `export`."""
-    from bnconvert.cli.data import load_data, preprocessing_of
+    from bnconvert.cli.data_source import load_data, preprocessing_of
 
     found: dict[str, Iterable[Any]] = {}
     size = given["batch_size"]

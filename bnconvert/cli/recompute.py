@@ -62,7 +62,7 @@ def command(
 
 def _recomputed(given: Mapping[str, Any]) -> tuple["nn.Module", "Recomputation"]:
     """Return the model with the statistics that the values of the options ask for."""
-    from bnconvert.cli.data import model_and_data
+    from bnconvert.cli.data_source import model_and_data
     from bnconvert.statistics.recomputation import recompute_statistics
 
     model, source = model_and_data(given)

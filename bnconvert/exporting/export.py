@@ -125,9 +125,7 @@ def export(
     steps = Steps(progress, *before, *STEPS)
     require_exportable(model)
     form = OnnxForm.of(opset, input_names, output_names, dtype)
-    example = Example.of(example_inputs)
-    target = Path(path)
-    given = model
+    example, target, given = Example.of(example_inputs), Path(path), model
     raw = raw_inputs(model, example, preprocess)
     with _scratch(target) as scratch, restored(given):
         model, calibrated = _calibrated(model, calibration, steps)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import bnconvert as bnc
-from bnconvert.cli.data import Data, load_data
+from bnconvert.cli.data import Data
+from bnconvert.cli.data_source import load_data
 from bnconvert.cli.domain_names import domain_function
 from bnconvert.cli.images import ImagePreprocessing
 from tests.cli.conftest import Run

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bnconvert.cli.data import load_data
+from bnconvert.cli.data_source import load_data
 from bnconvert.cli.images import ImagePreprocessing, open_image
 from bnconvert.cli.scores import loss_of
 from tests.remedies.command_line import code, file
@@ -83,25 +83,25 @@ def score(folder: Path, name: str) -> None:
 ROWS = np.ones((4, 3), dtype=np.float32)
 DATA = (
     Row(
-        "cli/data.py",
+        "cli/data_source.py",
         "random numbers",
         lambda folder: data(folder, "random:4"),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data.py",
+        "cli/data_source.py",
         "is not a source of data",
         lambda folder: data(folder, "folder"),
         lambda folder: data(folder, f"images:{picture(folder)}"),
     ),
     Row(
-        "cli/data.py",
+        "cli/data_source.py",
         "let it return an iterable",
         lambda folder: data(folder, code(folder, "tensor")),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data.py",
+        "cli/data_source.py",
         "never ends",
         lambda folder: data(folder, code(folder, "endless")),
         lambda folder: data(folder, code(folder, "hundred")),
@@ -125,25 +125,25 @@ DATA = (
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data.py",
+        "cli/image_folders.py",
         "give one with images",
         lambda folder: data(folder, f"images:{folder / 'none'}"),
         lambda folder: data(folder, f"images:{picture(folder)}"),
     ),
     Row(
-        "cli/data.py",
+        "cli/image_folders.py",
         "give imagefolder:",
         lambda folder: data(folder, f"images:{picture(folder, 'cats')}"),
         lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
     ),
     Row(
-        "cli/data.py",
+        "cli/image_folders.py",
         "give one with a folder per class",
         lambda folder: data(folder, f"imagefolder:{folder / 'none'}"),
         lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
     ),
     Row(
-        "cli/data.py",
+        "cli/image_folders.py",
         "for a flat one, give images:",
         lambda folder: data(folder, f"imagefolder:{picture(folder)}"),
         lambda folder: data(folder, f"images:{picture(folder)}"),

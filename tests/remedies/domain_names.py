@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnconvert.cli.data import load_data
+from bnconvert.cli.data_source import load_data
 from bnconvert.cli.images import ImagePreprocessing
 from tests.remedies.row import Row
 from tests.zoo import Net

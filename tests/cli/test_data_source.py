@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.cli.data import Data, load_data
+from bnconvert.cli.data import Data
+from bnconvert.cli.data_source import load_data
 from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.errors import LoadError
 from tests.zoo import Net, trained
