@@ -87,8 +87,7 @@ def command(
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     require_raw(verify_data, scaling)
-    given = {name: context.params[name] for name in _READING}
-    given["data"] = calibrate
+    given = {name: context.params[name] for name in _READING} | {"data": calibrate}
     raw = preprocess_words(scaling)
     raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
