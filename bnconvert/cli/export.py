@@ -91,7 +91,7 @@ def command(
     raw = preprocess_words(scaling)
     raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     with showing_progress(first="loading the model") as say:
-        loaded, example = chosen.load(inputs, scaling)
+        loaded, example = chosen.load_in_eval(inputs, scaling)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "preprocess": scaling}
         more |= _data(context.params, chosen, loaded, example) | {"progress": say}
         with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):

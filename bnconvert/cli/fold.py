@@ -26,7 +26,7 @@ def command(
 
     presentation = Presentation.of(context)
     with showing_progress(first="loading the model") as say:
-        loaded, example = chosen.load(inputs)
+        loaded, example = chosen.load_in_eval(inputs)
         say(0, None, "capturing and folding")
         folded = fold(loaded, require_example(example))
         if output is not None:

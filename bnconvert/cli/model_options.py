@@ -118,6 +118,16 @@ class ModelChoice:
             arguments=self.arguments,
         )
 
+    def load_in_eval(
+        self, inputs: Sequence[str] | None = None, preprocess: "Preprocess | None" = None
+    ) -> tuple["nn.Module", "Inputs | None"]:
+        """Return the same for a command that takes a model's eval mode.
+
+        A factory returns a new model, in training mode, and nobody can call eval() in between.
+        """
+        model, example = self.load(inputs, preprocess)
+        return (model.eval() if model.training else model), example
+
     def words(self, weights: Path | None = None) -> list[str]:
         """Return the words of a command line that mean these options.
 

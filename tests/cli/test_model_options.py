@@ -29,3 +29,13 @@ def test_the_command_that_is_advised_makes_the_same_model(run: Run, factory: str
     command = shlex.split(result.out.splitlines()[-1].partition(": ")[2])
     assert command[:6] == ["bnconvert", "convert", *given]
     assert run(*command[1:]).code == 0
+
+
+def test_fold_and_export_take_the_eval_mode_that_nobody_could_set(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef factory(): return nn.BatchNorm2d(3)\n"
+    )
+    new, _ = ModelChoice(f"{tmp_path / 'net.py'}:factory").load_in_eval()
+    assert not new.training
+    kept, _ = ModelChoice(f"{tmp_path / 'net.py'}:factory").load()
+    assert kept.training
