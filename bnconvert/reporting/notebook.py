@@ -58,12 +58,12 @@ def _finding(found: Finding, same_as: str, among: Sequence[str]) -> tuple[str, .
 def _folded_up(table: Table) -> str:
     """Return a table, which is closed where it is long."""
     common = "; ".join(f"{name} {text}" for name, text in table.common)
-    said = [f"in all rows: {common}"] if common else []
-    notes = "".join(f"<p>{escape(text)}</p>" for text in (*said, table.note) if text)
+    said = f"<p>in all rows: {escape(common)}</p>" if common else ""
+    note = f"<p>{escape(table.note)}</p>" if table.note else ""
     opened = " open" if table.is_open else ""
     return (
         f"<details{opened}><summary>{escape(table.title)}</summary>"
-        f"{_table(table.columns, _escaped(table.rows))}{notes}</details>"
+        f"{said}{_table(table.columns, _escaped(table.rows))}{note}</details>"
     )
 
 

@@ -35,7 +35,7 @@ def test_the_range_of_gains_is_over_the_channels_whatever_their_sign() -> None:
     norm = nn.BatchNorm1d(3, eps=0.0)
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([-4.0, 1.0, 2.0]))
-        norm.running_var.fill_(4.0)
+        norm.get_buffer("running_var").fill_(4.0)
     assert gain_range(norm) == (0.5, 1.0, 2.0)
     with torch.no_grad():
         norm.weight[0] = torch.nan

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from bnconvert.reporting.records import Check, Contents, Finding, NormRow, Severity, StatisticsRow
@@ -50,13 +52,13 @@ def test_statistics_are_judged_by_those_that_are_most_off(mean: float | None, sa
 
 
 def test_a_finding_with_the_code_of_a_worse_one_names_that() -> None:
-    findings = tuple(
-        Finding(id, severity, ("a",), "", "", code)
-        for id, severity, code in (
-            ("BN103", "warning", "f()"), ("BN104", "warning", ""), ("BN201", "error", "f()"),
-            ("BN105", "info", ""), ("BN106", "info", "g()"),
-        )
-    )  # fmt: skip
-    assert [(found.id, same) for found, same in with_same_code(findings)] == [
-        ("BN201", ""), ("BN103", "BN201"), ("BN104", ""), ("BN105", ""), ("BN106", ""),
-    ]  # fmt: skip
+    given = (
+        replace(finding("BN103", "warning"), code="f()"),
+        finding("BN104", "warning"),
+        replace(finding("BN201", "error"), code="f()"),
+        finding("BN105", "info"),
+        replace(finding("BN106", "info"), code="g()"),
+    )
+    assert [(found.id, same) for found, same in with_same_code(given)] == [
+        *(("BN201", ""), ("BN103", "BN201"), ("BN104", ""), ("BN105", ""), ("BN106", "")),
+    ]

@@ -49,4 +49,4 @@ def test_what_is_wrong_is_marked_and_failed_checks_are_open() -> None:
     assert not checks.is_open
     (checks,) = tables_of(Contents("t", checks=(held, replace(held, passed=False))))
     assert checks.is_open
-    assert (checks.title, checks.marked) == ("Checks: 1 of 2 hold", {1})
+    assert (checks.title, set(checks.marked)) == ("Checks: 1 of 2 hold", {1})
