@@ -31,7 +31,7 @@ def command(
         loaded, _ = load_model(model, weights, None)
         planned = plan(loaded, rules)
     typer.echo(str(planned))
-    save(planned.report(), report, f"convert {model}")
+    save(planned.report, report, f"convert {model}")
     planned.require_legal()
     if output is not None:
         write_weights(
