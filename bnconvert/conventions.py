@@ -19,6 +19,19 @@ Examples:
     >>> state = bnc.conventions.keras(tensors, momentum=0.75)
     >>> state.momentum, state.eps
     (0.25, 0.001)
+    >>> state.load_into(nn.BatchNorm2d(8, affine=False))
+    >>> bnc.conventions.mxnet(tensors | {"moving_var": torch.ones(8)}, fix_gamma=True)
+    Traceback (most recent call last):
+    bnconvert.errors.ConventionError: keys unknown: moving_variance; ...
+    >>> blobs = {"mean": torch.tensor([6.0]), "variance": torch.tensor([2.0])}
+    >>> bnc.conventions.caffe(blobs | {"scale_factor": torch.tensor([2.0])}).tensors["running_mean"]
+    tensor([3.])
+    >>> moments = {"mean": torch.zeros(8), "var": torch.ones(8)}
+    >>> bnc.conventions.flax(moments).eps, bnc.conventions.unbiased_variance(torch.ones(1), 5)
+    (1e-05, tensor([1.2500]))
+    >>> moments = {"_mean": torch.zeros(8), "_variance": torch.ones(8)}
+    >>> bnc.conventions.paddle(moments).eps, bnc.conventions.biased_variance(torch.ones(1), 4)
+    (1e-05, tensor([0.7500]))
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +44,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from bnconvert.errors import ConventionError
+
+_MEAN, _VAR = "running_mean", "running_var"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +117,7 @@ def keras(
     Raises:
         ConventionError: a key is unknown or missing.
     """
-    names = {
-        "gamma": "weight",
-        "beta": "bias",
-        "moving_mean": "running_mean",
-        "moving_variance": "running_var",
-    }
+    names = {"gamma": "weight", "beta": "bias", "moving_mean": _MEAN, "moving_variance": _VAR}
     return NormState(_renamed(tensors, names), _new_share(momentum), epsilon)
 
 
@@ -152,13 +162,8 @@ def caffe(
     Raises:
         ConventionError: a key is unknown or missing.
     """
-    names = {
-        "mean": "running_mean",
-        "variance": "running_var",
-        "scale_factor": "scale_factor",
-        "weight": "weight",
-        "bias": "bias",
-    }
+    kept = ("scale_factor", "weight", "bias")
+    names = {"mean": _MEAN, "variance": _VAR} | {name: name for name in kept}
     state = _renamed(tensors, names, required=("mean", "variance", "scale_factor"))
     factor = state.pop("scale_factor").double().reshape(())
     share = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
@@ -195,12 +200,7 @@ def paddle(
     Raises:
         ConventionError: a key is unknown or missing.
     """
-    names = {
-        "weight": "weight",
-        "bias": "bias",
-        "_mean": "running_mean",
-        "_variance": "running_var",
-    }
+    names = {"weight": "weight", "bias": "bias", "_mean": _MEAN, "_variance": _VAR}
     return NormState(_renamed(tensors, names), _new_share(momentum), epsilon)
 
 

@@ -31,8 +31,8 @@ def command(
     with showing_progress(first="loading the model"):
         loaded, _ = chosen.load()
         planned = plan(loaded, rules)
-    print_report(planned.report())
-    save(planned.report(), report, f"convert {chosen.source}")
+    print_report(planned.report)
+    save(planned.report, report, f"convert {chosen.source}")
     planned.require_legal()
     if output is not None:
         write_weights(

@@ -64,7 +64,7 @@ class Prepared(Shown):
     @property
     def report(self) -> Report:
         """The plan as a report, with the groups and what else the user must know as notes."""
-        planned = self.plan.report()
+        planned = self.plan.report
         return replace(planned, notes=(*planned.notes, *self._groups(), *self.notes))
 
     def _groups(self) -> list[str]:

@@ -59,8 +59,8 @@ class Plan(Shown):
         >>> planned = bnc.plan(nn.BatchNorm2d(6), bnc.Frozen())
         >>> planned
         <Plan OK: Plan for BatchNorm2d: Frozen(affine='frozen') (1 norm: ...)>
-        >>> [decision.outcome for decision in planned]
-        ["Frozen(affine='frozen')"]
+        >>> [decision.outcome for decision in planned], planned.report.norms[0].channels
+        (["Frozen(affine='frozen')"], 6)
         >>> print(bnc.plan(nn.BatchNorm2d(6), bnc.Group(4)).refusals[0])
         (root): 6 channels do not divide into 4 groups; use Group(3) or Keep()
     """
@@ -102,8 +102,9 @@ class Plan(Shown):
                 built |= decision.rewrite.edits(decision.site)
         return built
 
+    @property
     def report(self) -> Report:
-        """Return the plan as a report, for files and programs."""
+        """The plan as a report, for files and programs."""
         rows = (
             NormRow(
                 decision.site.path,
@@ -125,7 +126,7 @@ class Plan(Shown):
             return "\n".join(("No batch normalization found: nothing to do.", *self._notes()))
         columns = ("norm", "class", "channels", "calls", "becomes", "remark")
         remarks, footnotes = footnoted([decision.remark for decision in self.decisions])
-        cells = norm_cells(self.report().norms)
+        cells = norm_cells(self.report.norms)
         rows = [(*row[:-1], remark) for row, remark in zip(cells, remarks, strict=True)]
         counts = Counter(decision.outcome for decision in self.decisions)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())

@@ -70,6 +70,10 @@ class Policy:
 
         Raises:
             PolicyError: it is neither a policy nor a rewrite.
+
+        Examples:
+            >>> bnc.Policy.of(bnc.Frozen()).choices_for("layer1.0.bn1")
+            (Frozen(affine='frozen'),)
         """
         if isinstance(policy, Policy):
             return policy
@@ -92,6 +96,10 @@ class Policy:
 
         Raises:
             PolicyError: the text is not a rule, or names an unknown rewrite.
+
+        Examples:
+            >>> bnc.Policy.parse(["backbone.*=Frozen()", "head.*=Group(8) | Keep()"])
+            Policy({'backbone.*': Frozen(affine='frozen'), 'head.*': Group(groups=8...) | Keep()})
         """
         rules: dict[str, Rewrite | Alternatives] = {}
         bare = True

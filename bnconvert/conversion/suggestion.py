@@ -57,6 +57,8 @@ class Suggestion:
         >>> suggestion = bnc.suggest(net, batch_size=2, pretrained=False)
         >>> suggestion.reasons[0].source
         'talk, slide 24: 35 % wrong by 2 images; Wu and He 2018: 10.6 % less there with group norm'
+        >>> suggestion.to_dict()["norms"]
+        {'1': 'Group(groups=8)'}
     """
 
     policy: Policy

@@ -85,6 +85,11 @@ class Folded(Shown):
 
         Raises:
             CaptureError: the model was captured in parts only.
+
+        Examples:
+            >>> net, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval(), torch.ones(2, 4)
+            >>> bnc.fold(net, (x,)).program().module()(x).shape
+            torch.Size([2, 4])
         """
         ranges = self.captured.range_constraints
         assert isinstance(self.module, FoldedModule)
@@ -138,6 +143,11 @@ class Folded(Shown):
         Raises:
             UnsupportedModelError: its weights are not those that were folded, or its forward
                 reads something that only a norm has.
+
+        Examples:
+            >>> net, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval(), torch.ones(2, 4)
+            >>> bnc.fold(net, (x,)).graft(net)[1]
+            Identity()
         """
         return grafted(model, self.parts)
 
@@ -148,6 +158,11 @@ class Folded(Shown):
 
         Raises:
             UnsupportedModelError: its weights are not those that were folded.
+
+        Examples:
+            >>> net, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval(), torch.ones(2, 4)
+            >>> bnc.fold(net, (x,)).graft_report(net).norms[0].outcome
+            'folded'
         """
         return Report(f"Grafted {type(model).__name__}", norms=graft_rows(model, self.parts))
 

@@ -46,7 +46,12 @@ class Report(Shown, Contents):
         return judgement(self).level != "FAIL"
 
     def count(self, outcome: str) -> int:
-        """Return how many norms have this outcome."""
+        """Return how many norms have this outcome.
+
+        Examples:
+            >>> bnc.inspect(nn.Sequential(nn.BatchNorm1d(4), nn.ReLU())).count("training")
+            1
+        """
         return Counter(row.outcome for row in self.norms)[outcome]
 
     @property
@@ -55,7 +60,12 @@ class Report(Shown, Contents):
         return tuple(check for check in self.checks if not check.passed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, with the schema's and the packages' versions."""
+        """Return everything as plain values, with the schema's and the packages' versions.
+
+        Examples:
+            >>> bnc.inspect(nn.BatchNorm1d(4)).to_dict()["norms"][0]["channels"]
+            4
+        """
         packages = ("bnconvert", "torch", "onnx", "onnxruntime")
         return {
             "schema_version": SCHEMA_VERSION,
@@ -72,6 +82,10 @@ class Report(Shown, Contents):
 
         Raises:
             ReportError: pandas is not installed.
+
+        Examples:
+            >>> bnc.inspect(nn.BatchNorm1d(4)).to_frame("norms")[["path", "channels"]].shape
+            (1, 2)
         """
         return frame_of(self, rows)
 
@@ -80,6 +94,9 @@ class Report(Shown, Contents):
 
         Raises:
             OutputError: it cannot be written there.
+
+        Examples:
+            >>> bnc.inspect(nn.BatchNorm1d(4)).to_json("report.json")
         """
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         _write(Path(path), text + "\n")
@@ -95,6 +112,9 @@ class Report(Shown, Contents):
 
         Raises:
             OutputError: it cannot be written there.
+
+        Examples:
+            >>> bnc.inspect(nn.BatchNorm1d(4)).to_html("report.html")
         """
         from bnconvert.reporting.page.page import page_of
 
@@ -109,6 +129,10 @@ class Report(Shown, Contents):
         Raises:
             ReportError: there is nothing to plot, or matplotlib is not installed.
             OutputError: it cannot be written there.
+
+        Examples:
+            >>> moved = bnc.recompute_statistics(nn.BatchNorm1d(4), [torch.randn(128, 4)])
+            >>> moved.report.plot("statistics.png")
         """
         from bnconvert.reporting.plot import draw
 

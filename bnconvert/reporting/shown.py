@@ -24,7 +24,6 @@ class Shown:
         return notebook_html_of(self._contents())
 
     def _contents(self) -> Contents:
-        held: Any = getattr(self, "report", self)  # a plan makes its report on demand
-        contents = held() if callable(held) else held
+        contents: Any = getattr(self, "report", self)
         assert isinstance(contents, Contents)
         return contents

@@ -60,7 +60,8 @@ def test_a_function_of_the_user_names_them(tmp_path: Path) -> None:
     )
     np.savez(tmp_path / "d.npz", x=np.zeros((2, 3, 8, 8)), light=np.arange(2))
     data = load(f"npz:{tmp_path / 'd.npz'}", f"{tmp_path / 'mine.py'}:of")
-    assert [list(found) for found in names(data)] == [[0, 1]]
+    assert data.domains is not None
+    assert [data.domains(batch).tolist() for batch in data.batches] == [[0, 1]]
     with pytest.raises(bnc.BnconvertError, match="raised KeyError: 'none'; return a name for"):
         domain_function(f"{tmp_path / 'mine.py'}:bad")({})
 

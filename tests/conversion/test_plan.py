@@ -107,7 +107,7 @@ def test_what_the_trace_could_not_see_is_said() -> None:
 
 
 def test_a_plan_is_a_report_too() -> None:
-    report = bnc.plan(build("one_norm_two_names")[0], bnc.Frozen()).report()
+    report = bnc.plan(build("one_norm_two_names")[0], bnc.Frozen()).report
     (row,) = report.to_dict()["norms"]
     assert (row["path"], row["aliases"], row["calls"]) == ("first", ("second",), 2)
     assert row["outcome"] == "Frozen(affine='frozen')"

@@ -66,7 +66,7 @@ class Patient:
             path = Path(folder) / "m.onnx"
             if self.file is not None:
                 self.file(self.model, path)
-            call = bnc.export if self.verb == "export" else _verify
+            call: Callable[..., bnc.Report] = bnc.export if self.verb == "export" else _verify
             try:
                 return call(self.model, self.example_inputs, path)
             except (bnc.VerificationError, bnc.InconclusiveError) as failure:

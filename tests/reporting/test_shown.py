@@ -52,7 +52,7 @@ def test_a_notebook_is_not_written_to_by_names() -> None:
 def test_what_is_refused_is_not_ok() -> None:
     refused = bnc.plan(nn.BatchNorm2d(6), bnc.Group(4))
     assert repr(refused).startswith("<Plan FAIL: ")
-    assert not refused.report().ok
+    assert not refused.report.ok
 
 
 def test_a_plan_is_iterated_by_its_decisions() -> None:
