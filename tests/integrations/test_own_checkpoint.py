@@ -50,7 +50,7 @@ def save_with_lightning(model: nn.Module, path: Path) -> None:
     """Train a LightningModule that holds a model, and let its trainer save the checkpoint."""
     import lightning.pytorch as pl
 
-    class Classifier(pl.LightningModule):  # type: ignore[misc,name-defined]
+    class Classifier(pl.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.save_hyperparameters({"lr": 0.1, "where": Path("val")})
