@@ -19,7 +19,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(
 
 def test_a_page_for_each_job_shows_code_and_what_it_prints() -> None:
     jobs = [page for page in PAGES if page.parent.name == "jobs"]
-    assert len(jobs) == 12
+    assert len(jobs) == 13
     for page in jobs:
         languages = {block.language for block in blocks(page.read_text())}
         assert {"python", "text"} <= languages, page.name

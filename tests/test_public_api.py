@@ -77,8 +77,8 @@ SIGNATURES = {
     "max_samples=None, domain=None, memory_limit=None, process_group=None, progress=None)",
     "equalize": "(folded, *, relu6='keep')",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
-    "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
-    "preprocess=None, allow_nonfinite=(), progress=None)",
+    "export": "(model, example_inputs, path, *, calibration=None, verify_inputs=None, "
+    "dynamic_shapes=None, preprocess=None, allow_nonfinite=(), progress=None)",
     "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), progress=None)",
 }
 

@@ -5,6 +5,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import re
 import sys
 import sysconfig
 import traceback
@@ -19,11 +20,13 @@ from bnconvert.errors import BnconvertError, LoadError
 _LONGEST = 400  # characters of an error message from the user's code
 _LINE = 100  # characters of a line of it
 _MOST = 5  # functions of a file that are listed
-#: Where code lies that is not the user's: Python itself, what is installed, and this package.
+#: Where code lies that is not the user's: Python itself, this package, and what is installed, which
+#: may be on the path from several places.
 _INSTALLED = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")),
     str(Path(__file__).parent.parent),
 )
+_PACKAGES = re.compile(r"(site|dist)-packages")
 _P = ParamSpec("_P")
 
 
@@ -117,7 +120,12 @@ def describe_with_line(failure: BaseException) -> str:
 
 def _line_of(failure: BaseException) -> str:
     frames = traceback.extract_tb(failure.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(("<", *_INSTALLED))]
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith(("<", *_INSTALLED))
+        and not _PACKAGES.search(frame.filename)
+    ]
     if not own or not own[-1].line:
         return ""
     file = Path(own[-1].filename)

@@ -65,9 +65,9 @@ def prove_on(
     if not samples:
         raise ExportError("verify_inputs: holds no batch; give real inputs, or leave it out")
     name = f"your data, {samples} samples"
-    checks = [replace(check, case=name) for check in worst.values()]
+    nearest = tuple(replace(check, case=name) for check in worst.values())
     facts = {f"{figure} on your data": share for figure, share in decided.facts().items()}
-    return UsersBatches(tuple(checks), {"samples of your data": str(samples), **facts}, failing)
+    return UsersBatches(nearest, {"samples of your data": str(samples), **facts}, failing)
 
 
 def _compared(
@@ -100,7 +100,8 @@ def _answers(reference: Reference, example: Example) -> Answers:
 
 def _divided(file: OnnxRunner, model: nn.Module, examples: Iterable[Example]) -> Iterator[Example]:
     """Yield batches of the size that a file fixes, or the batches themselves."""
-    sizes = {file.first_axis(name) for name in file.input_names} - {None}
+    axes = (file.first_axis(name) for name in file.input_names)
+    sizes = [size for size in axes if size is not None]
     for example in examples:
         count, size = example.batch, min(sizes, default=None)
         if size is None or count is None or size == count:

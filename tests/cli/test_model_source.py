@@ -280,7 +280,8 @@ def test_a_module_is_a_model_and_a_factory_takes_arguments() -> None:
         "made.py:factory", None, None, pretrained=True, arguments=["num_classes=10"]
     )
     assert isinstance(layer, torch.nn.Linear)
-    assert (layer.out_features, layer.pretrained) == (10, True)
+    assert layer.out_features == 10
+    assert layer.pretrained is True
     with pytest.raises(LoadError, match="has no function factry; did you mean factory"):
         load_model("made.py:factry", None, None)
 

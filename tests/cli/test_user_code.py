@@ -5,7 +5,7 @@ from typing import NoReturn
 import pytest
 import typer
 
-from bnconvert.cli.user_code import describe_failure, load_object, without_exits
+from bnconvert.cli.user_code import describe_failure, load_object, user_code, without_exits
 from bnconvert.errors import LoadError
 
 
@@ -91,3 +91,15 @@ def test_the_exits_of_commands_themselves_pass() -> None:
 
     with pytest.raises(typer.Exit):
         without_exits(command)()
+
+
+def test_of_an_error_inside_a_package_the_users_own_line_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "own_line.py"
+    path.write_text(
+        "import torch\n\ndef factory():\n    return torch.nn.Conv2d(3, 4, 1, groups=2)\n"
+    )
+    with pytest.raises(LoadError) as error, user_code("own_line.py", "mend it"):
+        load_object(f"{path}:factory")()
+    line = "own_line.py, line 4: `return torch.nn.Conv2d(3, 4, 1, groups=2)`); mend it"
+    assert str(error.value).endswith(line)
+    assert "in_channels must be divisible by groups (" in str(error.value)
