@@ -281,7 +281,7 @@ def test_a_module_is_a_model_and_a_factory_takes_arguments() -> None:
     )
     assert isinstance(layer, torch.nn.Linear)
     assert layer.out_features == 10
-    assert layer.pretrained is True
+    assert layer.pretrained
     with pytest.raises(LoadError, match="has no function factry; did you mean factory"):
         load_model("made.py:factry", None, None)
 

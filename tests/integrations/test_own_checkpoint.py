@@ -23,6 +23,7 @@ from tests.document import ROOT, blocks, run_document
 PAGE = ROOT / "docs" / "jobs" / "your-checkpoint.md"
 LIGHTNING = find_spec("lightning") is not None
 pytestmark = [
+    pytest.mark.slow,  # the page itself runs in tests/test_docs.py
     pytest.mark.filterwarnings("default"),  # Lightning's advice about workers and loggers
     pytest.mark.skipif(find_spec("PIL") is None, reason="reads images"),
 ]
