@@ -101,8 +101,8 @@ class _Program:
         """Return the program; torch checks it."""
         spec = calling_convention(self._module.graph)
         signature = ModuleCallSignature(
-            inputs=[s.arg for s in self.inputs if s.kind is InputKind.USER_INPUT],
-            outputs=[s.arg for s in self.outputs],
+            inputs=[],  # as torch has it: names in it are not kept up when operators are replaced
+            outputs=[],
             in_spec=spec.in_spec,
             out_spec=spec.out_spec,
             forward_arg_names=spec.orig_args,

@@ -52,6 +52,16 @@ def test_the_program_computes_what_the_folded_graph_computes(
         assert (seven, none) == (7, None)
 
 
+def test_a_lowered_program_can_be_made_into_another() -> None:
+    """As ExecuTorch does: the operators that make the outputs have other names then."""
+    program = program_of(folded(nn.Sequential(nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(48, 2))))
+    lowered = program.run_decompositions()
+    lowered.validate()
+    assert [entry.signature.outputs for entry in program.module_call_graph if entry.signature] == [
+        []
+    ]
+
+
 def test_weights_are_shared_and_one_input_stands_for_all_who_read_one(
     tied: bnc.Folded,
 ) -> None:

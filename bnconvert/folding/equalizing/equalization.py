@@ -102,9 +102,11 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
         modules[part.path] = done.module
         found += done.pairs
         notes += done.notes
+    mended = any(pair.is_equalized for pair in found)
     report = Report(
         folded.report.title.replace("Folded", "Equalized", 1),
         norms=folded.report.norms,
+        findings=tuple(f for f in folded.report.findings if f.id != "BN405" or not mended),
         facts={pair.producer: str(pair) for pair in found},
         notes=(*folded.report.notes, *notes),
     )

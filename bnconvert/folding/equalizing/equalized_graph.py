@@ -142,10 +142,12 @@ def _what_clips_did(
     before: FoldedModule, after: FoldedModule, example: Example, count: int, relu6: Clipping
 ) -> tuple[str, ...]:
     if relu6 == "per-channel":
-        return (f"{count} clips have a bound for every channel, behind a ReLU",)
+        said = "1 clip has" if count == 1 else f"{count} clips have"
+        return (f"{said} a bound for every channel, behind a ReLU",)
     outputs = zip(outputs_of(after, example), outputs_of(before, example), strict=True)
     moved = max((relative_error(new, old, "norm") for new, old in outputs), default=0.0)
+    said = "1 clip is" if count == 1 else f"{count} clips are"
     return (
-        f"{count} clips are ReLU now, which is another function: on the example inputs the outputs "
-        f"move by {moved:.2g} of their size; check the accuracy on real data",
+        f"{said} ReLU now, which is another function: on the example inputs the outputs move by "
+        f"{moved:.2g} of their size; check the accuracy on real data",
     )
