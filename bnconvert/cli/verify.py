@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bnconvert.cli.judgement import Agreement, Tolerance
+from bnconvert.cli.judgement import Agreement, Providers, RuntimeName, Tolerance
 from bnconvert.cli.options import AllowNonfinite, Input, Weights
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.reference_file import ModelOrFile, file_inputs, is_file
@@ -27,6 +27,8 @@ def command(
     allow_nonfinite: AllowNonfinite = None,
     tolerance: Tolerance = None,
     agreement: Agreement = None,
+    runtime: RuntimeName = "onnxruntime",
+    providers: Providers = None,
 ) -> None:
     """Compare MODEL, or another file, with an ONNX FILE; say at which operator they diverge.
 
@@ -49,7 +51,8 @@ def command(
             loaded, example = load_model(model, weights, inputs, scaling)
             given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
-        more |= {"tolerance": tolerance, "agreement": agreement}
+        more |= {"tolerance": tolerance, "agreement": agreement, "runtime": runtime}
+        more |= {"providers": providers.split(",") if providers else ()}
         with _keeping(given, file, command, weights), presentation.saving_failures():
             result = verify(loaded, file, given, preprocess=scaling, **more)
     presentation.finish(presentation.show(result))
