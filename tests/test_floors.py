@@ -292,6 +292,7 @@ ROOMS = {
         "expected_values",
         "finding_ids",
         "onnx_runner",
+        "onnx_runtime",
         "operator_mapping",
         "parts",
         "weight_trials",

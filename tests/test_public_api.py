@@ -78,8 +78,10 @@ SIGNATURES = {
     "equalize": "(folded, *, relu6='keep')",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, verify_inputs=None, "
-    "dynamic_shapes=None, preprocess=None, allow_nonfinite=(), progress=None)",
-    "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), progress=None)",
+    "dynamic_shapes=None, preprocess=None, opset=None, input_names=None, output_names=None, "
+    "dtype=None, allow_nonfinite=(), progress=None)",
+    "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), tolerance=None, "
+    "agreement=None, runtime='onnxruntime', providers=(), progress=None)",
 }
 
 

@@ -1,10 +1,11 @@
-"""The options of `verify` about how near a file must be to what it is compared with."""
+"""The options of `verify` about what runs a file, and how near it must be to the reference."""
 
 from typing import Annotated
 
 import typer
 
-_PANEL = "How near it must be"
+_PANEL = "How the file is judged"
+ONNX_RUNTIME = "onnxruntime"  # what runs a file where nobody asks for another runtime
 
 Tolerance = Annotated[
     float | None,
@@ -15,6 +16,25 @@ Tolerance = Annotated[
         rich_help_panel=_PANEL,
         help="Allow this relative root mean square error of every output, as 0.05, instead of four "
         "times the model's own in the precision of the file.",
+    ),
+]
+RuntimeName = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        rich_help_panel=_PANEL,
+        help="What runs FILE: onnxruntime, or openvino where that is installed.",
+    ),
+]
+Providers = Annotated[
+    str | None,
+    typer.Option(
+        "--providers",
+        metavar="NAMES",
+        rich_help_panel=_PANEL,
+        help="ONNX Runtime's execution providers, separated by commas, the preferred one first: "
+        "CUDAExecutionProvider,CPUExecutionProvider.",
     ),
 ]
 Agreement = Annotated[

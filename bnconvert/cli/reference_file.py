@@ -77,4 +77,6 @@ def _random(path: Path, file: "OnnxRunner", name: str) -> "Tensor":
             f"--input {name}:1,3,224,224"
         )
     dtype = str(file.dtype_of(name)).removeprefix("torch.")
-    return random_tensor(f"{','.join(map(str, sizes))}:{dtype}")[1]
+    _, tensor = random_tensor(f"{','.join(map(str, sizes))}:{dtype}")
+    made: Tensor = tensor
+    return made

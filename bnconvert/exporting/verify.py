@@ -1,6 +1,7 @@
 """`verify`: compare a model, or another file, with an ONNX file of any exporter."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -21,6 +22,7 @@ from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.file_comparison import FileComparison
 from bnconvert.verification.localization import Graphs, localize
+from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.verification import failure_sentences, prove, unproven_sentences
 
 
@@ -35,6 +37,8 @@ def verify(
     allow_nonfinite: Collection[str] = (),
     tolerance: float | None = None,
     agreement: float | None = None,
+    runtime: str = "onnxruntime",
+    providers: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Compare a model, or another file, with an ONNX file, on given and generated inputs.
@@ -56,6 +60,9 @@ def verify(
             of a single number) instead of what is measured on the model.
         agreement: the share of the given rows whose best class must be the model's, as 0.99; for
             outputs of shape (N, classes).
+        runtime: what runs the file: "onnxruntime", or "openvino" where that is installed, on its
+            CPU and in float32. Operators are localized in ONNX Runtime on the CPU.
+        providers: of ONNX Runtime, as ("CUDAExecutionProvider",), in the order of preference.
         progress: called as that of `recompute_statistics`: with how many steps are done, of how
             many, and the one that begins.
 
@@ -76,23 +83,29 @@ def verify(
         model.onnx agrees with Sequential
     """
     path, example = _readable(onnx_path), Example.of(inputs)
-    if isinstance(model, str | Path):
-        if preprocess is not None or allow_nonfinite:
-            raise ExportError(
-                f"preprocess, allow_nonfinite: are for a model, and {model} is a file, which does "
-                "what the other one must do too; leave them out"
-            )
-        claim = Claim(tolerance=tolerance, agreement=agreement)
-        return _agreeing(FileComparison(_readable(model), path, example, claim).report())
-    require_runnable(model)
-    raw = raw_inputs(model, example, preprocess)
-    steps = Steps(progress, VERIFYING)
-    steps.begin(VERIFYING)
-    blame = Blame.of(model, raw, path)
-    try:
-        claim = Claim(
-            raw=raw, allow_nonfinite=allow_nonfinite, tolerance=tolerance, agreement=agreement
+    claim = Claim(
+        allow_nonfinite=allow_nonfinite,
+        tolerance=tolerance,
+        agreement=agreement,
+        runtime=Runtime(runtime, tuple(providers)),
+    )
+    if isinstance(model, nn.Module):
+        require_runnable(model)
+        claim = replace(claim, raw=raw_inputs(model, example, preprocess))
+        return _agreeing(_compared(model, path, example, claim, Steps(progress, VERIFYING)))
+    if preprocess is not None or allow_nonfinite:
+        raise ExportError(
+            f"preprocess, allow_nonfinite: are for a model, and {model} is a file, which does "
+            "what the other one must do too; leave them out"
         )
+    return _agreeing(FileComparison(_readable(model), path, example, claim).report())
+
+
+def _compared(model: nn.Module, path: Path, example: Example, claim: Claim, steps: Steps) -> Report:
+    """Compare a model with a file; where they differ, say why, or localize the operator."""
+    steps.begin(VERIFYING)
+    blame = Blame.of(model, claim.raw, path)
+    try:
         proof = prove(model, example, path, claim)
     except ExportError as failure:
         raise blame.of_inputs(failure) from failure
@@ -102,11 +115,11 @@ def verify(
 
     def graphs(differing: Example) -> Graphs:
         # Any size would do: fixed ones are captured faster.
-        whole = with_preprocess(model, raw)
+        whole = with_preprocess(model, claim.raw)
         fixed = differing.shapes(lambda leaf: None, model)
         return graphs_of(fold(whole, differing, dynamic_shapes=fixed))
 
-    return _agreeing(blame.explained(localize(proof, model, path, graphs, steps.tell)))
+    return blame.explained(localize(proof, model, path, graphs, steps.tell))
 
 
 def _readable(file: str | Path) -> Path:

@@ -13,7 +13,8 @@ import torch
 from bnconvert.graphs.example import Example
 from bnconvert.verification.cases import Case, Pool, stronger
 from bnconvert.verification.evidence import hidden_outputs
-from bnconvert.verification.onnx_runner import Feed
+from bnconvert.verification.onnx_runner import ONNX_RUNTIME, Feed
+from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED, Reference
 from bnconvert.verification.sizes import free_axes, resized
@@ -29,6 +30,7 @@ class Claim:
         allow_nonfinite: the outputs that may be NaN or infinite in the model itself.
         raw: which inputs the file normalizes and the model does not: the judge does it itself.
         tolerance: the relative root mean square error that is allowed instead of a measured one.
+        runtime: what runs the file.
         agreement: the share of the given rows that must have the same best class.
     """
 
@@ -37,6 +39,7 @@ class Claim:
     raw: Sequence[RawInput] = ()
     tolerance: float | None = None
     agreement: float | None = None
+    runtime: Runtime = ONNX_RUNTIME
 
 
 class ComparedInputs:

@@ -78,7 +78,7 @@ class Comparison:
         """
         self._model, self._path, self._claim = model, path, claim or Claim()
         self._mixing = mixing_norms(model)
-        self._file = OnnxRunner(path)
+        self._file = OnnxRunner(path, runtime=self._claim.runtime)
         self._feed = self._file.feed(named_tensors(model, example))
         count = len(self._file.output_names)
         self._reference = Reference(model, count, self._claim.raw, precision_of(path))
@@ -169,7 +169,8 @@ class Comparison:
     def _run_unoptimized(self) -> tuple[dict[Case, Outputs], tuple[str, ...]]:
         """Run the file without optimizations on the given inputs; or note why that fails."""
         try:
-            file = OnnxRunner(self._path, unoptimized=True)
+            runtime = self._claim.runtime
+            file = OnnxRunner(self._path, unoptimized=True, runtime=runtime)
         except ExportError as failure:
             return {}, (f"not run without graph optimizations: {failure}",)
         given = (case for case in self._answers if case.given)

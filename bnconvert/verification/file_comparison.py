@@ -50,7 +50,8 @@ class FileComparison:
                 or the candidate is quantized and no tolerance is given.
         """
         self._paths, self._claim, self._inputs = (reference, candidate), claim, inputs
-        self._reference, self._candidate = OnnxRunner(reference), OnnxRunner(candidate)
+        self._reference = OnnxRunner(reference)
+        self._candidate = OnnxRunner(candidate, runtime=claim.runtime)
         self._precision, own = precision_of(candidate), precision_of(reference)
         if self._precision is INT8 and own is not INT8 and claim.tolerance is None:
             raise ExportError(

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,9 @@ from torch import Tensor
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import NamedTensor
 from bnconvert.verification.complex_numbers import in_real_numbers
+from bnconvert.verification.onnx_runtime import Runtime, Session
 
+ONNX_RUNTIME = Runtime()  # on the CPU
 _DTYPES = {
     "tensor(float)": torch.float32,
     "tensor(double)": torch.float64,
@@ -48,7 +49,6 @@ _NEXT_STEPS = (
     ("parsing failed", "it is not an ONNX file, or a damaged one: export again"),
 )
 _INSIDE = "Non-zero status code returned while running"  # a kernel fails, on inputs that fit
-_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 _SIGNATURE = re.compile(r"/\S+\.(?:cc|h):\d+ [\w:<>&,*~ ]*\([^()]*\)(?: const)? ")
 _CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
@@ -78,7 +78,12 @@ class OnnxRunner:
     """
 
     def __init__(
-        self, path: Path, *, unoptimized: bool = False, content: bytes | None = None
+        self,
+        path: Path,
+        *,
+        unoptimized: bool = False,
+        content: bytes | None = None,
+        runtime: Runtime = ONNX_RUNTIME,
     ) -> None:
         """Load the file.
 
@@ -86,12 +91,13 @@ class OnnxRunner:
             path: the file; weights may be in another file in the same folder.
             unoptimized: run every operator as it is in the file, without graph optimizations.
             content: read this instead of what is in the file.
+            runtime: what runs it.
 
         Raises:
-            ExportError: ONNX Runtime cannot load it, for example because it has no kernel.
+            ExportError: the runtime cannot load it, for example because it has no kernel.
         """
         self.name = path.name
-        self._session = _session(path, content, unoptimized)
+        self._session = _session(path, content, unoptimized, runtime)
 
     @property
     def input_names(self) -> list[str]:
@@ -191,23 +197,17 @@ class OnnxRunner:
         return tensor.to(dtype)
 
 
-def _session(path: Path, content: bytes | None, unoptimized: bool) -> Any:
-    """Load a file into ONNX Runtime, with hints where that fails."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is in the exception
-    if unoptimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
+def _session(path: Path, content: bytes | None, unoptimized: bool, runtime: Runtime) -> Session:
+    """Load a file into a runtime, with hints where that fails."""
     try:
-        return onnxruntime.InferenceSession(
-            str(path) if content is None else content, options, providers=["CPUExecutionProvider"]
-        )
+        return runtime.session(path, content, unoptimized=unoptimized)
+    except ExportError:
+        raise
     except Exception as failure:
         steps = (step for words, step in _NEXT_STEPS if words in str(failure))
+        title = "OpenVINO" if runtime.name == "openvino" else "ONNX Runtime"
         raise ExportError(
-            f"{path.name}: ONNX Runtime cannot load it ({_message_of(failure)}); "
+            f"{path.name}: {title} cannot load it ({_message_of(failure)}); "
             f"{next(steps, 'export it again, or upgrade onnxruntime')}"
         ) from failure
 

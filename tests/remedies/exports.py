@@ -19,6 +19,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import agreement_checks
 from bnconvert.verification.cases import Case
 from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.tolerance import Answers
 from tests.remedies.row import Row
 from tests.zoo import trained
@@ -116,7 +117,6 @@ def halved(folder: Path, weight: float | None) -> None:
 
 MAP = torch.zeros(1, 2, 3)
 CASE = Case("given", Example(SMALL, {}), (0,), True)
-ANSWERS: Any = {CASE: Answers([MAP], [MAP])}, {CASE: [MAP]}
 
 
 def pair(folder: Path, inputs: Any = None, same: bool = True, **settings: Any) -> None:
@@ -129,6 +129,24 @@ def pair(folder: Path, inputs: Any = None, same: bool = True, **settings: Any) -
 
 
 EXPORTS = (
+    Row(
+        "verification/onnx_runtime.py",
+        "is not known; give",
+        lambda folder: Runtime("tvm"),
+        lambda folder: Runtime("openvino"),
+    ),
+    Row(
+        "verification/onnx_runtime.py",
+        "leave one of both out",
+        lambda folder: Runtime("openvino", ("CPUExecutionProvider",)),
+        lambda folder: [Runtime("openvino"), Runtime(providers=("CPUExecutionProvider",))],
+    ),
+    Row(
+        "verification/onnx_runtime.py",
+        "is not in this onnxruntime",
+        lambda folder: Runtime(providers=("NoExecutionProvider",)),
+        lambda folder: Runtime(providers=("CPUExecutionProvider",)),
+    ),
     Row(
         "exporting/onnx_form.py",
         "is there twice",
@@ -184,14 +202,14 @@ EXPORTS = (
     Row(
         "verification/agreement.py",
         "no output is of shape (N, classes)",
-        lambda folder: agreement_checks(["y"], *ANSWERS, 0.9),
+        lambda folder: agreement_checks(["y"], {CASE: Answers([MAP], [MAP])}, {CASE: [MAP]}, 0.9),
         lambda folder: None,
     ),
     Row(
         "exporting/onnx_names.py",
         "is what input {} of the model is called",
         lambda folder: named(["y", "x"]),
-        lambda folder: [named(["x", "y"]), named(["a", "b"])],
+        lambda folder: named(["a", "y"]),
     ),
     Row(
         "exporting/onnx_names.py",

@@ -90,13 +90,13 @@ RUNTIME = (
     ),
     Row(
         "verification/onnx_runner.py",
-        "ONNX Runtime cannot load it",
+        "cannot load it ({})",
         lambda folder: run(adding(folder, ir_version=99), (None, X), (None, X)),
         lambda folder: run(lowered(adding(folder, ir_version=99)), (None, X), (None, X)),
     ),
     Row(
         "verification/onnx_runner.py",
-        "ONNX Runtime cannot load it",
+        "cannot load it ({})",
         lambda folder: run(broken(folder), (None, X), (None, X)),
         lambda folder: run(adding(folder), (None, X), (None, X)),
     ),

@@ -2,6 +2,7 @@ import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -303,9 +304,9 @@ def test_what_only_the_optimized_run_gets_wrong_is_no_divergence_of_the_file(
     class Optimizing(OnnxRunner):
         """It runs another file where it may optimize."""
 
-        def __init__(self, path: Path, *, unoptimized: bool = False) -> None:
+        def __init__(self, path: Path, *, unoptimized: bool = False, **more: Any) -> None:
             wrong = culprit == "the file" or not unoptimized
-            super().__init__(off if wrong else path, unoptimized=unoptimized)
+            super().__init__(off if wrong else path, unoptimized=unoptimized, **more)
 
     monkeypatch.setattr(comparison, "OnnxRunner", Optimizing)
     proof = prove(model, Example.of(inputs), file)
