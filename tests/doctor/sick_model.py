@@ -70,7 +70,8 @@ class Patient:
             try:
                 return call(self.model, self.example_inputs, path)
             except (bnc.VerificationError, bnc.InconclusiveError) as failure:
-                return failure.report
+                report: bnc.Report = failure.report
+                return report
 
     def treated(self, code: str) -> "Patient":
         """Run a finding's line of code, and return what it leaves."""
