@@ -321,6 +321,7 @@ ROOMS = {
         "opaque_objects",
         "parts",
         "capturing",
+        "capture_attempts",
         "mutable_graph",
         "functionalizing",
         "borrowed_shapes",

@@ -18,7 +18,7 @@ from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.folding.folding import Folded
-from bnconvert.graphs.capturing import BATCH
+from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself

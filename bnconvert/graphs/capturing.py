@@ -1,9 +1,9 @@
 """`capture`: the eval model as an fx graph of ATen operators, by torch.export, on a copy."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,6 +12,12 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
+from bnconvert.graphs.capture_attempts import (
+    Attempt,
+    attempts_for,
+    attempts_for_part,
+    is_hopeless,
+)
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.single_sizes import larger_than_one
@@ -26,10 +32,6 @@ from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
-
-#: What the axis of the batch is called: a single sample is doubled where it may vary.
-BATCH = "batch"
-Mode = Literal["non-strict", "strict"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +56,7 @@ class Captured:
 
 
 @one_at_a_time()
-def capture(
-    model: nn.Module,
-    example: Example,
-    dynamic_shapes: Any = None,
-    *,
-    modes: Sequence[Mode] = ("non-strict", "strict"),
-) -> Captured:
+def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> Captured:
     """Capture the eval model as a functional graph of ATen operators.
 
     The model is deep-copied first, because a captured module shares its Parameters; norms that
@@ -74,67 +70,96 @@ def capture(
         dynamic_shapes: as for torch.export, where a name in place of a Dim says that the axis may
             have any size; by default the batch size may vary, falling back to fixed shapes and
             then to strict capture of both.
-        modes: torch.export's modes to try.
 
     Raises:
         CaptureError: torch.export fails every way, which says whether the given shapes are why;
             or the forward changes state.
         UnsupportedModelError: the copy runs modules of the model itself.
     """
-    notes: list[str] = []
+    copy, failures = _copy_without_state(model, example), dict[Attempt, Exception]()
+    attempts = attempts_for(model, example, dynamic_shapes)
+    captured = next(_captures(model, copy, attempts, failures), None)
+    if captured is None:
+        raise _refusal(model, copy, example, dynamic_shapes, failures)
+    return captured
+
+
+@one_at_a_time()
+def capture_part(
+    module: nn.Module, example: Example, agrees: Callable[[Captured], bool]
+) -> Captured | None:
+    """Capture a part of a model that takes what the model around it gives it.
+
+    Args:
+        module: the part.
+        example: what it gets at its first call.
+        agrees: tells whether a capture computes what the part does.
+
+    Returns:
+        The most general capture that agrees, with all sizes dynamic if that can be; None where
+        there is none.
+
+    Raises:
+        CaptureError: its forward changes state, or it cannot be copied.
+    """
+    copy = _copy_without_state(module, example)
+    found = _captures(module, copy, attempts_for_part(module, example), {})
+    return next((captured for captured in found if agrees(captured)), None)
+
+
+def _copy_without_state(model: nn.Module, example: Example) -> nn.Module:
     if refusal := why_stateful(model, example):
         raise CaptureError(str(refusal))
-    copy = eval_copy(model)
-    attempts = [a for a in _capture_attempts(model, example, dynamic_shapes) if a.mode in modes]
-    done, failures = _first_that_succeeds(model, copy, attempts)
-    if done is None:
-        raise _refusal(model, copy, example, dynamic_shapes, failures)
-    attempt, program, module = done
-    if failures:
-        said = (f"{tried.name}: {first_line(failure)}" for tried, failure in failures.items())
-        notes.append(f"captured with {attempt.name}, because {'; '.join(said)}")
-    if switches_autocast_off(program.graph_module):
-        notes.append("its forward switches autocast off: run what is captured without autocast")
-    limits = SizeLimits.of(program)
-    if limits.conditions:
-        notes.append(f"the graph is what the model computes where {limits}")
-    ranges = program.range_constraints
-    return Captured(module, attempt.example, attempt.dynamic_shapes, ranges, limits, tuple(notes))
+    return eval_copy(model)
 
 
-@dataclass(frozen=True, eq=False)
-class _Attempt:
-    """One way to call torch.export; it has not been tried yet."""
-
-    name: str
-    example: Example
-    dynamic_shapes: Any
-    mode: Mode = "non-strict"
-    any_batch: bool = False
-
-
-_Done = tuple[_Attempt, ExportedProgram, fx.GraphModule]
-_Failures = dict[_Attempt, Exception]
-
-
-def _first_that_succeeds(
-    model: nn.Module, copy: nn.Module, attempts: Sequence[_Attempt]
-) -> tuple[_Done | None, _Failures]:
-    """Return the first capture that succeeds, if any, and the failures before it."""
-    failures: _Failures = {}
+def _captures(
+    model: nn.Module,
+    copy: nn.Module,
+    attempts: Iterable[Attempt],
+    failures: dict[Attempt, Exception],
+) -> Iterator[Captured]:
+    """Yield every capture that succeeds, and note the failures of the others."""
     for attempt in attempts:
+        if is_hopeless(attempt, failures):
+            continue
         try:
             with preserved(model):
-                return (attempt, *_export(copy, attempt)), failures
+                program, module = _export(copy, attempt)
         except UnsupportedModelError:
             raise
         except Exception as failure:
             failures[attempt] = failure
-    return None, failures
+        else:
+            limits = SizeLimits.of(program)
+            notes = tuple(_notes(model, attempt, program, limits, failures))
+            ranges, shapes = program.range_constraints, attempt.dynamic_shapes
+            yield Captured(module, attempt.example, shapes, ranges, limits, notes)
+
+
+def _notes(
+    model: nn.Module,
+    attempt: Attempt,
+    program: ExportedProgram,
+    limits: SizeLimits,
+    failures: Mapping[Attempt, Exception],
+) -> Iterator[str]:
+    """Yield what was done otherwise than asked, with the reason."""
+    if failures:
+        said = (f"{tried.name}: {first_line(failure)}" for tried, failure in failures.items())
+        yield f"captured with {attempt.name}, because {'; '.join(said)}"
+    if switches_autocast_off(program.graph_module):
+        yield "its forward switches autocast off: run what is captured without autocast"
+    if limits.conditions:
+        yield f"the graph is what the model computes where {limits}"
 
 
 def _refusal(
-    model: nn.Module, copy: nn.Module, example: Example, dynamic_shapes: Any, failures: _Failures
+    model: nn.Module,
+    copy: nn.Module,
+    example: Example,
+    dynamic_shapes: Any,
+    failures: Mapping[Attempt, Exception],
 ) -> CaptureError:
     """Return the error that says why no capture succeeded, and what to do about it.
 
@@ -148,9 +173,9 @@ def _refusal(
         return CaptureError(f"{name}: torch.export cannot capture it ({said}); {remedy}")
     told = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
     words = " / ".join(told.values())
-    fixed = [tried for tried in _capture_attempts(copy, example, None) if not tried.dynamic_shapes]
-    done, others = _first_that_succeeds(model, copy, fixed)
-    if done is not None:
+    fixed = [tried for tried in attempts_for(copy, example, None) if not tried.dynamic_shapes]
+    others: dict[Attempt, Exception] = {}
+    if next(_captures(model, copy, fixed, others), None) is not None:
         return CaptureError(
             f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "
             "change them as torch says, or leave them out: then the batch size varies if it can"
@@ -160,41 +185,6 @@ def _refusal(
         f"{name}: torch.export cannot capture it, neither with the given dynamic_shapes ({words}) "
         f"nor without ({said}); capture a submodule, or leave them out to fold its parts"
     )
-
-
-def _capture_attempts(
-    model: nn.Module, example: Example, dynamic_shapes: Any
-) -> Iterator[_Attempt]:
-    """Yield how a capture may be tried, the most general first."""
-    if dynamic_shapes is not None:
-        if any(leaf == BATCH for leaf in pytree.tree_leaves(dynamic_shapes)):
-            example = _doubled(example)
-        yield _Attempt("the given dynamic shapes", example, dynamic_shapes)
-        yield _Attempt("strict mode", example, dynamic_shapes, mode="strict")
-        return
-    if example.batch:
-        wide = _doubled(example)
-        shapes = _dynamic_batch(model, wide)
-        yield _Attempt("a dynamic batch size", wide, shapes, any_batch=True)
-    yield _Attempt("a fixed batch size", example, None)
-    if example.batch:  # of use where the other mode fails for another reason than the batch size
-        name = "a dynamic batch size and strict mode"
-        yield _Attempt(name, wide, shapes, mode="strict", any_batch=True)
-    yield _Attempt("a fixed batch size and strict mode", example, None, mode="strict")
-
-
-def _doubled(example: Example) -> Example:
-    """Repeat a single sample: torch.export takes sizes 0 and 1 for constants."""
-    if example.batch != 1:
-        return example
-    return example.map(lambda t: torch.cat([t, t]) if example.is_batched(t) else t)
-
-
-def _dynamic_batch(model: nn.Module, example: Example) -> Any:
-    def axes(leaf: object) -> dict[int, Any] | None:
-        return {0: Dim.DYNAMIC} if isinstance(leaf, Tensor) and example.is_batched(leaf) else None
-
-    return example.shapes(axes, model)
 
 
 def eval_copy(model: nn.Module) -> nn.Module:
@@ -214,7 +204,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
     return replace_by_plain_batch_norm(copy)
 
 
-def _export(copy: nn.Module, attempt: _Attempt) -> tuple[ExportedProgram, fx.GraphModule]:
+def _export(copy: nn.Module, attempt: Attempt) -> tuple[ExportedProgram, fx.GraphModule]:
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)

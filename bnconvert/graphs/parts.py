@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, first_line
-from bnconvert.graphs.capturing import Captured, capture, eval_copy
+from bnconvert.graphs.capturing import Captured, capture, capture_part, eval_copy
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
@@ -144,25 +143,16 @@ def _parts(
 
 def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:
     """Capture a submodule, if possible with dynamic sizes; None where no capture agrees with it."""
-    first = calls[0]
-    for shapes in (_all_dynamic(module, first), None):
-        try:
-            captured = capture(module, first, shapes, modes=("non-strict",))
-        except CaptureError:
-            continue
-        if all(_agrees(module, captured, call) for call in calls):
-            _name_from_the_root(captured, path)
-            return Part(path, captured)
-    return None
-
-
-def _all_dynamic(module: nn.Module, example: Example) -> Any:
-    def axes(leaf: object) -> dict[int, Any] | None:
-        if not isinstance(leaf, Tensor):
-            return None
-        return dict.fromkeys(range(leaf.dim()), Dim.AUTO)
-
-    return example.shapes(axes, module)
+    try:
+        captured = capture_part(
+            module, calls[0], lambda c: all(_agrees(module, c, x) for x in calls)
+        )
+    except CaptureError:
+        return None
+    if captured is None:
+        return None
+    _name_from_the_root(captured, path)
+    return Part(path, captured)
 
 
 def _agrees(module: nn.Module, captured: Captured, call: Example) -> bool:
