@@ -76,8 +76,10 @@ SIGNATURES = {
     "max_samples=None, domain=None, memory_limit=None, process_group=None, progress=None)",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, dynamic_shapes=None, "
-    "preprocess=None, allow_nonfinite=(), progress=None)",
-    "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), progress=None)",
+    "preprocess=None, opset=None, input_names=None, output_names=None, dtype=None, "
+    "allow_nonfinite=(), progress=None)",
+    "verify": "(model, onnx_path, inputs, *, preprocess=None, allow_nonfinite=(), "
+    "tolerance=None, agreement=None, runtime='onnxruntime', providers=(), progress=None)",
 }
 
 
