@@ -10,6 +10,7 @@ from bnconvert.exporting.onnx_half import halve
 from tests.zoo import IMAGE, Net, trained
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_in_half_precision_is_proven_by_its_own_precision(tmp_path: Path) -> None:
     model = trained(Net())

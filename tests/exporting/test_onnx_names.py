@@ -103,6 +103,7 @@ class Same(nn.Module):
         return y, y, x
 
 
+@pytest.mark.slow
 def test_one_tensor_may_be_several_outputs(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -135,6 +136,7 @@ def test_names_that_do_not_fit_are_refused(
     assert message in str(failure.value)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_an_opset_that_torch_cannot_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bnc.ExportError, match="opset=99: torch"):

@@ -68,6 +68,7 @@ def test_the_first_operator_that_differs_is_named(
         assert finding.message.startswith(said)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_lower_precision_has_its_own_tolerance_or_asks_for_one(
     folded: Path, tmp_path: Path
@@ -88,6 +89,7 @@ def test_lower_precision_has_its_own_tolerance_or_asks_for_one(
     assert bnc.verify(folded, path, (X,), tolerance=0.1, agreement=0.8).verdict == "agrees"
 
 
+@pytest.mark.slow
 def test_files_with_other_outputs_are_refused(folded: Path, tmp_path: Path) -> None:
     model = onnx.load(str(folded))
     model.graph.output.append(onnx.ValueInfoProto(name=model.graph.node[0].output[0]))

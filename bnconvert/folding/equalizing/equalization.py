@@ -50,6 +50,12 @@ class Equalized(Shown):
 
         Raises:
             CaptureError: the model was captured in parts only.
+
+        Examples:
+            >>> net, x = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU()).eval(), torch.ones(2, 3, 8, 8)
+            >>> program = bnc.equalize(bnc.fold(net, (x,))).program()
+            >>> torch.allclose(program.module()(x), net(x), atol=1e-6)
+            True
         """
         ranges = self.folded.captured.range_constraints
         assert isinstance(self.module, FoldedModule)
