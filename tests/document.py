@@ -19,6 +19,7 @@ import io
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,8 @@ def run_document(path: Path) -> dict[str, object]:
 def _importing_from_here() -> Iterator[None]:
     """Import files of the current folder, and forget them afterwards: documents share names."""
     before, here = set(sys.modules), str(Path.cwd())
+    for name in _from_temporary_folders():  # of tests that came before in this process
+        del sys.modules[name]
     sys.path.insert(0, here)
     try:
         yield
@@ -90,6 +93,13 @@ def _importing_from_here() -> Iterator[None]:
         for name in set(sys.modules) - before:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(here):
                 del sys.modules[name]
+
+
+def _from_temporary_folders() -> list[str]:
+    """Return the names of the modules that were imported from temporary folders."""
+    folder = tempfile.gettempdir()
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return [name for name, file in files.items() if str(file).startswith(folder)]
 
 
 def _python(block: Block, place: str, names: dict[str, object]) -> str:

@@ -10,7 +10,6 @@ from bnconvert.cli.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import PolicyOption, output_file
 from bnconvert.cli.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
-from bnconvert.reporting.terminal import print_report
 
 
 @with_model_options
@@ -26,6 +25,7 @@ def command(
     from bnconvert.cli.output import write_weights
     from bnconvert.conversion.conversion import convert, plan
     from bnconvert.conversion.policy import Policy
+    from bnconvert.reporting.terminal import print_report
 
     rules = Policy.parse(policy)
     with showing_progress(first="loading the model"):

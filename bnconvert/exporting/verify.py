@@ -82,6 +82,8 @@ def verify(
         >>> print(bnc.verify(net, "model.onnx", (x,)).title)
         model.onnx agrees with Sequential
     """
+    if not isinstance(model, str | Path):
+        require_runnable(model)
     path, example = _readable(onnx_path), Example.of(inputs)
     claim = Claim(
         allow_nonfinite=allow_nonfinite,
@@ -90,7 +92,6 @@ def verify(
         runtime=Runtime(runtime, tuple(providers)),
     )
     if isinstance(model, nn.Module):
-        require_runnable(model)
         claim = replace(claim, raw=raw_inputs(model, example, preprocess))
         return _agreeing(_compared(model, path, example, claim, Steps(progress, VERIFYING)))
     if preprocess is not None or allow_nonfinite:

@@ -32,7 +32,11 @@ def spell_out_borrowed_shapes(module: fx.GraphModule) -> None:
     """Rewrite in place every such operator of a captured graph that can be spelled out.
 
     A size that may vary is read from the other tensor, or from where the graph reads it already.
+    Where the graph has regions, nothing is: torch has to trace it again anyway, which writes the
+    casts inside a region of autocast.
     """
+    if any(isinstance(region, fx.GraphModule) for region in module.children()):
+        return
     sizes: dict[str, fx.Node] = {}
     for node in list(module.graph.nodes):
         if node.target is aten.sym_size.int:

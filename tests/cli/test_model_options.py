@@ -32,10 +32,10 @@ def test_the_command_that_is_advised_makes_the_same_model(run: Run, factory: str
 
 
 def test_fold_and_export_take_the_eval_mode_that_nobody_could_set(tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text(
+    (tmp_path / "fresh.py").write_text(
         "from torch import nn\ndef factory(): return nn.BatchNorm2d(3)\n"
     )
-    new, _ = ModelChoice(f"{tmp_path / 'net.py'}:factory").load_in_eval()
+    new, _ = ModelChoice(f"{tmp_path / 'fresh.py'}:factory").load_in_eval()
     assert not new.training
-    kept, _ = ModelChoice(f"{tmp_path / 'net.py'}:factory").load()
+    kept, _ = ModelChoice(f"{tmp_path / 'fresh.py'}:factory").load()
     assert kept.training

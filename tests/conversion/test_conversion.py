@@ -118,6 +118,8 @@ def test_a_wrapped_model_gets_one_clear_sentence(verb: str, tmp_path: Path) -> N
     finally:
         dist.destroy_process_group()
     for sentence, thing in wrapped.items():
+        if verb == "inspect" and "; give model." in sentence:
+            continue  # it looks inside: tests/modules/test_wrappers.py
         with pytest.raises(bnc.UnsupportedModelError) as error:
             VERBS[verb](thing)
         assert sentence in str(error.value)

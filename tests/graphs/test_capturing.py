@@ -212,7 +212,7 @@ def test_a_model_that_only_strict_mode_captures_keeps_its_dynamic_batch() -> Non
 @pytest.mark.parametrize(
     ("shapes", "words"),
     [
-        (({0: "batch"},), "expected None, an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC"),
+        (({0: 2.5},), "expected None, an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC"),
         ({"image": {0: Dim("b")}}, "its top-level keys must be the arg names ['x']"),
         (({0: Dim("b"), 2: Dim("h", max=5)},), "8 not in range [2, 5]"),
         (({1: Dim("c")},), "Suggested fixes: c = 3"),

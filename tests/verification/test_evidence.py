@@ -151,7 +151,8 @@ class Auxiliary(nn.Module):
 
 def test_weights_that_are_not_used_need_no_evidence(tmp_path: Path) -> None:
     report = bnc.export(trained(Auxiliary()), (IMAGE,), tmp_path / "m.onnx")
-    assert (report.verdict, report.findings) == ("agrees", ())
+    assert report.verdict == "agrees"
+    assert {finding.severity for finding in report.findings} <= {"info"}
 
 
 @pytest.mark.parametrize(
