@@ -44,8 +44,12 @@ def proven_on_data(
     if batches is None or proof.verdict != "agrees":
         return proof, None
     found = prove_on(model, path, _examples(model, batches, steps), claim)
+    told = tuple(f"{name}: {said}" for name, said in found.facts.items() if "agreement" in name)
     proof = replace(
-        proof, checks=(*proof.checks, *found.checks), facts={**proof.facts, **found.facts}
+        proof,
+        checks=(*proof.checks, *found.checks),
+        facts={**proof.facts, **found.facts},
+        notes=(*proof.notes, *told),
     )
     if found.failing is None:
         return proof, None
