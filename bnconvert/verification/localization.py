@@ -148,10 +148,16 @@ def _finding(
         DIVERGENCE,
         "error",
         paths,
-        f"{culprit}: {_wrong(divergence, last, graph)}, while its inputs are off by at most "
-        f"{max(input_errors, default=0.0):.1e}; {meaning}{constants}{more}",
+        f"{culprit}: {_wrong(divergence, last, graph)}, while its inputs {_said(input_errors)}; "
+        f"{meaning}{constants}{more}",
         fix,
     )
+
+
+def _said(errors: Sequence[float]) -> str:
+    """Describe how far the inputs of an operator are off."""
+    worst = max(errors, default=0.0)
+    return f"are off by at most {worst:.1e}" if worst else "agree exactly"
 
 
 def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:

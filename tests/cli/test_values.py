@@ -1,5 +1,4 @@
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,10 @@ def test_a_model_has_two_parts(text: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_model_that_is_none_is_a_usage_error_at_once(run: Run, command: str) -> None:
+def test_a_model_that_is_none_is_a_usage_error_at_once(
+    run: Run, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnconvert.cli.model_source.load_model", None)  # it is not even called
     needed = {
         "convert": ["--policy", "Frozen()"],
         "prepare": ["--policy", "Frozen()"],
@@ -27,9 +29,7 @@ def test_a_model_that_is_none_is_a_usage_error_at_once(run: Run, command: str) -
         "recompute": ["--data", "images:.", "-o", "x.pt"],
         "diagnose": ["--data", "images:."],
     }
-    begin = time.perf_counter()
     result = run(command, "nothing", *needed.get(command, []))
-    assert time.perf_counter() - begin < 1
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: nothing: is not a MODEL; write file.py:factory")
     assert result.err.count("\n") == 1
