@@ -11,6 +11,7 @@ from tests.document import ROOT, blocks
 PAGE = ROOT / "docs" / "hand-off.md"
 RECIPES = {
     "pt2e.py": "torchao",
+    "pt2e_residual.py": "executorch.exir",
     "openvino_recipe.py": "openvino",
     "executorch_recipe.py": "executorch.exir",
     "litert_recipe.py": "litert_torch",
