@@ -19,7 +19,7 @@ def fold_findings(
 ) -> Iterator[Finding]:
     """Yield the findings about a fold: folded weights, norms that stand, what training had."""
     yield from weight_range_findings(sites, rows)
-    yield from standing_findings(sites, rows)
+    yield from standing_findings(rows)
     yield from training_form_findings(model, sites)
 
 

@@ -117,8 +117,8 @@ class Folded(Shown):
         program = self.program() or self._traced()
         example = self.captured.example
         program.example_inputs = (example.args, example.kwargs)
-        with whole_file(Path(path)) as draft:
-            torch.export.save(program, draft)
+        with whole_file(Path(path)) as file:
+            torch.export.save(program, file)
 
     def _traced(self) -> ExportedProgram:
         """Export the folded graph anew, where it holds more than operators."""

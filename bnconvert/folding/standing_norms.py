@@ -3,20 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from bnconvert.modules.kinds import has_running_statistics
-from bnconvert.modules.site import Site
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.verification.finding_ids import BATCH_STATISTICS
 
 #: Codes of refusals that a finding of its own is about.
-_BY_BATCH = ("batch-statistics", "training-mode")
+_BY_BATCH = {"batch-statistics": "without running statistics", "training-mode": "in training mode"}
 _TOLD_ELSEWHERE = (*_BY_BATCH, "weight-overflows")
 #: By the code of a refusal, what it says of several norms.
 REASONS = {
     "addition-does-not-pass": "an addition does not pass the activation or pooling beside them",
     "border": "at the border of zero padding their addition would be left out",
     "broadcast": "they would go into a sum or a product that is broadcast",
-    "composition-overflows": "with the map before them they would leave the range of the dtype",
+    "composition-overflows": "joined with the scale before them they would leave the dtype's range",
     "computed-in-forward": "a weight, bias or statistic is computed in the forward, not stored",
     "costs-more": "one convolution for the branches would be more work than the branches",
     "dynamic-size": "they would be cut or joined along an axis of dynamic size",
@@ -47,19 +45,16 @@ _TRACK = (
 )
 
 
-def standing_findings(sites: Sequence[Site], rows: Sequence[NormRow]) -> Iterator[Finding]:
+def standing_findings(rows: Sequence[NormRow]) -> Iterator[Finding]:
     """Yield a finding for each reason why norms stand, and one about batch statistics.
 
     Args:
-        sites: the model's norms, not folded.
         rows: what folding did with each call of them.
     """
     by_batch = _unique(row.path for row in rows if {*row.codes} & {*_BY_BATCH})
-    untracked = [
-        s.path for s in sites if s.path in by_batch and not has_running_statistics(s.module)
-    ]
+    said = {code for row in rows for code in row.codes}
     if by_batch:
-        why = "without running statistics" if untracked else "in training mode"
+        why = " or ".join(words for code, words in _BY_BATCH.items() if code in said)
         yield Finding(
             BATCH_STATISTICS,
             "warning",
@@ -94,4 +89,4 @@ def _words(codes: Sequence[str]) -> str:
 
 
 def _unique(paths: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(path or "(root)" for path in paths))
+    return tuple(dict.fromkeys(paths))

@@ -21,11 +21,11 @@ def training_form_findings(model: nn.Module, sites: Sequence[Site]) -> Iterator[
         model: as it was given.
         sites: its norms.
     """
-    if model.training:
+    if model.training and "eval" not in vars(model):
         yield Finding(
             TRAINING_MODE,
             "info",
-            ("(root)",),
+            ("",),
             "the model is in training mode; what was captured is its eval mode",
             "call model.eval() first, so that the model does the same beside it",
             "model.eval()",
@@ -44,7 +44,7 @@ def training_form_findings(model: nn.Module, sites: Sequence[Site]) -> Iterator[
             "training is left out",
             _OTHER_DOMAIN if domain else _FINE_TUNE,
         )
-    own = tuple(site.path or "(root)" for site in special if not _is_plain(site.module))
+    own = tuple(site.path for site in special if not _is_plain(site.module))
     if own:
         yield Finding(
             TRAINING_FORM,
@@ -70,9 +70,9 @@ def _domain(site: Site) -> str:
 
 
 def _paths(sites: Sequence[Site], domain: str) -> tuple[str, ...]:
-    return tuple(site.path or "(root)" for site in sites if _domain(site) == domain)
+    return tuple(site.path for site in sites if _domain(site) == domain)
 
 
 def _classes(sites: Sequence[Site], paths: Sequence[str]) -> str:
-    counted = Counter(site.class_name for site in sites if (site.path or "(root)") in paths)
+    counted = Counter(site.class_name for site in sites if site.path in paths)
     return ", ".join(f"{count} {name}" for name, count in counted.items())

@@ -56,7 +56,7 @@ def gain_range(norm: nn.Module) -> tuple[float, ...]:
         Three numbers; none where a number is not there or not finite.
     """
     held = (*norm._buffers.values(), *norm._parameters.values())
-    if any(tensor is not None and nn.parameter.is_lazy(tensor) for tensor in held):
+    if any(t is not None and (nn.parameter.is_lazy(t) or t.is_meta) for t in held):
         return ()
     scale = eval_scale(norm)
     if scale is None or not torch.isfinite(scale).all():

@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from bnconvert.modules.folded_norm import gain_range
 from bnconvert.modules.kinds import Kind, channels_of, norms_in
+from bnconvert.modules.normalization import Normalization
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,10 @@ class Site:
 
         None at all where they are not known, or not finite.
         """
-        return () if self.kind.is_other_class else gain_range(self.module)
+        ours = isinstance(self.module, Normalization)
+        if self.kind.is_other_class or (ours and not self.module.is_batch_norm_in_eval):
+            return ()
+        return gain_range(self.module)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,7 +34,7 @@ def probed_ranges(weight: Tensor, scaled: Tensor, channels: int) -> Tensor:
         channels: how many there are.
     """
     weight, scaled = weight.flatten(), scaled.flatten()
-    used = weight != 0
+    used = (weight != 0) & (scaled != weight)
     sizes = weight[used].abs()
     steps = (scaled[used] / weight[used] - 1) / _STEP
     channel = steps.round().long() - 1

@@ -139,9 +139,9 @@ def _grouped(rows: Sequence[NormRow], among: Sequence[str]) -> list[NormRow]:
     """Return rows; where they are many, one for all norms of which the same is said."""
     if len(rows) <= _FEW:
         return list(rows)
-    groups: dict[tuple[str, int, str, str], list[NormRow]] = {}
+    groups: dict[tuple[object, ...], list[NormRow]] = {}
     for row in rows:
-        key = (row.class_name, row.channels, row.outcome, row.reason)
+        key = (row.class_name, row.channels, row.calls, row.outcome, row.reason, *_details(row))
         groups.setdefault(key, []).append(row)
     return [
         found[0] if len(found) == 1 else replace(found[0], path=_paths(found, among), aliases=())

@@ -116,7 +116,7 @@ SICK_TRAINING = (
     SickModel("BN205", pooled(65, 16), pooled(64, 16), DROP_LAST, "error"),
     SickModel("BN205", loaded(65, 16), loaded(64, 16), DROP_LAST, "warning"),
     SickModel("BN301", lambda: optimized(0.1), optimized, "bnc.exempt_norms(model, optimizer)"),
-    SickModel("BN302", counted(4), counted(1), "bnc.accumulated_momentum("),
+    SickModel("BN302", counted(4), counted(1)),
     SickModel("BN303", checkpointing(True), checkpointing(False)),
     SickModel("BN311", loaded(66, 16), loaded(72, 16), DROP_LAST),
     SickModel("BN312", averaged, lambda: Patient(AveragedModel(usual()))),

@@ -1,13 +1,9 @@
 import re
 from pathlib import Path
 
-from torch import nn
-
 import bnconvert as bnc
 from bnconvert.folding.standing_norms import REASONS, standing_findings
-from bnconvert.modules.site import sites_in
 from bnconvert.reporting.records import NormRow
-from tests.zoo import trained
 
 PACKAGE = Path(bnc.__path__[0])
 #: What findings of their own are about.
@@ -37,7 +33,7 @@ def test_norms_with_the_same_reason_are_one_finding() -> None:
         row("d", outcome="folded"),
         row("e", "weight-overflows"),
     )
-    findings = [*standing_findings((), rows)]
+    findings = [*standing_findings(rows)]
     assert [(f.id, f.severity, f.paths) for f in findings] == [
         ("BN401", "info", ("a", "c")),
         ("BN401", "info", ("b",)),
@@ -48,10 +44,12 @@ def test_norms_with_the_same_reason_are_one_finding() -> None:
 
 
 def test_norms_that_normalize_by_the_batch_are_a_warning_of_their_own() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), trained(nn.BatchNorm2d(3)))
-    sites = sites_in(model)
-    (untracked,) = standing_findings(sites, (row("0", "batch-statistics"),))
-    (training,) = standing_findings(sites, (row("1", "training-mode"),))
+    (untracked,) = standing_findings((row("0", "batch-statistics"),))
+    (training,) = standing_findings((row("1", "training-mode"),))
     assert (untracked.id, untracked.severity, untracked.paths) == ("BN402", "warning", ("0",))
     assert untracked.message.startswith("without running statistics: ")
     assert training.message.startswith("in training mode: ")
+    rows = (row("0", "batch-statistics"), row("", "training-mode"))
+    (both,) = standing_findings(rows)
+    assert both.message.startswith("without running statistics or in training mode: ")
+    assert both.paths == ("0", "")

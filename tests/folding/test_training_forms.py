@@ -1,4 +1,5 @@
 import pytest
+import torch
 from torch import nn
 
 import bnconvert as bnc
@@ -43,3 +44,9 @@ def test_it_says_whose_statistics_the_graph_has() -> None:
     with bnc.domain(model, "night"):
         (second,) = findings(model)
     assert "the statistics of 'night'" in second.message
+
+
+def test_a_captured_program_has_no_mode_to_change() -> None:
+    program = torch.export.export(Net().eval(), (torch.randn(2, 3, 8, 8),)).module()
+    assert program.training  # as torch leaves it; its eval() raises
+    assert findings(program) == []

@@ -41,6 +41,8 @@ def test_the_range_of_gains_is_over_the_channels_whatever_their_sign() -> None:
         norm.weight[0] = torch.nan
     assert gain_range(norm) == gain_range(nn.LazyBatchNorm2d()) == ()
     assert gain_range(nn.BatchNorm1d(3, device="meta")) == ()
+    norm.weight = nn.Parameter(torch.ones(3, device="meta"))  # buffers are there, as accelerate's
+    assert gain_range(norm) == ()
 
 
 def test_copies_and_pickles_keep_it_and_a_state_dict_does_not() -> None:

@@ -1,5 +1,6 @@
 from torch import nn
 
+import bnconvert as bnc
 from bnconvert.modules.kinds import kind_of
 from bnconvert.modules.site import sites_in
 from bnconvert.modules.survey import survey
@@ -46,3 +47,10 @@ def test_a_norm_that_is_never_called_has_no_calls() -> None:
     model[0].unused = nn.BatchNorm2d(4)
     (site,) = survey(model).sites
     assert site.observed_calls == 0
+
+
+def test_only_a_norm_that_is_a_fixed_scale_in_eval_mode_has_gains() -> None:
+    (plain,) = sites_in(nn.Sequential(nn.BatchNorm2d(4, eps=0.0)))
+    assert plain.gains == (1.0, 1.0, 1.0)
+    (grouped,) = sites_in(bnc.convert(nn.Sequential(nn.BatchNorm2d(4)), bnc.Group(2)))
+    assert grouped.gains == ()

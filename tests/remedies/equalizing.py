@@ -48,6 +48,12 @@ EQUALIZING = (
         lambda _: equalize(network(), IMAGE, relu6="per-channel"),
     ),
     Row(
+        "folding/equalizing/equalization.py",
+        "is not one of",
+        lambda _: equalize(network(), IMAGE, relu6="per channel"),
+        lambda _: equalize(network(), IMAGE, relu6="per-channel"),
+    ),
+    Row(
         "folding/equalizing/equalized_graph.py",
         "scaled activations leave the range",
         lambda _: large(torch.float16),

@@ -205,3 +205,15 @@ def test_a_narrow_terminal_wraps_words_and_leaves_code_whole(
     lines = [line.rstrip() for line in file.getvalue().replace("\x1b[0m", "").splitlines()]
     assert f"  run: {code}" in [line.replace("\x1b[1m", "") for line in lines]
     assert max(len(line) for line in lines if code not in line) <= 68, "with the codes of bold"
+
+
+def test_norms_with_other_sizes_or_findings_are_rows_of_their_own() -> None:
+    norms = tuple(
+        NormRow(f"b.{i}", "BatchNorm2d", 8, 1, "standing", "why", values=64 >> i % 2)
+        for i in range(8)
+    )
+    lines = printed(Contents("Net", norms=norms))
+    assert [line.split()[0] for line in lines if line.startswith("b.")] == [
+        "b.{0,2,4,6}",
+        "b.{1,3,5,7}",
+    ]

@@ -11,7 +11,7 @@ TRAINING = (
         ("warning", "info"),
         _ASKED,
         "With example inputs, a norm that normalizes by the batch in training gets one value per "
-        "image and channel: N x H x W == N, as behind a global pooling. A warning where the loader "
+        "image and channel: N x H x W == N, as after a global pooling. A warning where the loader "
         "gives fewer than 16 images, an info where no loader is given.",
         "The mean and variance of a channel are those of as few numbers as there are images. Of "
         "two images every output is +1 or -1, and a batch of one raises.",

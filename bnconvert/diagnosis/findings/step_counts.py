@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import torch
 from torch.optim import Optimizer
 
-from bnconvert.diagnosis.findings.code_lines import for_each
 from bnconvert.diagnosis.findings.counters import batches_tracked
 from bnconvert.diagnosis.findings.stored_tensors import is_readable
 from bnconvert.diagnosis.findings.training_mode import momentum_of
@@ -51,10 +50,6 @@ def step_findings(survey: Survey, optimizer: Optimizer) -> Iterator[Finding]:
             f"bnc.accumulated_momentum(momentum, {times}) for accumulation; for further forwards "
             "bnc.update_statistics(model, False) around them, or bnc.Separate; nothing, where the "
             "other batches are of an earlier training",
-            for_each(
-                "setattr(m, 'momentum', bnc.accumulated_momentum(min(m.momentum, "
-                f"{_USUAL_MOMENTUM}), {times}))"
-            )(sites),
         )
 
 

@@ -1,6 +1,8 @@
 """`equalize`: give the weights of layers in a row like ranges, for one scale for a whole weight."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 from torch import nn
 from torch.export import ExportedProgram
@@ -14,6 +16,7 @@ from bnconvert.graphs.exported_program import exported_program
 from bnconvert.graphs.parts import with_parts
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
+from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
@@ -83,7 +86,7 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
             folded first.
         relu6: what to do with ReLU6 and other clips of [0, c] between layers, which no scale
             passes. "keep": such layers stay as they are. "per-channel": the bound becomes one per
-            channel, behind a ReLU: the same function, with one operator more. "relu": the bound is
+            channel, after a ReLU: the same function, with one operator more. "relu": the bound is
             left out, which is another function; the report says how far the outputs move.
 
     Raises:
@@ -97,6 +100,8 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
         >>> pair.producer, pair.producer_before.spread > 100, pair.producer_after.spread < 100
         ('0 (conv2d)', True, True)
     """
+    if relu6 not in get_args(Clipping):
+        raise ValueError(f"relu6={relu6!r}: is not one of {', '.join(get_args(Clipping))}")
     folded = _as_folded(folded)
     found: list[EqualizedPair] = []
     notes: list[str] = []
@@ -108,15 +113,28 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
         modules[part.path] = done.module
         found += done.pairs
         notes += done.notes
-    mended = any(pair.is_equalized for pair in found)
     report = Report(
         folded.report.title.replace("Folded", "Equalized", 1),
         norms=folded.report.norms,
-        findings=tuple(f for f in folded.report.findings if f.id != "BN405" or not mended),
+        findings=tuple(_findings(folded.report, found)),
         facts={pair.producer: str(pair) for pair in found},
         notes=(*folded.report.notes, *notes),
     )
     return Equalized(with_parts(folded.module, modules), report, tuple(found), folded)
+
+
+def _findings(report: Report, pairs: Sequence[EqualizedPair]) -> Iterator[Finding]:
+    """Yield the findings of a fold; BN405 only for norms that no equalized layer absorbed."""
+    mended = {pair.producer for pair in pairs if pair.is_equalized}
+    wide = {
+        row.path
+        for row in report.norms
+        if not mended.issuperset(row.reason.removeprefix("into ").split(", "))
+    }
+    for found in report.findings:
+        paths = tuple(path for path in found.paths if found.id != "BN405" or path in wide)
+        if paths:
+            yield replace(found, paths=paths)
 
 
 def _as_folded(given: Folded | ExportedProgram) -> Folded:

@@ -143,7 +143,7 @@ def _what_clips_did(
 ) -> tuple[str, ...]:
     if relu6 == "per-channel":
         said = "1 clip has" if count == 1 else f"{count} clips have"
-        return (f"{said} a bound for every channel, behind a ReLU",)
+        return (f"{said} a bound for every channel, after a ReLU",)
     outputs = zip(outputs_of(after, example), outputs_of(before, example), strict=True)
     moved = max((relative_error(new, old, "norm") for new, old in outputs), default=0.0)
     said = "1 clip is" if count == 1 else f"{count} clips are"

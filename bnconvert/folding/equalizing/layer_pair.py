@@ -99,6 +99,7 @@ def find_pair(graph: MutableGraph, node: fx.Node) -> LayerPair | Refusal | None:
 
 def _plan(graph: MutableGraph, producer: fx.Node, axis: int, factors: Tensor) -> Verdict:
     propagator = MapPropagator(graph)
+    factors = factors.to(producer.meta["val"].device)
     axes, none = len(producer.meta["val"].shape), torch.zeros_like(factors)
     divided = ChannelMap.on_axis(1 / factors, none, axis, axes)
     multiplied = ChannelMap.on_axis(factors, none, axis, axes)

@@ -33,15 +33,13 @@ class Rebounded(Edit):
         """Compare with a constant of its own."""
         old = self.node.args[self.position]
         assert isinstance(old, fx.Node)
+        dtype = self.node.meta["val"].dtype
         if graph.sharers(self.node, old):
-            dtype = old.meta["val"].dtype
             new = graph.add_constant(self.node, "bound", self.bound, dtype)
             self.node.update_arg(self.position, new)
         else:
             graph.set_constant(old, self.bound)
-            old.meta["val"] = torch.empty(
-                self.bound.shape, dtype=old.meta["val"].dtype, device="meta"
-            )
+            old.meta["val"] = torch.empty(self.bound.shape, dtype=dtype, device="meta")
         return {}
 
 

@@ -104,7 +104,7 @@ def test_a_bound_for_every_channel_keeps_the_function(bounded: Callable[[], nn.M
     assert after.pairs[0].is_equalized
     x = IMAGE[0].double()
     torch.testing.assert_close(after.module(x), before.module(x))
-    assert "3 clips have a bound for every channel, behind a ReLU" in after.report.notes
+    assert "3 clips have a bound for every channel, after a ReLU" in after.report.notes
     assert after.program() is not None
 
 
@@ -159,3 +159,47 @@ def test_activations_that_would_overflow_refuse_all_and_change_nothing() -> None
     assert refused is not None
     assert refused.code == "activations-overflow"
     assert torch.equal(after.module(large), before.module(large))
+
+
+class Joined(nn.Module):
+    """Two layers into one, beside the input itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1)
+        self.last = nn.Conv2d(9, 4, 1)
+        with torch.no_grad():
+            self.left.weight[0] *= 1e3
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(torch.cat([self.left(x).relu(), x, self.right(x).relu()], 1))
+        return y
+
+
+def test_layers_that_a_concatenation_joins_are_equalized_each_for_itself() -> None:
+    before = folded(Joined())
+    after = bnc.equalize(before)
+    x = IMAGE[0].double()
+    torch.testing.assert_close(after.module(x), before.module(x))
+    equalized = [pair.producer for pair in after.pairs if pair.is_equalized]
+    assert equalized == ["left (conv2d)", "right (conv2d)"]
+
+
+@pytest.mark.parametrize(("activation", "stays"), [(nn.SiLU, True), (nn.ReLU, False)])
+def test_wide_factors_stay_a_finding_where_their_layer_stays(
+    activation: Callable[[], nn.Module], stays: bool
+) -> None:
+    layers = [nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), activation(), nn.Conv2d(4, 4, 1)]
+    model = trained(nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(4, 4, 1)))
+    with torch.no_grad():
+        model.get_buffer("1.running_var").copy_(torch.tensor([1.0, 1.0, 1e8, 1e8]))
+    before = folded(model)
+    assert "BN405" in [finding.id for finding in before.report.findings]
+    after = bnc.equalize(before)
+    assert any(pair.is_equalized for pair in after.pairs)
+    assert ("BN405" in [finding.id for finding in after.report.findings]) is stays
+
+
+def test_a_word_that_is_no_way_to_treat_a_clip_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not one of keep, per-channel, relu"):
+        bnc.equalize(folded(Joined()), relu6="per_channel")  # type: ignore[arg-type]

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -51,3 +52,34 @@ def test_a_negative_scale_does_not_pass_a_bound() -> None:
     down = bnc.fold(Bounded(negative=True, late=True), inputs).report.norms[0]
     assert down.outcome == "standing"
     assert "scale-not-positive" in down.codes
+
+
+class Capped(nn.Module):
+    """A bound without axes in another dtype, which takes part in no promotion."""
+
+    def __init__(self, dtype: torch.dtype, *, is_last: bool) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+        self.cap, self.is_last = nn.Buffer(torch.tensor(0.5, dtype=dtype)), is_last
+        trained(self)
+        with torch.no_grad():
+            self.norm.weight.abs_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(torch.minimum(self.first(x), self.cap))
+        return x if self.is_last else self.last(x)
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "other"), [(torch.bfloat16, torch.float32), (torch.float32, torch.float64)]
+)
+def test_a_bound_without_axes_takes_the_dtype_of_what_it_bounds(
+    dtype: torch.dtype, other: torch.dtype, is_last: bool
+) -> None:
+    model, x = Capped(other, is_last=is_last).eval(), IMAGE[0].to(dtype)
+    for layer in (model.first, model.norm, model.last):
+        layer.to(dtype)
+    folded = bnc.fold(model, (x,))
+    assert folded.report.norms[0].outcome == "folded"
+    torch.testing.assert_close(folded.module(x), model(x), rtol=2e-2, atol=2e-2)
