@@ -14,6 +14,7 @@ from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.cli.model_options import ModelChoice
 from bnconvert.cli.npz import NpzArrays
 from bnconvert.cli.user_code import load_object, user_code
+from bnconvert.cli.values import has_images
 from bnconvert.cli.zoo_models import torchvision_transforms
 from bnconvert.errors import LoadError
 from bnconvert.reporting.progress import showing_progress
@@ -58,7 +59,7 @@ def load_data(
         )
     if not name:
         raise LoadError(f"{option} {source}: is not a source of data; give {_FORMS}")
-    if kind in ("images", "imagefolder") and images.source:
+    if has_images(source) and images.source:
         typer.echo(f"{source}: {images}", err=True)  # stdout is for results
     named = domain_function(domains) if domains and ":" in domains else None
     if kind == "npz":
@@ -89,15 +90,21 @@ def model_and_data(given: Mapping[str, Any]) -> tuple["nn.Module", Data]:
     chosen = ModelChoice.of(given)
     with showing_progress(first="loading the model"):
         model, example = chosen.load()
-    images = preprocessing_of(chosen, model, example, given)
+    images = preprocessing_of(chosen, model, example, given, given["data"])
     more = images, given["samples"], given.get("domains")
     return model, load_data(given["data"], model, given["batch_size"], *more)
 
 
 def preprocessing_of(
-    chosen: ModelChoice, model: "nn.Module", example: "Inputs | None", given: Mapping[str, Any]
+    chosen: ModelChoice,
+    model: "nn.Module",
+    example: "Inputs | None",
+    given: Mapping[str, Any],
+    source: str,
 ) -> ImagePreprocessing:
-    """Return how images are read for a model: as options, example, model or weights say."""
+    """Return how the images of a source are read: as options, example, model or weights say."""
+    if not has_images(source):
+        return ImagePreprocessing()  # none is read
     reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
     kind, _, name = chosen.source.partition(":")
     transforms = torchvision_transforms(*name.split("@")) if kind == "torchvision" else None

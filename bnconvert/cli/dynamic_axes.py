@@ -96,8 +96,8 @@ def _parsed(texts: Sequence[str]) -> Iterator[DynamicAxis]:
     """Yield what the words of the texts say."""
     for text in texts:
         named, colon, rest = text.rpartition(":")
-        for word in rest.split(","):
-            found = _WORD.fullmatch(word.strip())
+        for word in map(str.strip, rest.split(",")):
+            found = _WORD.fullmatch(word)
             if found is None or (colon and not named) or not (found["axis"] or word in _NAMES):
                 raise UsageError(f"--dynamic {text}: {word!r} names no axis; {FORM}")
             axis = None if found["axis"] is None else int(found["axis"])

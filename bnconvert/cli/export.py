@@ -22,6 +22,7 @@ from bnconvert.cli.options import (
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.values import has_images
 from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
 
@@ -93,7 +94,7 @@ def command(
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load_in_eval(inputs, scaling)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "preprocess": scaling}
-        more |= _data(context.params, chosen, loaded, example) | {"progress": say}
+        more |= _data(context.params, chosen, loaded, example, given) | {"progress": say}
         with presentation.saving_failures(), _saying_how_to_compare_again(chosen, raw, given):
             given_inputs = require_example(example)
             more |= file_settings(context, loaded, given_inputs)
@@ -111,7 +112,7 @@ def require_raw(verify_data: str | None, preprocess: "Preprocess | None") -> Non
     Raises:
         UsageError: that is so.
     """
-    if preprocess is not None and (verify_data or "").startswith(("images:", "imagefolder:")):
+    if preprocess is not None and has_images(verify_data or ""):
         raise UsageError(
             f"--verify-data {verify_data}: images are read normalized, and with --preprocess the "
             "file takes raw ones; give batches of raw ones with file.py:loader"
@@ -119,21 +120,31 @@ def require_raw(verify_data: str | None, preprocess: "Preprocess | None") -> Non
 
 
 def _data(
-    given: Mapping[str, Any], chosen: ModelChoice, model: "nn.Module", example: "Inputs | None"
+    given: Mapping[str, Any],
+    chosen: ModelChoice,
+    model: "nn.Module",
+    example: "Inputs | None",
+    again: dict[str, Any],
 ) -> dict[str, Iterable[Any]]:
-    """Return the batches of --calibrate and of --verify-data, by the parameter of `export`."""
+    """Return the batches of --calibrate and of --verify-data, by the parameter of `export`.
+
+    `again`, the options to calibrate once more, gets the size at which images are read.
+    """
     from bnconvert.cli.data_source import load_data, preprocessing_of
 
     found: dict[str, Iterable[Any]] = {}
     size = given["batch_size"]
     if given["calibrate"] is not None:
-        images = preprocessing_of(chosen, model, example, given)
+        images = preprocessing_of(chosen, model, example, given, given["calibrate"])
+        if has_images(given["calibrate"]):
+            again["img_size"] = images.img_size
         found["calibration"] = load_data(
             given["calibrate"], model, size, images, option="--calibrate"
         ).calibration(model)
     if given["verify_data"] is not None:
-        images, most = preprocessing_of(chosen, model, example, given), given["verify_samples"]
-        data = load_data(given["verify_data"], model, size, images, most, option="--verify-data")
+        source, most = given["verify_data"], given["verify_samples"]
+        images = preprocessing_of(chosen, model, example, given, source)
+        data = load_data(source, model, size, images, most, option="--verify-data")
         found["verify_inputs"] = (data.inputs(batch) for batch in data.first(most))
     return found
 

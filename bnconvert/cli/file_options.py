@@ -89,7 +89,11 @@ def file_settings(context: typer.Context, model: "nn.Module", inputs: "Inputs") 
     import torch
 
     given = context.params
-    names = {key: given[key].split(",") for key in ("input_names", "output_names") if given[key]}
+    names = {
+        key: [name.strip() for name in given[key].split(",")]
+        for key in ("input_names", "output_names")
+        if given[key]
+    }
     shapes = dynamic_shapes(model, inputs, given["dynamic"]) if given["dynamic"] else None
     dtype = torch.float16 if given["half"] else None
     return {"opset": given["opset"], "dynamic_shapes": shapes, "dtype": dtype, **names}

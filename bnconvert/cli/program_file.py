@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
     from bnconvert.graphs.example import Inputs
 
+#: All that torch.export.save writes. Older layouts are unpickled, and compiled code would be run.
+_WRITTEN = re.compile(
+    r"[^/]+/(?:archive_format|archive_version|version|byteorder|\.format_version"
+    r"|\.storage_alignment|\.data/\w+|models/model\.json|extra/.+"
+    r"|data/weights/(?:weight_\d+|model_weights_config\.json)"
+    r"|data/constants/(?:(?:tensor|custom_obj|opaque_obj)_\d+|model_constants_config\.json)"
+    r"|data/sample_inputs/model\.pt)"
+)
 #: Names of constants that torch.export pickles whatever they are.
 _OBJECTS = ("custom_obj", "opaque_obj")
 
@@ -29,10 +38,17 @@ def load_program(path: Path) -> tuple["nn.Module", "Inputs | None"]:
         raise LoadError(f"{path}: there is no such file; write one with torch.export.save")
     if not zipfile.is_zipfile(path):
         raise LoadError(f"{path}: is no torch.export program; write one with torch.export.save")
-    if odd := _pickled(path):
+    try:
+        odd = _pickled(path)
+    except Exception as failure:  # of a broken archive, zipfile and json raise anything
         raise LoadError(
-            f"{path}: {odd} holds a pickled object, and unpickling it would run code from the "
-            "file; name the model by its factory"
+            f"{path}: cannot be read ({first_line(failure)}); write it again with this torch"
+        ) from None
+    if odd:
+        raise LoadError(
+            f"{path}: {odd} holds a pickled object or is of another torch's layout, and loading it "
+            "could run code from the file; name the model by its factory, or write it again with "
+            "this torch"
         )
     try:
         program = torch.export.load(path)
@@ -54,7 +70,10 @@ def _pickled(path: Path) -> str:
     import torch
 
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
+        names = archive.namelist()
+        for name in names:
+            if names.count(name) > 1 or not _WRITTEN.fullmatch(name):
+                return name
             folder, entry = PurePosixPath(name).parts[-2:] if "/" in name else ("", name)
             if entry.endswith("_config.json"):
                 payloads = json.loads(archive.read(name)).get("config", {}).values()

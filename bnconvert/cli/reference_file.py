@@ -62,6 +62,11 @@ def file_inputs(path: Path, texts: Sequence[str] | None) -> "Inputs":
     file = OnnxRunner(path)
     if texts:
         tensors = [random_tensor(text) for text in texts]
+        if len(tensors) > len(file.input_names):
+            raise LoadError(
+                f"{path}: takes {', '.join(file.input_names)}, and {len(tensors)} inputs were "
+                "given; give one --input for each"
+            )
         return {name or file.input_names[place]: t for place, (name, t) in enumerate(tensors)}
     return {name: _random(path, file, name) for name in file.input_names}
 

@@ -121,3 +121,8 @@ def finding_ids(texts: list[str] | None) -> list[str] | None:
             hint = f"did you mean {near[0]}?" if near else "`bnconvert rules` lists them"
             raise UsageError(f"{start}: no finding has an id that begins so; {hint}")
     return wanted
+
+
+def has_images(source: str) -> bool:
+    """Tell whether a source of data names files of images."""
+    return source.startswith(("images:", "imagefolder:"))

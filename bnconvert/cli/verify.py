@@ -43,6 +43,7 @@ def command(
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     command = [chosen.source, str(file), *chosen.words(), *preprocess_words(scaling)]
+    command += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
     judged = {"tolerance": tolerance, "agreement": agreement, "providers": providers}
     with showing_progress(first="loading the model") as say:
         loaded: Any = Path(chosen.source)
@@ -54,7 +55,7 @@ def command(
             given = require_example(example)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "progress": say}
         more |= judged | {"runtime": runtime}
-        more |= {"providers": providers.split(",") if providers else ()}
+        more |= {"providers": [name.strip() for name in providers.split(",")] if providers else ()}
         judged |= {"runtime": runtime if runtime != ONNX_RUNTIME else None}
         with _keeping(given, file, command, judged), presentation.saving_failures():
             result = verify(loaded, file, given, preprocess=scaling, **more)

@@ -141,29 +141,35 @@ def export(
         report = replace(report, digests=origin.digests | {"file": file.digest()})
         file.label(metadata(origin, report))
         if report.verdict != "agrees":
-            raise _kept(path, target, failing or example, report, origin)
+            raise _kept(path, target, failing or example, report, origin, allow_nonfinite)
         onnx_weights.move(path, target)
     return report
 
 
 def _kept(
-    path: Path, target: Path, example: Example, report: Report, origin: Origin
+    path: Path,
+    target: Path,
+    example: Example,
+    report: Report,
+    origin: Origin,
+    nonfinite: Collection[str],
 ) -> VerificationError | InconclusiveError:
     """Keep a file that is not proven, and what reproduces that; return the error to raise."""
     why: Outcome = "failed" if report.failures else "unproven"
     kept, bundle = _moved(path, target, why), bundle_of(target, why)
-    again = _verify_command(kept, bundle, origin)
+    again = _verify_command(kept, bundle, origin, nonfinite)
     written = write_bundle(bundle, example, report, again)
     if why == "failed":
         return VerificationError(failure_sentences(report), report, kept, written, again)
     return InconclusiveError(unproven_sentences(report), report, kept, written, again)
 
 
-def _verify_command(kept: Path, bundle: Path, origin: Origin) -> str:
+def _verify_command(kept: Path, bundle: Path, origin: Origin, nonfinite: Collection[str]) -> str:
     """Return the command that compares a file again."""
     weights = ["--weights", "RECOMPUTED"] if origin.calibrated else []
     raw = origin.preprocess_options() or []
     given = ["--input", str(bundle), *weights, *raw]
+    given += [word for name in nonfinite for word in ("--allow-nonfinite", name)]
     return shlex.join(["bnconvert", "verify", "MODEL", str(kept), *given])
 
 

@@ -16,13 +16,12 @@ from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
-from bnconvert.exporting.onnx_weights import weights_beside
+from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT, weights_beside
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
-_SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
@@ -59,7 +58,7 @@ def write(
     import onnx
 
     weights = model.state_dict if isinstance(model, ExportedProgram) else model.state_dict()
-    large = sum(t.nbytes for t in weights.values()) > _SINGLE_FILE_LIMIT
+    large = sum(t.nbytes for t in weights.values()) > SINGLE_FILE_LIMIT
     if args and isinstance(args[-1], dict) and not kwargs:
         args = (*args, {})  # torch.onnx takes a dict at the end for the keyword inputs
     try:

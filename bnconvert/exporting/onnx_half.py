@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bnconvert.errors import ExportError
+from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT, weights_beside
 
 
 def halve(path: Path) -> None:
@@ -29,4 +30,12 @@ def halve(path: Path) -> None:
                     f"{tensor.name}: has the number {largest:.3g}, and float16 ends at {most:.3g}; "
                     "export in float32 (leave dtype, --half out)"
                 )
-    onnx.save(convert_float_to_float16(model, disable_shape_infer=False), str(path))
+    halved = convert_float_to_float16(model, disable_shape_infer=False)
+    weights_beside(path).unlink(missing_ok=True)  # of the file in float32
+    large = sum(len(tensor.raw_data) for tensor in halved.graph.initializer) > SINGLE_FILE_LIMIT
+    onnx.save(
+        halved,
+        str(path),
+        save_as_external_data=large,
+        location=weights_beside(path).name if large else None,
+    )

@@ -77,7 +77,8 @@ def rename(model: Any, form: OnnxForm, keys: Sequence[str]) -> None:
             )
     asked = _asked("output_names", form.outputs, [value.name for value in graph.outputs])
     if not asked and len(keys) == len(graph.outputs):
-        asked = [key if key not in inputs else f"{key}_output" for key in keys]
+        named = [key if key not in inputs else f"{key}_output" for key in keys]
+        asked = [name if named.count(name) == 1 else "" for name in named]
     outputs = asked or [""] * len(graph.outputs)
     _make_room(graph, {*inputs, *outputs})
     for value, name in zip(graph.inputs, inputs, strict=True):

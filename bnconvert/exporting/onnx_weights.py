@@ -12,6 +12,7 @@ from bnconvert.errors import ExportError
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.reporting.whole_file import is_younger_than
 
+SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 _MOVING = 60.0  # seconds in which a file surely follows its weights to their place
 
 

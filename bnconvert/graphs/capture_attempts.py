@@ -80,12 +80,14 @@ def attempts_for_part(model: nn.Module, example: Example) -> Iterator[Attempt]:
 
 
 def is_hopeless(attempt: Attempt, failures: Mapping[Attempt, Exception]) -> bool:
-    """Tell whether an attempt must fail as an earlier one in the same mode did.
+    """Tell whether an attempt must fail as an earlier one in the same mode, on the same inputs.
 
     It is so where Python asked for numbers of tensors, in a condition on which no size bears.
     """
     earlier: Collection[Exception] = [
-        failure for tried, failure in failures.items() if tried.mode == attempt.mode
+        failure
+        for tried, failure in failures.items()
+        if tried.mode == attempt.mode and tried.example is attempt.example
     ]
     conditions = [_NUMBERS.search(str(failure)) for failure in earlier]
     return any(found and not _SIZE.search(found[1]) for found in conditions)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example
 from bnconvert.verification.cases import Case, Pool, stronger
 from bnconvert.verification.evidence import hidden_outputs
@@ -40,6 +41,17 @@ class Claim:
     tolerance: float | None = None
     agreement: float | None = None
     runtime: Runtime = ONNX_RUNTIME
+
+    def __post_init__(self) -> None:
+        """Refuse limits that are none.
+
+        Raises:
+            ExportError: `tolerance` is negative or no number, or `agreement` is no share.
+        """
+        if self.tolerance is not None and not self.tolerance >= 0:
+            raise ExportError(f"tolerance={self.tolerance}: is no error; give one from 0, as 0.05")
+        if self.agreement is not None and not 0 <= self.agreement <= 1:
+            raise ExportError(f"agreement={self.agreement}: is no share; give one of 0 to 1")
 
 
 class ComparedInputs:

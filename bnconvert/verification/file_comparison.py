@@ -6,7 +6,7 @@ last place, of float16 where the candidate computes in that.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example, NamedTensor
-from bnconvert.reporting.records import Check
+from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.file_divergence import find_file_divergence
+from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.lowered_precision import INT8
 from bnconvert.verification.onnx_moved_weights import with_moved_weights
 from bnconvert.verification.onnx_precision import precision_of
@@ -63,6 +64,11 @@ class FileComparison:
         names = self._reference.input_names
         known = zip(names, inputs.args, strict=False) if inputs.args else inputs.kwargs.items()
         self._names = [name for name, _ in known]
+        if len(self._names) != len(inputs.tensors()):
+            raise ExportError(
+                f"{self._reference.name}: has inputs {', '.join(names)}, and "
+                f"{len(inputs.tensors())} tensors were given; give one tensor for each"
+            )
 
     def report(self) -> Report:
         """Compare both on the given inputs and others like them; localize a difference.
@@ -100,9 +106,8 @@ class FileComparison:
         return list(zip(self._names, example.tensors(), strict=True))
 
     def _fixed_batch(self) -> int | None:
-        sizes = (
-            file.first_axis(file.input_names[0]) for file in (self._reference, self._candidate)
-        )
+        files, given = (self._reference, self._candidate), self._fed(self._inputs)
+        sizes = (file.fixed_batch(given, self._inputs) for file in files)
         return next((size for size in sizes if size is not None), None)
 
     def _outputs_in_order(self) -> list[int]:
@@ -159,11 +164,14 @@ class FileComparison:
         checks: list[Check] = [check for those in judged.checks.values() for check in those]
         if (least := self._claim.agreement) is not None:
             checks += agreement_checks(names, answers, outputs, least)
-        verdict = verdict_of(checks, (), outputs)
+        fails = not all(check.passed for check in checks)
+        findings = () if fails else tuple(_unproven(names, answers, tolerance))
+        verdict = verdict_of(checks, findings, outputs)
         return Report(
             f"{self._candidate.name} {WORDS[verdict]} {self._reference.name}",
             verdict=verdict,
             checks=tuple(checks),
+            findings=findings,
             facts=agreement(names, answers, outputs),
             notes=tuple(self._notes()),
         )
@@ -177,3 +185,20 @@ class FileComparison:
             yield f"{self._candidate.name} computes in {self._precision.name}"
         if self._is_quantized:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
+
+
+def _unproven(
+    names: Sequence[str], answers: Mapping[Case, Answers], tolerance: Tolerance
+) -> Iterator[Finding]:
+    """Yield a finding for each output in which the reference has nothing to compare with."""
+    for index, name in enumerate(names):
+        finite = any(bool(known.true[index].isfinite().any()) for known in answers.values())
+        if not finite or tolerance.says_nothing(index):
+            yield Finding(
+                UNPROVEN,
+                "error",
+                ("(root)",),
+                f"the reference's output {name} is empty, not finite or nothing but rounding "
+                "errors on every input that was tried: a file may compute anything else there",
+                "give real inputs, and several",
+            )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.graphs.example import NamedTensor
+from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.verification.complex_numbers import in_real_numbers
 from bnconvert.verification.onnx_runtime import Runtime, Session
 
@@ -162,6 +162,22 @@ class OnnxRunner:
         ]
         return Feed(fitted, places, tuple(notes), bool(cast))
 
+    def fixed_batch(self, given: Sequence[NamedTensor], example: Example) -> int | None:
+        """Return the batch size that the file fixes; None where it may have any.
+
+        Where the file does not take the inputs it is None as well: to run it says why.
+
+        Args:
+            given: inputs, by name.
+            example: the same, and which of them have a batch axis.
+        """
+        try:
+            fed = self.feed(given).tensors.items()
+        except ExportError:
+            return None
+        sizes = (self.first_axis(name) for name, tensor in fed if example.is_batched(tensor))
+        return next((size for size in sizes if size is not None), None)
+
     def run(self, feed: Feed, names: Sequence[str] | None = None) -> list[Tensor] | str:
         """Run the file; return its outputs, all or those named, or why a kernel fails.
 
@@ -185,6 +201,11 @@ class OnnxRunner:
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor in the dtype of the file's input; refuse integers for floats."""
         (kind,) = (value.type for value in self._session.get_inputs() if value.name == name)
+        if kind == "tensor(bfloat16)":
+            raise ExportError(
+                f"{self.name}: its input {name} is bfloat16, which NumPy has no arrays of; "
+                "let the file cast from float32 itself"
+            )
         dtype = _DTYPES.get(kind, tensor.dtype)
         if dtype is tensor.dtype:
             return tensor

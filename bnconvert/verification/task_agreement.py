@@ -68,7 +68,9 @@ def _boxes(outputs: Sequence[Tensor]) -> int | None:
     """Return which output is a detector's boxes, (number, 4), beside as many whole labels."""
     labelled = {t.shape[0] for t in outputs if t.dim() == 1 and not t.is_floating_point()}
     for index, value in enumerate(outputs):
-        if value.dim() == 2 and value.shape[1] == 4 and value.shape[0] in labelled:
+        is_labelled = value.dim() == 2 and value.shape[1] == 4 and value.shape[0] in labelled
+        # Corners (x1, y1, x2, y2) are in order, which four scores are not.
+        if is_labelled and bool((value[:, 2:] >= value[:, :2]).all()):
             return index
     return None
 

@@ -13,6 +13,8 @@ from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.records import Check
 from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.lowered_precision import INT8
+from bnconvert.verification.onnx_precision import precision_of
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.reference import Reference
 from bnconvert.verification.task_agreement import TaskAgreement
@@ -50,12 +52,13 @@ def prove_on(
     Raises:
         ExportError: there is no batch, or the model or the file does not take one.
     """
-    file, decided = OnnxRunner(path), TaskAgreement()
+    file, decided, precision = OnnxRunner(path), TaskAgreement(), precision_of(path)
     worst: dict[tuple[str, str], Check] = {}
     samples, failing = 0, None
     with preserved_random_state(), restored(model):
         for example in _divided(file, model, examples):
-            count, checks = _compared(file, model, example, claim, decided)
+            reference = Reference(model, len(file.output_names), claim.raw, precision)
+            count, checks = _compared(file, reference, example, decided)
             samples += count
             for check in checks:
                 key = check.output, check.measure
@@ -63,7 +66,10 @@ def prove_on(
             if failing is None and not all(check.passed for check in checks):
                 failing = example
     if not samples:
-        raise ExportError("verify_inputs: holds no batch; give real inputs, or leave it out")
+        raise ExportError(
+            "verify_inputs: holds no batch that fills one of the file; give larger ones, or leave "
+            "it out"
+        )
     name = f"your data, {samples} samples"
     nearest = tuple(replace(check, case=name) for check in worst.values())
     facts = {f"{figure} on your data": share for figure, share in decided.facts().items()}
@@ -71,17 +77,17 @@ def prove_on(
 
 
 def _compared(
-    file: OnnxRunner, model: nn.Module, example: Example, claim: Claim, decided: TaskAgreement
+    file: OnnxRunner, reference: Reference, example: Example, decided: TaskAgreement
 ) -> tuple[int, tuple[Check, ...]]:
     """Compare one batch; return how many samples it has, and its checks."""
-    names = file.output_names
-    reference = Reference(model, len(names), claim.raw)
+    names, lower = file.output_names, reference.precision
     case = Case("your data", example, (), True)
     known = _answers(reference, example)
-    feed = file.feed(named_tensors(model, example))
+    feed = file.feed(named_tensors(reference.model, example))
     outputs = file.run(feed)
     perturbed = reference.perturbed_answers
-    judge = Judge(names, {case: known}, Tolerance.of([known]), perturbed, feed.casts)
+    casts, in_parts = feed.casts or lower is not None, lower is not INT8
+    judge = Judge(names, {case: known}, Tolerance.of([known]), perturbed, casts, in_parts)
     if not isinstance(outputs, str) and len(outputs) == len(known.true):
         decided.add(names, outputs, known.true)
     return example.batch or 1, judge.judge({case: outputs}).checks[case]
@@ -100,10 +106,8 @@ def _answers(reference: Reference, example: Example) -> Answers:
 
 def _divided(file: OnnxRunner, model: nn.Module, examples: Iterable[Example]) -> Iterator[Example]:
     """Yield batches of the size that a file fixes, or the batches themselves."""
-    axes = (file.first_axis(name) for name in file.input_names)
-    sizes = [size for size in axes if size is not None]
     for example in examples:
-        count, size = example.batch, min(sizes, default=None)
+        count, size = example.batch, file.fixed_batch(named_tensors(model, example), example)
         if size is None or count is None or size == count:
             yield example
         else:

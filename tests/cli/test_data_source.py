@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.cli.data import Data
-from bnconvert.cli.data_source import load_data
+from bnconvert.cli.data_source import load_data, preprocessing_of
 from bnconvert.cli.images import ImagePreprocessing
+from bnconvert.cli.model_options import ModelChoice
 from bnconvert.errors import LoadError
 from tests.zoo import Net, trained
 
@@ -224,3 +225,14 @@ def test_data_are_read_when_they_are_needed_and_not_before(folder: Path) -> None
     batches: Iterator[Tensor] = iter(load("images:a", batch_size=1).batches)
     with pytest.raises(LoadError, match=r"broken.png: is not a readable image"):
         list(batches)
+
+
+def test_how_images_are_read_matters_only_where_they_are(folder: Path) -> None:
+    unsaid = dict.fromkeys(("img_size", "crop_pct", "interpolation", "mean", "std"))
+    wide = (torch.zeros(1, 3, 16, 32),)
+    choice, net = ModelChoice("net.py:factory"), nn.Conv2d(3, 2, 1)
+    for source in ("data.py:loader", "npz:x.npz"):
+        preprocessing_of(choice, net, wide, unsaid, source)
+    for source in ("images:.", "imagefolder:."):
+        with pytest.raises(LoadError, match="the model expects 16 x 32 pixels"):
+            preprocessing_of(choice, net, wide, unsaid, source)

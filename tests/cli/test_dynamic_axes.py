@@ -20,6 +20,7 @@ def shapes(*texts: str) -> Any:
 def test_known_words_mean_the_axes_that_are_called_so() -> None:
     image = {0: "batch", 2: "height", 3: "width"}
     assert shapes("batch,height,width") == (image, {0: "batch"})
+    assert shapes("batch, height,  width") == (image, {0: "batch"})
     assert shapes("length") == (None, {1: "length"})
 
 

@@ -54,7 +54,7 @@ def test_code_in_a_program_is_never_run(program: str) -> None:
         for name in old.namelist():
             sample = "/sample_inputs/" in name
             new.writestr(name, Path("bomb.pt").read_bytes() if sample else old.read(name))
-    with pytest.raises(LoadError, match="holds a pickled object, and unpickling it would run code"):
+    with pytest.raises(LoadError, match="holds a pickled object or is of another torch's layout"):
         load_program(Path("bad.pt2"))
     assert not Path("exploded").exists()
 
@@ -65,7 +65,33 @@ def test_what_is_no_program_is_refused(tmp_path: Path) -> None:
     for name, said in (
         ("none.pt2", "there is no such file; write one with torch.export.save"),
         ("text.pt2", "is no torch.export program; write one"),
-        ("weights.pt2", "cannot be loaded"),
+        ("weights.pt2", "of another torch.s layout"),
     ):
         with pytest.raises(LoadError, match=said):
             load_program(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "net/serialized_state_dict.json",  # of older layouts, which torch unpickles
+        "net/models/a/data/weights/a/b.pt",
+        "net/data/aotinductor/model.so",  # compiled code, which torch loads
+    ],
+)
+def test_a_layout_that_torch_does_not_write_today_is_refused(program: str, name: str) -> None:
+    with zipfile.ZipFile(program) as old, zipfile.ZipFile("bad.pt2", "w") as new:
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry))
+        new.writestr(name, b"")
+    with pytest.raises(LoadError, match="of another torch's layout"):
+        load_program(Path("bad.pt2"))
+
+
+def test_a_program_with_a_broken_list_of_weights_is_refused_in_a_sentence(program: str) -> None:
+    with zipfile.ZipFile(program) as old, zipfile.ZipFile("bad.pt2", "w") as new:
+        for entry in old.namelist():
+            broken = entry.endswith("model_weights_config.json")
+            new.writestr(entry, b"[]" if broken else old.read(entry))
+    with pytest.raises(LoadError, match="cannot be read"):
+        load_program(Path("bad.pt2"))

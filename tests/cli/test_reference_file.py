@@ -50,6 +50,8 @@ def test_inputs_have_the_shapes_of_the_file_or_of_the_option(files: Path) -> Non
         "x": (4, 3),
         "scale": (2,),
     }
+    with pytest.raises(LoadError, match="takes x, scale, and 3 inputs were given"):
+        file_inputs(Path("a.onnx"), ["4,3", "2", "4,3"])
     named = dict(file_inputs(Path("a.onnx"), ["scale:2", "x:5,3"]))  # type: ignore[arg-type]
     assert tuple(named["x"].shape) == (5, 3)
     model = onnx.load("a.onnx")

@@ -142,3 +142,17 @@ def test_an_opset_that_torch_cannot_write_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bnc.ExportError, match="opset=99: torch"):
         bnc.export(Same(), X, tmp_path / "m.onnx", opset=99)
     assert not [*tmp_path.iterdir()]
+
+
+class Clashing(nn.Module):
+    """Two outputs whose keys would be one name."""
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {"feat": [x + 1, x + 2], "feat_0": x + 3, "x": x + 4, "x_output": x + 5}
+
+
+def test_keys_that_would_be_one_name_name_nothing(tmp_path: Path) -> None:
+    assert bnc.export(Clashing().eval(), X, tmp_path / "m.onnx").verdict == "agrees"
+    outputs = names(tmp_path / "m.onnx")[1]
+    assert len({*outputs}) == 5
+    assert outputs[1] == "feat_1"

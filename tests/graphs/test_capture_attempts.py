@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.export import export
 
 from bnconvert.graphs.capture_attempts import Attempt, attempts_for, attempts_for_part, is_hopeless
+from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
 
 ONE, TWO = (Example.of((torch.randn(rows, 3),)) for rows in (1, 2))
@@ -57,3 +58,15 @@ def test_what_fails_at_a_number_is_not_tried_with_other_sizes_unless_a_size_bear
 def test_any_other_failure_says_nothing_of_further_attempts() -> None:
     first, second, *_ = attempts_for(nn.ReLU(), TWO, None)
     assert not is_hopeless(second, {first: RuntimeError("Constraints violated (batch)")})
+
+
+class SingleSample(nn.Module):
+    """Asks for a number, but not of a single sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -x if x.shape[0] > 1 and x.sum().item() > 0 else x
+
+
+def test_a_single_sample_is_tried_although_two_of_them_failed() -> None:
+    captured = capture(SingleSample().eval(), ONE)
+    assert "captured with a fixed batch size" in captured.notes[0]

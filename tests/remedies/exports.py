@@ -18,6 +18,7 @@ from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import agreement_checks
 from bnconvert.verification.cases import Case
+from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.tolerance import Answers
@@ -158,6 +159,25 @@ EXPORTS = (
         "are for a model, and {} is a file",
         lambda folder: pair(folder, preprocess=(0.5, 0.5)),
         lambda folder: pair(folder),
+        slow=True,
+    ),
+    Row(
+        "verification/compared_inputs.py",
+        "is no error",
+        lambda _: Claim(tolerance=-0.05),
+        lambda _: Claim(tolerance=0.05),
+    ),
+    Row(
+        "verification/compared_inputs.py",
+        "is no share",
+        lambda _: Claim(agreement=99.0),
+        lambda _: Claim(agreement=0.99),
+    ),
+    Row(
+        "verification/file_comparison.py",
+        "give one tensor for each",
+        lambda folder: pair(folder, (torch.ones(3), torch.ones(3), torch.ones(3))),
+        lambda folder: pair(folder, (torch.ones(3), torch.ones(3) / 3)),
         slow=True,
     ),
     Row(

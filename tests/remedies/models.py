@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
 from bnconvert.cli.export import require_raw
 from bnconvert.cli.model_arguments import model_arguments
 from bnconvert.cli.model_source import load_model
@@ -46,24 +47,29 @@ def zoo(name: str, *arguments: str, **more: Any) -> Any:
     return load_model(name, None, None, arguments=arguments, **more)
 
 
-def program(folder: Path, *, pickled: bool = False) -> Any:
-    """Write a program, perhaps with an object in it, and load it."""
+PICKLED = json.dumps({"config": {"w": {"path_name": "weight_0", "use_pickle": True}}})
+
+
+def program(folder: Path, replaced: str = "", content: str = "") -> Any:
+    """Write a program, perhaps with another content of one of its entries, and load it."""
     path, bad = folder / "net.pt2", folder / "bad.pt2"
     torch.export.save(torch.export.export(nn.ReLU(), (torch.ones(2),)), path)
-    if not pickled:
+    if not replaced:
         return load_program(path)
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(bad, "w") as new:
         for name in old.namelist():
-            config = json.dumps({"config": {"w": {"path_name": "weight_0", "use_pickle": True}}})
-            odd = name.endswith("weights_config.json")
-            new.writestr(name, config.encode() if odd else old.read(name))
+            new.writestr(name, content if name.endswith(replaced) else old.read(name))
     return load_program(bad)
 
 
-def not_a_program(folder: Path, name: str) -> Any:
+def not_a_program(folder: Path) -> Any:
     (folder / "text.pt2").write_text("text")
-    torch.save(torch.ones(1), folder / "tensor.pt2")
-    return load_program(folder / name)
+    return load_program(folder / "text.pt2")
+
+
+def of_two_models(*prefixes: str) -> Any:
+    wanted = nn.ReLU6().state_dict() | nn.Linear(2, 2).state_dict()
+    return with_keys_of(wanted, {p + key: value for p in prefixes for key, value in wanted.items()})
 
 
 def exported(folder: Path, batches: Any) -> Any:
@@ -226,19 +232,31 @@ MODELS = (
     Row(
         "cli/program_file.py",
         "is no torch.export program",
-        lambda folder: not_a_program(folder, "text.pt2"),
+        not_a_program,
         program,
     ),
     Row(
         "cli/program_file.py",
         "cannot be loaded",
-        lambda folder: not_a_program(folder, "tensor.pt2"),
+        lambda folder: program(folder, "models/model.json", "{}"),
         program,
     ),
     Row(
         "cli/program_file.py",
-        "would run code from the file",
-        lambda folder: program(folder, pickled=True),
+        "cannot be read",
+        lambda folder: program(folder, "weights_config.json", "[]"),
+        program,
+    ),
+    Row(
+        "cli/checkpoints/key_prefixes.py",
+        "save the ones that you mean",
+        lambda folder: of_two_models("student.", "ema."),
+        lambda folder: of_two_models("student."),
+    ),
+    Row(
+        "cli/program_file.py",
+        "could run code from the file",
+        lambda folder: program(folder, "weights_config.json", PICKLED),
         lambda folder: model(folder, "model"),
     ),
     Row(

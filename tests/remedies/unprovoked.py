@@ -25,6 +25,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/reference_file.py": {
         "there is no such file": "names no other way: tests/cli/test_reference_file.py",
         "may have any size": "tests/cli/test_reference_file.py",
+        "give one --input for each": "tests/cli/test_reference_file.py",
     },
     "cli/verify.py": {"is as it is; leave it out": "tests/cli/test_reference_file.py"},
     "cli/settings.py": {"{} is no list of ids": _CAUGHT},
@@ -52,6 +53,9 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "{}: {}": _OTHERS,
     },
     "exporting/verify.py": {"{}": _FIGURES},
+    "verification/onnx_runner.py": {
+        "is bfloat16": "needs a file of another exporter: tests/verification/test_onnx_runner.py"
+    },
     "graphs/capturing.py": {
         "{}": _OTHERS,
         "the model computes other things unless {}": _CAUGHT,

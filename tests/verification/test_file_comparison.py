@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,3 +101,37 @@ def test_files_with_other_outputs_are_refused(folded: Path, tmp_path: Path) -> N
         bnc.verify(tmp_path / "none.onnx", folded, (X,))
     with pytest.raises(bnc.ExportError, match="give inputs"):
         bnc.verify(folded, folded, (X[:, :2],))
+
+
+OPERATORS = {
+    "noise": "{ a = MatMul(x, w) b = MatMul(x, v) y = Sub(a, b) }",
+    "NaN": "{ n = Neg(x) a = Abs(x) m = Sub(n, a) s = Sub(m, one) y = Log(s) }",
+}
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_a_reference_without_a_correct_digit_proves_nothing(kind: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    w = generator.normal(size=(3, 3)).astype(np.float32) * 1e3
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N, 3] x) => (float[N, 3] y) '
+        "<float[1] one = {1.0}, float[3, 3] w, float[3, 3] v> " + OPERATORS[kind]
+    )
+    del model.graph.initializer[1:]
+    near = np.nextafter(w, np.float32(np.inf)) - w
+    for name, values in (("w", w), ("v", w + near)):
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    onnx.save(model, str(tmp_path / "a.onnx"))
+    with pytest.raises(bnc.InconclusiveError, match="the reference's output y is empty, not fin"):
+        bnc.verify(tmp_path / "a.onnx", tmp_path / "a.onnx", (torch.randn(4, 3),))
+
+
+def test_as_many_inputs_as_the_reference_has_are_asked_for(folded: Path) -> None:
+    with pytest.raises(bnc.ExportError, match="has inputs image, and 2 tensors were given"):
+        bnc.verify(folded, folded, (X, X))
+
+
+@pytest.mark.parametrize("limit", [{"tolerance": -1.0}, {"tolerance": np.nan}, {"agreement": 1.5}])
+def test_limits_that_are_none_are_refused(folded: Path, limit: dict[str, Any]) -> None:
+    with pytest.raises(bnc.ExportError, match=r"is no (error|share); give one"):
+        bnc.verify(folded, folded, (X,), **limit)

@@ -107,3 +107,12 @@ def test_an_output_that_is_no_tensor_has_no_size(tmp_path: Path) -> None:
     runner = OnnxRunner(tmp_path / "parts.onnx")
     assert runner.output_names == ["y", "parts"]
     assert runner.output_sizes == {"y": 6}
+
+
+def test_an_input_that_numpy_has_no_numbers_for_is_refused(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    cast (bfloat16[N, 3] x) => (float[N, 3] y) { y = Cast<to = 1>(x) }"""
+    onnx.save(onnx.parser.parse_model(text), str(tmp_path / "m.onnx"))
+    file = OnnxRunner(tmp_path / "m.onnx")
+    with pytest.raises(bnc.ExportError, match="its input x is bfloat16, which NumPy has no arrays"):
+        file.feed([("x", torch.ones(2, 3))])

@@ -32,3 +32,11 @@ def test_an_output_that_decides_nothing_has_no_figure() -> None:
     value = torch.rand(3, 1)
     decided.add(["depth"], [value], [value])
     assert decided.facts() == {}
+
+
+def test_four_scores_beside_their_class_are_no_boxes() -> None:
+    decided = TaskAgreement()
+    scores = torch.tensor([[3.0, 1, 2, 0], [0, 2, 1, 3]])
+    outputs = [scores, scores.argmax(1)]
+    decided.add(["logits", "label"], outputs, outputs)
+    assert decided.facts() == {"top-1 agreement": "100.00% of 2 samples"}

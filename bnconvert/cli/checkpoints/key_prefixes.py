@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from bnconvert.errors import LoadError
 from bnconvert.reporting.table import listed
 
 State = Mapping[str, Any]
@@ -21,27 +22,36 @@ def with_keys_of(wanted: State, state: State) -> tuple[dict[str, Any], tuple[str
 
     Returns:
         The state_dict; and what was stripped or left out, in sentences.
+
+    Raises:
+        LoadError: the model's keys stand there several times, after several prefixes.
     """
     found, sentences = dict(state), tuple[str, ...]()
     if (wrapped := _unwrapped(state)) and len(_hits(wanted, found)) < len(_hits(wanted, wrapped)):
         found, sentences = wrapped, _said_of_wrappers(state)
-    prefix = _prefix(wanted, found)
+    prefix, *others = _prefixes(wanted, found)
     if not prefix:
         return found, sentences
+    if others and _is_whole(wanted, found, prefix):
+        listed_prefixes = ", ".join(f"`{name}`" for name in (prefix, *others))
+        raise LoadError(
+            f"the model's keys stand there after each of {listed_prefixes}; save the ones that you "
+            "mean as a state_dict of their own"
+        )
     inside = {key.removeprefix(prefix): v for key, v in found.items() if key.startswith(prefix)}
     outside = [key for key in found if not key.startswith(prefix)]
-    others = [key for key in outside if key != _COUNTER]
-    if others and not set(wanted) <= set(inside):
+    rest = [key for key in outside if key != _COUNTER]
+    if rest and not _is_whole(wanted, found, prefix):
         return found, sentences  # a part of the keys explains nothing
     whole = "all" if not outside else f"{len(inside)} of"
     said = f"{whole} {len(found)} keys begin with `{prefix}`: stripped"
-    if others:
-        said += f"; left out, because the model has no such module: {listed(others)}"
+    if rest:
+        said += f"; left out, because the model has no such module: {listed(rest)}"
     return inside, (*sentences, said)
 
 
-def _prefix(wanted: State, state: State) -> str:
-    """Return what stands before the model's keys; "" where nothing explains more keys."""
+def _prefixes(wanted: State, state: State) -> list[str]:
+    """Return what stands before the model's keys, the shortest first; "" where it is nothing."""
     counts = Counter({"": len(wanted.keys() & state.keys())})
     for key in state:
         parts = key.split(".")
@@ -49,7 +59,12 @@ def _prefix(wanted: State, state: State) -> str:
             if ".".join(parts[cut:]) in wanted:
                 counts[".".join(parts[:cut]) + "."] += 1
     best = max(counts.values())
-    return min((prefix for prefix, count in counts.items() if count == best), key=len)
+    return sorted((prefix for prefix, count in counts.items() if count == best), key=len)
+
+
+def _is_whole(wanted: State, state: State, prefix: str) -> bool:
+    """Tell whether all keys of a model stand in a state_dict after a prefix."""
+    return all(prefix + key in state for key in wanted)
 
 
 def _unwrapped(state: State) -> dict[str, Any]:
@@ -61,7 +76,7 @@ def _unwrapped(state: State) -> dict[str, Any]:
 
 def _hits(wanted: State, state: State) -> Collection[str]:
     """Return the keys of a model that a state_dict has, with the best prefix."""
-    prefix = _prefix(wanted, state)
+    prefix = _prefixes(wanted, state)[0]
     return wanted.keys() & {key.removeprefix(prefix) for key in state if key.startswith(prefix)}
 
 

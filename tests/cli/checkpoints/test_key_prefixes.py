@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
+from bnconvert.errors import LoadError
 
 NETWORK = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
 WANTED = NETWORK.state_dict()
@@ -61,3 +62,8 @@ def test_a_part_that_was_compiled_is_unwrapped_within_the_keys() -> None:
 def test_a_prefix_that_explains_only_a_part_strips_nothing() -> None:
     state = {"model.0.weight": torch.ones(4, 3, 1, 1), "other": torch.ones(1)}
     assert with_keys_of(WANTED, state) == (state, ())
+
+
+def test_two_models_in_one_state_dict_are_not_chosen_from() -> None:
+    with pytest.raises(LoadError, match=r"after each of `ema\.`, `student\.`; save the ones"):
+        with_keys_of(WANTED, prefixed("student.") | prefixed("ema."))
