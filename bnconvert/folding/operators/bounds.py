@@ -15,6 +15,11 @@ from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 
 _COMPUTED = Refusal("not-affine", "a minimum or maximum of two computed values")
+_CANCELS = Refusal(
+    "addition-does-not-pass",
+    "a minimum or maximum with a constant: the addition is too large beside the constant",
+)
+_LARGE = 64  # times the bound: six bits of its digits are lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,10 @@ class Bound(OperatorRule):
         _, position, bound = found
         if refusal := _refusal(source, input_map):
             return refusal
+        # What is bounded equals the bound exactly; beside a much larger shift, it would be the
+        # difference of two large numbers.
+        if bool((input_map.shift.abs() > _LARGE * bound.abs().max()).any()):
+            return _CANCELS
         plan = propagator.into_consumers(node, input_map)
         if isinstance(plan, Refusal):
             return plan

@@ -83,3 +83,19 @@ def test_a_bound_without_axes_takes_the_dtype_of_what_it_bounds(
     folded = bnc.fold(model, (x,))
     assert folded.report.norms[0].outcome == "folded"
     torch.testing.assert_close(folded.module(x), model(x), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(("mean", "folds"), [(3.0, True), (1e6, False)])
+def test_an_addition_that_would_hide_the_bound_does_not_pass_it(mean: float, folds: bool) -> None:
+    model = Bounded(late=True).eval()
+    with torch.no_grad():
+        model.norm.get_buffer("running_mean").fill_(mean)
+        model.norm.get_parameter("weight").fill_(1.0)
+        model.norm.get_parameter("bias").fill_(0.0)
+        model.norm.get_buffer("running_var").fill_(1.0)
+        model.norm.eps = 0.0
+    inputs = (IMAGE[0],)
+    folded = bnc.fold(model, inputs)
+    (row,) = folded.report.norms
+    assert (row.outcome == "folded") is folds
+    torch.testing.assert_close(folded.module(*inputs), model(*inputs))
