@@ -103,9 +103,10 @@ def preprocessing_of(
     source: str,
 ) -> ImagePreprocessing:
     """Return how the images of a source are read: as options, example, model or weights say."""
-    if not has_images(source):
-        return ImagePreprocessing()  # none is read
-    reading = (given[name] for name in ("img_size", "crop_pct", "interpolation", "mean", "std"))
+    names = ("img_size", "crop_pct", "interpolation", "mean", "std")
+    if not has_images(source):  # none is read, but what was typed must make sense
+        return ImagePreprocessing(**{n: given[n] for n in names if given[n] is not None})
+    reading = (given[name] for name in names)
     kind, _, name = chosen.source.partition(":")
     transforms = torchvision_transforms(*name.split("@")) if kind == "torchvision" else None
     return ImagePreprocessing.of(model, *reading, example=example, transforms=transforms)

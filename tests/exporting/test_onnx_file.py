@@ -42,7 +42,7 @@ def test_the_batch_axis_has_its_name(exported: Path) -> None:
 def test_weights_beyond_two_gigabytes_lie_beside_the_file_and_move_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file, "_SINGLE_FILE_LIMIT", 0)
+    monkeypatch.setattr(onnx_file, "SINGLE_FILE_LIMIT", 0)
     model, inputs = build("without_statistics")  # fails, and so is renamed
     with pytest.raises(bnc.VerificationError):
         bnc.export(model, inputs, tmp_path / "model.onnx")
