@@ -85,12 +85,12 @@ def command(
     from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.exporting.export import export
+    from bnconvert.exporting.failure_bundle import nonfinite_words
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     require_raw(verify_data, scaling)
     given = {name: context.params[name] for name in _READING} | {"data": calibrate}
-    raw = preprocess_words(scaling)
-    raw += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
+    raw = [*preprocess_words(scaling), *nonfinite_words(allow_nonfinite)]
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load_in_eval(inputs, scaling)
         more: dict[str, Any] = {"allow_nonfinite": allow_nonfinite or (), "preprocess": scaling}

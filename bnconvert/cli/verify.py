@@ -39,11 +39,12 @@ def command(
     """
     from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
+    from bnconvert.exporting.failure_bundle import nonfinite_words
     from bnconvert.exporting.verify import verify
 
     presentation, scaling = Presentation.of(context), parse_preprocess(preprocess)
     command = [chosen.source, str(file), *chosen.words(), *preprocess_words(scaling)]
-    command += [word for name in allow_nonfinite or () for word in ("--allow-nonfinite", name)]
+    command += nonfinite_words(allow_nonfinite)
     judged = {"tolerance": tolerance, "agreement": agreement, "providers": providers}
     with showing_progress(first="loading the model") as say:
         loaded: Any = Path(chosen.source)

@@ -14,7 +14,7 @@ from torch import nn
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
 from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.candidate import STEPS, Candidate
-from bnconvert.exporting.failure_bundle import Outcome, bundle_of, write_bundle
+from bnconvert.exporting.failure_bundle import Outcome, bundle_of, nonfinite_words, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
 from bnconvert.exporting.onnx_contents import OnnxContents
@@ -168,8 +168,7 @@ def _verify_command(kept: Path, bundle: Path, origin: Origin, nonfinite: Collect
     """Return the command that compares a file again."""
     weights = ["--weights", "RECOMPUTED"] if origin.calibrated else []
     raw = origin.preprocess_options() or []
-    given = ["--input", str(bundle), *weights, *raw]
-    given += [word for name in nonfinite for word in ("--allow-nonfinite", name)]
+    given = ["--input", str(bundle), *weights, *raw, *nonfinite_words(nonfinite)]
     return shlex.join(["bnconvert", "verify", "MODEL", str(kept), *given])
 
 

@@ -7,6 +7,7 @@ that compares again. Weights are not in it. numpy.load reads the inputs too.
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +32,11 @@ def bundle_of(file: Path, why: Outcome) -> Path:
     """Return where the bundle of an ONNX file stands: m.onnx has m.failed.zip or m.unproven.zip."""
     stem = file.stem.removesuffix(".failed").removesuffix(".unproven")
     return file.with_name(f"{stem}.{why}.zip")
+
+
+def nonfinite_words(names: Iterable[str] | None) -> list[str]:
+    """Return the words of a command that compares again by which these outputs may be NaN."""
+    return [word for name in names or () for word in ("--allow-nonfinite", name)]
 
 
 def write_bundle(path: Path, example: Example, report: Report, command: str) -> Path | None:

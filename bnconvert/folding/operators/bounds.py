@@ -57,12 +57,10 @@ class Bound(OperatorRule):
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
         """Propagate a positive scale into the producer; the constant is mapped too."""
-        found = _read(propagator.graph, node)
+        found = _read(propagator.graph, node, output_map)
         if isinstance(found, Refusal):
             return found
         source, position, bound = found
-        if refusal := _refusal(source, output_map):
-            return refusal
         plan = propagator.into_producer(source, node, output_map)
         if isinstance(plan, Refusal):
             return plan
@@ -72,12 +70,10 @@ class Bound(OperatorRule):
         self, propagator: Propagator, node: fx.Node, source: fx.Node, input_map: ChannelMap
     ) -> Verdict:
         """Propagate a positive scale into the consumers; the constant is mapped back."""
-        found = _read(propagator.graph, node)
+        found = _read(propagator.graph, node, input_map)
         if isinstance(found, Refusal):
             return found
         _, position, bound = found
-        if refusal := _refusal(source, input_map):
-            return refusal
         # What is bounded equals the bound exactly; beside a much larger shift, it would be the
         # difference of two large numbers.
         if bool((input_map.shift.abs() > _LARGE * bound.abs().max()).any()):
@@ -88,8 +84,13 @@ class Bound(OperatorRule):
         return _with_bound(node, position, (bound - input_map.shift) / input_map.scale, plan)
 
 
-def _read(graph: MutableGraph, node: fx.Node) -> tuple[fx.Node, int, Tensor] | Refusal:
-    """Return what is bounded, which argument the constant is, and the constant in float64."""
+def _read(
+    graph: MutableGraph, node: fx.Node, change: ChannelMap
+) -> tuple[fx.Node, int, Tensor] | Refusal:
+    """Return what is bounded, which argument the constant is, and the constant in float64.
+
+    Or why a change of what is bounded does not pass.
+    """
     for position, other in ((1, 0), (0, 1)):
         constant, source = graph.constant(node.args[position]), node.args[other]
         if constant is None or not isinstance(source, fx.Node) or source.op == "get_attr":
@@ -100,6 +101,8 @@ def _read(graph: MutableGraph, node: fx.Node) -> tuple[fx.Node, int, Tensor] | R
             return _COMPUTED
         if constant.dim() > axes or source.meta["val"].shape != made.shape:
             return Refusal("broadcast", "a minimum or maximum that makes its input larger")
+        if refusal := _refusal(source, change):
+            return refusal
         return source, position, constant.reshape(*[1] * (axes - constant.dim()), *constant.shape)
     return _COMPUTED
 
