@@ -14,6 +14,7 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.jitter import jittered, untrained_norms
 from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_slimming import simplified
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
 from bnconvert.exporting.preprocessing import with_preprocess
@@ -203,7 +204,7 @@ class Candidate:
         if not self.folded.is_whole:
             return None  # thousands of operators, for which a simplifier takes minutes
         given = pytree.tree_leaves(self.dynamic_shapes)
-        simpler = onnx_file.simplified(self.path) if given == [None] * len(given) else None
+        simpler = simplified(self.path) if given == [None] * len(given) else None
         if simpler is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it

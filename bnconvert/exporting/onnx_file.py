@@ -1,4 +1,4 @@
-"""The ONNX file: write it from a captured graph, and simplify it."""
+"""The ONNX file: write it from a captured graph."""
 
 import contextlib
 import re
@@ -12,19 +12,17 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting.decomposed_program import DecomposedProgram
 from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
-from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT, weights_beside
+from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
-#: Operators that compute shapes, or move numbers without changing them.
-_MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
-           "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
 _NO_INPUT = "the model: takes no tensor, and the file would be a constant; give example tensors"
 
@@ -132,7 +130,8 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
     program, keys = folded.program(), graph_output_keys(module)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
-            write(program, args, kwargs, shapes, path, form, keys)
+            decomposed = DecomposedProgram.of(program)
+            write(decomposed, args, kwargs, shapes, path, form, keys)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
     write(module, args, kwargs, None if fixed else shapes, path, form, keys)
@@ -145,34 +144,6 @@ def reason(failure: BaseException) -> str:
         deepest = deepest.__cause__
         operator = operator or re.search(r"translating node %\w+ .*?target=([\w.]+)", str(deepest))
     return f"{operator[1]}: {first_line(deepest)}" if operator else first_line(deepest)
-
-
-def simplified(path: Path) -> Path | None:
-    """Write a file with fewer operators that compute shapes or move numbers, by onnxslim.
-
-    Returns:
-        The new file, in a folder of its own. None where the weights are in a separate file, where
-        there is nothing to gain, and where onnxslim fails.
-    """
-    import onnx
-    import onnxslim
-
-    model = onnx.load(str(path), load_external_data=False)
-    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
-    if len(movers) < 2 or weights_beside(path).exists():
-        return None
-    count, target = len(model.graph.node), path.parent / "simplified" / path.name
-    try:
-        with quiet():
-            slim = onnxslim.slim(model)
-        if len(slim.graph.node) >= count:
-            return None
-        target.parent.mkdir()
-        onnx.save(slim, str(target))
-        onnx.checker.check_model(str(target), full_check=True)
-    except Exception:
-        return None
-    return target
 
 
 def with_named_batch(dynamic_shapes: Any) -> Any:

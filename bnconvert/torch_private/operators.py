@@ -45,6 +45,11 @@ def changes_further_inputs(operator: Any) -> bool:
     return any(formal.alias_info and formal.alias_info.is_write for formal in further)
 
 
+def may_return_its_inputs(operator: Any) -> bool:
+    """Tell whether an operator may return a view of a tensor that it is given, or that tensor."""
+    return any(formal.alias_info for formal in operator._schema.arguments)
+
+
 def is_composite(operator: OpOverload[..., Any]) -> bool:
     """Tell whether an operator is defined by other operators, which autograd sees instead."""
     name, key = str(operator.name()), "CompositeImplicitAutograd"  # type: ignore[no-untyped-call]

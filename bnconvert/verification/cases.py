@@ -14,6 +14,7 @@ _GENERATED = 2  # rows in addition to the given ones
 _MANY_ROWS = 33  # odd, and more than any batch that kernels treat specially
 _SMALL = 2**12  # numbers in a row up to which so many rows cost nothing
 _DOUBLED = 8  # given rows up to which twice as many are compared
+_LARGE = 2**15  # numbers in a row from which a row is an image, which costs what an export does
 _STRONGER = (3.0, 10.0, -10.0, 100.0, 0.0)
 
 
@@ -82,9 +83,11 @@ class Pool:
 
 def _most_rows(example: Example, own: int) -> int:
     """Return how many rows to compare in one batch: more where that costs little."""
-    if sum(t.numel() for t in example.tensors()) <= _SMALL * own:
+    numbers = sum(t.numel() for t in example.tensors()) // own
+    if numbers <= _SMALL:
         return max(own + _GENERATED, _MANY_ROWS)
-    return max(own + _GENERATED, 2 * own + 1 if own <= _DOUBLED else 0)
+    doubled = numbers <= _LARGE and own <= _DOUBLED
+    return max(own + _GENERATED, 2 * own + 1 if doubled else 0)
 
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:

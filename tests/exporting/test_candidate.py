@@ -144,7 +144,7 @@ def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
 
     def picky(model: object, *rest: Any) -> None:
         taken.append(type(model).__name__)
-        if taken == ["ExportedProgram"]:
+        if taken == ["DecomposedProgram"]:
             raise bnc.ExportError("no")
         write(model, *rest)  # type: ignore[arg-type]
 

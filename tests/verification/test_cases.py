@@ -27,10 +27,11 @@ def test_batch_sizes_are_one_two_that_of_the_inputs_its_double_and_larger_ones()
     assert [len(case.rows) for case in pool.cases if case.example is pool.few_rows] == [2]
 
 
-def test_of_large_images_only_twice_as_many_are_compared() -> None:
-    example = Example.of((torch.randn(2, 3, 64, 64),))
-    pool = Pool.of(example, None, torch.Generator().manual_seed(0))
-    assert sorted(sizes(pool).values()) == [1, 2, 3, 4, 5]
+def test_of_larger_rows_fewer_are_compared() -> None:
+    for pixels, expected in (64, [1, 2, 3, 4, 5]), (128, [1, 2, 3, 4]):
+        example = Example.of((torch.randn(2, 3, pixels, pixels),))
+        pool = Pool.of(example, None, torch.Generator().manual_seed(0))
+        assert sorted(sizes(pool).values()) == expected
 
 
 def test_stronger_inputs_are_far_from_the_given_ones() -> None:

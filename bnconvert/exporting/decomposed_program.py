@@ -1,0 +1,132 @@
+"""A program in operators that ONNX has: torch.onnx need not decompose it.
+
+`torch.onnx.export` decomposes every program that it is given by tracing it once more, which takes
+a third of its time. A folded graph holds few operators that have to be, and they are spelled here
+as torch would decompose them; where it holds others, torch does it.
+"""
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from bnconvert.graphs.aten import argument, aten
+from bnconvert.torch_private.operators import (
+    base_name,
+    is_composite,
+    is_operator,
+    may_return_its_inputs,
+)
+
+#: Composite operators that torch always decomposes, and that ONNX has as they are.
+_IN_ONNX = {"reshape", "flatten", "contiguous", "chunk"}
+
+
+class DecomposedProgram(ExportedProgram):
+    """An exported program that is its own decomposition where few of its operators have one."""
+
+    @classmethod
+    def of(cls, program: ExportedProgram) -> "DecomposedProgram":
+        """Return a program that shares the weights of another, and its graph, which may change."""
+        return cls(
+            root=nn.Module(),
+            graph=program.graph,
+            graph_signature=program.graph_signature,
+            state_dict=program.state_dict,
+            range_constraints=program.range_constraints,
+            module_call_graph=program.module_call_graph,
+        )
+
+    def run_decompositions(
+        self, decomp_table: Mapping[Any, Any] | None = None, **options: Any
+    ) -> ExportedProgram:
+        """Return the program without the operators in a table, as `ExportedProgram` does."""
+        table = None if decomp_table is None else dict(decomp_table)
+        called = [node for node in self.graph.nodes if node.op == "call_function"]
+        if table is None or not all(_is_spelled(node, table) for node in called):
+            return super().run_decompositions(table, **options)
+        return self
+
+
+def _is_spelled(node: fx.Node, table: Mapping[Any, Any]) -> bool:
+    """Tell whether an operator needs no decomposition, after it was spelled out if it can be."""
+    spell = _SPELLINGS.get(node.target)
+    if spell is not None and spell(node):
+        return True
+    target = node.target
+    if not is_operator(target):
+        return True  # arithmetic on sizes, or an item of several results
+    if target in table or target is aten.batch_norm.default:
+        return False
+    always = is_composite(target) and may_return_its_inputs(target)
+    return not always or base_name(target) in _IN_ONNX
+
+
+def _average(node: fx.Node) -> bool:
+    """Spell adaptive pooling to a single number as the mean of the last axes."""
+    sizes = argument(node, "output_size")
+    if any(size != 1 for size in sizes):
+        return False
+    node.args, node.kwargs = (node.args[0], [*range(-len(sizes), 0)], True), {}
+    node.target = aten.mean.dim
+    return True
+
+
+def _transposed_convolution(node: fx.Node) -> bool:
+    """Spell a transposed convolution as the general operator."""
+    first = [argument(node, name) for name in ("input", "weight", "bias")]
+    stride, padding, dilation, further, groups = (
+        argument(node, name)
+        for name in ("stride", "padding", "dilation", "output_padding", "groups")
+    )
+    node.args = (*first, stride, padding, dilation, True, further, groups)
+    node.kwargs, node.target = {}, aten.convolution.default
+    return True
+
+
+def _same_convolution(node: fx.Node) -> bool:
+    """Spell "same" or "valid" padding in numbers, where it is as much on both sides."""
+    kind, dilation = argument(node, "padding"), argument(node, "dilation")
+    kernel = argument(node, "weight").meta["val"].shape[2:]
+    if not all(isinstance(size, int) for size in kernel):
+        return False
+    steps = [*dilation] * (len(kernel) if len(dilation) == 1 else 1)
+    total = [d * (k - 1) if kind == "same" else 0 for d, k in zip(steps, kernel, strict=True)]
+    if any(size % 2 for size in total):
+        return False
+    first = [argument(node, name) for name in ("input", "weight", "bias", "stride")]
+    padding = [size // 2 for size in total]
+    node.args, node.kwargs = (*first, padding, dilation, argument(node, "groups")), {}
+    node.target = getattr(aten, base_name(node.target)).default
+    return True
+
+
+def _inference_norm(node: fx.Node) -> bool:
+    """Spell a batch norm with running statistics as the operator that has no other mode."""
+    if argument(node, "training"):
+        return False
+    names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
+    given = tuple(argument(node, name) for name in names)
+    with node.graph.inserting_before(node):
+        several = node.graph.call_function(aten._native_batch_norm_legit_no_training.default, given)
+    value = node.meta["val"]
+    saved = value.new_empty((0,))
+    several.meta = node.meta | {"val": (value, saved, saved)}
+    node.args, node.kwargs, node.target = (several, 0), {}, operator.getitem
+    return True
+
+
+_SPELLINGS: Mapping[Any, Callable[[fx.Node], bool]] = {
+    aten.adaptive_avg_pool1d.default: _average,
+    aten.adaptive_avg_pool2d.default: _average,
+    aten.adaptive_avg_pool3d.default: _average,
+    aten.conv1d.padding: _same_convolution,
+    aten.conv2d.padding: _same_convolution,
+    aten.conv3d.padding: _same_convolution,
+    aten.conv_transpose1d.default: _transposed_convolution,
+    aten.conv_transpose2d.input: _transposed_convolution,
+    aten.conv_transpose3d.input: _transposed_convolution,
+    aten.batch_norm.default: _inference_norm,
+}

@@ -1,0 +1,98 @@
+"""A file with fewer operators that compute shapes or move numbers, by onnxslim.
+
+onnxslim copies the whole model at each of its many steps. The numbers of large weights, which no
+step needs, are withheld from it: a layer's weight is then as external data is, a name of them.
+"""
+
+import contextlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from bnconvert.exporting.onnx_weights import weights_beside
+from bnconvert.torch_private.silence import quiet
+
+#: Operators that compute shapes, or move numbers without changing them.
+_MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
+           "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_LARGE = 2**14  # bytes; onnxslim compares the numbers of smaller weights
+_PLACE = "location"
+
+
+def simplified(path: Path) -> Path | None:
+    """Write a file with fewer operators that compute shapes or move numbers.
+
+    Returns:
+        The new file, in a folder of its own. None where the weights are in a separate file, where
+        there is nothing to gain, and where onnxslim fails.
+    """
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
+    if len(movers) < 2 or weights_beside(path).exists():
+        return None
+    count, target = len(model.graph.node), path.parent / "simplified" / path.name
+    try:
+        slim = _slim(path)
+        if len(slim.graph.node) >= count:
+            return None
+        target.parent.mkdir()
+        onnx.save(slim, str(target))
+        onnx.checker.check_model(str(target), full_check=True)
+    except Exception:
+        return None
+    return target
+
+
+def _slim(path: Path) -> Any:
+    """Return a simplified model: without the numbers of weights if that can be, else with them."""
+    import onnx
+    import onnxslim
+
+    model = onnx.load(str(path))
+    withheld = _withhold(model)
+    with contextlib.suppress(Exception), quiet():
+        slim = onnxslim.slim(model)
+        _put_back(slim, withheld)
+        return slim
+    with quiet():
+        return onnxslim.slim(onnx.load(str(path)))
+
+
+def _withhold(model: Any) -> dict[str, bytes]:
+    """Take the numbers out of the large weights of layers; return them by the name left there."""
+    import onnx
+
+    readers = defaultdict(list)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            is_weight = place == 1 and node.op_type in _LAYERS and node.input[0] not in constants
+            readers[name].append(is_weight)
+    taken: dict[str, bytes] = {}
+    for tensor in model.graph.initializer:
+        if len(tensor.raw_data) >= _LARGE and all(readers[tensor.name]):
+            place = str(len(taken))
+            taken[place] = tensor.raw_data
+            tensor.ClearField("raw_data")
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key=_PLACE, value=place)
+    return taken
+
+
+def _put_back(model: Any, withheld: dict[str, bytes]) -> None:
+    """Give the weights their numbers again.
+
+    Raises:
+        KeyError: a weight is not one of those that were withheld.
+    """
+    import onnx
+
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            (place,) = (entry.value for entry in tensor.external_data if entry.key == _PLACE)
+            tensor.raw_data = withheld[place]
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
