@@ -46,7 +46,8 @@ class DecomposedProgram(ExportedProgram):
         table = None if decomp_table is None else dict(decomp_table)
         called = [node for node in self.graph.nodes if node.op == "call_function"]
         if table is None or not all(_is_spelled(node, table) for node in called):
-            return super().run_decompositions(table, **options)
+            decomposed: ExportedProgram = super().run_decompositions(table, **options)
+            return decomposed
         return self
 
 

@@ -74,11 +74,11 @@ def _withhold(model: Any) -> dict[str, bytes]:
     taken: dict[str, bytes] = {}
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) >= _LARGE and all(readers[tensor.name]):
-            place = str(len(taken))
-            taken[place] = tensor.raw_data
+            name = str(len(taken))
+            taken[name] = tensor.raw_data
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
-            tensor.external_data.add(key=_PLACE, value=place)
+            tensor.external_data.add(key=_PLACE, value=name)
     return taken
 
 
@@ -92,7 +92,7 @@ def _put_back(model: Any, withheld: dict[str, bytes]) -> None:
 
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            (place,) = (entry.value for entry in tensor.external_data if entry.key == _PLACE)
-            tensor.raw_data = withheld[place]
+            (name,) = (entry.value for entry in tensor.external_data if entry.key == _PLACE)
+            tensor.raw_data = withheld[name]
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
