@@ -1,6 +1,7 @@
 """`inspect`: list a model's norms and find what is wrong with them, without data."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -87,11 +88,12 @@ def inspect(
     findings += batch_findings(surveyed, inputs, sizes)
     if optimizer is not None:
         findings += [*optimizer_findings(model, optimizer), *step_findings(surveyed, optimizer)]
-    rows = static
+    rows, known = static, None
     if example_inputs is not None:
-        rows, more, said = _folded(surveyed, example_inputs)
-        rows, notes = rows or static, [*notes, *said]
-        findings += [*_uncalled(rows, findings), *more]
+        folded = _folded(surveyed, example_inputs)
+        rows, known = folded.norms or static, folded.digests
+        notes = [*notes, *folded.notes]
+        findings += [*_uncalled(rows, findings), *folded.findings]
     if not findings:
         notes = ["no findings", *notes]
     if wrappers:
@@ -102,7 +104,7 @@ def inspect(
         norms=norms,
         findings=tuple(findings),
         notes=tuple(notes),
-        digests=digests(model, _QUICKLY_READ),
+        digests=known or digests(model, _QUICKLY_READ),
     )
 
 
@@ -124,10 +126,8 @@ def _inputs(
         return {}, [f"a forward with the example inputs failed: {first_line(failure)}"]
 
 
-def _folded(
-    survey: Survey, example_inputs: Inputs
-) -> tuple[tuple[NormRow, ...], Sequence[Finding], Sequence[str]]:
-    """Return the rows, findings and notes of a fold; only a note where it cannot be captured."""
+def _folded(survey: Survey, example_inputs: Inputs) -> Report:
+    """Return the report of a fold; only a note where the model cannot be captured."""
     from bnconvert.folding.folding import (
         fold,  # torch.export and all folds: slow, and not needed above
     )
@@ -135,9 +135,9 @@ def _folded(
     try:
         report = fold(survey.model, example_inputs).report
     except CaptureError as failure:
-        return (), (), (str(failure),)
-    findings = [f for f in report.findings if f.id not in _OF_DEPLOYMENT]
-    return report.norms, findings, report.notes
+        return Report("", notes=(str(failure),))
+    findings = (f for f in report.findings if f.id not in _OF_DEPLOYMENT)
+    return replace(report, findings=tuple(findings))
 
 
 def _uncalled(rows: Sequence[NormRow], findings: Sequence[Finding]) -> Iterator[Finding]:

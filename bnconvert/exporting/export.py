@@ -137,7 +137,8 @@ def export(
         proof = replace(proof, notes=(*proof.notes, *describe(raw)))
         file, was = OnnxContents.of(path), calibrated is not None
         report = _report(candidate.folded, proof, file, calibrated)
-        origin = Origin.of(model, raw, dynamic_axes=file.input_axes, calibrated=was)
+        known = candidate.folded.report.digests
+        origin = Origin.of(model, raw, known, dynamic_axes=file.input_axes, calibrated=was)
         report = replace(report, digests=origin.digests | {"file": file.digest()})
         file.label(metadata(origin, report))
         if report.verdict != "agrees":

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -55,14 +56,27 @@ class Origin:
     calibrated: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module, raw: Sequence[RawInput], **more: Any) -> "Origin":
-        """Take the digests of a model and its preprocessing."""
+    def of(
+        cls,
+        model: nn.Module,
+        raw: Sequence[RawInput],
+        known: Mapping[str, str] = MappingProxyType({}),
+        **more: Any,
+    ) -> "Origin":
+        """Take the digests of a model and its preprocessing.
+
+        Args:
+            model: the model.
+            raw: its inputs that the file normalizes itself.
+            known: its `digests`, where they were taken already.
+            more: the other attributes.
+        """
         norms = [norm for _, norm, _ in norms_in(model)]
         settings = (f"{type(n).__name__}({_MOMENTUM.sub('', n.extra_repr())})" for n in norms)
         return cls(
             type(model).__name__,
-            weights_digest(model),
-            statistics_digest(model),
+            known.get("weights") or weights_digest(model),
+            known.get("statistics") or statistics_digest(model),
             dict(Counter(type(norm).__name__ for norm in norms)),
             digest_of(text.encode() for text in settings),
             {

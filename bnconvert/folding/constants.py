@@ -20,8 +20,11 @@ def compute_constants(graph: MutableGraph) -> int:
     known: dict[fx.Node, Any] = {}
     checks: list[fx.Node] = []
     roots: dict[fx.Node, frozenset[fx.Node]] = {}
+    expressions = _constant_expressions(graph.fx_graph)
     for node in graph.fx_graph.nodes:
         if node.op == "get_attr":
+            if expressions.isdisjoint(node.users):
+                continue  # a layer's own weight, as most are
             value = graph.constant(node)
             if value is not None:
                 known[node], roots[node] = value, frozenset([node])
@@ -45,6 +48,16 @@ def compute_constants(graph: MutableGraph) -> int:
             count += 1
     graph.fx_graph.eliminate_dead_code()
     return count
+
+
+def _constant_expressions(graph: fx.Graph) -> set[fx.Node]:
+    """Return the operators that read constants alone, at whatever distance, and their checks."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        read = node.all_input_nodes
+        if read and all(source.op == "get_attr" or source in found for source in read):
+            found.add(node)
+    return found
 
 
 def _is_computable(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
