@@ -362,6 +362,7 @@ ROOMS = {
         "lazy_modules",
         "running_statistics",
         "ambient_modes",
+        "paths",
     ),
     "reporting": (
         "__init__",
@@ -423,6 +424,7 @@ ROOMS = {
         "state_loading",
         "storages",
         "symbolic_sizes",
+        "program_modules",
         "tensor_versions",
         "views",
         "function_transforms",
