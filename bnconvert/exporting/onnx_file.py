@@ -25,6 +25,9 @@ PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+#: Operators that another one may absorb, or that do nothing where a constant is 0 or 1.
+_ABSORBED = "BatchNormalization", "Dropout", "Identity", "Pad"
+_ARITHMETIC = "Add", "Div", "Mul", "Sub"
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
 _NO_INPUT = "the model: takes no tensor, and the file would be a constant; give example tensors"
 
@@ -148,7 +151,7 @@ def reason(failure: BaseException) -> str:
 
 
 def simplified(path: Path) -> Path | None:
-    """Write a file with fewer operators that compute shapes or move numbers, by onnxslim.
+    """Write a file with fewer operators, by onnxslim.
 
     Returns:
         The new file, in a folder of its own. None where the weights are in a separate file, where
@@ -158,8 +161,7 @@ def simplified(path: Path) -> Path | None:
     import onnxslim
 
     model = onnx.load(str(path), load_external_data=False)
-    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
-    if len(movers) < 2 or weights_beside(path).exists():
+    if weights_beside(path).exists() or not _may_shrink(model.graph):
         return None
     count, target = len(model.graph.node), path.parent / "simplified" / path.name
     try:
@@ -173,6 +175,24 @@ def simplified(path: Path) -> Path | None:
     except Exception:
         return None
     return target
+
+
+def _may_shrink(graph: Any) -> bool:
+    """Tell whether a simplifier may find something: it takes its time with plain networks too."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    movers, seen = 0, set[bytes]()
+    for node in graph.node:
+        movers += node.op_type in _MOVERS
+        if node.op_type in _ARITHMETIC and not constants.isdisjoint(node.input):
+            return True
+        if movers > 1 or node.op_type in _ABSORBED:
+            return True
+        bare = type(node)(op_type=node.op_type, input=node.input, attribute=node.attribute)
+        if (same := bare.SerializeToString()) in seen:
+            return True
+        seen.add(same)
+    return False
 
 
 def with_named_batch(dynamic_shapes: Any) -> Any:
