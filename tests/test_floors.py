@@ -364,6 +364,7 @@ ROOMS = {
         "lazy_modules",
         "running_statistics",
         "ambient_modes",
+        "paths",
     ),
     "reporting": (
         "__init__",
@@ -425,6 +426,7 @@ ROOMS = {
         "state_loading",
         "storages",
         "symbolic_sizes",
+        "program_modules",
         "tensor_versions",
         "views",
         "function_transforms",

@@ -2,8 +2,13 @@
 
 import cProfile
 import pstats
+import sys
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from math import log
+from pathlib import Path
+from types import FrameType
 
 import pytest
 import torch
@@ -110,3 +115,42 @@ def test_the_folds_grow_linearly(build: Callable[[int], nn.Module]) -> None:
         return work
 
     assert slope(prepared) <= 1.15
+
+
+def lines_by_function(work: Callable[[], object]) -> Counter[str]:
+    """Count the lines of the package that are run; each round of a comprehension is one."""
+    counts: Counter[str] = Counter()
+    package = str(Path(bnc.__file__).parent)
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        code = frame.f_code
+        if not code.co_filename.startswith(package):
+            return None
+        name = f"{code.co_filename.removeprefix(package)}: {code.co_qualname}"
+
+        def count(_: FrameType, event: str, __: object) -> object:
+            counts[name] += event == "line"
+            return count
+
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("build", [chain, residual])
+def test_no_function_of_a_fold_grows_with_the_square(build: Callable[[int], nn.Module]) -> None:
+    """Of the report, too: sixty norms hide there what costs minutes with five thousand."""
+    few, many = (
+        lines_by_function(partial(bnc.fold, model, (torch.rand(2, 4),)))
+        for model in map(build, SIZES)
+    )
+    times = SIZES[1] / SIZES[0]
+    fast = {name: (few[name], n) for name, n in many.items() if n > 1.6 * times * few[name]}
+    assert {name: counts for name, counts in fast.items() if counts[1] > 10 * SIZES[1]} == {}

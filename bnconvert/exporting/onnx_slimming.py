@@ -1,4 +1,4 @@
-"""A file with fewer operators that compute shapes or move numbers, by onnxslim.
+"""A file with fewer operators, by onnxslim.
 
 onnxslim copies the whole model at each of its many steps. The numbers of large weights, which no
 step needs, are withheld from it: a layer's weight is then as external data is, a name of them.
@@ -15,13 +15,16 @@ from bnconvert.torch_private.silence import quiet
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
            "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")  # fmt: skip
+#: Operators that another one may absorb, or that do nothing where a constant is 0 or 1.
+_ABSORBED = "BatchNormalization", "Dropout", "Identity", "Pad"
+_ARITHMETIC = "Add", "Div", "Mul", "Sub"
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LARGE = 2**14  # bytes; onnxslim compares the numbers of smaller weights
 _PLACE = "location"
 
 
 def simplified(path: Path) -> Path | None:
-    """Write a file with fewer operators that compute shapes or move numbers.
+    """Write a file with fewer operators.
 
     Returns:
         The new file, in a folder of its own. None where the weights are in a separate file, where
@@ -30,8 +33,7 @@ def simplified(path: Path) -> Path | None:
     import onnx
 
     model = onnx.load(str(path), load_external_data=False)
-    movers = [node for node in model.graph.node if node.op_type in _MOVERS]
-    if len(movers) < 2 or weights_beside(path).exists():
+    if weights_beside(path).exists() or not _may_shrink(model.graph):
         return None
     count, target = len(model.graph.node), path.parent / "simplified" / path.name
     try:
@@ -44,6 +46,24 @@ def simplified(path: Path) -> Path | None:
     except Exception:
         return None
     return target
+
+
+def _may_shrink(graph: Any) -> bool:
+    """Tell whether a simplifier may find something: it takes its time with plain networks too."""
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
+    movers, seen = 0, set[bytes]()
+    for node in graph.node:
+        movers += node.op_type in _MOVERS
+        if node.op_type in _ARITHMETIC and not constants.isdisjoint(node.input):
+            return True
+        if movers > 1 or node.op_type in _ABSORBED:
+            return True
+        bare = type(node)(op_type=node.op_type, input=node.input, attribute=node.attribute)
+        if (same := bare.SerializeToString()) in seen:
+            return True
+        seen.add(same)
+    return False
 
 
 def _slim(path: Path) -> Any:

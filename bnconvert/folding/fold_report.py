@@ -1,5 +1,6 @@
 """What a fold reports: a row for each call of a norm, and the findings."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from torch import nn
@@ -27,10 +28,14 @@ def outcome_rows(
     model: nn.Module, sites: Sequence[Site], outcomes: Sequence[NormOutcome]
 ) -> Iterator[NormRow]:
     """Return a row per call of every norm module, then those of functional norms."""
-    rest = list(outcomes)
+    rest: dict[str, dict[int, NormOutcome]] = defaultdict(dict)  # by owner, with their order
+    for place, found in enumerate(outcomes):
+        rest[found.call.owner][place] = found
     for site in sites:
-        mine = [found for found in rest if found.call.owner in site.paths]
-        rest = [found for found in rest if found not in mine]
+        called: dict[int, NormOutcome] = {}
+        for path in site.paths:
+            called |= rest.pop(path, {})
+        mine = [called[place] for place in sorted(called)]
         for number, found in enumerate(mine, 1):
             said = found.reason
             if found.call.caller not in site.paths:
@@ -40,7 +45,8 @@ def outcome_rows(
             yield _row(site, len(mine), found, said)
         if not mine:
             yield _uncalled(site)
-    for found in rest:
+    left = {place: found for by_place in rest.values() for place, found in by_place.items()}
+    for found in (left[place] for place in sorted(left)):
         owner = found.call.owner
         if not is_instance_norm(model.get_submodule(owner)):
             yield NormRow(

@@ -22,6 +22,7 @@ from bnconvert.torch_private.operators import (
     is_composite,
     is_operator,
 )
+from bnconvert.torch_private.program_modules import module_of
 
 _LAYERS = {
     "batch_norm",
@@ -108,8 +109,7 @@ def functional_module(program: ExportedProgram, gathered: str | None = None) -> 
 def _module_of(program: ExportedProgram, gathered: str | None) -> fx.GraphModule:
     if gathered is not None:
         name_guards_by_keyword(program, gathered)
-    module = program.module()
-    assert isinstance(module, fx.GraphModule)
+    module = module_of(program)
     inline_regions(module)
     return module
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.paths import holders
 
 _STATISTICS = ("running_mean", "running_var")
 _BATCH_NORM = ("weight", "bias", *_STATISTICS)
@@ -72,12 +73,12 @@ def _is_whole(tensor: Tensor) -> bool:
 
 def _tensor_digests(model: nn.Module, *, of_statistics: bool) -> Iterator[bytes]:
     """Yield a digest of each tensor, in an order that does not depend on names."""
-    ours = tuple(f"{path}." for path, m in model.named_modules() if isinstance(m, Normalization))
+    ours = {path for path, module in model.named_modules() if isinstance(module, Normalization)}
     found = []
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         name = path.rpartition(".")[2]
         # What our norms hold beyond batch norm's own state does not count: `revert` drops it.
-        extra = name not in _BATCH_NORM and f"{path}.".startswith(ours or "/")
+        extra = name not in _BATCH_NORM and not ours.isdisjoint(holders(path))
         if name != _COUNTER and not extra and (name in _STATISTICS) is of_statistics:
             found.append(tensor_digest(tensor))
     yield from sorted(found)

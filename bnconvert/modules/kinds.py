@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from bnconvert.errors import Refusal
 from bnconvert.modules.normalization import Extras, Normalization
+from bnconvert.modules.paths import holders
 from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.torch_private.compilation import is_compiled_in_place
 from bnconvert.torch_private.norm_classes import is_instance_norm
@@ -67,12 +68,12 @@ def norms_in(
     model: nn.Module, *, remove_duplicate: bool = True
 ) -> Iterator[tuple[str, nn.Module, Kind]]:
     """Yield path, module and kind of every norm, but not of norms inside another norm."""
-    inside: list[str] = []
+    extras: set[str] = set()
     for path, module in model.named_modules(remove_duplicate=remove_duplicate):
         if isinstance(module, Extras):
-            inside.append(f"{path}.")
+            extras.add(path)
         kind = kind_of(module)
-        if kind is not None and not path.startswith(tuple(inside)):
+        if kind is not None and extras.isdisjoint(holders(path)):
             yield path, module, kind
 
 

@@ -1,6 +1,7 @@
 """Paths of modules, collapsed for people: layer{1-4}.* (52)."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from bnconvert.reporting.records import Contents
@@ -37,20 +38,21 @@ def collapsed(paths: Sequence[str], among: Collection[str] = ()) -> str:
 
 def _subtrees(names: Sequence[str], among: Collection[str]) -> list[str]:
     """Replace the paths of all norms inside of a module by one with a star."""
-    missing = {*among} - {*names}
+    known = {*among}
+    counts = Counter(head for name in names for head in _heads(name))
+    partial = {head for name in known - {*names} for head in _heads(name)}
     kept: dict[str, None] = {}
     for name in names:
-        parts = name.split(".")
-        heads = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
-        whole = (
-            head
-            for head in heads
-            if name in among
-            and sum(other.startswith(head) for other in names) > 1
-            and not any(other.startswith(head) for other in missing)
-        )
+        heads = _heads(name) if name in known else ()
+        whole = (head for head in heads if counts[head] > 1 and head not in partial)
         kept[next((f"{head}*" for head in whole), name)] = None
     return list(kept)
+
+
+def _heads(name: str) -> list[str]:
+    """Return what a path begins with, up to each of its dots, the shortest first."""
+    parts = name.split(".")
+    return [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
 
 
 def _pattern(name: str) -> _Pattern:

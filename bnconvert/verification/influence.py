@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
 from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.paths import holders
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.verification.complex_numbers import in_real_numbers
 
@@ -29,14 +30,14 @@ def weight_names(model: nn.Module) -> list[str]:
 
 def _weights(model: nn.Module) -> dict[str, Tensor | None]:
     """Return the weights by name; a norm is one of them, with None for a tensor."""
-    norms = [path for path, _, _ in norms_in(model)]
-    inside = tuple(f"{path}." if path else "" for path in norms)
-    rest = {
-        name: parameter
+    norms: dict[str, Tensor | None] = {path: None for path, _, _ in norms_in(model)}
+    others = (
+        (name, parameter)
         for name, parameter in model.named_parameters()
-        if parameter.is_floating_point() and parameter.numel() and not name.startswith(inside)
-    }
-    return dict.fromkeys(norms) | rest
+        if norms.keys().isdisjoint(holders(name))
+    )
+    rest = {name: p for name, p in others if p.is_floating_point() and p.numel()}
+    return norms | rest
 
 
 def weights_of(model: nn.Module, names: Iterable[str]) -> list[Tensor]:

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.growth [--sizes 100 1000 3000 5000] [--json growth.json]
 
 Each figure is of a process of its own: CPU seconds of the verb alone, and by how much the peak of
-its memory rose meanwhile. The slope is that of a line through the logarithms; linear is 1.
+its memory rose meanwhile. The slope is that of a line through the logarithms; linear is 1. What
+torch does by itself is measured apart: to capture a model, and to write it as ONNX.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from math import log
@@ -21,7 +23,9 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.graphs.example import Example
 from bnconvert.modules.survey import survey
+from tests.benchmarks.rivals import torch_onnx
 from tests.zoo import trained
 
 FEATURES, ROWS = 4, 8
@@ -50,15 +54,49 @@ class Fan(nn.Module):
         return torch.stack([h(n(x).relu()) for n, h in zip(self.norms, self.heads, strict=True)])
 
 
-MODELS: dict[str, Callable[[int], nn.Module]] = {"chain": Chain, "fan": Fan}
+class Residual(nn.Module):
+    """Blocks that each add a little: every norm moves the output, so that a file can be proven."""
+
+    def __init__(self, norms: int) -> None:
+        super().__init__()
+        blocks = ([nn.Linear(FEATURES, FEATURES), nn.BatchNorm1d(FEATURES), nn.Tanh()] for _ in
+                  range(norms))  # fmt: skip
+        self.blocks = nn.ModuleList(nn.Sequential(*block) for block in blocks)
+        self.part = norms**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + self.part * block(x)
+        return x
+
+
+def _exported(model: nn.Module) -> object:
+    with tempfile.TemporaryDirectory() as folder:
+        return bnc.export(model, (torch.rand(ROWS, FEATURES),), Path(folder) / "model.onnx")
+
+
+def _written_by_torch(model: nn.Module) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        example = Example.of((torch.rand(ROWS, FEATURES),))
+        torch_onnx(model, example, Path(folder) / "model.onnx")
+
+
+MODELS: dict[str, Callable[[int], nn.Module]] = {"chain": Chain, "fan": Fan, "residual": Residual}
 VERBS: dict[str, Callable[[nn.Module], object]] = {
     "survey": survey,
     "plan": lambda model: bnc.plan(model, bnc.Frozen()),
     "convert": lambda model: bnc.convert(model, bnc.Frozen()),
     "revert": bnc.revert,
     "recompute": lambda model: bnc.recompute_statistics(model, [torch.rand(ROWS, FEATURES)] * 2),
+    "torch.export": lambda model: torch.export.export(
+        model, (torch.rand(ROWS, FEATURES),), dynamic_shapes=({0: torch.export.Dim.AUTO},)
+    ),
     "fold": lambda model: bnc.fold(model, (torch.rand(ROWS, FEATURES),)),
+    "torch.onnx": _written_by_torch,
+    "export": _exported,
 }
+#: The outputs of the other models do not depend on all their norms: no file of them is proven.
+ONLY_RESIDUAL = "torch.onnx", "export"
 
 
 def measure(model: str, verb: str, norms: int) -> dict[str, Any]:
@@ -113,6 +151,8 @@ def main() -> None:
     every = []
     for model in given.models:
         for verb in given.verbs:
+            if verb in ONLY_RESIDUAL and model != "residual":
+                continue
             figures = [_in_a_process(model, verb, size) for size in given.sizes]
             every += figures
             times = "  ".join(f"{f['norms']}: {f['seconds']:.2f} s, {f['megabytes']:.0f} MB"

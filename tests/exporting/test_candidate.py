@@ -45,6 +45,40 @@ def test_shape_arithmetic_is_simplified(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "plain.onnx"}
 
 
+class Twice(nn.Module):
+    """Computes one thing twice, and adds nothing: no operator moves numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x).sigmoid() * self.conv(x).sigmoid().sqrt()
+        return y + torch.zeros(1)
+
+
+def test_a_network_without_norms_and_shapes_has_no_more_nodes_than_onnxslims(
+    tmp_path: Path,
+) -> None:
+    model = Twice().eval()
+    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
+    assert report.failures == ()
+    onnx_file.write(model, IMAGE, {}, None, tmp_path / "bare.onnx")
+    bare = onnx.load(tmp_path / "bare.onnx")
+    assert nodes_in(tmp_path / "m.onnx") <= len(onnxslim.slim(bare).graph.node) < 6
+
+
+def test_a_plain_network_is_not_handed_to_a_simplifier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would find nothing, and take its time."""
+    asked: list[object] = []
+    monkeypatch.setattr(onnxslim, "slim", asked.append)
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Flatten(), nn.Linear(144, 3)
+    bnc.export(trained(nn.Sequential(*layers)), IMAGE, tmp_path / "m.onnx")
+    assert asked == []
+
+
 def test_a_simpler_file_that_is_wrong_is_not_shipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

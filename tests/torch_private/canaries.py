@@ -239,6 +239,23 @@ _BY_FILE = {
             "medium: functional collectives are built on it; names of groups may change",
         ),
     ),
+    "program_modules": (
+        (
+            "torch.export.ExportedProgram._graph_signature",
+            "to call a copied program's tensors otherwise, as ExportedProgram.module() copies it",
+            "low: what the public properties return",
+        ),
+        (
+            "torch.export.ExportedProgram._state_dict",
+            "to hold the tensors of a copied program under other names",
+            "low: as _graph_signature",
+        ),
+        (
+            "torch.export.ExportedProgram._constants",
+            "to hold the tensors of a copied program under other names",
+            "low: as _graph_signature",
+        ),
+    ),
     "recomputation": (
         (
             "torch._C._current_graph_task_id",
