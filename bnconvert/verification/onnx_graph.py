@@ -106,12 +106,13 @@ def _values(
     feed = runner.feed(tensors)
     batch = max((t.shape[0] for t in feed.tensors.values() if t.dim()), default=1)
     found: dict[str, Tensor] = {}
+    held = 0
     for names in _chunks(runner.output_sizes, CHUNK // (8 * batch)):
         outputs = runner.run(feed, names)
         if isinstance(outputs, str):
             return outputs
         for name, value in zip(names, outputs, strict=True):
-            held = sum(v.nbytes for v in found.values()) + value.nbytes
+            held += value.nbytes
             found[name] = value if held <= IN_MEMORY else _spilled(value, folder)
     return found
 
