@@ -86,8 +86,9 @@ def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) 
 
 
 def _bounded_rounding_error(size: float, dtype: torch.dtype, measure: Measure) -> float:
-    eps = float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
-    return eps / size if size else 0.0
+    if not size:
+        return 0.0
+    return float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0) / size
 
 
 def _size_of(truth: Tensor) -> float:

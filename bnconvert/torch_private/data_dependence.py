@@ -83,7 +83,8 @@ def _is_branch(code: CodeType, place: int) -> bool:
     if place not in offsets:
         return False
     index = offsets.index(place)
-    if instructions[index].opname == "TO_BOOL":  # from Python 3.13 on
+    asking = instructions[index]
+    if asking.opname == "TO_BOOL" or asking.argrepr.startswith("bool("):  # from Python 3.13 on
         index += 1
     jump = instructions[index]
     if "JUMP" not in jump.opname or "_IF_" not in jump.opname:

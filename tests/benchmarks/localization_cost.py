@@ -12,7 +12,6 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,34 +35,32 @@ _COLUMNS = ("work", "model", "CPU s", "verification, CPU s", "ratio", "allowed")
 Row = dict[str, Any]
 
 
-def exports(names: list[str]) -> Iterator[Row]:
-    """Yield the seconds of a verified export of each model."""
-    for name in names:
-        (architecture,) = chosen([name])
-        model, inputs = architecture.make()
-        with tempfile.TemporaryDirectory() as folder:
-            spent, _ = seconds(lambda: bnc.export(model, inputs, Path(folder) / "m.onnx"))
-        yield {"work": "export", "model": name, "seconds": [round(spent, 2)]}
+def export(name: str) -> Row:
+    """Return the seconds of a verified export of a model."""
+    (architecture,) = chosen([name])
+    model, inputs = architecture.make()
+    with tempfile.TemporaryDirectory() as folder:
+        spent, _ = seconds(lambda: bnc.export(model, inputs, Path(folder) / "m.onnx"))
+    return {"work": "export", "model": name, "seconds": [round(spent, 2)]}
 
 
-def localizations(names: list[str], rounds: int) -> Iterator[Row]:
-    """Yield the seconds of verifying a right file, and of localizing a fault in a wrong one."""
-    for name in names:
-        (architecture,) = chosen([name])
-        model, inputs = architecture.make()
-        row: Row = {"work": "localization", "model": name, "seconds": [], "verification": []}
-        with tempfile.TemporaryDirectory() as folder:
-            right, wrong = (Path(folder) / f"{kind}.onnx" for kind in ("right", "wrong"))
-            bnc.export(model, inputs, right)
-            convolutions = [n for n in onnx.load(right).graph.node if n.op_type == "Conv"]
-            plant(right, wrong, convolutions[len(convolutions) // 2].output[0], "weight")
-            for number in range(rounds + 1):
-                verification, _ = seconds(lambda: bnc.verify(model, right, inputs))
-                localization, row["found"] = localized(model, wrong, inputs)
-                if number:
-                    row["verification"].append(round(verification, 2))
-                    row["seconds"].append(round(localization, 2))
-        yield row
+def localization(name: str, rounds: int) -> Row:
+    """Return the seconds of verifying a right file, and of localizing a fault in a wrong one."""
+    (architecture,) = chosen([name])
+    model, inputs = architecture.make()
+    row: Row = {"work": "localization", "model": name, "seconds": [], "verification": []}
+    with tempfile.TemporaryDirectory() as folder:
+        right, wrong = (Path(folder) / f"{kind}.onnx" for kind in ("right", "wrong"))
+        bnc.export(model, inputs, right)
+        convolutions = [n for n in onnx.load(right).graph.node if n.op_type == "Conv"]
+        plant(right, wrong, convolutions[len(convolutions) // 2].output[0], "weight")
+        for number in range(rounds + 1):
+            verification, _ = seconds(lambda: bnc.verify(model, right, inputs))
+            spent, row["found"] = localized(model, wrong, inputs)
+            if number:
+                row["verification"].append(round(verification, 2))
+                row["seconds"].append(round(spent, 2))
+    return row
 
 
 def localized(model: nn.Module, wrong: Path, inputs: Inputs) -> tuple[float, str]:
@@ -112,7 +109,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [*exports(given.detectors), *localizations(given.models, given.rounds)]
+    rows = [export(name) for name in given.detectors]
+    rows += [localization(name, given.rounds) for name in given.models]
     print(aligned(_COLUMNS, [line(row) for row in rows]))
     for row in rows:
         if "found" in row:
