@@ -60,7 +60,7 @@ def stops_both_modes(failure: BaseException) -> bool:
 
 def _frames(failure: BaseException) -> list[tuple[FrameType, int]]:
     """Return the frames that a failure passed, with the place in the code of each."""
-    found, trace = [], failure.__traceback__
+    found, trace = list[tuple[FrameType, int]](), failure.__traceback__
     while trace is not None:
         found.append((trace.tb_frame, trace.tb_lasti))
         trace = trace.tb_next
