@@ -134,7 +134,8 @@ class DualPrecisionRun:
         found = [native] * self._further
         kernels = ApproximatedKernels(_APPROXIMATED * _eps_of(native), self._generator)
         for run in range(self._further):
-            args, kwargs = _arguments(node, lambda read, run=run: self.others(read)[run])
+            inputs = {read: self.others(read)[run] for read in node.all_input_nodes}
+            args, kwargs = _arguments(node, inputs.__getitem__)
             # Where it is too sensitive to be moved, as a shape is, the run goes on as the others.
             with contextlib.suppress(Exception), kernels, self._lowering():
                 found[run] = self._rounded_otherwise(function(*args, **kwargs))
