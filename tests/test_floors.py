@@ -412,6 +412,7 @@ ROOMS = {
     ),
     "torch_private": (
         "__init__",
+        "data_dependence",
         "operator_observer",
         "compilation",
         "exported_graphs",

@@ -18,7 +18,7 @@ from bnconvert.exporting.onnx_slimming import simplified
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
 from bnconvert.exporting.preprocessing import with_preprocess
-from bnconvert.folding.folding import Folded, fold
+from bnconvert.folding.folding import Folded, fold_for_file
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
 from bnconvert.graphs.state import why_stateful
@@ -84,7 +84,7 @@ class Candidate:
         """
         steps.begin(FOLDING)
         whole = with_preprocess(model, claim.raw)
-        folded = fold(whole, example, dynamic_shapes=dynamic_shapes)
+        folded = fold_for_file(whole, example, dynamic_shapes)
         steps.begin(WRITING)
         if folded.is_whole:
             limits = folded.captured.limits

@@ -1,6 +1,6 @@
 """`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,20 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
         True
     """
     require_runnable(model)
-    parts, notes = capture_parts(model, Example.of(example_inputs), dynamic_shapes)
+    return _fold_parts(model, *capture_parts(model, Example.of(example_inputs), dynamic_shapes))
+
+
+def fold_for_file(model: nn.Module, example: Example, dynamic_shapes: Any) -> Folded:
+    """Fold as `fold`, but parts of a model for those sizes only that they get in its forward.
+
+    A file that is traced has no others, and to capture parts for all sizes takes twice as long.
+    """
+    require_runnable(model)
+    return _fold_parts(model, *capture_parts(model, example, dynamic_shapes, any_size=False))
+
+
+def _fold_parts(model: nn.Module, parts: Sequence[Part], notes: list[str]) -> Folded:
+    """Fold what was captured of a model."""
     outcomes: list[NormOutcome] = []
     folded: dict[str, nn.Module] = {}
     for part in parts:

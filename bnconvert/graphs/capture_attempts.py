@@ -1,12 +1,13 @@
 """The ways to call torch.export on a model, the most general first, and which are worth trying.
 
 A capture that fails takes as long as one that succeeds. Where it fails because Python asks for a
-number of a tensor, it fails in the same line whichever sizes may vary.
+number of a tensor, it fails in the same line whichever sizes may vary: with the given sizes that
+is seen soonest.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
+from bnconvert.torch_private.data_dependence import stops_both_modes
 
 #: What the axis of the batch is called: a single sample is doubled where it may vary.
 BATCH = "batch"
@@ -69,28 +71,61 @@ def attempts_for(model: nn.Module, example: Example, dynamic_shapes: Any) -> Ite
     yield Attempt("a fixed batch size and strict mode", example, None, mode="strict")
 
 
-def attempts_for_part(model: nn.Module, example: Example) -> Iterator[Attempt]:
-    """Yield how a part of a model may be captured: with all sizes dynamic, if that can be."""
+def attempts_for_part(
+    model: nn.Module, example: Example, *, any_size: bool = True
+) -> Iterator[Attempt]:
+    """Yield how a part of a model may be captured: with all sizes dynamic, if that can be.
+
+    Args:
+        model: the part.
+        example: its inputs.
+        any_size: whether it will get others; else those of the example are tried first, which
+            takes half the time.
+    """
 
     def axes(leaf: object) -> dict[int, Any] | None:
         return dict.fromkeys(range(leaf.dim()), Dim.AUTO) if isinstance(leaf, Tensor) else None
 
-    yield Attempt("all sizes dynamic", example, example.shapes(axes, model))
-    yield from (a for a in attempts_for(model, example, None) if a.mode == "non-strict")
+    found = [Attempt("all sizes dynamic", example, example.shapes(axes, model))]
+    found += (a for a in attempts_for(model, example, None) if a.mode == "non-strict")
+    yield from found if any_size else sorted(found, key=lambda a: a.dynamic_shapes is not None)
+
+
+def probe_of(attempt: Attempt) -> Attempt | None:
+    """Return the attempt that fails sooner where a number of a tensor stops `attempt` as well.
+
+    With the given sizes less has to be decided, so that what cannot be decided then never can be,
+    and no size is computed with symbols. None where `attempt` has the given sizes already.
+    """
+    if are_fixed(attempt.dynamic_shapes):
+        return None
+    return replace(attempt, dynamic_shapes=None, any_batch=False)
+
+
+def are_fixed(dynamic_shapes: Any) -> bool:
+    """Tell whether no size may vary."""
+    return all(leaf is None for leaf in pytree.tree_leaves(dynamic_shapes))
 
 
 def is_hopeless(attempt: Attempt, failures: Mapping[Attempt, Exception]) -> bool:
-    """Tell whether an attempt must fail as an earlier one in the same mode, on the same inputs.
+    """Tell whether an attempt must fail as an earlier one did on the same inputs.
 
-    It is so where Python asked for numbers of tensors, in a condition on which no size bears.
+    It is so where Python asked for numbers of tensors, in a condition on which no size bears, or
+    the same ones do; and where the mode is another, if it has no other way there.
     """
-    earlier: Collection[Exception] = [
-        failure
-        for tried, failure in failures.items()
-        if tried.mode == attempt.mode and tried.example is attempt.example
-    ]
-    conditions = [_NUMBERS.search(str(failure)) for failure in earlier]
-    return any(found and not _SIZE.search(found[1]) for found in conditions)
+    return any(_shares(attempt, tried, failure) for tried, failure in failures.items())
+
+
+def _shares(attempt: Attempt, tried: Attempt, failure: Exception) -> bool:
+    """Tell whether an attempt fails where another one did."""
+    condition = _NUMBERS.search(str(failure))
+    if condition is None or tried.example is not attempt.example:
+        return False
+    if _SIZE.search(condition[1]) and tried.dynamic_shapes is not attempt.dynamic_shapes:
+        return False
+    if tried.mode == attempt.mode:
+        return True
+    return tried.mode == "non-strict" and stops_both_modes(failure)
 
 
 def _doubled(example: Example) -> Example:

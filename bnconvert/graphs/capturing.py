@@ -14,9 +14,11 @@ from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.capture_attempts import (
     Attempt,
+    are_fixed,
     attempts_for,
     attempts_for_part,
     is_hopeless,
+    probe_of,
 )
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
@@ -29,6 +31,7 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.data_dependence import NumbersAsked
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
@@ -61,8 +64,8 @@ def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> C
 
     The model is deep-copied first, because a captured module shares its Parameters; norms that
     are batch norm in eval (frozen ones too) become plain batch norm in the copy. A model in
-    training mode is captured in eval mode; a norm that is in training
-    mode inside an eval model is captured as what it is.
+    training mode is captured in eval mode; a norm that is in training mode inside an eval model
+    is captured as what it is.
 
     Args:
         model: an eager module.
@@ -76,8 +79,12 @@ def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> C
             or the forward changes state.
         UnsupportedModelError: the copy runs modules of the model itself.
     """
-    copy, failures = _copy_without_state(model, example), dict[Attempt, Exception]()
-    attempts = attempts_for(model, example, dynamic_shapes)
+    copy, asks = _copy_without_state(model, example)
+    attempts, failures = [*attempts_for(model, example, dynamic_shapes)], dict[Attempt, Exception]()
+    if asks and (probe := probe_of(attempts[0])):
+        next(_captures(model, copy, [probe], failures), None)
+        if not is_hopeless(attempts[0], failures):
+            failures.clear()  # it says nothing of the others
     captured = next(_captures(model, copy, attempts, failures), None)
     if captured is None:
         raise _refusal(model, copy, example, dynamic_shapes, failures)
@@ -86,7 +93,7 @@ def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> C
 
 @one_at_a_time()
 def capture_part(
-    module: nn.Module, example: Example, agrees: Callable[[Captured], bool]
+    module: nn.Module, example: Example, agrees: Callable[[Captured], bool], any_size: bool = True
 ) -> Captured | None:
     """Capture a part of a model that takes what the model around it gives it.
 
@@ -94,23 +101,30 @@ def capture_part(
         module: the part.
         example: what it gets at its first call.
         agrees: tells whether a capture computes what the part does.
+        any_size: whether it may get inputs of other sizes; else one of these is enough.
 
     Returns:
-        The most general capture that agrees, with all sizes dynamic if that can be; None where
-        there is none.
+        The first capture that agrees, with all sizes dynamic if that can be; None for none.
 
     Raises:
         CaptureError: its forward changes state, or it cannot be copied.
     """
-    copy = _copy_without_state(module, example)
-    found = _captures(module, copy, attempts_for_part(module, example), {})
+    copy, _ = _copy_without_state(module, example)
+    attempts = attempts_for_part(module, example, any_size=any_size)
+    found = _captures(module, copy, attempts, {})
     return next((captured for captured in found if agrees(captured)), None)
 
 
-def _copy_without_state(model: nn.Module, example: Example) -> nn.Module:
-    if refusal := why_stateful(model, example):
+def _copy_without_state(model: nn.Module, example: Example) -> tuple[nn.Module, bool]:
+    """Return an `eval_copy`, and whether its forward asks for numbers of tensors.
+
+    Raises:
+        CaptureError: its forward changes state, or it cannot be copied.
+    """
+    asked = NumbersAsked()
+    if refusal := why_stateful(model, example, asked):
         raise CaptureError(str(refusal))
-    return eval_copy(model)
+    return eval_copy(model), asked.seen
 
 
 def _captures(
@@ -167,7 +181,7 @@ def _refusal(
     and what to write instead. Whether the shapes are the reason is tried out.
     """
     name = type(model).__name__
-    if dynamic_shapes is None:
+    if are_fixed(dynamic_shapes):
         said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
         remedy = "capture a submodule, or give example inputs that its forward accepts"
         return CaptureError(f"{name}: torch.export cannot capture it ({said}); {remedy}")
@@ -208,14 +222,13 @@ def _export(copy: nn.Module, attempt: Attempt) -> tuple[ExportedProgram, fx.Grap
     # Clones, because torch.export marks dynamic axes on the very tensors that it is given, and
     # the mark outlives a failed attempt.
     example = attempt.example.map(Tensor.clone)
+    shapes = pytree.tree_map_only(str, lambda name: Dim.DYNAMIC, attempt.dynamic_shapes)
     with torch.no_grad(), preserved_random_state(), quiet():
         program = export(
             copy,
             example.args,
             example.kwargs,
-            dynamic_shapes=pytree.tree_map_only(
-                str, lambda name: Dim.DYNAMIC, attempt.dynamic_shapes
-            ),
+            dynamic_shapes=shapes,
             strict=attempt.mode == "strict",
         )
         if attempt.any_batch:

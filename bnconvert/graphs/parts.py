@@ -16,7 +16,7 @@ from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.surgery import swap
 from bnconvert.numerics.random_state import preserved_random_state
 
-_CALLS = 4
+_CALLS, _MOST_CALLS = 4, 8  # calls to compare, and those together with calls of other sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,18 @@ class Part:
 
 
 def capture_parts(
-    model: nn.Module, example: Example, dynamic_shapes: Any = None
+    model: nn.Module, example: Example, dynamic_shapes: Any = None, *, any_size: bool = True
 ) -> tuple[list[Part], list[str]]:
     """Capture the eval model whole, or else its largest submodules with norms that can be.
 
     The inputs of each are observed on one forward of a copy. A part is captured with all sizes
     dynamic where it can be, so that it takes what the model gives it at other image sizes.
+
+    Args:
+        model: an eager module.
+        example: its inputs.
+        dynamic_shapes: as for `capture`.
+        any_size: whether parts will get inputs of other sizes than in that forward.
 
     Returns:
         The parts, of which the path is "" where it is the model, and what to know of them.
@@ -55,7 +61,8 @@ def capture_parts(
             raise  # they are of the whole model's inputs, and say how it was meant to be captured
         copy = eval_copy(model)
         above = _paths_above_norms(copy)
-        parts = list(_parts(copy, "", _observe(copy, above, example), above))
+        observed = _observe(copy, above, example)
+        parts = list(_parts(copy, "", observed, above, any_size))
         if not parts:
             raise
         return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
@@ -96,15 +103,17 @@ def _paths_above_norms(model: nn.Module) -> set[str]:
 
 
 def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[str, list[Example]]:
-    """Return the inputs of the first calls of the submodules at `paths`."""
+    """Return the inputs of the first calls of the submodules at `paths`, and of other sizes."""
     observed: dict[str, list[Example]] = {}
     handles = []
 
     def watch(path: str, module: nn.Module) -> None:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen = observed.setdefault(path, [])
-            if len(seen) < _CALLS:
-                seen.append(Example(args, dict(kwargs)).map(Tensor.clone))
+            seen, call = observed.setdefault(path, []), Example(args, dict(kwargs))
+            if len(seen) < _CALLS or (
+                len(seen) < _MOST_CALLS and _sizes(call) not in map(_sizes, seen)
+            ):
+                seen.append(call.map(Tensor.clone))
 
         handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
 
@@ -126,26 +135,40 @@ def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[
     return observed
 
 
+def _sizes(call: Example) -> list[torch.Size]:
+    return [tensor.shape for tensor in call.tensors()]
+
+
 def _parts(
-    module: nn.Module, path: str, observed: dict[str, list[Example]], above: Collection[str]
+    module: nn.Module,
+    path: str,
+    observed: dict[str, list[Example]],
+    above: Collection[str],
+    any_size: bool,
 ) -> Iterator[Part]:
     for name, child in module.named_children():
         below = f"{path}.{name}".lstrip(".")
         if below not in above:
             continue
         calls = observed.get(below, [])
-        part = _capture_part(child, below, calls) if calls else None
+        part = _capture_part(child, below, calls, any_size) if calls else None
         if part is not None:
             yield part
         else:
-            yield from _parts(child, below, observed, above)
+            yield from _parts(child, below, observed, above, any_size)
 
 
-def _capture_part(module: nn.Module, path: str, calls: list[Example]) -> Part | None:
+def _capture_part(
+    module: nn.Module, path: str, calls: list[Example], any_size: bool
+) -> Part | None:
     """Capture a submodule, if possible with dynamic sizes; None where no capture agrees with it."""
+    any_size = any_size or any(_sizes(call) != _sizes(calls[0]) for call in calls)
     try:
         captured = capture_part(
-            module, calls[0], lambda c: all(_agrees(module, c, x) for x in calls)
+            module,
+            calls[0],
+            lambda c: all(_agrees(module, c, x) for x in calls),
+            any_size,
         )
     except CaptureError:
         return None

@@ -1,6 +1,7 @@
 """State that an eval forward changes, and that no graph can keep: it would be a constant there."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,16 +18,25 @@ from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.module_state import is_own_table
 from bnconvert.torch_private.tensor_versions import version_of
 
+NOTHING = nullcontext()  # it may be entered again and again
 
-def why_stateful(model: nn.Module, example: Example) -> Refusal | None:
+
+def why_stateful(
+    model: nn.Module, example: Example, watch: AbstractContextManager[object] = NOTHING
+) -> Refusal | None:
     """Refuse a model whose eval forward changes a buffer, or what its own next output depends on.
 
     Observers, counters, streaming caches and codebooks do. The norms are not asked: what they
     keep is reported as theirs. A forward that fails tells nothing here.
+
+    Args:
+        model: looked at only.
+        example: its inputs.
+        watch: entered for the time of one forward, to see what that does.
     """
     try:
         with preserved(model):  # where a copy leads to it, the capture says so
-            changed = _changed(model, example)
+            changed = _changed(model, example, watch)
     except Exception:  # whatever the user's model raises: the capture says what
         return None
     if not changed:
@@ -41,13 +51,15 @@ def why_stateful(model: nn.Module, example: Example) -> Refusal | None:
     return Refusal("changes-state", fact, remedy)
 
 
-def _changed(model: nn.Module, example: Example) -> list[str]:
+def _changed(
+    model: nn.Module, example: Example, watch: AbstractContextManager[object]
+) -> list[str]:
     """Return the names of the buffers and attributes that a forward of a copy changes."""
     copy = _eval_copy(model)
     before = {name: tensor.clone() for name, tensor in _buffers(copy)}
     in_norms = {n: b.clone() for n, b in copy.named_buffers() if n not in before}
     attributes = _attributes(copy)
-    first = _run(copy, example)
+    first = _watched_run(copy, example, watch)
     after = dict(_buffers(copy))
     changed = [name for name, old in before.items() if not _is_same(old, after.get(name))]
     if changed or _agree(first, _run(copy, example)):
@@ -58,6 +70,17 @@ def _changed(model: nn.Module, example: Example) -> list[str]:
     changed = [n for n, old in in_norms.items() if not _is_same(old, after.get(n))]
     changed += [name for name, value in attributes.items() if moved.get(name) != value]
     return changed or ["(an attribute)"]
+
+
+def _watched_run(
+    copy: nn.Module, example: Example, watch: AbstractContextManager[object]
+) -> list[Any]:
+    """Run a copy while it is watched; or as it is, where it does not run so."""
+    try:
+        with watch:
+            return _run(copy, example)
+    except Exception:
+        return _run(copy, example)
 
 
 def _eval_copy(model: nn.Module) -> nn.Module:

@@ -82,10 +82,25 @@ def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) 
 
     That is one unit in the last place of 1, relative to the root mean square of `truth`.
     """
-    finite = truth.double()[torch.isfinite(truth)]
-    size = float(finite.square().mean().sqrt()) if finite.numel() else 0.0
-    eps = float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0)
-    return eps / size if size else 0.0
+    return _bounded_rounding_error(_size_of(truth), dtype, measure)
+
+
+def _bounded_rounding_error(size: float, dtype: torch.dtype, measure: Measure) -> float:
+    if not size:
+        return 0.0
+    return float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0) / size
+
+
+def _size_of(truth: Tensor) -> float:
+    """Return the root mean square of the finite numbers of a tensor; 0 where there are none."""
+    if not truth.numel():
+        return 0.0
+    flat = truth.detach().double().reshape(-1)
+    square = float(flat.dot(flat))
+    if not math.isfinite(square):
+        flat = flat[torch.isfinite(flat)]
+        square = float(flat.dot(flat))
+    return math.sqrt(square / flat.numel()) if flat.numel() else 0.0
 
 
 def rounding_errors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict[Measure, float]:
@@ -96,8 +111,8 @@ def rounding_errors(truth: Tensor, dtype: torch.dtype, *, bounded: bool) -> dict
         dtype: what it is rounded to.
         bounded: whether a function bounded by 1, such as sigmoid, computed it.
     """
+    size = _size_of(truth) if bounded else 0.0
     return {
-        measure: rounding_error(dtype, measure)
-        + (bounded_rounding_error(truth, dtype, measure) if bounded else 0.0)
+        measure: rounding_error(dtype, measure) + _bounded_rounding_error(size, dtype, measure)
         for measure in MEASURES
     }

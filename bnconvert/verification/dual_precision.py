@@ -1,12 +1,13 @@
 """Run a captured graph operator by operator, in float64 and in its own dtype at once.
 
-Further runs in its own dtype may go along, in which everything is rounded otherwise.
+Further runs in its own dtype may go along, in which everything is rounded otherwise. They are
+computed where somebody asks for them, and where the values that they start from are about to go.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, fx
@@ -24,8 +25,7 @@ class DualPrecisionRun:
     """A run of a captured graph, operator by operator.
 
     Attributes:
-        values: the values that are still needed, each in float64, in its own dtype, and of every
-            further run.
+        values: the values that are still needed, each in float64 and in its own dtype.
         varying: the operators whose values depend on the inputs' numbers, in order, and whether
             they are floating-point.
     """
@@ -46,7 +46,9 @@ class DualPrecisionRun:
             precision: what every run but that in float64 rounds to, where that is lower.
         """
         self._precision = precision
-        self.values: dict[fx.Node, tuple[Any, ...]] = {}
+        self.values: dict[fx.Node, tuple[Any, Any]] = {}
+        self._others: dict[fx.Node, list[Any]] = {}
+        self._put_in: set[fx.Node] = set()
         self._further = further
         self._generator = torch.Generator().manual_seed(0)
         self._module = module
@@ -62,7 +64,7 @@ class DualPrecisionRun:
         for node in self._module.graph.nodes:
             if node.op not in ("placeholder", "get_attr", "call_function"):
                 continue
-            exact, native, *_ = self.values[node] = self._values(node)
+            exact, native = self.values[node] = self._values(node)
             varies = any(read in self.varying for read in node.all_input_nodes)
             if isinstance(native, Tensor) if node.op == "placeholder" else varies:
                 if isinstance(native, int):
@@ -70,56 +72,74 @@ class DualPrecisionRun:
                 self.varying[node] = isinstance(native, Tensor) and native.is_floating_point()
                 if isinstance(native, Tensor) and varies:
                     yield node, exact, native
+            if node.op == "call_function" and node not in self._put_in:
+                self.others(node)  # what it reads may go
             for read in node.all_input_nodes:
                 if self._last[read] is node:
                     self.values.pop(read, None)
+                    self._others.pop(read, None)
 
     def replace(self, node: fx.Node, value: Tensor) -> None:
         """Set another value for a node, from which its consumers are computed."""
-        native = value.to(self.values[node][1].dtype)
-        further = [self._rounded_otherwise(native) for _ in range(self._further)]
-        self.values[node] = wide(value), native, *further
+        self.values[node] = wide(value), value.to(self.values[node][1].dtype)
+        self._put_in.add(node)
+        self._others.pop(node, None)
 
-    def own_values(self, node: fx.Node) -> Sequence[Tensor]:
+    def own_values(self, node: fx.Node) -> "OwnValues":
         """Return a node's value in its own dtype, of every run."""
-        own = self.values[node][1:]
         rounded = self._precision.rounded_output if self._precision else lambda value: value
-        return [rounded(value) for value in own]
+        return OwnValues(
+            rounded(self.values[node][1]),
+            self._further,
+            lambda: [rounded(value) for value in self.others(node)],
+        )
 
-    def _values(self, node: fx.Node) -> tuple[Any, ...]:
-        """Return a node's value in float64, in its own dtype, and of every further run."""
+    def others(self, node: fx.Node) -> list[Any]:
+        """Return a node's value in every further run."""
+        if node not in self._others:
+            native = self.values[node][1]
+            computed = node.op == "call_function" and node not in self._put_in
+            if computed and any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(native)):
+                self._others[node] = self._rerun(node)
+            else:
+                some = range(self._further)
+                self._others[node] = [self._rounded_otherwise(native) for _ in some]
+        return self._others[node]
+
+    def _values(self, node: fx.Node) -> tuple[Any, Any]:
+        """Return a node's value in float64 and in its own dtype."""
         if node.op == "call_function":
             return self._called(node)
         value = next(self._inputs) if node.op == "placeholder" else _attribute(self._module, node)
-        further = [self._rounded_otherwise(value) for _ in range(self._further)]
-        return pytree.tree_map_only(Tensor, wide, value), value, *further
+        return pytree.tree_map_only(Tensor, wide, value), value
 
-    def _called(self, node: fx.Node) -> tuple[Any, ...]:
-        """Compute an operator in float64, in its own dtype, and once for every further run."""
+    def _called(self, node: fx.Node) -> tuple[Any, Any]:
+        """Compute an operator in float64 and in its own dtype."""
         function: Callable[..., Any] = node.target  # type: ignore[assignment]  # of this op
-
-        def arguments(which: int) -> tuple[Any, Any]:
-            def read(read: fx.Node) -> Any:
-                return self.values[read][which]
-
-            return fx.map_arg(node.args, read), fx.map_arg(node.kwargs, read)
-
-        args, kwargs = arguments(1)
+        args, kwargs = _arguments(node, lambda read: self.values[read][1])
         with self._lowering():
             native = function(*args, **kwargs)
-        args, kwargs = pytree.tree_map_only(torch.dtype, _wide_dtype, arguments(0))
+        exact_arguments = _arguments(node, lambda read: self.values[read][0])
+        args, kwargs = pytree.tree_map_only(torch.dtype, _wide_dtype, exact_arguments)
         try:
             exact = function(*args, **kwargs)
         except Exception:  # the operator has no float64 kernel
             exact = native
-        further = [native] * self._further
+        return pytree.tree_map_only(Tensor, wide, exact), native
+
+    def _rerun(self, node: fx.Node) -> list[Any]:
+        """Compute an operator once for every further run."""
+        function: Callable[..., Any] = node.target  # type: ignore[assignment]  # of this op
+        native = self.values[node][1]
+        found = [native] * self._further
         kernels = ApproximatedKernels(_APPROXIMATED * _eps_of(native), self._generator)
         for run in range(self._further):
-            args, kwargs = arguments(2 + run)
+            inputs = {read: self.others(read)[run] for read in node.all_input_nodes}
+            args, kwargs = _arguments(node, inputs.__getitem__)
             # Where it is too sensitive to be moved, as a shape is, the run goes on as the others.
             with contextlib.suppress(Exception), kernels, self._lowering():
-                further[run] = self._rounded_otherwise(function(*args, **kwargs))
-        return pytree.tree_map_only(Tensor, wide, exact), native, *further
+                found[run] = self._rounded_otherwise(function(*args, **kwargs))
+        return found
 
     def _lowering(self) -> AbstractContextManager[Any]:
         return self._precision.lowering() if self._precision else contextlib.nullcontext()
@@ -127,6 +147,34 @@ class DualPrecisionRun:
     def _rounded_otherwise(self, value: Any) -> Any:
         """Return a value whose numbers are moved by a unit in the last place."""
         return pytree.tree_map_only(Tensor, lambda t: moved(t, 0.0, self._generator), value)
+
+
+class OwnValues(Sequence[Tensor]):
+    """A value in its own dtype, of every run; the further ones are computed when asked for."""
+
+    def __init__(self, first: Tensor, further: int, others: Callable[[], list[Tensor]]) -> None:
+        """Keep the first run's value, and how to compute the others."""
+        self._count, self._others = 1 + further, others
+        self._known = [first]
+
+    def __len__(self) -> int:
+        """Return how many runs there are."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        """Return the value of a run, or those of several."""
+        if index != 0 and len(self._known) < self._count:
+            self._known += self._others()
+        return self._known[index]
+
+
+def _arguments(node: fx.Node, read: Callable[[fx.Node], Any]) -> tuple[Any, Any]:
+    """Return the arguments of an operator, with the values of the nodes among them."""
+    return fx.map_arg(node.args, read), fx.map_arg(node.kwargs, read)
 
 
 def _eps_of(value: Any) -> float:

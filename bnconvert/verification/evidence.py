@@ -131,16 +131,9 @@ class Evidence:
     def _unseen_weights(self, trials: WeightTrials) -> Iterator[Finding]:
         """Yield findings about weights that neither outputs nor inner values show."""
         left = set(weight_names(self.reference.model))
-        native = dict.fromkeys((self._smallest(), self.example))
-        pairs = (
-            *((self.reference.model, example) for example in native),
-            (self.reference.exact, self.example.in_double()),
-        )
-        smooth: set[int] = set()
-        for model, example in pairs:
+        for model, example in self._runs():
             if left and (run := self._gradients(model, example)):
                 left -= self._moving(run, [*run.outputs]) or set()
-                smooth |= {i for i in run.outputs if left and self._moving(run, [i])}
         if left and not trials.uses_any(left):
             return
         if left:  # before the trials, which take forwards for each weight
@@ -148,7 +141,7 @@ class Evidence:
         if left:
             left &= trials.used(left)
         if left:  # outputs in steps, as rounded ones, move where their gradient is zero
-            left -= trials.moving_outputs(left, but=smooth)
+            left -= trials.moving_outputs(left, but=self._smooth_outputs())
         if left:
             cut = left & trials.cut_by_zeros()
             yield from _cut(cut)
@@ -162,6 +155,20 @@ class Evidence:
                 "the file shows them: a file with other ones would agree too",
                 "give inputs for which they matter: real ones, and several",
             )
+
+    def _runs(self) -> Iterator[tuple[torch.nn.Module, Example]]:
+        """Yield the forwards by whose gradients weights are sought, the cheapest first."""
+        for example in dict.fromkeys((self._smallest(), self.example)):
+            yield self.reference.model, example
+        yield self.reference.exact, self.example.in_double()
+
+    def _smooth_outputs(self) -> set[int]:
+        """Return the outputs that have a gradient: one backward pass for each of them."""
+        smooth: set[int] = set()
+        for model, example in self._runs():
+            if run := self._gradients(model, example):
+                smooth |= {index for index in run.outputs if self._moving(run, [index])}
+        return smooth
 
     def _smallest(self) -> Example:
         """Return the smallest batch: where that shows all weights, no larger one is needed."""

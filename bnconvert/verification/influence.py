@@ -71,21 +71,30 @@ class GradientRun:
     @classmethod
     def of(cls, model: nn.Module, example: Example, *, inner: bool = False) -> "GradientRun":
         """Run a model; errors of its forward pass through."""
-        run = cls(model)
-        floating = [p for p in model.parameters() if p.is_floating_point()]
+        return cls(model)._run(example, inner=inner, projected=True)
+
+    @classmethod
+    def values_of(cls, model: nn.Module, example: Example) -> dict[Place, Tensor]:
+        """Return what each module of a model returned in the same run, without projections."""
+        return cls(model)._run(example, inner=True, projected=False).values
+
+    def _run(self, example: Example, *, inner: bool, projected: bool) -> "GradientRun":
+        """Run the model, with gradients in any case: without, modules may take other ways."""
+        floating = [p for p in self.model.parameters() if p.is_floating_point()]
         before = [(p, p.requires_grad) for p in floating]
         try:
             for parameter in floating:
                 parameter.requires_grad_(True)
-            with torch.enable_grad(), preserved_random_state(), run._watching(inner):
+            watching = self._watching(inner, projected)
+            with torch.enable_grad(), preserved_random_state(), watching:
                 copied = example.map(Tensor.clone)
-                leaves = pytree.tree_leaves(model(*copied.args, **copied.kwargs))
-            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-            run.outputs = {i: _projected(t, i) for i, t in enumerate(tensors) if t.requires_grad}
+                leaves = pytree.tree_leaves(self.model(*copied.args, **copied.kwargs))
+            tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and projected]
+            self.outputs = {i: _projected(t, i) for i, t in enumerate(tensors) if t.requires_grad}
         finally:
             for parameter, flag in before:
                 parameter.requires_grad_(flag)
-        return run
+        return self
 
     def moving(self, projections: Sequence[Tensor]) -> set[str]:
         """Return the names of the weights that move at least one of the projections."""
@@ -111,13 +120,13 @@ class GradientRun:
                     yield name, tensor
 
     @contextmanager
-    def _watching(self, inner: bool) -> Iterator[None]:
+    def _watching(self, inner: bool, projected: bool) -> Iterator[None]:
         """Hook every norm, and every module where its values are asked for."""
         norms = {path for path, _, _ in norms_in(self.model)}
         hooks: list[Any] = []
         for path, module in self.model.named_modules():
             if inner or path in norms:
-                hook = _Watch(self, path, inner, path in norms)
+                hook = _Watch(self, path, inner, path in norms, projected)
                 hooks.append(module.register_forward_hook(hook))
         try:
             yield
@@ -134,6 +143,7 @@ class _Watch:
     path: str
     inner: bool
     norm: bool
+    projected: bool
     calls: int = 0
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> Any:
@@ -145,7 +155,7 @@ class _Watch:
             if self.inner and isinstance(leaf, Tensor) and leaf.is_floating_point():
                 place = (self.path, self.calls, index)
                 self.run.values[place] = leaf.detach().clone()
-                if leaf.requires_grad:
+                if leaf.requires_grad and self.projected:
                     self.run.inner[place] = _projected(leaf, len(self.run.inner))
         self.calls += 1
         return pytree.tree_unflatten(leaves, tree) if self.norm else None
@@ -166,6 +176,11 @@ def _projected(value: Tensor, seed: int) -> Tensor:
     if not value.numel():
         return value.sum()
     generator = torch.Generator().manual_seed(seed)
-    weights = torch.randn(value.shape, generator=generator, dtype=torch.float64, device="cpu")
+    # Any numbers without a pattern will do; these are the quickest to draw.
+    weights = torch.rand(value.shape, generator=generator, dtype=torch.float32, device="cpu")
+    weights = weights.to(value)
+    total = (value * weights).sum()
+    if torch.isfinite(total):
+        return total
     finite = torch.where(torch.isfinite(value), value, torch.zeros_like(value))
-    return (finite * weights.to(finite)).sum()
+    return (finite * weights).sum()

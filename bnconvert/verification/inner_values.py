@@ -31,7 +31,7 @@ def weights_seen_inside(
         fed: `example` as the file takes it.
     """
     run = GradientRun.of(native, example, inner=True)
-    truth = GradientRun.of(exact, example.in_double(), inner=True).values
+    truth = GradientRun.values_of(exact, example.in_double())
     with tempfile.TemporaryDirectory() as scratch:
         values = FileValues(graph_of(path, fed, Path(scratch)).values)
         held = [place for place in run.inner if _holds(values, run.values, truth, place)]

@@ -137,6 +137,7 @@ def match_values(
                         found.missing.pop(read, None)  # absorbed: its memory is not needed
                 continue
             found.missing[node] = expected
+            _ = [*expected.runs]  # while they can be computed
             if (name := values.nearest(expected)) is not None:
                 found.near.append((expected, name))
             if bare := _without_bias(run, expected):
@@ -166,10 +167,10 @@ def _without_bias(run: DualPrecisionRun, expected: Expected) -> Expected | None:
     bias = node.args[place] if node.target in _WITH_BIAS and len(node.args) > place else None
     if not isinstance(bias, fx.Node):
         return None
-    added = run.values[bias]
+    added = [*run.values[bias], *run.others(bias)]
     if "conv" in str(node.target):  # its channels come before the axes of the kernel
         weight = run.values[node.args[1]][1]  # type: ignore[index]  # it is a node
-        added = tuple(b.reshape(-1, *[1] * (weight.dim() - 2)) for b in added)
+        added = [b.reshape(-1, *[1] * (weight.dim() - 2)) for b in added]
     own = [value - b for value, b in zip(run.own_values(node), added[1:], strict=True)]
     return Expected.of(node, expected.exact - added[0], own)
 

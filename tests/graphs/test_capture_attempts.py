@@ -3,7 +3,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import export
 
-from bnconvert.graphs.capture_attempts import Attempt, attempts_for, attempts_for_part, is_hopeless
+from bnconvert.graphs.capture_attempts import (
+    Attempt,
+    attempts_for,
+    attempts_for_part,
+    is_hopeless,
+    probe_of,
+)
 from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
 
@@ -41,18 +47,45 @@ def test_a_part_is_tried_with_all_sizes_dynamic_first_and_never_in_strict_mode()
     ]
 
 
+def test_a_part_that_gets_no_other_sizes_is_tried_with_its_own_first() -> None:
+    attempts = attempts_for_part(nn.ReLU(), TWO, any_size=False)
+    assert [a.name for a in attempts] == [
+        "a fixed batch size",
+        "all sizes dynamic",
+        "a dynamic batch size",
+    ]
+
+
 @pytest.mark.parametrize("by_size", [False, True])
 def test_what_fails_at_a_number_is_not_tried_with_other_sizes_unless_a_size_bears_on_it(
     by_size: bool,
 ) -> None:
-    first, second, strict, _ = attempts_for(nn.ReLU(), TWO, None)
+    first, second, strict, strict_and_fixed = attempts_for(nn.ReLU(), TWO, None)
     model, failures = Branching(by_size=by_size).eval(), dict[Attempt, Exception]()
     assert not is_hopeless(first, failures)
     with pytest.raises(Exception, match="data-dependent") as failed:
         export(model, TWO.args, dynamic_shapes=first.dynamic_shapes, strict=False)
     failures[first] = failed.value
     assert is_hopeless(second, failures) is not by_size
-    assert not is_hopeless(strict, failures)
+    assert is_hopeless(strict, failures), "it branches on the same number"
+    assert is_hopeless(strict_and_fixed, failures) is not by_size
+
+
+def test_strict_mode_is_tried_where_it_makes_an_operator_of_what_asked() -> None:
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + int(x.max())
+
+    captured = capture(Counting().eval(), TWO)
+    assert "strict mode" in captured.notes[0]
+
+
+def test_a_probe_has_the_given_sizes_and_none_is_needed_where_these_are_tried() -> None:
+    first, second, *_ = attempts_for(nn.ReLU(), ONE, None)
+    probe = probe_of(first)
+    assert probe is not None
+    assert (probe.example, probe.dynamic_shapes) == (first.example, None)
+    assert probe_of(second) is None
 
 
 def test_any_other_failure_says_nothing_of_further_attempts() -> None:

@@ -1,10 +1,12 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.graphs import capturing
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.parts import capture_parts
 from tests.zoo import FrozenBatchNorm2d, trained
@@ -76,6 +78,26 @@ def test_a_model_in_parts_is_grafted_whole(detector: nn.Module) -> None:
     assert isinstance(grafted.get_submodule("head.score.1"), nn.Identity)
     for ours, theirs in zip(grafted(*IMAGES), detector(*IMAGES), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_asks_for_numbers_is_exported_once_before_its_parts(
+    detector: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[str, bool, bool]] = []
+
+    def export(module: nn.Module, *args: Any, **options: Any) -> Any:
+        fixed = options["dynamic_shapes"] is None
+        tried.append((type(module).__name__, fixed, options["strict"]))
+        return torch.export.export(module, *args, **options)
+
+    monkeypatch.setattr(capturing, "export", export)
+    given, other = ([torch.ones(3, 8, 9)] * 2,), IMAGES
+    capture_parts(detector, Example.of(given), any_size=False)
+    fixed = [(name, True, False) for name in ("Detector", "Backbone", "Sequential")]
+    assert tried == fixed
+    tried.clear()
+    capture_parts(detector, Example.of(other), any_size=False)
+    assert tried == [fixed[0], *((name, False, False) for name, *_ in fixed[1:])], "two sizes"
 
 
 def test_what_was_captured_in_parts_cannot_be_exported_whole(detector: nn.Module) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.exporting.failure_bundle import read_bundle
+from bnconvert.verification.evidence import Evidence
 from bnconvert.verification.weight_trials import WeightTrials
 from tests.zoo import trained
 
@@ -112,6 +113,15 @@ def test_weights_that_are_seen_inside_take_no_trial_each(
 ) -> None:
     monkeypatch.setattr(WeightTrials, "used", None)  # it takes two forwards for each weight
     report = bnc.export(trained(Headed(lambda y: y.argmax(1))), (IMAGE,), tmp_path / "m.onnx")
+    assert (report.verdict, report.findings) == ("agrees", ())
+
+
+def test_outputs_are_differentiated_one_by_one_only_where_nothing_else_shows_a_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Evidence, "_smooth_outputs", None)  # a backward pass for each
+    rounded = Headed(lambda y: (torch.round(y * 50), y.argmax(1)))
+    report = bnc.export(trained(rounded), (IMAGE,), tmp_path / "m.onnx")
     assert (report.verdict, report.findings) == ("agrees", ())
 
 

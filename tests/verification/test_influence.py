@@ -46,6 +46,23 @@ def test_what_modules_return_is_kept_where_it_is_asked_for() -> None:
     assert torch.equal(run.values["first", 0, 0], before), "the activation overwrites a copy"
 
 
+def test_the_values_of_another_copy_are_computed_without_projections() -> None:
+    model = trained(Two())
+    values = GradientRun.values_of(model, X)
+    run = GradientRun.of(model, X, inner=True)
+    assert values.keys() == run.values.keys() == run.inner.keys()
+    assert all(torch.equal(values[place], run.values[place]) for place in values)
+
+
+def test_entries_that_are_not_finite_are_left_out() -> None:
+    model = nn.Linear(3, 2)
+    with torch.no_grad():
+        model.bias[0] = float("inf")
+    run = GradientRun.of(model, Example.of((torch.ones(1, 3),)))
+    assert torch.isfinite(run.outputs[0])
+    assert run.moving([run.outputs[0]]) == {"weight", "bias"}, "by the other entry"
+
+
 def test_a_norm_is_all_that_it_holds() -> None:
     model = trained(Two())
     assert [t.shape for t in weights_of(model, ["first"])] == [torch.Size([3])] * 4

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from torch import Tensor, fx
 
+from bnconvert.verification.dual_precision import DualPrecisionRun
 from bnconvert.verification.expected_values import Expected
 from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
 from tests.verification.rows import EXAMPLE, go_on
@@ -86,3 +88,25 @@ def test_of_another_shape_or_of_integers_no_value_is_near() -> None:
     assert values.nearest(expected(torch.ones(5, dtype=torch.long))) is None
     assert values.nearest(expected(torch.ones(4, dtype=torch.long))) is None
     assert values.holders(expected(torch.ones(5, dtype=torch.float64))) == {}
+
+
+def test_an_operator_is_rounded_otherwise_only_where_a_part_of_its_value_looks_wrong(
+    graph: fx.GraphModule, values: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs decide whether the part is wrong, or off by chance."""
+    rerun: list[str] = []
+    plain = DualPrecisionRun._rerun
+
+    def noted(run: DualPrecisionRun, node: fx.Node) -> list[Tensor]:
+        rerun.append(str(node))
+        return plain(run, node)
+
+    monkeypatch.setattr(DualPrecisionRun, "_rerun", noted)
+    assert not match_values(graph, EXAMPLE, FileValues(values), in_parts=True).missing
+    assert rerun == []
+    wrong = values["v1"].clone()
+    wrong[:, 0] *= 1 + 1e-4
+    go_on(graph, values, wrong)
+    found = match_values(graph, EXAMPLE, FileValues(values), in_parts=True)
+    assert titles(e.node for e in found.first_missing()) == ["batch_norm"]
+    assert rerun[0] == "batch_norm"
