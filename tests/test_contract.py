@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ CHOICES: dict[type[Rewrite], Callable[[tuple[Any, ...]], tuple[Rewrite, ...]]] =
     Instance: lambda inputs: (Instance(),),
 }
 CASES = [
-    pytest.param(model, choice, id=f"{model.name}-{choice!r}")
+    pytest.param((model, choice), id=f"{model.name}-{choice!r}")
     for norm in NORMS
     for model in ZOO
     for choice in CHOICES[norm](model.inputs)
@@ -110,12 +111,35 @@ def assert_only_statistics(names: Iterable[str], model: nn.Module) -> None:
     assert not set(names) & dict(model.named_parameters()).keys()
 
 
-def converted_if_legal(model: nn.Module, choice: Rewrite) -> nn.Module | None:
-    """Convert a model; None where that is refused, of which the first promise below is."""
-    try:
-        return bnc.convert(model, choice)
-    except bnc.RefusedError:
-        return None
+@dataclass(frozen=True)
+class Conversion:
+    """A zoo model, its inputs, and what a choice makes of it; None where that is refused."""
+
+    zoo: ZooModel
+    choice: Rewrite
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    converted: nn.Module | None
+
+    @classmethod
+    def of(cls, zoo: ZooModel, choice: Rewrite) -> "Conversion":
+        model, inputs = build(zoo.name)
+        try:
+            return cls(zoo, choice, model, inputs, bnc.convert(model, choice))
+        except bnc.RefusedError:  # of which the first promise below is
+            return cls(zoo, choice, model, inputs, None)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def made_once(request: pytest.FixtureRequest) -> Conversion:
+    return Conversion.of(*request.param)
+
+
+@pytest.fixture
+def conversion(made_once: Conversion) -> Conversion:
+    """Give a test models of its own."""
+    model, converted = copy.deepcopy((made_once.model, made_once.converted))
+    return replace(made_once, model=model, converted=converted)
 
 
 def test_every_norm_has_choices_here() -> None:
@@ -123,8 +147,9 @@ def test_every_norm_has_choices_here() -> None:
     assert len(ZOO) >= 20
 
 
-@pytest.mark.parametrize(("zoo", "choice"), CASES)
-def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_a_rewrite_keeps_its_promises(case: tuple[ZooModel, Rewrite]) -> None:
+    zoo, choice = case
     model, inputs = build(zoo.name)
     before, expected = snapshot(model), outputs(model, inputs)
     planned = bnc.plan(model, choice)
@@ -159,10 +184,9 @@ def test_a_rewrite_keeps_its_promises(zoo: ZooModel, choice: Rewrite) -> None:
     assert same(outputs(converted, inputs), actual)  # fixed statistics are always used
 
 
-@pytest.mark.parametrize(("zoo", "choice"), CASES)
-def test_a_plain_checkpoint_loads_into_every_variant(zoo: ZooModel, choice: Rewrite) -> None:
-    model, _ = build(zoo.name)
-    if (converted := converted_if_legal(model, choice)) is None:
+def test_a_plain_checkpoint_loads_into_every_variant(conversion: Conversion) -> None:
+    model, choice = conversion.model, conversion.choice
+    if (converted := conversion.converted) is None:
         return
     moved = {
         name: tensor + 1 if tensor.is_floating_point() else tensor
@@ -176,45 +200,41 @@ def test_a_plain_checkpoint_loads_into_every_variant(zoo: ZooModel, choice: Rewr
     assert all(torch.equal(converted.state_dict()[name], moved[name]) for name in moved)
 
 
-@pytest.mark.parametrize(("zoo", "choice"), CASES)
-def test_revert_is_bit_identical(zoo: ZooModel, choice: Rewrite) -> None:
-    model, inputs = build(zoo.name)
+def test_revert_is_bit_identical(conversion: Conversion) -> None:
+    model, inputs = conversion.model, conversion.inputs
     trainable = [p.requires_grad for p in model.parameters()]
-    if (converted := converted_if_legal(model, choice)) is None:
+    if (converted := conversion.converted) is None:
         return
     reverted = bnc.revert(converted)
-    if not choice.keeps_batch_norm_state:  # declared on the rewrite: nothing to go back to
+    if not conversion.choice.keeps_batch_norm_state:  # declared there: nothing to go back to
         assert [type(m) for m in reverted.modules()] == [type(m) for m in converted.modules()]
         assert same(outputs(reverted, inputs), outputs(converted, inputs))
         return
-    if zoo.name != "frozen_elsewhere":  # which reverts to the BatchNorm2d it was copied from
-        assert [type(m) for m in reverted.modules()] == [type(m) for m in model.modules()]
-        assert list(reverted.state_dict()) == list(model.state_dict())
-        assert [p.requires_grad for p in reverted.parameters()] == trainable
-        assert same(outputs(reverted, inputs), outputs(model, inputs))
-        for old, new in zip(model.modules(), reverted.modules(), strict=True):
-            if kind_of(old) is not None:
-                assert vars(new).keys() == vars(old).keys()
-                for name in ("eps", "momentum", "affine", "track_running_stats", "training"):
-                    assert getattr(new, name) == getattr(old, name), name
-    else:
+    if conversion.zoo.name == "frozen_elsewhere":  # which reverts to what it was copied from
         assert type(reverted.get_submodule("norm")) is nn.BatchNorm2d
-
-
-@pytest.mark.parametrize(("zoo", "choice"), CASES)
-def test_converting_twice_changes_nothing_more(zoo: ZooModel, choice: Rewrite) -> None:
-    model, inputs = build(zoo.name)
-    if (once := converted_if_legal(model, choice)) is None:
         return
-    twice = bnc.convert(once, choice)
+    assert [type(m) for m in reverted.modules()] == [type(m) for m in model.modules()]
+    assert list(reverted.state_dict()) == list(model.state_dict())
+    assert [p.requires_grad for p in reverted.parameters()] == trainable
+    assert same(outputs(reverted, inputs), outputs(model, inputs))
+    for old, new in zip(model.modules(), reverted.modules(), strict=True):
+        if kind_of(old) is not None:
+            assert vars(new).keys() == vars(old).keys()
+            for name in ("eps", "momentum", "affine", "track_running_stats", "training"):
+                assert getattr(new, name) == getattr(old, name), name
+
+
+def test_converting_twice_changes_nothing_more(conversion: Conversion) -> None:
+    if (once := conversion.converted) is None:
+        return
+    twice = bnc.convert(once, conversion.choice)
     assert [type(m) for m in twice.modules()] == [type(m) for m in once.modules()]
-    assert same(outputs(twice, inputs), outputs(once, inputs))
+    assert same(outputs(twice, conversion.inputs), outputs(once, conversion.inputs))
 
 
-@pytest.mark.parametrize(("zoo", "choice"), CASES)
-def test_a_converted_model_trains_copies_and_saves(zoo: ZooModel, choice: Rewrite) -> None:
-    model, inputs = build(zoo.name)
-    if (fresh := converted_if_legal(model, choice)) is None:
+def test_a_converted_model_trains_copies_and_saves(conversion: Conversion) -> None:
+    inputs = conversion.inputs
+    if (fresh := conversion.converted) is None:
         return
     converted = copy.deepcopy(fresh).train()
     if any(isinstance(m, nn.SyncBatchNorm) for m in converted.modules()):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 import bnconvert as bnc
 from bnconvert.norms.frozen import FrozenNorm
+from tests.rank_processes import run_all
 
 pytestmark = pytest.mark.slow
 STEPS = 20
@@ -132,7 +132,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Run]]:
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(worker, (2, str(folder)), nprocs=2)
+    run_all(worker, 2, str(folder))
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in range(2)]
 
 

@@ -13,12 +13,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
 import bnconvert as bnc
 from bnconvert.norms.sync import SyncNorm
-from tests.killed_ranks import start_all
+from tests.rank_processes import run_all, start_all
 from tests.submodules import submodule
 from tests.zoo import build, trained
 
@@ -90,7 +89,7 @@ def worker(rank: int, world: int, folder: str) -> None:
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     world: int = request.param
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(worker, (world, str(folder)), nprocs=world)
+    run_all(worker, world, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 
 

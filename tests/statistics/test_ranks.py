@@ -12,12 +12,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 
 import bnconvert as bnc
 from bnconvert.statistics.ranks import Ranks
-from tests.killed_ranks import start_all
 from tests.precise import Statistics, farthest, statistics_of
+from tests.rank_processes import run_all, start_all
 from tests.statistics.test_layerwise import Paths, SharedHead
 from tests.zoo import Residual, trained
 
@@ -175,7 +174,7 @@ def dying(rank: int, world: int, folder: str) -> None:
 @pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)])
 def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(worker, (request.param, str(folder)), nprocs=request.param)
+    run_all(worker, request.param, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(request.param)]
 
 

@@ -17,10 +17,9 @@ IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def chaos(y: Tensor) -> Tensor:
-    """Iterate the logistic map: it doubles every error, so that after 60 times no digit is left."""
-    y = torch.sigmoid(y)
-    for _ in range(60):
-        y = 3.99 * y * (1 - y)
+    """Iterate a cosine that makes every error 500 times as large, until no digit is left."""
+    for _ in range(9):
+        y = torch.cos(1000 * y)
     return y
 
 
@@ -47,7 +46,7 @@ class Network(nn.Module):
 UNJUDGED = {
     "a chaotic network": Ending(chaos, "rounding alone changes", "load trained weights"),
     "one chaotic output of two": Ending(
-        lambda y: (y, chaos(y)), "changes the model's own output mul", "load trained weights"
+        lambda y: (y, chaos(y)), "changes the model's own output cos", "load trained weights"
     ),
     "small differences of large numbers": Ending(
         lambda y: (y * 1e-5 + 1e3) - 1e3, "rounding alone changes", "load trained weights"
