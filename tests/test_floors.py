@@ -270,6 +270,8 @@ ROOMS = {
         "__init__",
         "file_comparison",
         "file_divergence",
+        "reference_file",
+        "onnx_outputs",
         "localization",
         "verification",
         "users_batches",
