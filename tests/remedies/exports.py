@@ -188,9 +188,9 @@ EXPORTS = (
         slow=True,
     ),
     Row(
-        "verification/file_comparison.py",
+        "verification/reference_file.py",
         "{}: {}; give inputs that it takes",
-        lambda folder: pair(folder, {"x": torch.ones(2, 2), "y": torch.ones(3, 3)}),
+        lambda folder: pair(folder, {"x": torch.ones(2), "y": torch.ones(3)}),
         lambda folder: pair(folder),
         slow=True,
     ),
