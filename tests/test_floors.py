@@ -57,6 +57,7 @@ ROOMS = {
         "checkpoints.misfit",
         "program_file",
         "zoo_models",
+        "hub",
         "presentation",
         "reference_file",
         "baseline",
