@@ -20,6 +20,7 @@ from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT, weights_beside
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
+from bnconvert.verification.onnx_runner import WITHOUT_BFLOAT16
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 #: Operators that compute shapes, or move numbers without changing them.
@@ -76,10 +77,12 @@ def write(
             "export into another folder"
         ) from failure
     except Exception as failure:
+        remedy = "replace the operator that is named, export a part of the model, or export "
+        remedy += "model.float(), without autocast in its forward, where a dtype is the reason"
+        if "bfloat16" in str(failure):
+            remedy = WITHOUT_BFLOAT16
         raise ExportError(
-            f"{path.name}: no ONNX file can be made ({reason(failure)}); "
-            "replace the operator that is named, export a part of the model, or export "
-            "model.float(), without autocast in its forward, where a dtype is the reason"
+            f"{path.name}: no ONNX file can be made ({reason(failure)}); {remedy}"
         ) from failure
 
 
