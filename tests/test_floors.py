@@ -101,6 +101,7 @@ ROOMS = {
         "onnx_file",
         "file_findings",
         "onnx_half",
+        "onnx_opset",
         "onnx_names",
         "onnx_form",
         "onnx_contents",

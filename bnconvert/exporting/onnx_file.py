@@ -16,6 +16,7 @@ from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
+from bnconvert.exporting.onnx_opset import lower_opset
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT, weights_beside
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
@@ -66,6 +67,8 @@ def write(
         with torch.no_grad(), quiet():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
+            if form.is_older_than(program.model.opset_imports.get("")):
+                lower_opset(path, form.opset or 0)
             if form.half:
                 halve(path)
         onnx.checker.check_model(str(path), full_check=True)
@@ -108,7 +111,9 @@ def _program(
         raise ExportError(_NO_OUTPUT)
     if not program.model.graph.inputs:
         raise ExportError(_NO_INPUT)
-    form.require_opset(program.model.opset_imports.get(""))
+    written = program.model.opset_imports.get("")
+    if not form.is_older_than(written):
+        form.require_opset(written)
     rename(program.model, form, keys)
     _strip_paths(program.model)
     return program
