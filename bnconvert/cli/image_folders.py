@@ -1,5 +1,6 @@
 """Folders of images as data: one without labels, or one folder per class or domain."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from bnconvert.cli.data import Data
 from bnconvert.cli.images import ImagePreprocessing
 from bnconvert.errors import LoadError
+from bnconvert.reporting.table import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 def flat_folder(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
@@ -31,15 +33,24 @@ def flat_folder(source: str, folder: Path, batch_size: int, images: ImagePreproc
 
 
 def class_folders(source: str, folder: Path, batch_size: int, images: ImagePreprocessing) -> Data:
-    """Return the images of a folder per class, with labels."""
+    """Return the images of a folder per class, with labels: torchvision's ImageFolder.
+
+    Classes are numbered by the order of their names, and images may be in folders below.
+    """
     import torch
 
     if not folder.is_dir():
         raise LoadError(f"{folder}: there is no such folder; give one with a folder per class")
     classes = sorted(path for path in folder.iterdir() if path.is_dir())
-    pairs = [(file, index) for index, path in enumerate(classes) for file in _images_in(path)]
-    if not pairs:
+    found = {path: _images_below(path) for path in classes}
+    if not any(found.values()):
         raise LoadError(f"{folder}: has no folders of images; for a flat one, give images:{folder}")
+    if empty := [path.name for path, files in found.items() if not files]:
+        raise LoadError(
+            f"{folder}: {listed(empty)} holds no image, and would count as a class; remove it, "
+            "or give a loader of your own (file.py:loader)"
+        )
+    pairs = [(file, index) for index, files in enumerate(found.values()) for file in files]
 
     def batches() -> Iterator[tuple["Tensor", "Tensor"]]:
         for part in _shuffled_batches(pairs, batch_size):
@@ -61,6 +72,13 @@ def of_domains(read: Data, folder: Path) -> Data:
 
 def _images_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """Return the images in a folder and those below it, in the order of torchvision."""
+    places = sorted((place, names) for place, _, names in os.walk(folder, followlinks=True))
+    paths = (Path(place, name) for place, names in places for name in sorted(names))
+    return [path for path in paths if path.suffix.lower() in _SUFFIXES]
 
 
 def _shuffled_batches(items: list[Any], batch_size: int) -> Iterator[list[Any]]:

@@ -26,8 +26,8 @@ Weights = Annotated[
         "--weights",
         metavar="FILE",
         rich_help_panel=_PANEL,
-        help="A checkpoint: .safetensors, or what torch.save has written and weights_only=True "
-        "loads. What wraps the weights is found and said.",
+        help="A checkpoint: .safetensors, what torch.save has written and weights_only=True "
+        "loads, or a folder of shards. What wraps the weights is found and said.",
     ),
 ]
 Ema = Annotated[

@@ -3,9 +3,11 @@
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.hub import hub_asked_once
 from bnconvert.errors import LoadError, UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ def timm_model(
     """
     timm = _import_extra("timm")
     loads = name.startswith(_WITH_WEIGHTS) if pretrained is None else pretrained
+    unreachable: str | None = None
     try:
-        model = timm.create_model(name, pretrained=loads, **arguments)
+        with hub_asked_once() if loads else nullcontext() as unreachable:
+            model = timm.create_model(name, pretrained=loads, **arguments)
     except Exception as failure:  # timm, its hub and its models raise anything
         remedy, everything = "", "list the names with timm.list_models()"
         if "Unknown model" in str(failure):
@@ -45,7 +49,7 @@ def timm_model(
             remedy = (
                 _did_you_mean(name, timm.list_pretrained(f"{name.partition('.')[0]}*")) or remedy
             )
-        raise _not_made(f"timm:{name}", failure, remedy + everything) from failure
+        raise _not_made(f"timm:{name}", failure, remedy + everything, unreachable) from failure
     config = getattr(model, "pretrained_cfg", None) or {}
     channels, height, width = config.get("input_size", _SIZE)
     size = arguments.get("img_size", (height, width))
@@ -108,12 +112,22 @@ def _torchvision_weights(name: str, tag: str) -> Any:
     return members[tag]
 
 
-def _not_made(source: str, failure: Exception, remedy: str) -> LoadError:
-    """Return the error for a model that a package does not make."""
+def _not_made(
+    source: str, failure: Exception, remedy: str, unreachable: str | None = None
+) -> LoadError:
+    """Return the error for a model that a package does not make.
+
+    Args:
+        source: the model, as it was named.
+        failure: what the package raises.
+        remedy: what to do where it is about something else than the connection.
+        unreachable: why there is none, where that is known.
+    """
     said = (str(failure) or type(failure).__name__).splitlines()[0]
     if any(part in cls.__name__ for cls in type(failure).__mro__ for part in _OFFLINE):
         return LoadError(
-            f"{source}: its weights are not on this machine and cannot be downloaded ({said}); "
+            f"{source}: its weights are not on this machine and cannot be downloaded "
+            f"({unreachable or said}); "
             "give a checkpoint with --weights FILE, or timm:local-dir:FOLDER"
         )
     if isinstance(failure, TypeError) and "argument" in said:

@@ -17,10 +17,12 @@ from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
+from bnconvert.exporting.onnx_opset import lower_opset
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
+from bnconvert.verification.onnx_runner import WITHOUT_BFLOAT16
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
@@ -63,6 +65,8 @@ def write(
         with torch.no_grad(), quiet():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
+            if form.is_older_than(program.model.opset_imports.get("")):
+                lower_opset(path, form.opset or 0)
             if form.half:
                 halve(path)
         onnx.checker.check_model(str(path), full_check=True)
@@ -74,10 +78,12 @@ def write(
             "export into another folder"
         ) from failure
     except Exception as failure:
+        remedy = "replace the operator that is named, export a part of the model, or export "
+        remedy += "model.float(), without autocast in its forward, where a dtype is the reason"
+        if "bfloat16" in str(failure):
+            remedy = WITHOUT_BFLOAT16
         raise ExportError(
-            f"{path.name}: no ONNX file can be made ({reason(failure)}); "
-            "replace the operator that is named, export a part of the model, or export "
-            "model.float(), without autocast in its forward, where a dtype is the reason"
+            f"{path.name}: no ONNX file can be made ({reason(failure)}); {remedy}"
         ) from failure
 
 
@@ -103,7 +109,9 @@ def _program(
         raise ExportError(_NO_OUTPUT)
     if not program.model.graph.inputs:
         raise ExportError(_NO_INPUT)
-    form.require_opset(program.model.opset_imports.get(""))
+    written = program.model.opset_imports.get("")
+    if not form.is_older_than(written):
+        form.require_opset(written)
     rename(program.model, form, keys)
     _strip_paths(program.model)
     return program

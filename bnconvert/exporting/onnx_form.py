@@ -52,6 +52,10 @@ class OnnxForm:
             raise ExportError(f"dtype={dtype}: a file can be rewritten in torch.float16; give that")
         return cls(opset, tuple(inputs or ()), tuple(outputs or ()), dtype is not None)
 
+    def is_older_than(self, written: Any) -> bool:
+        """Tell whether an older opset is asked for than the exporter wrote."""
+        return self.opset is not None and isinstance(written, int) and self.opset < written
+
     def require_opset(self, written: Any) -> None:
         """Require that a file is in the opset that was asked for.
 

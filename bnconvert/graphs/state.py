@@ -48,7 +48,16 @@ def why_stateful(
         "change it in training mode only (if self.training), or fold and export the submodules "
         "that do without it"
     )
+    if not model.training and all(_is_in_training(model, name) for name in changed):
+        fact += ", because its module is in training mode inside an eval model"
+        remedy = "call model.eval()"
     return Refusal("changes-state", fact, remedy)
+
+
+def _is_in_training(model: nn.Module, name: str) -> bool:
+    """Tell whether the module of a buffer is in training mode, an instance norm for example."""
+    path = name.rpartition(".")[0]
+    return dict(model.named_modules()).get(path, model).training
 
 
 def _changed(

@@ -61,6 +61,14 @@ def scripted_paths(module: nn.Module, path: str = "") -> Iterator[str]:
         yield from scripted_paths(child, f"{path}.{name}".lstrip("."))
 
 
+def _module_of(thing: object) -> str:
+    """Say where the module is: in a result of ours, in a torch.export program, or elsewhere."""
+    inner = getattr(thing, "module", None)
+    if isinstance(inner, nn.Module):
+        return "its .module"
+    return "its .module()" if callable(inner) else "the module itself"
+
+
 def require_eager(model: object) -> None:
     """Raise unless `model` is an eager, unwrapped module, whole in this process.
 
@@ -68,8 +76,10 @@ def require_eager(model: object) -> None:
         UnsupportedModelError: it says how to unwrap the model.
     """
     if not isinstance(model, nn.Module):
+        name = type(model).__name__
+        article = "an" if name[:1] in "AEIOU" else "a"
         raise UnsupportedModelError(
-            f"a {type(model).__name__} is not a torch.nn.Module; give the module itself"
+            f"{article} {name} is not a torch.nn.Module; give {_module_of(model)}"
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise UnsupportedModelError(

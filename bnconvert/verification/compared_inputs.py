@@ -7,6 +7,7 @@ every axis that the file declares dynamic; and stronger inputs where an output h
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 
@@ -17,7 +18,7 @@ from bnconvert.verification.evidence import hidden_outputs
 from bnconvert.verification.onnx_runner import ONNX_RUNTIME, Feed
 from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.raw_inputs import RawInput
-from bnconvert.verification.reference import SEED, Reference
+from bnconvert.verification.reference import SEED
 from bnconvert.verification.sizes import free_axes, resized
 from bnconvert.verification.tolerance import Answers
 
@@ -54,12 +55,28 @@ class Claim:
             raise ExportError(f"agreement={self.agreement}: is no share; give one of 0 to 1")
 
 
+class Answering(Protocol):
+    """What knows the right answers: a model, or a file."""
+
+    def answers_to(self, pool: Pool) -> dict[Case, Answers]:
+        """Return the answers to each case that it takes; ExportError where it takes none."""
+
+    def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
+        """Return the answers to all cases from one batch, where rows are independent there."""
+
+    def answers(self, example: Example) -> Answers:
+        """Return the answers to an input; any error says that it does not take it."""
+
+    def note(self, sentence: str) -> None:
+        """Note, once, what could not be done as usual."""
+
+
 class ComparedInputs:
     """The inputs to compare on."""
 
     def __init__(
         self,
-        reference: Reference,
+        reference: Answering,
         feed: Feed,
         shapes: Mapping[str, list[int | str | None]],
         claim: Claim,
@@ -67,7 +84,7 @@ class ComparedInputs:
         """Take what decides about them.
 
         Args:
-            reference: the model.
+            reference: the model, or the file that is right.
             feed: the given inputs as the file takes them.
             shapes: of the file's inputs, with symbols for dynamic axes.
             claim: for which sizes the file is made.

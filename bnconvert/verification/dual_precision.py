@@ -142,7 +142,7 @@ class DualPrecisionRun:
         return found
 
     def _lowering(self) -> AbstractContextManager[Any]:
-        return self._precision.lowering() if self._precision else contextlib.nullcontext()
+        return self._precision.lowering_of_any() if self._precision else contextlib.nullcontext()
 
     def _rounded_otherwise(self, value: Any) -> Any:
         """Return a value whose numbers are moved by a unit in the last place."""

@@ -1,37 +1,36 @@
 """Compare two ONNX files, without any model: a candidate with the file that it was made from.
 
 There is no float64 model here. The reference's own numbers are the truth, and how far a right file
-may be from them is measured on the reference: its inputs and weights are moved by one unit in the
-last place, of float16 where the candidate computes in that.
+may be from them is measured on the reference (`reference_file.py`). All else is as for a model: the
+same inputs, every part of an output by its own size, every row by itself.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from bnconvert.errors import ExportError
-from bnconvert.graphs.example import Example, NamedTensor
+from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
-from bnconvert.verification.cases import Case, Pool
-from bnconvert.verification.compared_inputs import Claim
+from bnconvert.verification.cases import Case
+from bnconvert.verification.compared_inputs import Claim, ComparedInputs
+from bnconvert.verification.evidence import hidden_outputs
 from bnconvert.verification.file_divergence import find_file_divergence
 from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.lowered_precision import INT8
-from bnconvert.verification.onnx_moved_weights import with_moved_weights
+from bnconvert.verification.onnx_outputs import outputs_of_inputs
 from bnconvert.verification.onnx_precision import precision_of
 from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.reference_file import ReferenceFile
+from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import WORDS, Judge, verdict_of
 
-_SEED = 0
-_RUNS = 3  # of the reference, moved in ever new ways
-_FLOAT32 = float(torch.finfo(torch.float32).eps)
+_LOCALIZED = 3  # inputs that fail on which the operator is searched, the worst first
 
 
 class FileComparison:
@@ -76,39 +75,26 @@ class FileComparison:
         Raises:
             ExportError: the reference does not run on the inputs.
         """
-        generator = torch.Generator().manual_seed(_SEED)
-        pool = Pool.of(self._inputs, self._fixed_batch(), generator)
-        cases = [case for case in pool.cases if case.given] if self._is_quantized else pool.cases
+        eps = self._precision.eps if self._precision else 0.0
         with tempfile.TemporaryDirectory() as scratch:
-            moved = Path(scratch) / "moved.onnx"
-            with_moved_weights(self._paths[0], moved, self._unit, generator)
-            runners = OnnxRunner(self._paths[0], unoptimized=True), OnnxRunner(moved)
-            answers = {c: a for c in cases if (a := self._answers(c, runners, generator))}
-            report = self._judged(answers, runners[1])
-            if report.verdict == "differs":
-                first = next(iter(answers)).example
-                found = find_file_divergence(
-                    (self._paths[0], moved), self._paths[1], self._fed(first)
-                )
-                report = replace(report, findings=(found,)) if found else report
+            reference = ReferenceFile(
+                self._paths[0], self._reference, self._names, eps, Path(scratch)
+            )
+            shapes, claim = self._shapes(reference), self._claim
+            inputs = ComparedInputs(reference, reference.feed(self._inputs), shapes, claim)
+            answers = inputs.answers(self._inputs, at_once=False)
+            if self._is_quantized:
+                answers = {case: known for case, known in answers.items() if case.given}
+            report, differing = self._judged(reference, answers, inputs.size)
+            for case in differing[:_LOCALIZED]:
+                files, fed = (reference.path, reference.moved), reference.fed(case.example)
+                if found := find_file_divergence(files, self._paths[1], fed):
+                    return replace(report, findings=(found,))
         return report
 
     @property
     def _is_quantized(self) -> bool:
         return self._precision is INT8
-
-    @property
-    def _unit(self) -> float:
-        """How far to move numbers: one unit in the last place of the lower precision."""
-        return max(self._precision.eps if self._precision else 0.0, _FLOAT32)
-
-    def _fed(self, example: Example) -> list[NamedTensor]:
-        return list(zip(self._names, example.tensors(), strict=True))
-
-    def _fixed_batch(self) -> int | None:
-        files, given = (self._reference, self._candidate), self._fed(self._inputs)
-        sizes = (file.fixed_batch(given, self._inputs) for file in files)
-        return next((size for size in sizes if size is not None), None)
 
     def _outputs_in_order(self) -> list[int]:
         """Return which of the candidate's outputs each of the reference's is: by name, or place."""
@@ -123,58 +109,67 @@ class FileComparison:
             return [theirs.index(name) for name in ours]
         return list(range(len(ours)))
 
-    def _answers(
-        self, case: Case, runners: Sequence[OnnxRunner], generator: torch.Generator
-    ) -> Answers | None:
-        """Return what the reference computes; None where it does not take an input nobody gave."""
-        true = self._run(self._reference, case.example)
-        if isinstance(true, str):
-            if case.given:
-                raise ExportError(f"{self._reference.name}: {true}; give inputs that it takes")
-            return None
-        unoptimized, moved = runners
-        other = case.example.perturbed(self._unit / _FLOAT32, generator)
-        runs = self._run(unoptimized, case.example), self._run(moved, other)
-        native, perturbed = (true if isinstance(run, str) else run for run in runs)
-        return Answers(true, [*native], [*perturbed])
+    def _shapes(self, reference: ReferenceFile) -> dict[str, list[int | str | None]]:
+        """Return the reference's input shapes; a size that the candidate fixes is fixed.
 
-    def _run(self, file: OnnxRunner, example: Example) -> Outputs:
+        Raises:
+            ExportError: the inputs do not fit one of the files.
+        """
+        fed = reference.fed(self._inputs)
+        theirs = {place: name for name, place in self._candidate.feed(fed).given.items()}
+        found: dict[str, list[int | str | None]] = {}
+        for name, place in self._reference.feed(fed).given.items():
+            found[name] = own = self._reference.shape_of(name)
+            other = self._candidate.shape_of(theirs[place]) if place in theirs else []
+            for axis, (size, fixed) in enumerate(zip(own, other, strict=False)):
+                if isinstance(size, int) is isinstance(fixed, int):
+                    continue
+                own[axis] = known = size if isinstance(size, int) else fixed
+                file = self._reference if known is size else self._candidate
+                reference.note(f"{file.name} fixes axis {axis} of {name}: compared at {known} only")
+        return found
+
+    def _run(self, reference: ReferenceFile, example: Example) -> Outputs:
+        """Run the candidate; return its outputs in the order of the reference's."""
         try:
-            outputs = file.run(file.feed(self._fed(example)))
+            outputs = self._candidate.run(self._candidate.feed(reference.fed(example)))
         except ExportError as failure:
             return str(failure)
-        if isinstance(outputs, str) or file is not self._candidate:
-            return outputs
-        return [outputs[place] for place in self._order]
+        return outputs if isinstance(outputs, str) else [outputs[i] for i in self._order]
 
-    def _judged(self, answers: dict[Case, Answers], moved: OnnxRunner) -> Report:
-        names = self._reference.output_names
-        tolerance = replace(Tolerance.of(answers.values()), given=self._claim.tolerance)
-        outputs = {case: self._run(self._candidate, case.example) for case in answers}
-
-        def perturbed(case: Case) -> Iterator[Sequence[Tensor]]:
-            generator = torch.Generator().manual_seed(_SEED)
-            for _ in range(_RUNS):
-                other = case.example.perturbed(4 * self._unit / _FLOAT32, generator)
-                if not isinstance(run := self._run(moved, other), str):
-                    yield run
-
-        judge = Judge(names, answers, tolerance, perturbed, casts=True, in_parts=False)
+    def _judged(
+        self, reference: ReferenceFile, answers: Mapping[Case, Answers], size: int | None
+    ) -> tuple[Report, list[Case]]:
+        """Return the report, and the cases that differ, the worst first."""
+        names, claim = self._reference.output_names, self._claim
+        tolerance = replace(Tolerance.of(answers.values()), given=claim.tolerance)
+        outputs = {case: self._run(reference, case.example) for case in answers}
+        in_parts, perturbed = not self._is_quantized, reference.perturbed_answers
+        judge = Judge(names, answers, tolerance, perturbed, casts=True, in_parts=in_parts)
         judged = judge.judge(outputs)
         checks: list[Check] = [check for those in judged.checks.values() for check in those]
-        if (least := self._claim.agreement) is not None:
-            checks += agreement_checks(names, answers, outputs, least)
+        checks += RowIndependence(
+            names,
+            reference,
+            lambda case: tolerance.at(answers[case]),
+            size,
+            lambda example: self._run(reference, example),
+        ).checks(outputs)
+        if claim.agreement is not None:
+            checks += agreement_checks(names, answers, outputs, claim.agreement)
         fails = not all(check.passed for check in checks)
-        findings = () if fails else tuple(_unproven(names, answers, tolerance))
+        findings = () if fails else tuple(_unproven(self._paths[0], names, answers, tolerance))
         verdict = verdict_of(checks, findings, outputs)
-        return Report(
+        report = Report(
             f"{self._candidate.name} {WORDS[verdict]} {self._reference.name}",
             verdict=verdict,
             checks=tuple(checks),
             findings=findings,
             facts=agreement(names, answers, outputs),
-            notes=tuple(self._notes()),
+            notes=(*self._notes(), *reference.notes),
         )
+        differing = [case for case in answers if judged.fails(case)]
+        return report, sorted(differing, key=lambda case: -_excess(judged.checks[case]))
 
     def _notes(self) -> Iterator[str]:
         yield (
@@ -187,13 +182,29 @@ class FileComparison:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
 
 
+def _excess(checks: Sequence[Check]) -> float:
+    """Return how many times more than allowed an error is, of the worst check."""
+    return max(check.error / (check.allowed or math.ulp(0.0)) for check in checks)
+
+
 def _unproven(
-    names: Sequence[str], answers: Mapping[Case, Answers], tolerance: Tolerance
+    path: Path, names: Sequence[str], answers: Mapping[Case, Answers], tolerance: Tolerance
 ) -> Iterator[Finding]:
     """Yield a finding for each output in which the reference has nothing to compare with."""
+    hidden = hidden_outputs(answers)
+    moving = outputs_of_inputs(path) if hidden else set()
     for index, name in enumerate(names):
         finite = any(bool(known.true[index].isfinite().any()) for known in answers.values())
-        if not finite or tolerance.says_nothing(index):
+        if finite and index in hidden and index in moving:
+            yield Finding(
+                UNPROVEN,
+                "error",
+                ("(root)",),
+                f"the reference's output {name} is {hidden[index]} on every input that was tried, "
+                "given, generated and stronger ones: a file may compute anything else there",
+                "give inputs on which it is not: real ones, and several of them",
+            )
+        elif not finite or tolerance.says_nothing(index):
             yield Finding(
                 UNPROVEN,
                 "error",

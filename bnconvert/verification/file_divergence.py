@@ -7,6 +7,7 @@ right. The file diverges at the first operator with right inputs that is not.
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -18,6 +19,8 @@ from bnconvert.reporting.records import Finding
 from bnconvert.verification.expected_values import LOCAL, ROUNDING, Wanted
 from bnconvert.verification.finding_ids import DIVERGENCE
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
+from bnconvert.verification.onnx_outputs import BOUNDED
+from bnconvert.verification.parts import wrong_part
 from bnconvert.verification.value_matching import FileValues
 
 _FIX = "check the operator's weights, attributes and inputs, and the tool that wrote them"
@@ -55,8 +58,9 @@ def _find(reference: OnnxGraph, moved: OnnxGraph, candidate: OnnxGraph) -> Findi
     values = FileValues(candidate.values)
     held: set[str] = set()
     wanted: dict[str, Wanted] = {}
+    makers = {name: operator for operator in reference.operators for name in operator.outputs}
     for name, value in reference.values.items():
-        wanted[name] = _wanted(value, moved.values.get(name, value))
+        wanted[name] = _Value.of(value, moved.values.get(name, value), makers.get(name))
         held |= set(values.holders(wanted[name]))
     right = _right(candidate, held)
     producers = {name: operator for operator in candidate.operators for name in operator.outputs}
@@ -67,12 +71,43 @@ def _find(reference: OnnxGraph, moved: OnnxGraph, candidate: OnnxGraph) -> Findi
     return None
 
 
-def _wanted(value: Tensor, moved: Tensor) -> Wanted:
-    """Return a value of the reference, and how far from it that of a right file may be."""
-    exact = value.double() if value.is_floating_point() else value
-    errors = relative_errors(moved, exact)
-    unit = rounding_errors(exact, value.dtype, bounded=True)
-    return Wanted(exact, {m: LOCAL * errors[m] + ROUNDING * unit[m] for m in MEASURES})
+@dataclass(frozen=True, eq=False)
+class _Value(Wanted):
+    """A value of the reference, of which each part counts by its own size.
+
+    Attributes:
+        runs: the same, rounded otherwise.
+        bounded: whether a function bounded by 1 computes it.
+    """
+
+    runs: Sequence[Tensor]
+    bounded: bool
+
+    @classmethod
+    def of(cls, value: Tensor, moved: Tensor, producer: Operator | None) -> "_Value":
+        """Measure how far from it that of a right file may be."""
+        exact = value.double() if value.is_floating_point() else value
+        errors = relative_errors(moved, exact)
+        unit = rounding_errors(exact, value.dtype, bounded=True)
+        allowed = {m: LOCAL * errors[m] + ROUNDING * unit[m] for m in MEASURES}
+        return cls(exact, allowed, (moved,), producer is not None and producer.kind in BOUNDED)
+
+    def error_of(self, value: Tensor) -> float | None:
+        """Return the relative error of a value that is the same, its parts too."""
+        error = super().error_of(value)
+        if error is None:
+            return None
+        wrong = wrong_part(
+            value,
+            self.exact,
+            self.runs,
+            (),
+            factor=LOCAL,
+            whole=self.allowed["norm"],
+            bounded=self.bounded,
+            roundings=ROUNDING,
+        )
+        return None if wrong else error
 
 
 def _right(graph: OnnxGraph, held: set[str]) -> set[Operator]:

@@ -46,7 +46,11 @@ class Precision:
 
     def lowering(self) -> AbstractContextManager[Any]:
         """Return a context in which every operator rounds to it."""
-        return _Integers() if self.dtype is None else _Rounding(self.dtype)
+        return _Integers(_PRODUCTS) if self.dtype is None else _Rounding(self.dtype)
+
+    def lowering_of_any(self) -> AbstractContextManager[Any]:
+        """Return the same for one operator, of whatever kind: quantizers choose more or fewer."""
+        return _Integers(None) if self.dtype is None else _Rounding(self.dtype)
 
     def rounded_output(self, output: Tensor) -> Tensor:
         """Return an output in the dtype that a file in this precision has."""
@@ -86,14 +90,20 @@ class _Rounding(OperatorObserver):
 
 
 class _Integers(OperatorObserver):
-    """Rounds what products read and return to eight bits, with one scale for each tensor."""
+    """Rounds what some operators read and return to eight bits, with one scale a tensor."""
+
+    def __init__(self, names: frozenset[str] | None) -> None:
+        """Take their names; None for all that compute something."""
+        self._names = names
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the operator; on rounded numbers, if it is a product of matrices or kernels."""
-        if base_name(operator) not in _PRODUCTS:
+        """Run the operator; on rounded numbers, if it is one of these."""
+        others = self._names is not None and base_name(operator) not in self._names
+        if others or is_view(operator) or written_tensors(operator, args, kwargs):
             return super().run_operator(operator, args, kwargs)
         args = tuple(_in_steps(a) if isinstance(a, Tensor) and a.dim() > 1 else a for a in args)
-        return _in_steps(super().run_operator(operator, args, kwargs))
+        result = super().run_operator(operator, args, kwargs)
+        return pytree.tree_map_only(Tensor, _in_steps, result)
 
 
 def _in_steps(tensor: Tensor) -> Tensor:

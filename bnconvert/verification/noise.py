@@ -66,13 +66,17 @@ def noisy_outputs(
     if reference.is_random(example.example):
         message, fix = _RANDOM.format("nothing").split("; ")
     else:
+        lowered = f" to {reference.precision.name}" if reference.precision else ""
         message = (
-            f"on every input that was tried, rounding alone changes the model's own output "
-            f"{listed(noisy)} by more than {NO_DIGIT:.0%} of its size: a file may compute "
+            f"on every input that was tried, rounding{lowered} alone changes the model's own "
+            f"output {listed(noisy)} by more than {NO_DIGIT:.0%} of its size: a file may compute "
             "anything else there"
         )
         fix = (
             "load trained weights if these are random ones, and give inputs like those that it "
             "was trained on; where it stays so, the model is no better than chance in this dtype"
         )
+        if lowered:
+            fix += ", unless you say what is enough: tolerance=0.3, agreement=0.9 (--tolerance, "
+            fix += "--agreement)"
     yield Finding(UNPROVEN, "error", ("(root)",), message, fix)

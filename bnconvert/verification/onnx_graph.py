@@ -99,6 +99,14 @@ def graph_of(path: Path, tensors: Sequence[NamedTensor], folder: Path) -> OnnxGr
     raise ExportError(f"{path.name}: {values}; give inputs that it was exported for")
 
 
+def operators_of(path: Path) -> tuple[tuple[Operator, ...], tuple[str, ...]]:
+    """Return a file's operators whose values depend on its inputs, and its outputs' names."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return tuple(_dependent(graph)), tuple(value.name for value in graph.output)
+
+
 def _values(
     runner: OnnxRunner, tensors: Sequence[NamedTensor], folder: Path
 ) -> dict[str, Tensor] | str:

@@ -12,6 +12,8 @@ from torch import Tensor
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.verification.complex_numbers import in_real_numbers
+from bnconvert.verification.lowered_precision import BFLOAT16
+from bnconvert.verification.onnx_precision import precision_of
 from bnconvert.verification.onnx_runtime import Runtime, Session
 
 ONNX_RUNTIME = Runtime()  # on the CPU
@@ -47,6 +49,11 @@ _NEXT_STEPS = (
     ("External data path", "put the file's weights (*.data) into the same folder"),
     ("ShapeInferenceError", "the operator that is named gets a wrong shape: export again"),
     ("parsing failed", "it is not an ONNX file, or a damaged one: export again"),
+)
+#: What to do where a file computes in bfloat16.
+WITHOUT_BFLOAT16 = (
+    "ONNX Runtime's CPU computes nothing in bfloat16: export model.float(), without autocast in "
+    "its forward, which has the same weights; with dtype=torch.float16 (--half) in half precision"
 )
 _INSIDE = "Non-zero status code returned while running"  # a kernel fails, on inputs that fit
 _SIGNATURE = re.compile(r"/\S+\.(?:cc|h):\d+ [\w:<>&,*~ ]*\([^()]*\)(?: const)? ")
@@ -225,11 +232,13 @@ def _session(path: Path, content: bytes | None, unoptimized: bool, runtime: Runt
     except ExportError:
         raise
     except Exception as failure:
-        steps = (step for words, step in _NEXT_STEPS if words in str(failure))
+        steps = [step for words, step in _NEXT_STEPS if words in str(failure)]
+        if steps and precision_of(path) is BFLOAT16:
+            steps = [WITHOUT_BFLOAT16]
         title = "OpenVINO" if runtime.name == "openvino" else "ONNX Runtime"
         raise ExportError(
             f"{path.name}: {title} cannot load it ({_message_of(failure)}); "
-            f"{next(steps, 'export it again, or upgrade onnxruntime')}"
+            f"{next(iter(steps), 'export it again, or upgrade onnxruntime')}"
         ) from failure
 
 

@@ -7,6 +7,7 @@ batch), nothing is asked of the file; but for a norm that takes its statistics f
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +17,21 @@ from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import Check
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.reference import SEED, Reference
+from bnconvert.verification.reference import SEED
 from bnconvert.verification.tolerance import Tolerance
+
+
+class RowReference(Protocol):
+    """What tells whether rows depend on one another: a model, or the file that is right."""
+
+    def accepts(self, example: Example) -> bool:
+        """Tell whether it runs on an input."""
+
+    def outputs(self, example: Example) -> list[Tensor]:
+        """Return what it computes; any error says that it does not run."""
+
+    def normalizes_by_batch(self, example: Example) -> bool:
+        """Tell whether a norm takes its statistics from the batch, which no file may do."""
 
 
 @dataclass(eq=False)
@@ -26,7 +40,7 @@ class RowIndependence:
 
     Attributes:
         names: of the file's outputs.
-        reference: the model.
+        reference: the model, or the file that is right.
         tolerance: returns how far apart they may be on an input.
         size: the file's batch size; None where it may have any, and a row is run alone.
         run: runs the file.
@@ -34,7 +48,7 @@ class RowIndependence:
     """
 
     names: Sequence[str]
-    reference: Reference
+    reference: RowReference
     tolerance: Callable[[Case], Tolerance]
     size: int | None
     run: Callable[[Example], Outputs]

@@ -1,4 +1,5 @@
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -9,7 +10,7 @@ from torch import nn
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.verification.onnx_runner import OnnxRunner
-from tests.zoo import IMAGE, build
+from tests.zoo import IMAGE, SERIES, VOLUME, build, trained
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -161,3 +162,24 @@ def test_a_full_disk_is_no_fault_of_an_operator(
     x = torch.ones(2, 3)
     with pytest.raises(bnc.ExportError, match=r"m\.onnx: cannot be written \(No space left on dev"):
         onnx_file.write(nn.Linear(3, 2).eval(), (x,), {}, None, tmp_path / "m.onnx")
+
+
+KINDS = {
+    1: (nn.Conv1d, nn.InstanceNorm1d, SERIES),
+    2: (nn.Conv2d, nn.InstanceNorm2d, IMAGE),
+    3: (nn.Conv3d, nn.InstanceNorm3d, VOLUME),
+}
+
+
+@pytest.mark.parametrize("dimensions", KINDS)
+def test_instance_norms_with_statistics_are_gone_and_others_are_one_operator(
+    dimensions: int, tmp_path: Path
+) -> None:
+    conv, norm, x = KINDS[dimensions]
+    path = tmp_path / "m.onnx"
+    tracked = norm(4, affine=dimensions > 1, track_running_stats=True)
+    layers = [conv(3, 4, 3), tracked, nn.ReLU(), conv(4, 4, 1), norm(4, affine=dimensions > 1)]
+    report = bnc.export(trained(nn.Sequential(*layers)), x, path)
+    assert report.verdict == "agrees"
+    kinds = Counter(node.op_type for node in onnx.load(str(path)).graph.node)
+    assert kinds == {"Conv": 2, "Relu": 1, "InstanceNormalization": 1}

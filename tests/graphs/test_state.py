@@ -133,3 +133,13 @@ def test_a_stream_that_a_norm_remembers_is_state_too() -> None:
     refusal = why_stateful(model, Example.of((X,)))
     assert refusal is not None
     assert "norm." in refusal.text
+
+
+def test_an_instance_norm_left_in_training_mode_is_told_from_what_a_forward_does() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, track_running_stats=True)).eval()
+    model[1].train()
+    with pytest.raises(
+        bnc.CaptureError, match=r"in training mode inside .*; call model\.eval\(\)$"
+    ):
+        bnc.fold(model, (X,))
+    assert len(bnc.fold(model.eval(), (X,)).module.state_dict()) == 2, "a weight and a bias"

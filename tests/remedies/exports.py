@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.tolerance import Answers
+from tests.remedies.forms import DIFFERENCE, FORMS
 from tests.remedies.row import Row
 from tests.zoo import trained
 
@@ -95,12 +95,6 @@ def styled(folder: Path, way: str) -> Any:
     bnc.export(Styled(way).eval(), x, folder / f"{way}.onnx")
 
 
-DIFFERENCE = """
-<ir_version: 8, opset_import: ["" : 18]>
-difference (float[N] x, float[N] y) => (float[N] z) { z = Sub(x, y) }
-"""
-
-
 def named(inputs: Sequence[str], outputs: Sequence[str] = ()) -> None:
     form = OnnxForm.of(None, inputs, outputs)
     rename(onnx_ir.from_onnx_text(DIFFERENCE), form, [])
@@ -120,16 +114,8 @@ MAP = torch.zeros(1, 2, 3)
 CASE = Case("given", Example(SMALL, {}), (0,), True)
 
 
-def pair(folder: Path, inputs: Any = None, same: bool = True, **settings: Any) -> None:
-    """Compare a file with itself, or with one that has an output more."""
-    text = DIFFERENCE if same else DIFFERENCE.replace("z)", "z, float[N] x)")
-    for name, written in (("a", DIFFERENCE), ("b", text)):
-        (folder / f"{name}.onnx").write_bytes(onnx.parser.parse_model(written).SerializeToString())
-    known = inputs or {"x": torch.ones(3), "y": torch.ones(3) / 3}
-    bnc.verify(folder / "a.onnx", folder / "b.onnx", known, **settings)
-
-
 EXPORTS = (
+    *FORMS,
     Row(
         "verification/onnx_runtime.py",
         "is not known; give",
@@ -155,13 +141,6 @@ EXPORTS = (
         lambda folder: named(["a", "b"], ["c"]),
     ),
     Row(
-        "exporting/verify.py",
-        "are for a model, and {} is a file",
-        lambda folder: pair(folder, preprocess=(0.5, 0.5)),
-        lambda folder: pair(folder),
-        slow=True,
-    ),
-    Row(
         "verification/compared_inputs.py",
         "is no error",
         lambda _: Claim(tolerance=-0.05),
@@ -172,27 +151,6 @@ EXPORTS = (
         "is no share",
         lambda _: Claim(agreement=99.0),
         lambda _: Claim(agreement=0.99),
-    ),
-    Row(
-        "verification/file_comparison.py",
-        "give one tensor for each",
-        lambda folder: pair(folder, (torch.ones(3), torch.ones(3), torch.ones(3))),
-        lambda folder: pair(folder, (torch.ones(3), torch.ones(3) / 3)),
-        slow=True,
-    ),
-    Row(
-        "verification/file_comparison.py",
-        "compare files with the same outputs",
-        lambda folder: pair(folder, same=False),
-        lambda folder: pair(folder),
-        slow=True,
-    ),
-    Row(
-        "verification/file_comparison.py",
-        "{}: {}; give inputs that it takes",
-        lambda folder: pair(folder, {"x": torch.ones(2, 2), "y": torch.ones(3, 3)}),
-        lambda folder: pair(folder),
-        slow=True,
     ),
     Row(
         "exporting/onnx_form.py",

@@ -1,7 +1,6 @@
 """Rows for which model and weights a command is about: its options, checkpoints, programs."""
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,31 +15,9 @@ from bnconvert.cli.model_arguments import model_arguments
 from bnconvert.cli.model_source import load_model
 from bnconvert.cli.program_file import load_program
 from bnconvert.cli.values import model_source
+from tests.remedies.checkpoints import CHECKPOINTS, state, weights
 from tests.remedies.command_line import code, model
 from tests.remedies.row import Row
-
-FILE, SETS = "cli/checkpoints/checkpoint_file.py", "cli/checkpoints/weight_sets.py"
-
-
-def weights(folder: Path, state: Any, name: str = "model", **more: Any) -> Any:
-    """Save something, and load it as weights."""
-    torch.save(state, folder / "weights.pt")
-    return model(folder, name, weights="weights.pt", **more)
-
-
-def written(folder: Path, content: bytes) -> Any:
-    """Write something, and load it as weights."""
-    (folder / "weights.pt").write_bytes(content)
-    return model(folder, "model", weights="weights.pt")
-
-
-def state(classes: int = 2) -> dict[str, Any]:
-    return nn.Conv2d(3, classes, 1).state_dict()
-
-
-def module_of(path: Path) -> Any:
-    """Do as the message says of a file that one trusts."""
-    return torch.load(path, weights_only=False).state_dict()
 
 
 def zoo(name: str, *arguments: str, **more: Any) -> Any:
@@ -78,86 +55,6 @@ def exported(folder: Path, batches: Any) -> Any:
     return bnc.export(net, inputs, folder / "net.onnx", verify_inputs=batches)
 
 
-CHECKPOINTS = (
-    Row(
-        FILE,
-        "there is no such file",
-        lambda folder: model(folder, "model", weights="weights.pt"),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        FILE,
-        "is a Git LFS pointer",
-        lambda folder: written(folder, b"version https://git-lfs.github.com/spec/v1"),
-        lambda folder: weights(folder, state()),  # what it fetches
-    ),
-    Row(
-        FILE,
-        "is a web page",
-        lambda folder: written(folder, b"<html>"),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        FILE,
-        "is no file that torch.save has written",
-        lambda folder: written(folder, b"weights"),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        FILE,
-        "would run code from the file",
-        lambda folder: weights(folder, {"state_dict": state(), "odd": print, "path": os.mkdir}),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        FILE,
-        "save it again",
-        lambda folder: written(folder, b"PK\3\4 no more"),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        SETS,
-        "holds several sets of weights",
-        lambda folder: weights(folder, {"a": state(), "b": state()}),
-        lambda folder: weights(folder, torch.load(folder / "weights.pt", weights_only=True)["a"]),
-    ),
-    Row(
-        SETS,
-        "of averaged weights",
-        lambda folder: weights(folder, state(), ema=True),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        SETS,
-        "holds a {}; {}",
-        lambda folder: weights(folder, [1, 2]),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        SETS,
-        "which is no name",
-        lambda folder: weights(folder, {1: torch.ones(1)}),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        SETS,
-        "holds no weights by name",
-        lambda folder: weights(folder, {"epoch": 3}),
-        lambda folder: weights(folder, state()),
-    ),
-    Row(
-        SETS,
-        "if you trust the file",
-        lambda folder: weights(folder, nn.Conv2d(3, 2, 1)),
-        lambda folder: weights(folder, module_of(folder / "weights.pt")),
-    ),
-    Row(
-        "cli/checkpoints/__init__.py",
-        "does not fit the model",
-        lambda folder: weights(folder, state(10), "classes"),
-        lambda folder: weights(folder, state(10), "classes", arguments=["num_classes=10"]),
-    ),
-)
 DATA = (
     Row(
         "verification/users_batches.py",

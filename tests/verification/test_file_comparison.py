@@ -135,3 +135,99 @@ def test_as_many_inputs_as_the_reference_has_are_asked_for(folded: Path) -> None
 def test_limits_that_are_none_are_refused(folded: Path, limit: dict[str, Any]) -> None:
     with pytest.raises(bnc.ExportError, match=r"is no (error|share); give one"):
         bnc.verify(folded, folded, (X,), **limit)
+
+
+ROWS = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0))
+ROWS[1] *= 1e-4  # its errors are nothing to the batch as a whole
+#: What takes the place of `c = Identity(a)` in a wrong file.
+FAULTS = {
+    "at batch 1": "s = Shape <start = 0, end = 1> (x) here = Equal(s, n1)",
+    "at another length": "s = Shape <start = 2, end = 3> (x) same = Equal(s, n8) here = Not(same)",
+    "in the second row": "s = Shape <start = 0, end = 1> (x) t = Squeeze(s) "
+    "r = Range(zero, t, step) u = Unsqueeze(r, n12) here = Equal(u, n1)",
+}
+PLANTED = {
+    name: f"{fault} f = Where(here, wrong, right) c = Mul(a, f)" for name, fault in FAULTS.items()
+} | {
+    "where it reads other rows": "m = ReduceMean <keepdims = 1> (a, n0) d = Mul(m, little) "
+    "c = Add(a, d)"
+}
+
+
+def written(body: str, path: Path) -> Path:
+    """Write a file: a scale for each of six channels, `body` from a to c, ReLU, and an addition."""
+    weights = ", ".join(str(number / 4) for number in range(1, 7))
+    constants = (
+        f"float[6, 1] w = {{{weights}}}, float[1] right = {{1}}, float[1] wrong = {{1.001}}, "
+        "float[1] little = {0.001}, int64[1] n0 = {0}, int64[1] n1 = {1}, int64[1] n8 = {8}, "
+        "int64[2] n12 = {1, 2}, int64 zero = {0}, int64 step = {1}"
+    )
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N, 6, L] x) => (float[N, 6, L] y) '
+        f"<{constants}> {{ a = Mul(x, w) {body} p = Relu(c) y = Add(p, c) }}"
+    )
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("where", PLANTED)
+def test_a_fault_that_shows_only_there_is_caught_and_its_operator_named(
+    where: str, tmp_path: Path
+) -> None:
+    right = written("c = Identity(a)", tmp_path / "right.onnx")
+    wrong = written(PLANTED[where], tmp_path / "wrong.onnx")
+    with pytest.raises(bnc.VerificationError) as failure:
+        bnc.verify(right, wrong, (ROWS,))
+    (finding,) = failure.value.report.findings
+    value = "d" if "other rows" in where else "c"
+    said = f"the Mul that computes {value} is the first operator that diverges"
+    assert finding.message.startswith(said)
+    fine = written(PLANTED[where].replace("wrong", "right"), tmp_path / "fine.onnx")
+    if "other rows" not in where:
+        assert bnc.verify(right, fine, (ROWS,)).verdict == "agrees"
+
+
+def test_what_was_compared_is_said(tmp_path: Path) -> None:
+    path = written("c = Identity(a)", tmp_path / "right.onnx")
+    report = bnc.verify(path, path, (ROWS,))
+    assert {check.case for check in report.checks} >= {
+        "given inputs, batch 4",
+        "given rows, batch 1",
+        "given rows, L 32",
+    }
+    assert [check for check in report.checks if check.measure == "rows"]
+    assert "L: compared at 1, 5, 8, 9, 32" in report.notes
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8
+    onnx.save(model, str(tmp_path / "fixed.onnx"))
+    notes = bnc.verify(path, tmp_path / "fixed.onnx", (ROWS,)).notes
+    assert "fixed.onnx fixes axis 2 of x: compared at 8 only" in notes
+
+
+def test_a_size_at_which_only_the_reference_runs_is_a_difference(tmp_path: Path) -> None:
+    right = written("c = Identity(a)", tmp_path / "right.onnx")
+    shape = "r = Reshape(a, n12) c = Expand(r, n1)"
+    model = onnx.load(str(written(shape, tmp_path / "wrong.onnx")))
+    (sizes,) = (t for t in model.graph.initializer if t.name == "n12")
+    sizes.CopyFrom(numpy_helper.from_array(np.array([4, 6, 8]), "n12"))
+    onnx.save(model, str(tmp_path / "wrong.onnx"))
+    with pytest.raises(bnc.VerificationError, match="the Reshape that computes r is the first"):
+        bnc.verify(right, tmp_path / "wrong.onnx", (ROWS,))
+
+
+def test_an_output_that_never_changes_proves_nothing_and_stronger_inputs_show_one(
+    tmp_path: Path,
+) -> None:
+    paths = {}
+    for limit in (9, 20, 10**9):
+        body = "{ b = Greater(x, limit) y = Cast <to = 1> (b) }"
+        model = onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["" : 18]> f (float[N, 6, 8] x) => (float[N, 6, 8] y) '
+            f"<float[1] limit = {{{limit}}}> {body}"
+        )
+        paths[limit] = tmp_path / f"{limit}.onnx"
+        onnx.save(model, str(paths[limit]))
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(paths[9], paths[20], (ROWS,))
+    with pytest.raises(bnc.InconclusiveError, match="output y is the same on every input"):
+        bnc.verify(paths[10**9], paths[10**9], (ROWS,))

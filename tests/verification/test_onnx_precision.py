@@ -7,7 +7,7 @@ import torch
 from onnx import numpy_helper
 from onnxruntime import quantization
 from onnxruntime.transformers import float16
-from torch import nn
+from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
@@ -109,3 +109,58 @@ def test_a_user_may_say_what_is_allowed(file: Path, tmp_path: Path) -> None:
     bnc.export(conv, (X,), tmp_path / "conv.onnx")
     with pytest.raises(bnc.ExportError, match="no output is of shape"):
         bnc.verify(conv, tmp_path / "conv.onnx", (X,), agreement=0.9)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_no_budget_fits_is_judged_by_what_its_user_says(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = [layer for _ in range(9) for layer in (nn.Linear(32, 32), nn.Tanh())]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), *layers, nn.Linear(32, 5)).eval()
+    for weight in model.parameters():
+        nn.init.normal_(weight, std=5 / 32**0.5)  # it amplifies what rounding does
+    bnc.export(model, (X,), tmp_path / "m.onnx")
+    path = quantized(tmp_path / "m.onnx", tmp_path)
+    with pytest.raises(bnc.InconclusiveError) as failure:
+        bnc.verify(model, path, (X,))
+    assert "rounding to int8 alone changes the model's own output" in str(failure.value)
+    assert "tolerance=0.3, agreement=0.9 (--tolerance, --agreement)" in str(failure.value)
+    assert bnc.verify(model, path, (X,), tolerance=3.0, agreement=0.1).verdict == "agrees"
+    assert bnc.verify(tmp_path / "m.onnx", path, (X,), tolerance=3.0).verdict == "agrees"
+
+
+def test_a_bfloat16_network_is_refused_with_what_works_instead(tmp_path: Path) -> None:
+    linears = trained(nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 5)))
+    for model in (network(), linears):
+        model.bfloat16()
+        said = r"computes nothing in bfloat16: export model\.float\(\), .*; with dtype=torch"
+        with pytest.raises(bnc.ExportError, match=said):
+            bnc.export(model, (X.bfloat16(),), tmp_path / "m.onnx")
+        report = bnc.export(model.float(), (X,), tmp_path / "m.onnx")
+        assert report.verdict == "agrees"
+        assert (
+            bnc.verify(model.bfloat16(), tmp_path / "m.onnx", (X.bfloat16(),)).verdict == "agrees"
+        )
+        assert (
+            bnc.export(model.float(), (X,), tmp_path / "h.onnx", dtype=torch.float16).verdict
+            == "agrees"
+        )
+
+
+def test_what_rounds_to_bfloat16_and_computes_in_float32_has_the_budget_of_bfloat16(
+    tmp_path: Path,
+) -> None:
+    class Rounding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = [*network().children()]
+            self.first, self.rest = nn.Sequential(*layers[:3]), nn.Sequential(*layers[3:])
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x.bfloat16().float())
+            z: Tensor = self.rest(y.bfloat16().float())
+            return z
+
+    report = bnc.export(Rounding().eval(), (X,), tmp_path / "m.onnx")
+    assert report.verdict == "agrees"
+    allowed = max(check.allowed for check in report.checks if check.measure == "norm")
+    assert 1e-4 < allowed < 0.05, "neither float32's nor none"

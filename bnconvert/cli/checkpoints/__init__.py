@@ -1,12 +1,15 @@
 """Checkpoints as people have them: which weights a file holds, and how they get into a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from bnconvert.cli.checkpoints.checkpoint_file import read_checkpoint
 from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
 from bnconvert.cli.checkpoints.misfit import misfit
+from bnconvert.cli.checkpoints.numpy_weights import SUFFIXES, load_arrays
+from bnconvert.cli.checkpoints.shards import read_weights
 from bnconvert.cli.checkpoints.weight_sets import chosen_weights
 from bnconvert.errors import LoadError, first_line
 
@@ -19,7 +22,8 @@ def load_checkpoint(
     Args:
         model: the model.
         path: what torch.save or safetensors has written: a state_dict, or a checkpoint of
-            Lightning, timm or a training loop of one's own, which holds one.
+            Lightning, timm or a training loop of one's own, which holds one; the index of shards
+            or a folder, as Hugging Face writes them; or the arrays of JAX, for timm's models.
         ema: whether its averaged weights are taken.
         classes: what the function that makes the model calls its number of classes, if anything.
 
@@ -29,9 +33,13 @@ def load_checkpoint(
     Raises:
         LoadError: the file cannot be read, holds no weights or several, or others than the model's.
     """
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        load_arrays(model, path, classes)
+        return ()
     wanted = model.state_dict()
-    state, chosen = chosen_weights(path, read_checkpoint(path), wanted, ema=ema)
+    state, chosen = chosen_weights(path, read_weights(path), wanted, ema=ema)
     state, stripped = with_keys_of(wanted, state)
+    state, tied = _with_tied(wanted, state)
     if found := misfit(wanted, state, classes):
         raise LoadError(f"{path}: does not fit the model: {found.fact}; {found.remedy}")
     try:
@@ -41,4 +49,24 @@ def load_checkpoint(
             f"{path}: the model does not load it ({first_line(failure)}); give the checkpoint of "
             "this very model"
         ) from None
-    return (*chosen, *stripped)
+    return (*chosen, *stripped, *tied)
+
+
+def _with_tied(
+    wanted: Mapping[str, Any], state: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Add the keys whose tensors the model has under others too: safetensors stores each once."""
+    found, sentences = dict(state), list[str]()
+    for key, value in wanted.items():
+        twins = (k for k, v in wanted.items() if k in state and _is_same(v, value))
+        if key not in state and (twin := next(twins, None)) is not None:
+            found[key] = state[twin]
+            sentences.append(f"`{key}` is `{twin}` in the model: taken from there")
+    return found, tuple(sentences)
+
+
+def _is_same(first: Any, second: Any) -> bool:
+    """Tell whether two values are the same numbers in memory."""
+    if not (isinstance(first, Tensor) and isinstance(second, Tensor) and first.numel()):
+        return False
+    return first.data_ptr() == second.data_ptr() and first.shape == second.shape

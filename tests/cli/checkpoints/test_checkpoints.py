@@ -81,3 +81,43 @@ def test_a_file_that_does_not_fit_changes_nothing_and_says_what_to_do(tmp_path: 
     with pytest.raises(LoadError, match=r"3 has 4 outputs in the file, 10 in the model; make .*=4"):
         load_checkpoint(model, tmp_path / "four.pt", classes="num_classes")
     assert same(model, before)
+
+
+def timms_kinds() -> dict[str, Any]:
+    """Return, by the name of a file, what timm knows as a checkpoint."""
+    plain, ema = network().state_dict(), network(seed=2).state_dict()
+    prefixes = ("module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.")
+    wrapped = {
+        f"{number}.pt": {f"{prefix}{key}": value for key, value in plain.items()}
+        for number, prefix in enumerate(prefixes)
+    }
+    return {
+        **wrapped,
+        "bare.pth": plain,
+        "hub.bin": {"state_dict": wrapped["0.pt"]},
+        "model.pth.tar": {"model": plain, "optimizer": {"state": {}, "param_groups": []}},
+        "averaged.pth.tar": {
+            "epoch": 3,
+            "arch": "resnet18",
+            "args": argparse.Namespace(lr=0.1),
+            "state_dict": wrapped["0.pt"],
+            "state_dict_ema": ema,
+        },
+        "model_ema.pth": {"model": plain, "model_ema": ema, "scaler": {"scale": 1.0}},
+        "weights.safetensors": plain,
+    }
+
+
+def test_every_kind_of_checkpoint_that_timm_knows_is_loaded_as_timm_loads_it(
+    tmp_path: Path,
+) -> None:
+    models = pytest.importorskip("timm.models")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    for name, content in timms_kinds().items():
+        path = tmp_path / name
+        (save_file if path.suffix == ".safetensors" else torch.save)(content, path)
+        averaged = bool({"state_dict_ema", "model_ema"} & content.keys())
+        for ema in {False, averaged}:
+            theirs = network(seed=1)
+            models.load_checkpoint(theirs, str(path), use_ema=ema)
+            assert same(loaded(path, ema=ema)[0], theirs), (name, ema)

@@ -1,7 +1,9 @@
 """Networks equalized as a user does it: the function stays, the ranges come together."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -203,3 +205,24 @@ def test_wide_factors_stay_a_finding_where_their_layer_stays(
 def test_a_word_that_is_no_way_to_treat_a_clip_is_refused() -> None:
     with pytest.raises(ValueError, match="is not one of keep, per-channel, relu"):
         bnc.equalize(folded(Joined()), relu6="per_channel")  # type: ignore[arg-type]
+
+
+def test_what_is_exported_is_its_module_and_that_is_proven(tmp_path: Path) -> None:
+    model, inputs = Separable(), (IMAGE[0],)
+    equalized = bnc.equalize(bnc.fold(model, inputs))
+    for result, words in (
+        (equalized, "an Equalized is not .*; give its .module$"),
+        (equalized.folded, "a Folded is not .*; give its .module$"),
+        (equalized.program(), r"an ExportedProgram is not .*; give its .module\(\)$"),
+    ):
+        with pytest.raises(bnc.UnsupportedModelError, match=words):
+            bnc.export(result, inputs, tmp_path / "m.onnx")  # type: ignore[arg-type]  # refused
+    report = bnc.export(equalized.module, inputs, tmp_path / "m.onnx")
+    assert report.verdict == "agrees"
+    assert bnc.verify(model, tmp_path / "m.onnx", inputs).verdict == "agrees"
+    bnc.export(model, inputs, tmp_path / "folded.onnx")
+    kinds = [
+        [node.op_type for node in onnx.load(str(tmp_path / name)).graph.node]
+        for name in ("m.onnx", "folded.onnx")
+    ]
+    assert kinds[0] == kinds[1], "no operator more"

@@ -37,6 +37,10 @@ NORMS = {
     "not_affine": norm(lambda: nn.BatchNorm2d(4, affine=False)),
     "no_bias": norm(lambda: without_bias(nn.BatchNorm2d(4))),
     "instance": norm(lambda: nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
+    "instance_series": norm(lambda: nn.InstanceNorm1d(4, track_running_stats=True), SERIES),
+    "instance_volume": norm(
+        lambda: nn.InstanceNorm3d(4, affine=True, track_running_stats=True), VOLUME
+    ),
 }
 ARITHMETIC = {
     "number_added": function(lambda x: x + 2, IMAGE),

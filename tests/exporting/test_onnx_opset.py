@@ -1,0 +1,48 @@
+"""A file in an older opset is the captured graph's own, as long as ONNX's converter knows a way."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import bnconvert as bnc
+from tests.zoo import trained
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def network(last: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return trained(nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 6), last))
+
+
+@pytest.mark.parametrize(("opset", "ir", "dtype"), [(17, 8, None), (14, 7, torch.float16)])
+def test_it_has_the_same_operators_any_batch_and_an_old_form(
+    opset: int, ir: int, dtype: torch.dtype | None, tmp_path: Path
+) -> None:
+    kinds = {}
+    for asked in (18, opset):
+        path = tmp_path / f"{asked}.onnx"
+        report = bnc.export(network(nn.Hardswish()), (X,), path, opset=asked, dtype=dtype)
+        model = onnx.load(str(path))
+        assert [finding.id for finding in report.findings] == []
+        assert model.opset_import[0].version == asked
+        assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+        kinds[asked] = [node.op_type for node in model.graph.node]
+    assert model.ir_version == ir
+    assert kinds[opset] == kinds[18]
+    assert bnc.verify(tmp_path / "18.onnx", path, (X,)).verdict == "agrees"
+
+
+@pytest.mark.slow
+def test_what_has_no_older_version_is_traced_in_that_opset(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    report = bnc.export(network(nn.LayerNorm(6)), (X,), path, opset=16)
+    assert report.verdict == "agrees"
+    (finding,) = report.findings
+    assert finding.id == "BN412"
+    assert "No Previous Version of LayerNormalization exists" in finding.message
+    assert onnx.load(str(path)).opset_import[0].version == 16
