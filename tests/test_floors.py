@@ -172,6 +172,8 @@ ROOMS = {
         "__init__",
         "equalizing.__init__",
         "equalizing.equalization",
+        "equalizing.bias_correction",
+        "equalizing.expected_means",
         "equalizing.equalized_graph",
         "equalizing.balancing",
         "equalizing.layer_pair",
