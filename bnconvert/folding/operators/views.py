@@ -127,13 +127,11 @@ def reshaped(
     change: ChannelMap, before: Sequence[Any], after: Sequence[Any]
 ) -> ChannelMap | Refusal:
     """Return a map of a value of sizes `before` as one of the same numbers in sizes `after`."""
-    counts: list[int] = []
-    times: list[int] = []
-    shape: list[int] = []
+    counts, times, shape = list[int](), list[int](), list[int]()
     wide = change
     for old, new in _groups(before, after):
         if not any(change.varies_along(axis) for axis in old):
-            counts, times, shape = [*counts, 1], [*times, 1], shape + [1] * len(new)
+            counts, times, shape = [*counts, 1], [*times, 1], [*shape, *[1] * len(new)]
             continue
         for axis in old:
             size = before[axis] if isinstance(before[axis], int) else _period(change, axis)
@@ -142,7 +140,8 @@ def reshaped(
         sizes = _regrouped([before[a] for a in old], [after[a] for a in new], count)
         if isinstance(sizes, Refusal):
             return sizes
-        counts, times, shape = [*counts, count], [*times, prod(sizes) // count], shape + sizes
+        again = prod(sizes) // count if count else 1
+        counts, times, shape = [*counts, count], [*times, again], [*shape, *sizes]
     return wide.each(lambda t: t.reshape(counts).repeat(times).reshape(shape))
 
 
@@ -166,7 +165,7 @@ def _regrouped(before: Sequence[Any], after: Sequence[Any], count: int) -> list[
     row = prod(rest)
     longer = max(count, row)
     leads = _leads(before) and _leads(after)
-    if not leads or longer % count or longer % row:
+    if not leads or 0 in (count, row) or longer % count or longer % row:
         return _DYNAMIC
     return [*[1] * first, longer // row, *rest]
 
