@@ -87,7 +87,7 @@ def _shares(
     weight: fx.Node,
     bias: fx.Node | None,
 ) -> Iterator[Verdict]:
-    yield propagator.into_producer(weight, node, scaling)
+    yield _explained(propagator.into_producer(weight, node, scaling))
     stored = propagator.graph.constant(bias)
     if bias is not None and stored is None:
         yield propagator.into_producer(bias, node, along)
@@ -95,6 +95,16 @@ def _shares(
         yield _new_bias(propagator.graph, node, weight, along.scale * stored + along.shift)
     elif along.shifts:
         yield _new_bias(propagator.graph, node, weight, along.shift)
+
+
+def _explained(verdict: Verdict) -> Verdict:
+    """Say of a refusal that it is about a weight; where a search was ended, it stays as it is."""
+    if isinstance(verdict, GraphPlan) or verdict.code in ("too-far", "too-many-ways"):
+        return verdict
+    return Refusal(
+        "computed-in-forward",
+        f"the layer's weight is computed in the forward, not stored: {verdict.text}",
+    )
 
 
 def _new_bias(graph: MutableGraph, node: fx.Node, weight: fx.Node, bias: Tensor) -> Verdict:

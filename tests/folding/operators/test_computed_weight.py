@@ -68,7 +68,13 @@ def test_a_new_bias_repeats_as_often_as_there_are_samples() -> None:
 
 
 def test_a_weight_that_is_read_elsewhere_is_not_scaled() -> None:
-    assert fixed("read_twice").up(SCALE).startswith("its input is also read by")
+    assert (
+        fixed("read_twice")
+        .up(SCALE)
+        .startswith(
+            "the layer's weight is computed in the forward, not stored: its input is also read by"
+        )
+    )
     assert fixed("read_twice").up(SHIFT) == PASSES
 
 
