@@ -75,7 +75,7 @@ SIGNATURES = {
     "progress=None)",
     "measured": "(model, batches, *, method='layerwise', variance='population', forward=None, "
     "max_samples=None, domain=None, memory_limit=None, process_group=None, progress=None)",
-    "equalize": "(folded, *, relu6='keep')",
+    "equalize": "(folded, *, relu6='keep', biases='keep')",
     "fold": "(model, example_inputs, *, dynamic_shapes=None)",
     "export": "(model, example_inputs, path, *, calibration=None, verify_inputs=None, "
     "dynamic_shapes=None, preprocess=None, opset=None, input_names=None, output_names=None, "

@@ -13,10 +13,11 @@ from bnconvert.conversion.plan import Decision, Plan, functional_norms, plan_of
 from bnconvert.conversion.policy import Policy
 from bnconvert.conversion.situation import Situation, Task
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.kinds import has_default_statistics, has_running_statistics
+from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.rewrite import Rewrite
 from bnconvert.modules.site import Site, Survey
 from bnconvert.modules.survey import survey
+from bnconvert.modules.tracking import is_untrained
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.group import Group
 from bnconvert.norms.keep import Keep
@@ -148,7 +149,7 @@ def suggest(
 
 def _choice(site: Site, situation: Situation) -> Choice:
     """Return the row of the table for a norm."""
-    trained = situation.pretrained and not has_default_statistics(site.module)
+    trained = situation.pretrained and not is_untrained(site.module)
     return situation.choice(trained=trained, synchronized=_is_synchronized(site))
 
 
@@ -197,7 +198,7 @@ def _reasons(
     sites = [decision.site for decision in planned.decisions]
     for choice, _ in Counter(choices[site.path] for site in sites).most_common():
         yield Reason(f"{choice.case}: {choice.why}", choice.source)
-    untrained = [site.path or "(root)" for site in sites if has_default_statistics(site.module)]
+    untrained = [site.path or "(root)" for site in sites if is_untrained(site.module)]
     if situation.pretrained and untrained:
         yield Reason(
             f"{listed(untrained)}: has mean 0 and variance 1, of no training: treated as from "

@@ -27,6 +27,7 @@ _UNEDITED = (
     "the file is as bnconvert wrote it, from these weights: the model's code, or the versions of "
     "torch or onnxruntime, have changed since; export again"
 )
+_CHANGED = "the file was changed after bnconvert had written it; what it computes now agrees"
 _AS_WRITTEN = (
     "statistics are untrained, or weights zero, which hides what is wrong; but the file is as "
     "bnconvert wrote it, from these weights, and its export proved a copy with other statistics"
@@ -105,6 +106,8 @@ class Blame:
             found = (replace(f, fix=fix) if f.id == DIVERGENCE else f for f in report.findings)
             return replace(report, findings=tuple(found))
         notes, more = report.notes, [*self.findings(False)]
+        if self.unedited is False and not self.differences:
+            notes = (*notes, _CHANGED)
         if self.hiding and self.unedited and not self.differences:
             notes = (*notes, f"{listed(self.hiding)}: {_AS_WRITTEN}")
         elif self.hiding:

@@ -227,7 +227,7 @@ class Candidate:
             title=second.title if second.verdict != "agrees" else proof.title,
             verdict=second.verdict,
             checks=(*proof.checks, *renamed),
-            findings=second.findings,
+            findings=(*proof.findings, *(f for f in second.findings if f not in proof.findings)),
             notes=(*proof.notes, _UNTRAINED),
         )
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.modules.copying import copy_model
-from bnconvert.modules.kinds import has_default_statistics, norms_in
-from bnconvert.modules.tracking import reads_statistics
+from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.tracking import is_untrained
 
 #: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
 _RANGES = {
@@ -18,7 +18,7 @@ _RANGES = {
 
 def untrained_norms(model: nn.Module) -> list[nn.Module]:
     """Return the norms of `model` that use running statistics which never saw data."""
-    return [m for _, m, _ in norms_in(model) if reads_statistics(m) and has_default_statistics(m)]
+    return [module for _, module, _ in norms_in(model) if is_untrained(module)]
 
 
 def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:

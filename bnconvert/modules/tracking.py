@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import swa_utils
 
+from bnconvert.modules.kinds import has_default_statistics
 from bnconvert.modules.normalization import Normalization, Statistics
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
@@ -239,3 +240,8 @@ def reads_statistics(norm: nn.Module) -> bool:
         or norm.has_fixed_statistics
         or isinstance(norm, TrackingNorm)
     )
+
+
+def is_untrained(norm: nn.Module) -> bool:
+    """Tell whether a norm uses running statistics, and these never saw data."""
+    return reads_statistics(norm) and has_default_statistics(norm)

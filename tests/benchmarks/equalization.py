@@ -174,7 +174,11 @@ def measured(name: str, count: int, *, correct: bool) -> list[dict[str, Any]]:
     add("folded", folded.module)
     for relu6 in ("keep", "per-channel", "relu"):
         add(f"equalized, {relu6}", bnc.equalize(folded, relu6=relu6).module)
+    corrected = bnc.equalize(folded, relu6="per-channel", biases="per-tensor")
+    add("equalized, per-channel, biases", corrected.module)
     add("folded, a scale for each channel", folded.module, per_channel=True)
+    corrected = bnc.equalize(folded, biases="per-channel")
+    add("a scale for each channel, biases", corrected.module, per_channel=True)
     return rows
 
 

@@ -139,6 +139,12 @@ def test_what_is_suggested_is_legal_for_norms_that_are_converted_already(policy:
         assert bnc.suggest(model, **situation).plan.refusals == ()
 
 
+def test_a_group_norm_is_not_untrained_by_statistics_that_it_does_not_read() -> None:
+    grouped = bnc.convert(Net(), bnc.Group(4))  # its buffers are those of a new batch norm
+    assert "of no training" not in str(bnc.suggest(grouped, batch_size=2))
+    assert "norm: has mean 0 and variance 1" in str(bnc.suggest(Net(), batch_size=2))
+
+
 def test_a_lazy_norm_is_kept_and_says_why() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.LazyBatchNorm2d())
     suggestion = bnc.suggest(model, batch_size=2, pretrained=False)

@@ -74,6 +74,21 @@ def test_an_edited_file_and_an_unedited_one_have_other_remedies(
     assert other == DIVERGES
 
 
+def test_a_file_that_was_changed_and_agrees_nevertheless_says_so(
+    exported: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(exported)
+    model.graph.name = "another"
+    onnx.save(model, tmp_path / "renamed.onnx")
+    notes = {
+        name: bnc.verify(build("plain")[0], path, IMAGE, preprocess=(0.5, 0.2)).notes
+        for name, path in (("renamed", tmp_path / "renamed.onnx"), ("as written", exported))
+    }
+    said = "the file was changed after bnconvert had written it; what it computes now agrees"
+    assert said in notes["renamed"]
+    assert said not in notes["as written"]
+
+
 def test_an_input_of_another_dtype_is_explained_too(tmp_path: Path) -> None:
     x = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     model, path = build("plain")[0], tmp_path / "m.onnx"

@@ -1,5 +1,6 @@
 """A candidate is simplified and proven before it is shipped."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from torch.nn import functional as F
 
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file
-from tests.zoo import IMAGE, trained
+from bnconvert.exporting.candidate import Candidate
+from bnconvert.reporting.progress import Steps
+from bnconvert.reporting.records import Finding
+from bnconvert.reporting.report import Report
+from bnconvert.verification.comparison import Proof
+from tests.zoo import IMAGE, Net, trained
 
 
 class Windows(nn.Module):
@@ -111,6 +117,23 @@ def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
 
     monkeypatch.setattr(onnxslim, "slim", slim)
     assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+
+
+def test_what_the_first_proof_finds_is_kept_beside_what_the_copy_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An untrained model is proven twice: as it is, and as a copy with random statistics."""
+    whole, proofs = Candidate._localized, iter(("first", "second"))
+
+    def localized(self: Candidate, proof: Proof, steps: Steps) -> Report:
+        found = Finding("BN404", "warning", ("conv",), next(proofs), "nothing")
+        shared = Finding("BN404", "warning", ("conv",), "in both", "nothing")
+        return replace(whole(self, proof, steps), findings=(found, shared))
+
+    monkeypatch.setattr(Candidate, "_localized", localized)
+    report = bnc.export(Net().eval(), IMAGE, tmp_path / "m.onnx")
+    said = [found.message for found in report.findings if found.id == "BN404"]
+    assert said == ["first", "in both", "second"]
 
 
 class Talkative(nn.Module):

@@ -94,7 +94,7 @@ TOPOLOGIES = (
         DynamicProduct,
         ((2, 6, 5), (2, 5, 4)),
         gone=0,
-        standing=("matmul",),
+        standing=("a product of two matrices",),
     ),
     Topology("linear_perm_bn", _turned, ((2, 6, 5),), arithmetic=0, dynamic=True),
     Topology(

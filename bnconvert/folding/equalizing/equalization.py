@@ -8,6 +8,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from bnconvert.errors import CaptureError
+from bnconvert.folding.equalizing.bias_correction import Biases, correct_biases
 from bnconvert.folding.equalizing.clipping import Clipping
 from bnconvert.folding.equalizing.equalized_graph import equalize_graph
 from bnconvert.folding.equalizing.equalized_pair import EqualizedPair
@@ -67,7 +68,9 @@ class Equalized(Shown):
 
 @one_at_a_time()
 @usual_modes()
-def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> Equalized:
+def equalize(
+    folded: Folded | ExportedProgram, *, relu6: Clipping = "keep", biases: Biases = "keep"
+) -> Equalized:
     """Equalize the weights of layers in a row, so that one 8-bit scale for a whole weight will do.
 
     Cross-layer equalization (Nagel et al., "Data-Free Quantization Through Weight Equalization and
@@ -88,6 +91,11 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
             passes. "keep": such layers stay as they are. "per-channel": the bound becomes one per
             channel, after a ReLU: the same function, with one operator more. "relu": the bound is
             left out, which is another function; the report says how far the outputs move.
+        biases: "per-tensor" or "per-channel": take back what rounding the weights to 8 bits, with
+            one scale or one for each output channel, adds to the outputs of layers on average, as
+            the statistics of the folded norms tell it (section 4.2). The network is meant to be
+            quantized so then; unrounded it is another function, and the report says how far the
+            outputs move.
 
     Raises:
         CaptureError: a program has no example inputs, or cannot be captured.
@@ -100,8 +108,9 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
         >>> pair.producer, pair.producer_before.spread > 100, pair.producer_after.spread < 100
         ('0 (conv2d)', True, True)
     """
-    if relu6 not in get_args(Clipping):
-        raise ValueError(f"relu6={relu6!r}: is not one of {', '.join(get_args(Clipping))}")
+    for name, given, known in (("relu6", relu6, Clipping), ("biases", biases, Biases)):
+        if given not in get_args(known):
+            raise ValueError(f"{name}={given!r}: is not one of {', '.join(get_args(known))}")
     folded = _as_folded(folded)
     found: list[EqualizedPair] = []
     notes: list[str] = []
@@ -113,6 +122,11 @@ def equalize(folded: Folded | ExportedProgram, *, relu6: Clipping = "keep") -> E
         modules[part.path] = done.module
         found += done.pairs
         notes += done.notes
+        if biases != "keep":
+            source = part.captured
+            corrected = correct_biases(done.module, source.module, source.example, biases)
+            modules[part.path] = corrected.module
+            notes.append(corrected.note)
     report = Report(
         folded.report.title.replace("Folded", "Equalized", 1),
         norms=folded.report.norms,

@@ -16,6 +16,7 @@ class Concatenation(OperatorRule):
     """Concatenation along any axis."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.cat.default})
+    takes_repeating: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap

@@ -35,6 +35,7 @@ class ConvTranspose(WeightedRule):
     )
 
     noun: ClassVar[str] = "a convolution"
+    channels_first: ClassVar[bool] = False
 
     def addition_obstacle(self, node: fx.Node) -> Refusal | None:
         """Refuse every addition."""

@@ -3,6 +3,9 @@
 A scale and a shift of what an operator computes is its *output map*: it is absorbed where the
 operator, edited, computes the mapped value. A scale and a shift of what it reads is an *input map*:
 it is absorbed where the operator, edited, computes the same from the value without it.
+
+Along an axis of dynamic size a map repeats: of n numbers, position i has number i modulo n. A
+reshaping makes such maps where a batch and channels become one axis.
 """
 
 from abc import ABC, abstractmethod
@@ -43,6 +46,8 @@ class OperatorRule(ABC):
 
     #: The operators that it is about.
     targets: ClassVar[frozenset[Any]]
+    #: Whether maps that repeat along an axis of dynamic size are understood.
+    takes_repeating: ClassVar[bool] = False
 
     @abstractmethod
     def absorb_output_map(
@@ -61,6 +66,15 @@ def sizes_of(value: fx.Node) -> list[Any]:
     """Return the sizes of a value; dynamic ones are symbols, and a computed number has none."""
     made = value.meta["val"]
     return list(made.shape) if isinstance(made, Tensor) else []
+
+
+def repeats(value: fx.Node, change: ChannelMap) -> bool:
+    """Tell whether a map of a value repeats along an axis of dynamic size."""
+    return any(
+        change.varies_along(axis)
+        for axis, size in enumerate(sizes_of(value))
+        if not isinstance(size, int)
+    )
 
 
 def are_equal(first: Any, second: Any) -> bool:

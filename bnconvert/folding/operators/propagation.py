@@ -17,8 +17,9 @@ from bnconvert.folding.operators.conv import Conv
 from bnconvert.folding.operators.conv_transpose import ConvTranspose
 from bnconvert.folding.operators.graph_plan import GraphPlan, Verdict, combined
 from bnconvert.folding.operators.linear import Linear
+from bnconvert.folding.operators.matrix_product import MatrixProduct
 from bnconvert.folding.operators.multiplication import Product
-from bnconvert.folding.operators.operator_rule import OperatorRule
+from bnconvert.folding.operators.operator_rule import OperatorRule, repeats
 from bnconvert.folding.operators.padding import Padding
 from bnconvert.folding.operators.pooling import Pooling
 from bnconvert.folding.operators.resizing import Resizing, Shuffling
@@ -34,6 +35,7 @@ OPERATOR_RULES: tuple[OperatorRule, ...] = (
     Conv(),
     ConvTranspose(),
     Linear(),
+    MatrixProduct(),
     Sum(),
     Product(),
     Activation(),
@@ -63,6 +65,7 @@ _TOO_FAR = Refusal(
 #: An addition is not taken back in more other consumers than that: it saves one addition at most,
 #: and each of the many norms that read one value would ask about all others.
 _MOST_CONSUMERS = 100
+_REPEATS = Refusal("dynamic-size", "it varies along an axis whose size is dynamic")
 _TOO_MANY_WAYS = Refusal(
     "too-many-ways",
     f"sums around it divide and meet so often that the search for layers to fold it into was "
@@ -146,6 +149,8 @@ class MapPropagator:
                 "no-layer-upstream",
                 f"its input is made by {made}, not by a convolution or a linear layer",
             )
+        if not rule.takes_repeating and repeats(node, output_map):
+            return _REPEATS
         return rule.absorb_output_map(self, node, output_map)
 
     def into_consumers(self, value: fx.Node, input_map: ChannelMap) -> Verdict:
@@ -162,6 +167,8 @@ class MapPropagator:
         rule = rule_of(self.graph, consumer)
         if rule is None:
             return Refusal("no-layer-downstream", f"{describe(consumer)} reads it")
+        if not rule.takes_repeating and repeats(value, input_map):
+            return _REPEATS
         verdict = rule.absorb_input_map(self, consumer, value, input_map)
         if isinstance(verdict, Refusal) and isinstance(rule, WeightedRule):
             return replace(verdict, text=f"{describe(consumer)} reads it: {verdict.text}")

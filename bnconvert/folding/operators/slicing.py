@@ -19,6 +19,7 @@ class Slicing(OperatorRule):
     """Slices, and the parts of a split."""
 
     targets: ClassVar[frozenset[Any]] = frozenset({aten.slice.Tensor, operator.getitem})
+    takes_repeating: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
@@ -61,6 +62,7 @@ class Split(OperatorRule):
     """A split as a whole: its parts are what maps pass through."""
 
     targets: ClassVar[frozenset[Any]] = frozenset(_SPLITS)
+    takes_repeating: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap

@@ -2,10 +2,12 @@
 
 A map is arranged likewise. Through a reshaping, axes go together in the smallest groups whose
 sizes multiply to the same number before and after; where the map does not vary within a group,
-the group's sizes may be dynamic.
+the group's sizes may be dynamic. Where it does, it repeats after some number of positions, and
+goes on doing so: (N, heads * C) becomes (N * heads, C), with each head's part in turn.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, ClassVar
 
 from torch import fx
@@ -22,6 +24,9 @@ from bnconvert.folding.operators.operator_rule import (
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.numerics.channel_map import ChannelMap
 
+_DYNAMIC = Refusal(
+    "dynamic-size", "it varies along an axis that is reshaped and whose size is dynamic"
+)
 _COPIES = {
     aten.clone.default,
     aten.contiguous.default,
@@ -48,6 +53,7 @@ class Reshaping(OperatorRule):
             aten.squeeze.dims,
         }
     )
+    takes_repeating: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
@@ -73,6 +79,7 @@ class Permutation(OperatorRule):
     targets: ClassVar[frozenset[Any]] = frozenset(
         {aten.permute.default, aten.transpose.int, aten.t.default}
     )
+    takes_repeating: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
@@ -120,24 +127,54 @@ def reshaped(
     change: ChannelMap, before: Sequence[Any], after: Sequence[Any]
 ) -> ChannelMap | Refusal:
     """Return a map of a value of sizes `before` as one of the same numbers in sizes `after`."""
-    shape: list[int] = []
+    counts, times, shape = list[int](), list[int](), list[int]()
     wide = change
     for old, new in _groups(before, after):
         if not any(change.varies_along(axis) for axis in old):
-            shape += [1] * len(new)
+            counts, times, shape = [*counts, 1], [*times, 1], [*shape, *[1] * len(new)]
             continue
-        if not all(isinstance(before[a], int) for a in old):
-            return Refusal(
-                "dynamic-size", "it varies along an axis that is reshaped and whose size is dynamic"
-            )
-        if not all(isinstance(after[a], int) for a in new):
-            return Refusal(
-                "dynamic-size", "it varies along an axis that is reshaped and whose size is dynamic"
-            )
         for axis in old:
-            wide = wide.widened(axis, int(before[axis]))
-        shape += [int(after[axis]) for axis in new]
-    return wide.each(lambda t: t.reshape(shape))
+            size = before[axis] if isinstance(before[axis], int) else _period(change, axis)
+            wide = wide.widened(axis, size)
+        count = prod(wide.scale.shape[axis] for axis in old)
+        sizes = _regrouped([before[a] for a in old], [after[a] for a in new], count)
+        if isinstance(sizes, Refusal):
+            return sizes
+        again = prod(sizes) // count if count else 1
+        counts, times, shape = [*counts, count], [*times, again], [*shape, *sizes]
+    return wide.each(lambda t: t.reshape(counts).repeat(times).reshape(shape))
+
+
+def _period(change: ChannelMap, axis: int) -> int:
+    """Return after how many positions a map is the same again along an axis of dynamic size."""
+    return max(change.scale.shape[axis], change.shift.shape[axis])
+
+
+def _regrouped(before: Sequence[Any], after: Sequence[Any], count: int) -> list[int] | Refusal:
+    """Return the sizes, after a reshaping, of a map of a group of axes.
+
+    Args:
+        before: the group's sizes.
+        after: its sizes afterwards.
+        count: how many numbers the map has before; with a dynamic size they repeat.
+    """
+    if all(isinstance(size, int) for size in (*before, *after)):
+        return [int(size) for size in after]
+    first = next((i for i, size in enumerate(after) if size != 1), 0)
+    rest = [size for size in after[first + 1 :] if isinstance(size, int)]
+    row = prod(rest)
+    longer = max(count, row)
+    leads = _leads(before) and _leads(after)
+    if not leads or 0 in (count, row) or longer % count or longer % row:
+        return _DYNAMIC
+    return [*[1] * first, longer // row, *rest]
+
+
+def _leads(sizes: Sequence[Any]) -> bool:
+    """Tell whether only the first size, of those that are not 1, is dynamic."""
+    large = [size for size in sizes if not isinstance(size, int) or size != 1]
+    dynamic = [not isinstance(size, int) for size in large]
+    return dynamic[:1] == [True] and not any(dynamic[1:])
 
 
 def _groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[int], list[int]]]:

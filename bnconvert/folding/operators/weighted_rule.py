@@ -6,9 +6,14 @@ from typing import ClassVar
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
+from bnconvert.folding.operators.computed_weight import (
+    absorb_output_map as absorb_into_computed,
+    is_computed,
+)
 from bnconvert.folding.operators.graph_plan import Verdict
 from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator
 from bnconvert.folding.operators.weights import Weights, plan_new_weights, weights_of
+from bnconvert.graphs.aten import argument
 from bnconvert.numerics.channel_map import ChannelMap
 from bnconvert.numerics.linear_maps import linear_with_output_map
 
@@ -18,11 +23,20 @@ class WeightedRule(OperatorRule):
 
     #: What a reason calls it.
     noun: ClassVar[str]
+    takes_repeating: ClassVar[bool] = True  # along the channels of a computed weight
+    #: Whether the output channels are axis 0 of the weight.
+    channels_first: ClassVar[bool] = True
 
     def absorb_output_map(
         self, propagator: Propagator, node: fx.Node, output_map: ChannelMap
     ) -> Verdict:
         """Scale and shift the output channels of the weight and the bias."""
+        if self.channels_first and is_computed(propagator.graph, node):
+            if refusal := self.obstacle(node):
+                return refusal
+            axis, _ = self.output_channels(node, argument(node, "weight").meta["val"])
+            plan = absorb_into_computed(propagator, node, axis, output_map)
+            return self.other_axis(node, output_map, axis) if plan is None else plan
         found = self._weights(propagator, node)
         if isinstance(found, Refusal):
             return found

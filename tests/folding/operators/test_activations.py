@@ -44,7 +44,7 @@ def passage(name: str) -> Passage:
 def test_a_positive_multiplication_passes_both_ways(name: str) -> None:
     assert passage(name).up(POSITIVE_SCALE) == PASSES
     assert passage(name).down(POSITIVE_SCALE) == PASSES
-    assert passage(name).down(POSITIVE_SCALE, axes=(0, 1, 3)) == PASSES
+    assert passage(name).down(POSITIVE_SCALE, axes=(1, 3)) == PASSES
 
 
 @pytest.mark.parametrize("name", [*ACTIVATIONS, "prelu"])

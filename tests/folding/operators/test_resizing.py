@@ -43,8 +43,8 @@ def passage(name: str) -> Passage:
 
 @pytest.mark.parametrize("name", RESIZED)
 def test_every_map_of_the_channels_passes_a_resizing(name: str) -> None:
-    assert passage(name).up(ANY, axes=(0, 1)) == PASSES
-    assert passage(name).down(ANY, axes=(0, 1)) == PASSES
+    assert passage(name).up(ANY, axes=(1,)) == PASSES
+    assert passage(name).down(ANY, axes=(1,)) == PASSES
 
 
 @pytest.mark.parametrize("name", ["nearest1d", "bilinear2d"])

@@ -6,8 +6,17 @@ import torch
 
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.views import reshaped
+from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import function
-from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passage, Passages
+from tests.folding.operators.passage import (
+    ANY,
+    PASSES,
+    POSITIVE_SCALE,
+    SCALE,
+    SHIFT,
+    Passage,
+    Passages,
+)
 
 IMAGE, SEQUENCES = (2, 6, 3, 2), (2, 3, 4)
 RESHAPED = {
@@ -42,16 +51,24 @@ CHANNEL_SHUFFLE = {
 plain = Passages(
     {
         **RESHAPED,
-        **PERMUTED,
         **CHANNEL_SHUFFLE,
         "merged": function(lambda x: x.reshape(-1, 4), SEQUENCES),
         "there_and_back": function(lambda x: x.reshape(-1, 4).view(-1, 3, 4), SEQUENCES),
+        "heads": function(lambda x: x.reshape(-1, 2, 6).view(-1, 6, 3, 2), IMAGE),
+        "heads_split_anew": function(
+            lambda x: x.reshape(-1, 3, 6).reshape(-1, 2, 9).reshape(-1, 6, 3, 2), IMAGE
+        ),
+        "samples_as_groups": function(
+            lambda x: x.reshape(1, -1, 3, 2).permute(1, 0, 2, 3).reshape(-1, 6, 3, 2), IMAGE
+        ),
+        "heads_activated": function(lambda x: x.reshape(-1, 2, 6).relu().view(-1, 6, 3, 2), IMAGE),
         "repeated": function(lambda x: x.unsqueeze(1).expand(-1, 3, -1, -1, -1), IMAGE),
         "repeated_batch": function(lambda x: x.mean(0).expand(3, -1, -1, -1), IMAGE),
         "as_large": function(lambda x: x.mean((2, 3), True).expand(-1, -1, 3, 2), IMAGE),
     }
 )
 decomposed = Passages(DECOMPOSED)
+fixed = Passages(PERMUTED, dynamic=())
 
 
 def passage(name: str) -> Passage:
@@ -67,8 +84,8 @@ def test_a_map_is_reshaped_like_the_value(name: str) -> None:
 @pytest.mark.parametrize("name", PERMUTED)
 def test_a_map_is_permuted_like_the_value(name: str) -> None:
     for axes in ((0,), (1,), (0, 1)):
-        assert passage(name).up(ANY, axes) == PASSES
-        assert passage(name).down(ANY, axes) == PASSES
+        assert fixed(name).up(ANY, axes) == PASSES
+        assert fixed(name).down(ANY, axes) == PASSES
 
 
 def test_a_dynamic_batch_and_another_axis_go_together() -> None:
@@ -78,10 +95,34 @@ def test_a_dynamic_batch_and_another_axis_go_together() -> None:
     assert passage("there_and_back").down(ANY, axes=(2,)) == PASSES
 
 
-def test_a_map_along_an_axis_that_goes_together_with_a_dynamic_one_is_refused() -> None:
-    refusal = "it varies along an axis that is reshaped and whose size is dynamic"
+def test_a_map_that_would_repeat_where_it_is_absorbed_is_refused() -> None:
+    refusal = "it varies along an axis whose size is dynamic"
     assert passage("merged").down(SHIFT, axes=(1,)) == refusal
-    assert passage("merged").up(SHIFT, axes=(0,)) == refusal
+    assert passage("heads_activated").up(POSITIVE_SCALE) == refusal
+    assert passage("heads_activated").down(POSITIVE_SCALE) == refusal
+
+
+@pytest.mark.parametrize("name", ["heads", "heads_split_anew", "samples_as_groups"])
+def test_channels_that_join_the_batch_and_leave_it_again_keep_their_map(name: str) -> None:
+    assert passage(name).up(ANY) == PASSES
+    assert passage(name).down(ANY) == PASSES
+
+
+def test_heads_that_are_joined_with_the_batch_have_their_parts_of_the_map_in_turn() -> None:
+    samples = passage("heads").graph.fx_graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
+    change = ChannelMap.on_axis(torch.arange(1.0, 7), torch.zeros(6), 1, 4)
+    moved = reshaped(change, (samples, 6, 3, 2), (samples * 3, 2, 6))
+    assert isinstance(moved, ChannelMap)
+    assert moved.scale.flatten(1).tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize("rows", [4, 9])
+def test_a_map_that_neither_repeats_in_rows_nor_fills_them_is_refused(rows: int) -> None:
+    samples = passage("heads").graph.fx_graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
+    change = ChannelMap.on_axis(torch.arange(6.0), torch.zeros(6), 1, 2)
+    refusal = reshaped(change, (samples * rows, 6), (samples * 6, rows))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "dynamic-size"
 
 
 def test_a_map_passes_repetition_where_it_does_not_vary_along_it() -> None:

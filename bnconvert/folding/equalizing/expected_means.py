@@ -1,0 +1,145 @@
+"""What layers read on average over the training data, by the norms alone.
+
+In eval mode a norm's output has mean beta and standard deviation |gamma| where its statistics are
+those of the data; the mean after an activation is that of a normal distribution that went through
+it (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019,
+section 4.2.1).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from bnconvert.folding.operators.addition import Sum, sign_of, summands_of
+from bnconvert.graphs.aten import NORMS, argument, aten
+from bnconvert.graphs.mutable_graph import MutableGraph
+
+#: Functions of one number, of which the mean is computed over so many quantiles of the normal.
+_ACTIVATIONS = frozenset(
+    {
+        aten.relu.default,
+        aten.relu6.default,
+        aten.hardtanh.default,
+        aten.clamp.default,
+        aten.leaky_relu.default,
+        aten.elu.default,
+        aten.silu.default,
+        aten.gelu.default,
+        aten.hardswish.default,
+        aten.mish.default,
+        aten.sigmoid.default,
+        aten.hardsigmoid.default,
+        aten.tanh.default,
+    }
+)
+_QUANTILES = 1_000
+#: Operators whose result has the mean of what they read, channel by channel.
+_AVERAGES = frozenset(
+    {
+        aten.mean.dim,
+        aten.avg_pool1d.default,
+        aten.avg_pool2d.default,
+        aten.avg_pool3d.default,
+        aten.adaptive_avg_pool1d.default,
+        aten.adaptive_avg_pool2d.default,
+        aten.adaptive_avg_pool3d.default,
+    }
+)
+_SAME = frozenset(
+    {
+        aten.flatten.using_ints,
+        aten.view.default,
+        aten.reshape.default,
+        aten.squeeze.dims,
+        aten.clone.default,
+        aten.contiguous.default,
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How a value is distributed over the data, channel by channel.
+
+    Attributes:
+        mean: float64, shape (channels,).
+        std: the standard deviation; None where nothing tells it.
+    """
+
+    mean: Tensor
+    std: Tensor | None
+
+
+def expected_inputs(module: fx.GraphModule, layers: frozenset[Any]) -> dict[str, Tensor]:
+    """Return the mean of each layer's input channels, by the name of its node, where it is known.
+
+    Args:
+        module: a captured graph with its norms; looked at only.
+        layers: the operators that are asked about.
+    """
+    graph, known, found = MutableGraph(module), dict[fx.Node, Spread](), dict[str, Tensor]()
+    for node in module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if node.target in layers and node.args[0] in known:
+            found[node.name] = known[node.args[0]].mean
+        spread = _spread_of(graph, node, known)
+        if spread is not None:
+            known[node] = spread
+    return found
+
+
+def _spread_of(
+    graph: MutableGraph, node: fx.Node, known: Mapping[fx.Node, Spread]
+) -> Spread | None:
+    if node.target in NORMS:
+        return _after_norm(graph, node)
+    if node.target in Sum.targets and all(source in known for source in node.args[:2]):
+        return _of_sum(node, known)
+    source = node.args[0] if node.args else None
+    if not isinstance(source, fx.Node) or node.all_input_nodes != [source] or source not in known:
+        return None
+    read = known[source]
+    if node.target in _ACTIVATIONS:
+        return _activated(node, read)
+    if node.target not in _AVERAGES | _SAME or not _keeps_channels(node, source):
+        return None
+    return Spread(read.mean, read.std if node.target in _SAME else None)
+
+
+def _after_norm(graph: MutableGraph, node: fx.Node) -> Spread | None:
+    channels = int(node.meta["val"].shape[1])
+    weight, bias = (graph.constant(argument(node, name)) for name in ("weight", "bias"))
+    ones = torch.ones(channels, dtype=torch.float64, device="cpu")
+    mean = 0 * ones if bias is None else bias.cpu()
+    return Spread(mean, ones if weight is None else weight.abs().cpu())
+
+
+def _of_sum(node: fx.Node, known: Mapping[fx.Node, Spread]) -> Spread | None:
+    first, second = (known[value] for value in summands_of(node))
+    sign = sign_of(node, summands_of(node)[1])
+    if sign is None or len(first.mean) != len(second.mean):
+        return None
+    both = first.std is not None and second.std is not None
+    std = torch.hypot(first.std, sign * second.std) if both else None  # type: ignore[arg-type,operator]
+    return Spread(first.mean + sign * second.mean, std)
+
+
+def _activated(node: fx.Node, read: Spread) -> Spread | None:
+    """Send a normal distribution through a function."""
+    if read.std is None:
+        return None
+    steps = torch.arange(_QUANTILES, dtype=torch.float64, device="cpu")
+    normal = torch.special.ndtri((steps + 0.5) / _QUANTILES)
+    values = node.target(  # type: ignore[operator]
+        read.mean + read.std * normal[:, None], *node.args[1:], **node.kwargs
+    )
+    return Spread(values.mean(0), values.std(0))
+
+
+def _keeps_channels(node: fx.Node, source: fx.Node) -> bool:
+    made, read = node.meta["val"].shape, source.meta["val"].shape
+    return len(made) > 1 and len(read) > 1 and bool(made[:2] == read[:2])
