@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.benchmarks.isolated import Row
-from tests.benchmarks.rivals import BASE, BY_CLASS, COLUMNS, OURS, SLIM
+from tests.benchmarks.rivals import BASE, BY_CLASS, COLUMNS, FOR_SOME, OURS, SLIM
 from tests.benchmarks.text import aligned, geometric_mean
 
 #: What is called slower: a median ratio above it, and the lower quartile above 1.
@@ -88,8 +88,8 @@ def summary(rows: Sequence[Row]) -> str:
     table = aligned(SUMS, [line for line in lines if line])
     note = (
         "norms, mul add, conv, nodes, MB: summed over the models whose file every column but\n"
-        f"{BY_CLASS} makes; error: median and worst, in units of the float32 model's own;\n"
-        f"time and latency: geometric means over {BASE}'s"
+        f"{' and '.join(FOR_SOME)} makes; error: median and worst, in units of the float32\n"
+        f"model's own; time and latency: geometric means over {BASE}'s"
     )
     return "\n".join(
         [table, note, "", *_folds(good), *_violations(good), *_worst(good), *_dead(rows)]
@@ -104,7 +104,7 @@ def _sums(good: Sequence[Row], column: str) -> tuple[str, ...]:
     mine = [row for row in good if row["columns"].get(column, {}).get("graph")]
     if not mine:
         return ()
-    present = {c for row in good for c in row["columns"]} - {BY_CLASS}
+    present = {c for row in good for c in row["columns"]} - {*FOR_SOME}
     common = _everywhere(good, sorted(present | {column}))
     totals: dict[str, int] = {
         part: sum(row["columns"][column]["graph"][part] for row in common)
