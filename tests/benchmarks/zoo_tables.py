@@ -84,7 +84,7 @@ def seconds(row: Row, column: str) -> float | None:
 def summary(rows: Sequence[Row]) -> str:
     """Return one line per column over all models, then what ours violates, and the worst."""
     good = [row for row in rows if not row.get("error")]
-    lines = [_sums(good, column) for column in COLUMNS]
+    lines = [sums(good, column) for column in COLUMNS]
     table = aligned(SUMS, [line for line in lines if line])
     note = (
         "norms, mul add, conv, nodes, MB: summed over the models whose file every column but\n"
@@ -100,7 +100,8 @@ def _everywhere(good: Sequence[Row], columns: Sequence[str]) -> list[Row]:
     return [row for row in good if all(row["columns"].get(c, {}).get("graph") for c in columns)]
 
 
-def _sums(good: Sequence[Row], column: str) -> tuple[str, ...]:
+def sums(good: Sequence[Row], column: str) -> tuple[str, ...]:
+    """Return a column's cells over all models; none where it has no file."""
     mine = [row for row in good if row["columns"].get(column, {}).get("graph")]
     if not mine:
         return ()
