@@ -13,7 +13,7 @@ def row(name: str, nodes: dict[str, int], times: dict[str, list[float]], **facts
     """Return a row as the comparison writes it."""
     graph = {"norms": 0, "arithmetic": 0, "convolutions": 1, "attention": 0, "size": 1000}
     columns = {
-        column: {"graph": {**graph, "nodes": count}, "distance": 1e-7, "seconds": 1, "failure": ""}
+        column: {"graph": {**graph, "nodes": count}, "distance": 1e-7, "failure": ""}
         for column, count in nodes.items()
     }
     basics = {"model": name, "norms": 3, "own distance": 1e-7, "times": {"1": times}}
@@ -51,7 +51,7 @@ def test_losses_name_the_models() -> None:
 
 def test_what_failed_is_told_and_not_left_out() -> None:
     failed = row("timm:d", {BASE: 20}, {})
-    failed["columns"][OURS] = {"graph": None, "failure": "no file", "seconds": None}
+    failed["columns"][OURS] = {"graph": None, "failure": "no file"}
     assert f"| timm:d | {OURS} | no file |" in zoo_page.failures([failed])
     dead = {"model": "timm:e", "error": "took longer than 900 s"}
     assert "| timm:e |  | took longer than 900 s |" in zoo_page.per_model([*ROWS, dead])

@@ -74,8 +74,8 @@ def units(row: Row, column: str) -> float | None:
 
 
 def seconds(row: Row, column: str) -> float | None:
-    """Return the time to make a column's file over the time of BASE."""
-    taken, base = (row["columns"].get(c, {}).get("seconds") for c in (column, BASE))
+    """Return the CPU time to make a column's file over that of BASE."""
+    taken, base = (row["columns"].get(c, {}).get("processor_seconds") for c in (column, BASE))
     return (
         None if not taken or not base or row["columns"][column]["graph"] is None else taken / base
     )
