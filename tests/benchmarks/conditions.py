@@ -28,7 +28,7 @@ def _is_there(packages: Mapping[str, str], column: str) -> bool:
 def described(packages: Sequence[str]) -> str:
     """Return the versions of packages that are installed, and the processor, in one line."""
     found = []
-    for package in (*PACKAGES, *dict.fromkeys(packages)):
+    for package in dict.fromkeys((*PACKAGES, *packages)):
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -16,6 +16,7 @@ from tests.benchmarks.rivals import (
     BY_CLASS,
     COLUMNS,
     FOR_SOME,
+    IN_OPENVINO,
     OPENVINO,
     OURS,
     OURS_IN_OPENVINO,
@@ -59,6 +60,8 @@ def by_tool(good: Sequence[Row]) -> str:
         name, files, *cells = sums(good, column)
         if column in FOR_SOME:  # whose sums would be over fewer models
             cells[:_SUMMED] = [""] * _SUMMED
+        if column in IN_OPENVINO:  # which writes no file
+            cells[_SUMMED - 1] = ""
         lines.append((name, files, *cells))
     return markdown((*head, *errors, *latencies), lines)
 
@@ -80,13 +83,13 @@ def by_pair(good: Sequence[Row]) -> str:
                 *(cell for batch in BATCHES for cell in _latency(both, ours, theirs, batch)),
             )
         )
-    latencies = [cell for batch in BATCHES for cell in (f"latency, batch {batch}", _SIGNS)]
+    latencies = [cell for batch in BATCHES for cell in (f"latency, batch {batch}", _SPEEDS)]
     return markdown(("", "models", "nodes", _SIGNS, *latencies), lines)
 
 
 #: How many cells of a tool's line are sums.
 _SUMMED = 5
-_SIGNS = "fewer, same, more"
+_SIGNS, _SPEEDS = "fewer, same, more", "faster, same, slower"
 
 
 def _nodes(row: Row, column: str) -> int:
