@@ -17,7 +17,7 @@ from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import NormRow
 from tests.architectures.answers import in_double, outputs, worst_error
 from tests.architectures.architecture import Inputs
-from tests.architectures.zoo import BY_NAME, GROUPS, REAL
+from tests.architectures.zoo import ALL, BY_NAME, GROUPS, MORE, REAL
 
 DIVERSE = (
     "timm:resnet18",
@@ -72,7 +72,7 @@ EXPORTED = (
 )
 EVERY = [
     pytest.param(name, marks=[pytest.mark.every, *([pytest.mark.slow] if name in DIVERSE else [])])
-    for name in BY_NAME
+    for name in (architecture.full_name for architecture in ALL)
 ]
 
 
@@ -160,6 +160,13 @@ def test_a_detector_is_seen_and_converted() -> None:
 def test_the_zoo_has_154_real_models_and_each_name_once() -> None:
     assert len(REAL) == 154
     assert GROUPS == ("timm", "tv", "tvbb", "smp", "misc", "trap", "var")
-    assert len(BY_NAME) == 168
-    assert set(DIVERSE) | IN_PARTS | set(FOLDING) | set(EXPORTED) <= BY_NAME.keys()
+    assert len(ALL) == 168
+    assert len(BY_NAME) == len(ALL) + len(MORE)
+    assert set(DIVERSE) | IN_PARTS | set(FOLDING) | set(EXPORTED) <= {a.full_name for a in ALL}
     assert len(IN_PARTS) == 12
+
+
+def test_the_benchmark_has_40_families_more_and_trained_models() -> None:
+    families = [architecture.family for architecture in MORE if not architecture.is_trained]
+    assert len(families) == len(set(families)) == 40
+    assert {architecture.family for architecture in MORE if architecture.is_trained} == {"trained"}

@@ -23,6 +23,7 @@ class Architecture:
         build: makes it, in eval mode.
         inputs: makes small inputs that it takes.
         is_trained: whether it comes with trained weights; else they are random.
+        family: what it is one of, where it is in the zoo for that.
     """
 
     group: str
@@ -30,6 +31,7 @@ class Architecture:
     build: Callable[[], nn.Module]
     inputs: Callable[[], Inputs]
     is_trained: bool = False
+    family: str = ""
 
     @property
     def full_name(self) -> str:

@@ -1,17 +1,22 @@
-"""All architectures: 154 real ones, traps without norms, and variants."""
+"""All architectures: 154 real ones, traps, variants, and 44 for the benchmark only."""
 
 from collections.abc import Sequence
 
 from tests.architectures.architecture import Architecture
+from tests.architectures.families import FAMILIES
 from tests.architectures.other_models import OTHERS
 from tests.architectures.segmentation_models import SEGMENTATION
 from tests.architectures.timm_models import TIMM, TIMM_TRAPS
 from tests.architectures.torchvision_models import TORCHVISION, TORCHVISION_BACKBONES
+from tests.architectures.trained_models import TRAINED
 from tests.architectures.variants import VARIANTS
 
 REAL = (*TIMM, *TORCHVISION, *TORCHVISION_BACKBONES, *SEGMENTATION, *OTHERS)
+#: What tests sweep.
 ALL = (*REAL, *TIMM_TRAPS, *VARIANTS)
-BY_NAME = {architecture.full_name: architecture for architecture in ALL}
+#: What only the benchmark measures.
+MORE = (*FAMILIES, *TRAINED)
+BY_NAME = {architecture.full_name: architecture for architecture in (*ALL, *MORE)}
 GROUPS = tuple(dict.fromkeys(architecture.group for architecture in ALL))
 
 
@@ -23,7 +28,7 @@ def chosen(names: Sequence[str]) -> list[Architecture]:
     """
     found: list[Architecture] = []
     for name in names:
-        matches = [a for a in ALL if name in (a.full_name, a.name)]
+        matches = [a for a in BY_NAME.values() if name in (a.full_name, a.name)]
         if not matches:
             raise KeyError(f"{name}: there is no such model")
         found += [match for match in matches if match not in found]

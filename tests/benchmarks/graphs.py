@@ -15,6 +15,7 @@ class Graph:
         norms: BatchNormalization, wherever they stand.
         arithmetic: Mul, Add, Sub and Div.
         convolutions: of any kind.
+        attention: products of two computed values; 0 in OpenVINO's graph.
         nodes: all but constants.
         size: bytes of the file, the weights included; 0 where there is none.
     """
@@ -22,6 +23,7 @@ class Graph:
     norms: int
     arithmetic: int
     convolutions: int
+    attention: int
     nodes: int
     size: int
 
@@ -47,9 +49,22 @@ def read(path: Path) -> Graph:
         norms=counts["BatchNormalization"],
         arithmetic=sum(counts[kind] for kind in ("Mul", "Add", "Sub", "Div")),
         convolutions=counts["Conv"] + counts["ConvTranspose"],
+        attention=_products(model.graph) + counts["Attention"],
         nodes=counts.total(),
         size=sum(os.path.getsize(file) for file in (path, beside) if file.exists()),
     )
+
+
+def _products(graph: Any) -> int:
+    """Count the matrix products of which no factor is made of constants alone."""
+    constants = {value.name for value in graph.initializer}
+    found = 0
+    for node in graph.node:
+        if constants.issuperset(node.input):
+            constants.update(node.output)
+        elif node.op_type == "MatMul":
+            found += constants.isdisjoint(node.input)
+    return found
 
 
 def read_openvino(compiled: Any, path: Path) -> Graph:
@@ -73,6 +88,7 @@ def read_openvino(compiled: Any, path: Path) -> Graph:
         norms=len(left),
         arithmetic=sum(counts[kind] for kind in ("Eltwise", "Subgraph")),
         convolutions=counts["Convolution"] + counts["Deconvolution"],
+        attention=0,
         nodes=counts.total(),
         size=0,
     )

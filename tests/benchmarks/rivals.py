@@ -1,6 +1,8 @@
 """The columns of the benchmark: how each way makes an ONNX file from a model."""
 
+import contextlib
 import copy
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.silence import quiet
 
-OURS, BASE, SLIM, OPENVINO, BY_CLASS = "ours", "torch.onnx", "+onnxslim", "openvino", "by class"
+OURS, BASE, SLIM, BY_CLASS, TIMMX = "ours", "torch.onnx", "+onnxslim", "by class", "timmx"
+SIM, OPTIMIZER, FX = "+onnxsim", "+onnxoptimizer", "fx.fuse"
+OPENVINO, OURS_IN_OPENVINO = "openvino", "ours+openvino"
 
 
 class NotApplicableError(Exception):
@@ -69,6 +73,36 @@ def by_class(model: nn.Module, example: Example, path: Path) -> None:
     torch_onnx(merged, example, path)
 
 
+def timmx(model: nn.Module, example: Example, path: Path) -> None:
+    """Export by timmx, which builds timm's model by its name and loads our weights from a file.
+
+    It merges branches as timm does, exports by torch, simplifies by onnxslim, and compares one
+    output. The batch is fixed where it cannot be dynamic.
+
+    Raises:
+        NotApplicableError: the model is none of timm's own.
+    """
+    name = getattr(model, "pretrained_cfg", {}).get("architecture")
+    inputs = example.tensors()
+    if not name or not type(model).__module__.startswith("timm.") or len(inputs) != 1:
+        raise NotApplicableError("timm has no name for it")
+    from timmx import TimmxError, export_model
+
+    weights = path.with_suffix(".pth")
+    torch.save(model.state_dict(), weights)
+    settings = {
+        "output": path,
+        "checkpoint": weights,
+        "input_size": tuple(inputs[0].shape[1:]),
+        "batch_size": inputs[0].shape[0],
+    }
+    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            export_model("onnx", name, dynamic_batch=True, **settings)
+        except TimmxError:
+            export_model("onnx", name, **settings)
+
+
 def onnxslim(base: Path, path: Path) -> None:
     """Simplify by onnxslim."""
     import onnx
@@ -100,13 +134,29 @@ def onnxoptimizer(base: Path, path: Path) -> None:
 FROM_MODEL: dict[str, Callable[[nn.Module, Example, Path], Report | None]] = {
     BASE: torch_onnx,
     OURS: ours,
-    "fx.fuse": fx_fuse,
+    FX: fx_fuse,
     BY_CLASS: by_class,
+    TIMMX: timmx,
 }
 #: They start with the file that torch makes.
 FROM_FILE: dict[str, Callable[[Path, Path], None]] = {
     SLIM: onnxslim,
-    "+onnxsim": onnxsim,
-    "+onnxoptimizer": onnxoptimizer,
+    SIM: onnxsim,
+    OPTIMIZER: onnxoptimizer,
 }
-COLUMNS = (*FROM_MODEL, *FROM_FILE, OPENVINO)
+#: They load a file, whose column is told, in OpenVINO, and count what it runs.
+IN_OPENVINO = {OPENVINO: BASE, OURS_IN_OPENVINO: OURS}
+STARTS = {**dict.fromkeys(FROM_FILE, BASE), **IN_OPENVINO}
+#: They have a file for some models only.
+FOR_SOME = (BY_CLASS, TIMMX)
+COLUMNS = (*FROM_MODEL, *FROM_FILE, *IN_OPENVINO)
+#: What has to be installed for a column.
+PACKAGES = {
+    BY_CLASS: "timm",
+    TIMMX: "timmx",
+    SLIM: "onnxslim",
+    SIM: "onnxsim",
+    OPTIMIZER: "onnxoptimizer",
+    OPENVINO: "openvino",
+    OURS_IN_OPENVINO: "openvino",
+}

@@ -26,3 +26,9 @@ def geometric_mean(values: Iterable[float]) -> float:
     """Return the geometric mean of positive values; NaN of none."""
     logs = [math.log(value) for value in values if value > 0]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return `rows` under `columns` as a table of a Markdown page."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

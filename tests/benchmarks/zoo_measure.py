@@ -28,7 +28,7 @@ BATCHES = (1, 8)
 #: On how many inputs, beside the example, the outputs are compared.
 DRAWS = 3
 #: Who runs a column's file, if it is not ONNX Runtime.
-LOADS: dict[str, Callable[[Path], Runner]] = {rivals.OPENVINO: OpenVino}
+LOADS: dict[str, Callable[[Path], Runner]] = dict.fromkeys(rivals.IN_OPENVINO, OpenVino)
 
 
 @dataclass
@@ -61,7 +61,7 @@ def measure_one(name: str, columns: Sequence[str], rounds: int) -> Row:
     found: dict[str, Measured] = {}
     loaders: dict[str, Callable[[], Runner]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for column in (c for c in rivals.COLUMNS if c in {rivals.BASE, *columns}):
+        for column in _with_starts(columns):
             measured = Measured()
             try:
                 path = _make(column, model, example, Path(folder), measured)
@@ -72,10 +72,12 @@ def measure_one(name: str, columns: Sequence[str], rounds: int) -> Row:
             else:
                 loaders[column] = partial(LOADS.get(column, OnnxRuntime), path)
             found[column] = measured
-        _add_base(found)
+        _add_starts(found)
         own, remark = _compare(model, example, loaders, found)
         times = race(loaders, [_batch_of(example, batch) for batch in BATCHES], rounds)
     return {
+        "family": BY_NAME[name].family,
+        "trained": BY_NAME[name].is_trained,
         "norms": sum(1 for _, module in model.named_modules() if _has_statistics(module)),
         "own distance": own,
         "remark": remark,
@@ -91,18 +93,19 @@ def _make(
     column: str, model: nn.Module, example: Example, folder: Path, measured: Measured
 ) -> Path:
     """Make the column's file, and note the time and the graph."""
-    base, path = folder / f"{rivals.BASE}.onnx", folder / f"{column}.onnx"
+    path = folder / f"{column}.onnx"
+    start = folder / f"{rivals.STARTS.get(column, column)}.onnx"
     if column in rivals.FROM_MODEL:
         makes = rivals.FROM_MODEL[column]
         path = _timed(measured, lambda: _ours_or(makes, model, example, path, measured))
-    elif not base.exists():
-        raise ValueError("torch.onnx makes no file for it")
-    elif column == rivals.OPENVINO:
-        runner = _timed(measured, lambda: OpenVino(base))
-        measured.graph = graphs.read_openvino(runner.compiled, base)
-        return base
+    elif not start.exists():
+        raise ValueError(f"{start.stem} makes no file for it")
+    elif column in rivals.IN_OPENVINO:
+        runner = _timed(measured, lambda: OpenVino(start))
+        measured.graph = graphs.read_openvino(runner.compiled, start)
+        return start
     else:
-        _timed(measured, lambda: rivals.FROM_FILE[column](base, path))
+        _timed(measured, lambda: rivals.FROM_FILE[column](start, path))
     measured.graph = graphs.read(path)
     return path
 
@@ -139,15 +142,19 @@ def _timed(measured: Measured, work: Callable[[], Any]) -> Any:
     return result
 
 
-def _add_base(found: dict[str, Measured]) -> None:
-    """Add to the columns that start from torch's file what that took."""
-    base = found[rivals.BASE]
-    for column, measured in found.items():
-        if column not in rivals.FROM_MODEL and measured.seconds is not None:
-            measured.seconds += base.seconds or 0
-            measured.processor_seconds = (measured.processor_seconds or 0) + (
-                base.processor_seconds or 0
-            )
+def _with_starts(columns: Sequence[str]) -> list[str]:
+    """Return the columns in order, with those that the others start from, and the base."""
+    wanted = {rivals.BASE, *columns, *(rivals.STARTS[c] for c in columns if c in rivals.STARTS)}
+    return [column for column in rivals.COLUMNS if column in wanted]
+
+
+def _add_starts(found: dict[str, Measured]) -> None:
+    """Add to the columns that start from another's file what that took."""
+    for column, start in rivals.STARTS.items():
+        measured = found.get(column, Measured())
+        if measured.seconds is not None and measured.processor_seconds is not None:
+            measured.seconds += found[start].seconds or 0
+            measured.processor_seconds += found[start].processor_seconds or 0
 
 
 def _compare(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.benchmarks.isolated import Row
-from tests.benchmarks.rivals import BASE, BY_CLASS, COLUMNS, OURS, SLIM
+from tests.benchmarks.rivals import BASE, BY_CLASS, COLUMNS, FOR_SOME, OURS, SLIM
 from tests.benchmarks.text import aligned, geometric_mean
 
 #: What is called slower: a median ratio above it, and the lower quartile above 1.
@@ -74,8 +74,8 @@ def units(row: Row, column: str) -> float | None:
 
 
 def seconds(row: Row, column: str) -> float | None:
-    """Return the time to make a column's file over the time of BASE."""
-    taken, base = (row["columns"].get(c, {}).get("seconds") for c in (column, BASE))
+    """Return the CPU time to make a column's file over that of BASE."""
+    taken, base = (row["columns"].get(c, {}).get("processor_seconds") for c in (column, BASE))
     return (
         None if not taken or not base or row["columns"][column]["graph"] is None else taken / base
     )
@@ -84,12 +84,12 @@ def seconds(row: Row, column: str) -> float | None:
 def summary(rows: Sequence[Row]) -> str:
     """Return one line per column over all models, then what ours violates, and the worst."""
     good = [row for row in rows if not row.get("error")]
-    lines = [_sums(good, column) for column in COLUMNS]
+    lines = [sums(good, column) for column in COLUMNS]
     table = aligned(SUMS, [line for line in lines if line])
     note = (
         "norms, mul add, conv, nodes, MB: summed over the models whose file every column but\n"
-        f"{BY_CLASS} makes; error: median and worst, in units of the float32 model's own;\n"
-        f"time and latency: geometric means over {BASE}'s"
+        f"{' and '.join(FOR_SOME)} makes; error: median and worst, in units of the float32\n"
+        f"model's own; time and latency: geometric means over {BASE}'s"
     )
     return "\n".join(
         [table, note, "", *_folds(good), *_violations(good), *_worst(good), *_dead(rows)]
@@ -100,11 +100,12 @@ def _everywhere(good: Sequence[Row], columns: Sequence[str]) -> list[Row]:
     return [row for row in good if all(row["columns"].get(c, {}).get("graph") for c in columns)]
 
 
-def _sums(good: Sequence[Row], column: str) -> tuple[str, ...]:
+def sums(good: Sequence[Row], column: str) -> tuple[str, ...]:
+    """Return a column's cells over all models; none where it has no file."""
     mine = [row for row in good if row["columns"].get(column, {}).get("graph")]
     if not mine:
         return ()
-    present = {c for row in good for c in row["columns"]} - {BY_CLASS}
+    present = {c for row in good for c in row["columns"]} - {*FOR_SOME}
     common = _everywhere(good, sorted(present | {column}))
     totals: dict[str, int] = {
         part: sum(row["columns"][column]["graph"][part] for row in common)
