@@ -121,8 +121,7 @@ def export(
         >>> report.title, report.facts["folded"], report.facts["BatchNormalization nodes"]
         ('model.onnx agrees with Sequential', 1, 0)
     """
-    before = [] if calibration is None else [_CALIBRATING]
-    steps = Steps(progress, *before, *STEPS)
+    steps = Steps(progress, *([] if calibration is None else [_CALIBRATING]), *STEPS)
     require_exportable(model)
     form = OnnxForm.of(opset, input_names, output_names, dtype)
     example, target, given = Example.of(example_inputs), Path(path), model
