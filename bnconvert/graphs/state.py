@@ -57,7 +57,7 @@ def why_stateful(
 def _is_in_training(model: nn.Module, name: str) -> bool:
     """Tell whether the module of a buffer is in training mode, an instance norm for example."""
     path = name.rpartition(".")[0]
-    return dict(model.named_modules()).get(path, model).training
+    return bool(dict(model.named_modules()).get(path, model).training)
 
 
 def _changed(
