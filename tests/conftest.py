@@ -31,7 +31,7 @@ def _prepared() -> None:
     # The modules that are imported and the tests that are collected are never garbage. To look
     # through them at Python's own pace, again and again, is a seventh of the suite's time.
     gc.freeze()
-    gc.set_threshold(20_000, 10, 5)
+    gc.set_threshold(20_000, 10, 3)
 
 
 @pytest.fixture(autouse=True)

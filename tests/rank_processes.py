@@ -1,13 +1,16 @@
-"""The processes of a group, forked from one that has imported torch: each starts at once."""
+"""The processes of a group, forked from one that has imported torch.
+
+Processes that start from nothing import torch and the tests, each for longer than it then works.
+"""
 
 import multiprocessing
 from collections.abc import Callable
+from typing import Final
 
 from torch.multiprocessing import get_context
 from torch.multiprocessing.spawn import start_processes
 
-#: To import torch and the tests takes as long as what the processes have to do.
-FORKSERVER = "forkserver"
+FORKSERVER: Final = "forkserver"
 
 Worker = Callable[[int, int, str], None]
 
