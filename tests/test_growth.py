@@ -9,6 +9,7 @@ from functools import partial
 from math import log
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 import torch
@@ -122,13 +123,13 @@ def lines_by_function(work: Callable[[], object]) -> Counter[str]:
     counts: Counter[str] = Counter()
     package = str(Path(bnc.__file__).parent)
 
-    def trace(frame: FrameType, event: str, _: object) -> object:
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
         code = frame.f_code
         if not code.co_filename.startswith(package):
             return None
         name = f"{code.co_filename.removeprefix(package)}: {code.co_qualname}"
 
-        def count(_: FrameType, event: str, __: object) -> object:
+        def count(_: FrameType, event: str, __: Any) -> Any:
             counts[name] += event == "line"
             return count
 

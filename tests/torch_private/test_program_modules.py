@@ -9,20 +9,30 @@ from torch.export import Dim, ExportedProgram, export
 from bnconvert.torch_private.program_modules import module_of
 
 
-class Holding(nn.Module):
-    """Holds every sort of tensor, one of them twice, and one that is called as ours are."""
+class Inner(nn.Module):
+    """Holds a buffer that a state_dict has, and one that it has not."""
 
-    scale: Tensor
-    _tensor_0: Tensor
+    kept: Tensor
+    passing: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+        self.register_buffer("kept", torch.ones(4))
+        self.register_buffer("passing", torch.ones(4), persistent=False)
+
+
+class Holding(nn.Module):
+    """Holds every sort of tensor, one of them twice, and one that is called as ours are."""
+
+    _tensor_1: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        first = nn.Linear(4, 4)
+        self.stem = nn.Sequential(first, nn.BatchNorm1d(4))
         self.head = nn.Linear(4, 4)
-        self.head.weight = self.stem[0].weight
-        self.inner = nn.Module()
-        self.inner.register_buffer("kept", torch.ones(4))
-        self.inner.register_buffer("passing", torch.ones(4), persistent=False)
+        self.head.weight = first.weight
+        self.inner = Inner()
         self.register_buffer("_tensor_1", torch.full((4,), 2.0))
         self.plain = torch.full((4,), 3.0)
 
