@@ -54,6 +54,7 @@ SEGMENTERS = {
 }
 #: Where 128 pixels do not go.
 SIZES = {
+    "bat_resnext26ts": 256,
     "convit_tiny": 224,
     "crossvit_9_240": 240,
     "gmlp_ti16_224": 224,
