@@ -18,6 +18,7 @@ from tests.remedies.equalizing import EQUALIZING
 from tests.remedies.exports import EXPORTS
 from tests.remedies.files import FILES
 from tests.remedies.folds import FOLDS
+from tests.remedies.image_folders import IMAGE_FOLDERS
 from tests.remedies.messages import Message, messages
 from tests.remedies.models import MODELS
 from tests.remedies.modules import MODULES
@@ -42,6 +43,7 @@ ROWS = (
     *EXPORTS,
     *FILES,
     *FOLDS,
+    *IMAGE_FOLDERS,
     *MODELS,
     *MODULES,
     *NORMS,

@@ -36,5 +36,5 @@ def lower_opset(path: Path, opset: int) -> None:
         raise ExportError(
             f"opset={opset}: torch.onnx wrote opset {written}, and ONNX's converter knows no way "
             f"down ({why}); leave opset out, or give {written}"
-        ) from failure
+        ) from None
     onnx.save(lowered, str(path))

@@ -57,7 +57,7 @@ def why_stateful(
 def _is_in_training(model: nn.Module, name: str) -> bool:
     """Tell whether the module of a buffer is in training mode, an instance norm for example."""
     path = name.rpartition(".")[0]
-    return bool(dict(model.named_modules()).get(path, model).training)
+    return any(module.training for place, module in model.named_modules() if place == path)
 
 
 def _changed(

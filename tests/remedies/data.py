@@ -51,13 +51,6 @@ def picture(folder: Path, inside: str = "") -> Path:
     return folder / "pictures"
 
 
-def beside_an_empty_folder(folder: Path, source: str) -> Any:
-    """Read a source beside a class without images."""
-    place = picture(folder, "cats")
-    (place / "none").mkdir(exist_ok=True)
-    return data(folder, source.format(place))
-
-
 def spoilt(folder: Path, removed: bool) -> None:
     """Read a folder with a broken picture, or remove that first."""
     place = picture(folder)
@@ -130,40 +123,6 @@ DATA = (
         "give what its forward takes",
         lambda folder: data(folder, code(folder, "wide")),
         lambda folder: data(folder, code(folder, "loader")),
-    ),
-    Row(
-        "cli/image_folders.py",
-        "give one with images",
-        lambda folder: data(folder, f"images:{folder / 'none'}"),
-        lambda folder: data(folder, f"images:{picture(folder)}"),
-    ),
-    Row(
-        "cli/image_folders.py",
-        "give imagefolder:",
-        lambda folder: data(folder, f"images:{picture(folder, 'cats')}"),
-        lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
-    ),
-    Row(
-        "cli/image_folders.py",
-        "give one with a folder per class",
-        lambda folder: data(folder, f"imagefolder:{folder / 'none'}"),
-        lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
-    ),
-    Row(
-        "cli/image_folders.py",
-        "for a flat one, give images:",
-        lambda folder: data(folder, f"imagefolder:{picture(folder)}"),
-        lambda folder: data(folder, f"images:{picture(folder)}"),
-    ),
-    Row(
-        "cli/image_folders.py",
-        "would count as a class",
-        lambda folder: beside_an_empty_folder(folder, "imagefolder:{}"),
-        lambda folder: (
-            beside_an_empty_folder(folder, code(folder, "loader")),
-            (folder / "pictures" / "none").rmdir(),
-            data(folder, f"imagefolder:{picture(folder, 'cats')}"),
-        ),
     ),
     Row(
         "cli/images.py",
