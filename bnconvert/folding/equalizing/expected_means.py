@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.folding.operators.addition import Sum, sign_of, summands_of
+from bnconvert.folding.operators.operator_rule import are_equal, sizes_of
 from bnconvert.graphs.aten import NORMS, argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph
 
@@ -48,8 +49,12 @@ _AVERAGES = frozenset(
         aten.adaptive_avg_pool3d.default,
     }
 )
+#: Those that keep the deviation too. What padding adds at the border is left out of account, as in
+#: a convolution that pads.
 _SAME = frozenset(
     {
+        aten.pad.default,
+        aten.constant_pad_nd.default,
         aten.flatten.using_ints,
         aten.view.default,
         aten.reshape.default,
@@ -100,7 +105,8 @@ def _spread_of(
     if node.target in Sum.targets and all(source in known for source in node.args[:2]):
         return _of_sum(node, known)
     source = node.args[0] if node.args else None
-    if not isinstance(source, fx.Node) or node.all_input_nodes != [source] or source not in known:
+    tensors = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor)]
+    if not isinstance(source, fx.Node) or tensors != [source] or source not in known:
         return None
     read = known[source]
     if node.target in _ACTIVATIONS:
@@ -141,5 +147,5 @@ def _activated(node: fx.Node, read: Spread) -> Spread | None:
 
 
 def _keeps_channels(node: fx.Node, source: fx.Node) -> bool:
-    made, read = node.meta["val"].shape, source.meta["val"].shape
-    return len(made) > 1 and len(read) > 1 and bool(made[:2] == read[:2])
+    made, read = sizes_of(node)[:2], sizes_of(source)[:2]
+    return len(made) == len(read) == 2 and all(map(are_equal, made, read))

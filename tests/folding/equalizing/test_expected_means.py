@@ -69,10 +69,21 @@ def test_it_is_the_mean_of_normal_numbers_that_went_the_same_way(
     torch.testing.assert_close(mean.float(), drawn(network), rtol=0.05, atol=0.05)
 
 
+def test_padding_is_left_out_of_account_as_in_a_convolution_that_pads() -> None:
+    padded = Network(lambda x, _: F.pad(F.relu(x), (1, 1, 1, 1)), nn.Conv2d(4, 2, 3))
+    plain = Network(lambda x, _: F.relu(x), nn.Conv2d(4, 2, 3))
+    mean = expected(padded)
+    assert mean is not None
+    torch.testing.assert_close(mean, expected(plain))
+    channels = Network(lambda x, _: F.pad(x, (0, 0, 0, 0, 0, 2)), nn.Conv2d(6, 2, 1))
+    assert expected(channels) is None
+
+
 def test_averages_and_flattening_keep_it() -> None:
     network = Network(lambda x, _: F.relu(x).mean((2, 3)), nn.Linear(4, 2))
     pooled = Network(lambda x, _: F.adaptive_avg_pool2d(F.relu(x), 1).flatten(1), nn.Linear(4, 2))
-    for each in (network, pooled):
+    viewed = Network(lambda x, _: x.mean((2, 3), True).view(x.shape[0], 4), nn.Linear(4, 2))
+    for each in (network, pooled, viewed):
         mean = expected(each)
         assert mean is not None
         torch.testing.assert_close(mean.float(), drawn(each), rtol=0.05, atol=0.05)
