@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 
@@ -87,13 +88,16 @@ def _withhold(model: Any) -> dict[str, bytes]:
 
     readers = defaultdict(list)
     constants = {tensor.name for tensor in model.graph.initializer}
-    for node in model.graph.node:
+    for output in model.graph.output:
+        readers[output.name].append(False)
+    for node in nodes_of(model.graph):
         for place, name in enumerate(node.input):
             is_weight = place == 1 and node.op_type in _LAYERS and node.input[0] not in constants
             readers[name].append(is_weight)
     taken: dict[str, bytes] = {}
     for tensor in model.graph.initializer:
-        if len(tensor.raw_data) >= _LARGE and all(readers[tensor.name]):
+        read = readers[tensor.name]
+        if len(tensor.raw_data) >= _LARGE and read and all(read):
             name = str(len(taken))
             taken[name] = tensor.raw_data
             tensor.ClearField("raw_data")

@@ -14,7 +14,7 @@ _GENERATED = 2  # rows in addition to the given ones
 _MANY_ROWS = 33  # odd, and more than any batch that kernels treat specially
 _SMALL = 2**12  # numbers in a row up to which so many rows cost nothing
 _DOUBLED = 8  # given rows up to which twice as many are compared
-_LARGE = 2**15  # numbers in a row from which a row is an image, which costs what an export does
+_LARGE = 2**15  # numbers in a row above which it is an image: fewer batches are compared
 _STRONGER = (3.0, 10.0, -10.0, 100.0, 0.0)
 
 
@@ -83,11 +83,13 @@ class Pool:
 
 def _most_rows(example: Example, own: int) -> int:
     """Return how many rows to compare in one batch: more where that costs little."""
-    numbers = sum(t.numel() for t in example.tensors()) // own
-    if numbers <= _SMALL:
+    if _numbers_in_a_row(example, own) <= _SMALL:
         return max(own + _GENERATED, _MANY_ROWS)
-    doubled = numbers <= _LARGE and own <= _DOUBLED
-    return max(own + _GENERATED, 2 * own + 1 if doubled else 0)
+    return max(own + _GENERATED, 2 * own + 1 if own <= _DOUBLED else 0)
+
+
+def _numbers_in_a_row(example: Example, own: int) -> int:
+    return sum(t.numel() for t in example.tensors()) // own
 
 
 def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
@@ -102,7 +104,9 @@ def _of_any_size(wide: Example, own: int) -> Iterator[Case]:
         yield Case("given rows, batch 1", wide.rows([0]), (0,), True)
     if own != 2:
         yield Case("mixed rows, batch 2", wide.rows([0, size - 1]), (0, size - 1), False)
-    for count in sorted({3, 8, 32, own + _GENERATED, 2 * own} - {1, 2, own, size}):
+    large = _numbers_in_a_row(wide, size) > _LARGE
+    others = {2 * own} if large else {3, 8, 32, own + _GENERATED, 2 * own}
+    for count in sorted(others - {1, 2, own, size}):
         if count < size:
             rows = (*range(count - 1), size - 1)
             origin = "mixed" if count <= own else "given and generated"

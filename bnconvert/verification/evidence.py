@@ -131,9 +131,11 @@ class Evidence:
     def _unseen_weights(self, trials: WeightTrials) -> Iterator[Finding]:
         """Yield findings about weights that neither outputs nor inner values show."""
         left = set(weight_names(self.reference.model))
-        for model, example in self._runs():
+        for number, (model, example) in enumerate(self._runs()):
             if left and (run := self._gradients(model, example)):
                 left -= self._moving(run, [*run.outputs]) or set()
+            if number == 0 and left and not trials.uses_any(left):
+                return  # as a head for training: no further run shows it
         if left and not trials.uses_any(left):
             return
         if left:  # before the trials, which take forwards for each weight

@@ -28,8 +28,14 @@ def test_batch_sizes_are_one_two_that_of_the_inputs_its_double_and_larger_ones()
 
 
 def test_of_larger_rows_fewer_are_compared() -> None:
-    for pixels, expected in (64, [1, 2, 3, 4, 5]), (128, [1, 2, 3, 4]):
-        example = Example.of((torch.randn(2, 3, pixels, pixels),))
+    """Of large images some batches are left out, but neither twice as many nor one more."""
+    for own, pixels, expected in (
+        (2, 64, [1, 2, 3, 4, 5]),
+        (2, 128, [1, 2, 4, 5]),
+        (3, 64, [1, 2, 3, 5, 6, 7]),
+        (3, 128, [1, 2, 3, 6, 7]),
+    ):
+        example = Example.of((torch.randn(own, 3, pixels, pixels),))
         pool = Pool.of(example, None, torch.Generator().manual_seed(0))
         assert sorted(sizes(pool).values()) == expected
 
