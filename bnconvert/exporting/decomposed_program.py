@@ -1,8 +1,8 @@
 """A program in operators that ONNX has: torch.onnx need not decompose it.
 
 `torch.onnx.export` decomposes every program that it is given by tracing it once more, which takes
-a third of its time. A folded graph holds few operators that have to be, and they are spelled here
-as torch would decompose them; where it holds others, torch does it.
+a third of its time. A folded graph holds few operators that have to be, each of which is a single
+other one and decomposed here; where it holds more, torch does it.
 """
 
 import operator
@@ -44,39 +44,37 @@ class DecomposedProgram(ExportedProgram):
     ) -> ExportedProgram:
         """Return the program without the operators in a table, as `ExportedProgram` does."""
         table = None if decomp_table is None else dict(decomp_table)
-        called = [node for node in self.graph.nodes if node.op == "call_function"]
-        if table is None or not all(_is_spelled(node, table) for node in called):
+        if table is not None:
+            for node in list(self.graph.nodes):
+                if node.target in _DECOMPOSITIONS:
+                    _DECOMPOSITIONS[node.target](node)
+        if table is None or any(_has_decomposition(node, table) for node in self.graph.nodes):
             decomposed: ExportedProgram = super().run_decompositions(table, **options)
             return decomposed
         return self
 
 
-def _is_spelled(node: fx.Node, table: Mapping[Any, Any]) -> bool:
-    """Tell whether an operator needs no decomposition, after it was spelled out if it can be."""
-    spell = _SPELLINGS.get(node.target)
-    if spell is not None and spell(node):
-        return True
+def _has_decomposition(node: fx.Node, table: Mapping[Any, Any]) -> bool:
+    """Tell whether torch would put other operators in the place of one."""
     target = node.target
-    if not is_operator(target):
-        return True  # arithmetic on sizes, or an item of several results
+    if node.op != "call_function" or not is_operator(target):
+        return False  # arithmetic on sizes, or an item of several results
     if target in table or target is aten.batch_norm.default:
-        return False
+        return True
     always = is_composite(target) and may_return_its_inputs(target)
-    return not always or base_name(target) in _IN_ONNX
+    return always and base_name(target) not in _IN_ONNX
 
 
-def _average(node: fx.Node) -> bool:
-    """Spell adaptive pooling to a single number as the mean of the last axes."""
+def _average(node: fx.Node) -> None:
+    """Write adaptive pooling to a single number as the mean of the last axes."""
     sizes = argument(node, "output_size")
-    if any(size != 1 for size in sizes):
-        return False
-    node.args, node.kwargs = (node.args[0], [*range(-len(sizes), 0)], True), {}
-    node.target = aten.mean.dim
-    return True
+    if all(size == 1 for size in sizes):
+        node.args, node.kwargs = (node.args[0], [*range(-len(sizes), 0)], True), {}
+        node.target = aten.mean.dim
 
 
-def _transposed_convolution(node: fx.Node) -> bool:
-    """Spell a transposed convolution as the general operator."""
+def _transposed_convolution(node: fx.Node) -> None:
+    """Write a transposed convolution as the general operator."""
     first = [argument(node, name) for name in ("input", "weight", "bias")]
     stride, padding, dilation, further, groups = (
         argument(node, name)
@@ -84,30 +82,28 @@ def _transposed_convolution(node: fx.Node) -> bool:
     )
     node.args = (*first, stride, padding, dilation, True, further, groups)
     node.kwargs, node.target = {}, aten.convolution.default
-    return True
 
 
-def _same_convolution(node: fx.Node) -> bool:
-    """Spell "same" or "valid" padding in numbers, where it is as much on both sides."""
+def _same_convolution(node: fx.Node) -> None:
+    """Write "same" or "valid" padding in numbers, where it is as much on both sides."""
     kind, dilation = argument(node, "padding"), argument(node, "dilation")
     kernel = argument(node, "weight").meta["val"].shape[2:]
     if not all(isinstance(size, int) for size in kernel):
-        return False
+        return
     steps = [*dilation] * (len(kernel) if len(dilation) == 1 else 1)
     total = [d * (k - 1) if kind == "same" else 0 for d, k in zip(steps, kernel, strict=True)]
     if any(size % 2 for size in total):
-        return False
+        return
     first = [argument(node, name) for name in ("input", "weight", "bias", "stride")]
     padding = [size // 2 for size in total]
     node.args, node.kwargs = (*first, padding, dilation, argument(node, "groups")), {}
     node.target = getattr(aten, base_name(node.target)).default
-    return True
 
 
-def _inference_norm(node: fx.Node) -> bool:
-    """Spell a batch norm with running statistics as the operator that has no other mode."""
+def _inference_norm(node: fx.Node) -> None:
+    """Write a batch norm with running statistics as the operator that has no other mode."""
     if argument(node, "training"):
-        return False
+        return
     names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
     given = tuple(argument(node, name) for name in names)
     with node.graph.inserting_before(node):
@@ -116,10 +112,9 @@ def _inference_norm(node: fx.Node) -> bool:
     saved = value.new_empty((0,))
     several.meta = node.meta | {"val": (value, saved, saved)}
     node.args, node.kwargs, node.target = (several, 0), {}, operator.getitem
-    return True
 
 
-_SPELLINGS: Mapping[Any, Callable[[fx.Node], bool]] = {
+_DECOMPOSITIONS: Mapping[Any, Callable[[fx.Node], None]] = {
     aten.adaptive_avg_pool1d.default: _average,
     aten.adaptive_avg_pool2d.default: _average,
     aten.adaptive_avg_pool3d.default: _average,

@@ -335,6 +335,7 @@ _NORM = "medium: what export calls a norm by has changed before"
 #: Operators that are private by name; files say which they are about.
 _OPERATORS = (
     ("_native_batch_norm_legit_no_training.default", "graphs/aten.py", _NORM),
+    ("_native_batch_norm_legit_no_training.default", "exporting/decomposed_program.py", _NORM),
     ("_native_batch_norm_legit_functional.default", "graphs/aten.py", _NORM),
     ("_native_batch_norm_legit.no_stats", "graphs/aten.py", _NORM),
     ("_assert_tensor_metadata.default", "graphs/aten.py", _OPERATOR),
