@@ -66,7 +66,14 @@ def _with_tied(
 
 
 def _is_same(first: Any, second: Any) -> bool:
-    """Tell whether two values are the same numbers in memory."""
+    """Tell whether two values are the same numbers in memory, read in the same order."""
     if not (isinstance(first, Tensor) and isinstance(second, Tensor) and first.numel()):
         return False
-    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
+    has_memory = first.data_ptr() != 0  # a tensor on the meta device has none
+    return has_memory and _reading(first) == _reading(second)
+
+
+def _reading(tensor: Tensor) -> tuple[object, ...]:
+    """Return where in memory the numbers of a tensor are, and how they are read from there."""
+    place = tensor.device, tensor.data_ptr()
+    return (*place, tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
