@@ -73,8 +73,8 @@ def with_another(index: Path, shard: str) -> None:
 
 def with_keys_that_are_numbers(index: Path) -> None:
     shard = index.parent / json.loads(index.read_text())["weight_map"]["0.weight"]
-    held = load_file(shard)
-    torch.save({**held, 0: torch.ones(1), 1: torch.ones(1)}, shard.with_suffix(".bin"))
+    held: dict[Any, Any] = {**load_file(shard), 0: torch.ones(1), 1: torch.ones(1)}
+    torch.save(held, shard.with_suffix(".bin"))
     index.write_text(index.read_text().replace(shard.name, shard.with_suffix(".bin").name))
 
 
