@@ -48,10 +48,21 @@ def why_stateful(
         "change it in training mode only (if self.training), or fold and export the submodules "
         "that do without it"
     )
-    if not model.training and all(_is_in_training(model, name) for name in changed):
+    if not model.training and _is_of_training(model, example, changed):
         fact += ", because its module is in training mode inside an eval model"
         remedy = "call model.eval()"
     return Refusal("changes-state", fact, remedy)
+
+
+def _is_of_training(model: nn.Module, example: Example, changed: list[str]) -> bool:
+    """Tell whether it changes only because modules are in training mode inside an eval model."""
+    if not all(_is_in_training(model, name) for name in changed):
+        return False
+    try:
+        with preserved(model):
+            return not _changed(copy_sharing_parameters(model).eval(), example, NOTHING)
+    except Exception:  # whatever the user's model raises in eval mode: so that is no remedy
+        return False
 
 
 def _is_in_training(model: nn.Module, name: str) -> bool:

@@ -143,3 +143,24 @@ def test_an_instance_norm_left_in_training_mode_is_told_from_what_a_forward_does
     ):
         bnc.fold(model, (X,))
     assert len(bnc.fold(model.eval(), (X,)).module.state_dict()) == 2, "a weight and a bias"
+
+
+def test_what_counts_in_either_mode_is_not_told_to_call_eval() -> None:
+    class Counter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.get_buffer("count").add_(1)
+            return x + self.get_buffer("count")
+
+    model = nn.Sequential(Net(), Counter()).eval()
+    model[1].train()
+    refusal = why_stateful(model, Example.of((X,)))
+    assert refusal is not None
+    assert refusal.text.startswith("1.count: the eval forward changes it")
+    assert "in training mode" not in refusal.text
+    assert refusal.remedy.startswith("change it in training mode only")
+    assert model[1].training
+    assert model[1].count == 0

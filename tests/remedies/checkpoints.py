@@ -55,6 +55,13 @@ def pickled_shard(folder: Path) -> None:
     with_index(folder, bias="second.pt")
 
 
+def with_two_indices(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    for name in ("a", "b"):
+        (folder / f"{name}.safetensors.index.json").write_bytes(index.read_bytes())
+    index.unlink()
+
+
 class OfArrays(nn.Linear):
     """A layer that knows the names of NumPy's arrays, as timm's vision transformers do."""
 
@@ -165,9 +172,11 @@ CHECKPOINTS = (
     *(Row(SHARDS, part, partial(shards, spoil=spoil), shards) for part, spoil in SPOILT.items()),
     Row(
         SHARDS,
-        "there is no such file",
-        lambda folder: model(folder, "model", weights="model.safetensors.index.json"),
-        shards,
+        "holds several indices of shards",
+        lambda folder: shards(folder, spoil=with_two_indices),
+        lambda folder: model(
+            folder, "model", weights=str(folder / "weights" / "a.safetensors.index.json")
+        ),
     ),
     Row(
         SHARDS,

@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bnconvert.cli.checkpoints.checkpoint_file import require_file_itself
 from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
 from bnconvert.cli.checkpoints.misfit import misfit
 from bnconvert.cli.checkpoints.numpy_weights import SUFFIXES, load_arrays
 from bnconvert.cli.checkpoints.shards import read_weights
-from bnconvert.cli.checkpoints.weight_sets import chosen_weights
+from bnconvert.cli.checkpoints.weight_sets import chosen_weights, without_one_average
 from bnconvert.errors import LoadError, first_line
 
 
@@ -32,8 +33,12 @@ def load_checkpoint(
 
     Raises:
         LoadError: the file cannot be read, holds no weights or several, or others than the model's.
+        UsageError: averaged weights are meant, and there are none, or several.
     """
     if path.suffix.lower() in SUFFIXES and path.is_file():
+        require_file_itself(path)
+        if ema:
+            raise without_one_average(path)
         load_arrays(model, path, classes)
         return ()
     wanted = model.state_dict()
@@ -66,7 +71,14 @@ def _with_tied(
 
 
 def _is_same(first: Any, second: Any) -> bool:
-    """Tell whether two values are the same numbers in memory."""
+    """Tell whether two values are the same numbers in memory, read in the same order."""
     if not (isinstance(first, Tensor) and isinstance(second, Tensor) and first.numel()):
         return False
-    return first.data_ptr() == second.data_ptr() and first.shape == second.shape
+    has_memory = first.data_ptr() != 0  # a tensor on the meta device has none
+    return has_memory and _reading(first) == _reading(second)
+
+
+def _reading(tensor: Tensor) -> tuple[object, ...]:
+    """Return where in memory the numbers of a tensor are, and how they are read from there."""
+    place = tensor.device, tensor.data_ptr()
+    return (*place, tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())

@@ -42,16 +42,7 @@ def read_checkpoint(path: Path) -> Any:
         LoadError: there is no such file, it is something else, or it cannot be read without
             running code from it.
     """
-    if not path.is_file():
-        raise LoadError(f"{path}: there is no such file; give a checkpoint")
-    with path.open("rb") as file:
-        start = file.read(_START).lstrip()
-    if start.startswith(_LFS):
-        raise LoadError(
-            f"{path}: is a Git LFS pointer, which stands for the file; fetch it with git lfs pull"
-        )
-    if start.startswith(_PAGE):
-        raise LoadError(f"{path}: is a web page; download the file itself")
+    require_file_itself(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -70,6 +61,24 @@ def read_checkpoint(path: Path) -> Any:
         ) from None
     except Exception as failure:  # of a broken file, torch and safetensors raise anything
         raise LoadError(f"{path}: cannot be read ({first_line(failure)}); save it again") from None
+
+
+def require_file_itself(path: Path) -> None:
+    """Refuse a file that is not there, and what has been downloaded in place of one.
+
+    Raises:
+        LoadError: there is no such file, or it is a Git LFS pointer or a web page.
+    """
+    if not path.is_file():
+        raise LoadError(f"{path}: there is no such file; give a checkpoint")
+    with path.open("rb") as file:
+        start = file.read(_START).lstrip()
+    if start.startswith(_LFS):
+        raise LoadError(
+            f"{path}: is a Git LFS pointer, which stands for the file; fetch it with git lfs pull"
+        )
+    if start.startswith(_PAGE):
+        raise LoadError(f"{path}: is a web page; download the file itself")
 
 
 def _stand_ins(path: Path) -> Iterator[Any]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bnconvert.cli.checkpoints.checkpoint_file import read_checkpoint
+from bnconvert.cli.checkpoints.checkpoint_file import read_checkpoint, require_file_itself
 from bnconvert.errors import LoadError, first_line
 from bnconvert.reporting.table import listed
 
@@ -35,6 +35,12 @@ def _file_in(folder: Path) -> Path:
         raise LoadError(
             f"{folder}: is a folder without {_NAMES[0]} or {_NAMES[1]}; give the checkpoint in it"
         )
+    if len(there) > 1 and there[0].name not in _NAMES:
+        names = ", ".join(index.name for index in there)
+        raise LoadError(
+            f"{folder}: holds several indices of shards ({names}); give the one that you mean as "
+            "the path"
+        )
     return there[0]
 
 
@@ -52,7 +58,7 @@ def _joined(index: Path) -> dict[str, Any]:
         if not isinstance(held, dict):
             raise LoadError(f"{shard}: holds a {type(held).__name__}, and no weights; {_AGAIN}")
         wanted = {key for key, place in places.items() if place == name}
-        if differing := sorted(wanted ^ held.keys()):
+        if differing := sorted(map(str, wanted ^ held.keys())):
             raise LoadError(
                 f"{shard}: holds other keys than {index.name} says ({listed(differing[:3])}); "
                 f"{_AGAIN}"
@@ -63,8 +69,7 @@ def _joined(index: Path) -> dict[str, Any]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Return which shard holds each key."""
-    if not index.is_file():
-        raise LoadError(f"{index}: there is no such file; give a checkpoint")
+    require_file_itself(index)
     try:
         places = json.loads(index.read_text())["weight_map"]
         return {str(key): str(shard) for key, shard in places.items()}

@@ -1,7 +1,7 @@
 """The sets of weights that a checkpoint holds, and which of them is meant."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,18 @@ def _averaged_weights(
     """Return the averaged weights."""
     found = averaged or {key: state for key, state in plain.items() if "n_averaged" in state}
     if len(found) != 1:
-        listed = ", ".join(f"`{key}`" for key in found) or "none"
-        raise UsageError(
-            f"--ema: of averaged weights, {path} holds {listed}; leave it out, or save the ones "
-            "that you mean with torch.save"
-        )
+        raise without_one_average(path, found)
     ((key, state),) = found.items()
     return state, (f"took `{key}`, averaged weights",) if key else _count(state)
+
+
+def without_one_average(path: Path, averaged: Iterable[str] = ()) -> UsageError:
+    """Return the error for --ema with a file that has no averaged weights, or several."""
+    listed = ", ".join(f"`{key}`" for key in averaged) or "none"
+    return UsageError(
+        f"--ema: of averaged weights, {path} holds {listed}; leave it out, or save the ones "
+        "that you mean with torch.save"
+    )
 
 
 def _choice(key: str, kind: Mapping[str, State], averaged: Mapping[str, State]) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """Checkpoints as torch, timm and training loops write them, each by its real writer."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bnconvert.cli.checkpoints import load_checkpoint
 from bnconvert.errors import LoadError
@@ -81,6 +82,34 @@ def test_a_file_that_does_not_fit_changes_nothing_and_says_what_to_do(tmp_path: 
     with pytest.raises(LoadError, match=r"3 has 4 outputs in the file, 10 in the model; make .*=4"):
         load_checkpoint(model, tmp_path / "four.pt", classes="num_classes")
     assert same(model, before)
+
+
+class Tied(nn.Module):
+    """Has a second weight, which is the first as `view` sees it."""
+
+    def __init__(self, view: Callable[[Tensor], Tensor], device: str = "cpu") -> None:
+        super().__init__()
+        self.encoder = nn.Parameter(torch.rand(4, 4, device=device))
+        self.decoder = nn.Parameter(view(self.encoder.data))
+
+
+def test_a_weight_that_is_another_is_taken_from_there_only_if_it_is_read_alike(
+    tmp_path: Path,
+) -> None:
+    weight = torch.arange(16.0).reshape(4, 4)
+    torch.save({"encoder": weight}, tmp_path / "tied.pt")
+    model = Tied(lambda held: held)
+    assert load_checkpoint(model, tmp_path / "tied.pt") == (
+        "`decoder` is `encoder` in the model: taken from there",
+    )
+    assert torch.equal(model.decoder, weight)
+    for other in (
+        Tied(Tensor.t),
+        Tied(lambda held: held[:1].expand(4, 4)),
+        Tied(torch.zeros_like, device="meta"),
+    ):
+        with pytest.raises(LoadError, match=r"it lacks 1 of 2 keys \(decoder\)"):
+            load_checkpoint(other, tmp_path / "tied.pt")
 
 
 def timms_kinds() -> dict[str, Any]:

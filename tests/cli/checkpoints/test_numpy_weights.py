@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bnconvert.cli.checkpoints import load_checkpoint
-from bnconvert.errors import LoadError
+from bnconvert.errors import LoadError, UsageError
 from tests.cli.checkpoints.test_checkpoints import network, same
 
 timm = pytest.importorskip("timm")
@@ -74,3 +74,12 @@ def test_what_no_model_reads_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=torch.zeros(3).numpy())
     with pytest.raises(LoadError, match=r"the model does not load it .*; give the arrays of this"):
         load_checkpoint(transformer(), tmp_path / "other.npz")
+    (tmp_path / "pointer.npz").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(LoadError, match=r"pointer\.npz: is a Git LFS pointer"):
+        load_checkpoint(transformer(), tmp_path / "pointer.npz")
+
+
+def test_arrays_are_not_taken_for_averaged_weights(tmp_path: Path) -> None:
+    path = arrays(tmp_path / "vit.npz")
+    with pytest.raises(UsageError, match=r"--ema: of averaged weights, .*vit\.npz holds none"):
+        load_checkpoint(transformer(), path, ema=True)

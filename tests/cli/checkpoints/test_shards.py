@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from bnconvert.cli.checkpoints import load_checkpoint
@@ -70,6 +71,33 @@ def with_another(index: Path, shard: str) -> None:
     index.write_text(json.dumps(content))
 
 
+def with_keys_that_are_numbers(index: Path) -> None:
+    shard = index.parent / json.loads(index.read_text())["weight_map"]["0.weight"]
+    held: dict[Any, Any] = {**load_file(shard), 0: torch.ones(1), 1: torch.ones(1)}
+    torch.save(held, shard.with_suffix(".bin"))
+    index.write_text(index.read_text().replace(shard.name, shard.with_suffix(".bin").name))
+
+
+def test_of_several_indices_with_names_of_their_own_none_is_taken(tmp_path: Path) -> None:
+    indices = []
+    for number, name in enumerate(("averaged", "weights")):
+        index = saved(network(seed=number), tmp_path / name, safe=True)
+        indices.append(index.rename(index.with_name(f"{name}.safetensors.index.json")))
+    for file in indices[0].parent.iterdir():
+        content = file.read_bytes().replace(b"model-", b"other-")
+        (indices[1].parent / file.name.replace("model-", "other-")).write_bytes(content)
+    with pytest.raises(
+        LoadError, match=r"several indices of shards \(averaged\.\S+, weights\.\S+\)"
+    ):
+        load_checkpoint(network(), indices[1].parent)
+    model = network(seed=2)
+    load_checkpoint(model, indices[1])
+    assert same(model, network(seed=1))
+    indices[1].rename(indices[1].with_name("model.safetensors.index.json"))
+    load_checkpoint(model, indices[1].parent)
+    assert same(model, network(seed=1)), "a usual name is taken, whatever else is there"
+
+
 def test_what_is_wrong_with_shards_is_said(tmp_path: Path) -> None:
     for number, (spoil, message) in enumerate(
         (
@@ -80,7 +108,12 @@ def test_what_is_wrong_with_shards_is_said(tmp_path: Path) -> None:
                 "holds other keys than .* says",
             ),
             (lambda index: index.write_text("{}"), "is no index of shards"),
-            (lambda index: index.write_text("<html>"), "is no index of shards"),
+            (lambda index: index.write_text("<html>"), "index.json: is a web page; download"),
+            (
+                lambda index: index.write_text("version https://git-lfs.github.com/spec/v1"),
+                "index.json: is a Git LFS pointer",
+            ),
+            (with_keys_that_are_numbers, r"holds other keys than .* says \(0, 1\)"),
             (lambda index: index.unlink(), "there is no such file"),
         )
     ):
