@@ -39,7 +39,7 @@ _ACTIVATIONS = frozenset(
 )
 _QUANTILES = 1_000
 #: Poolings whose result has the mean of what they read, with how many axes of a batch they read.
-_POOLINGS = {
+_POOLINGS: dict[Any, int] = {
     aten.avg_pool1d.default: 3,
     aten.avg_pool2d.default: 4,
     aten.avg_pool3d.default: 5,

