@@ -13,7 +13,7 @@ def lower_opset(path: Path, opset: int) -> None:
     """Rewrite a file in an older opset, and in the form that runtimes of its time can read.
 
     Args:
-        path: a file whose weights are in it.
+        path: a file; weights that lie beside it stay there.
         opset: the version of ONNX's own operators.
 
     Raises:
@@ -21,7 +21,7 @@ def lower_opset(path: Path, opset: int) -> None:
     """
     import onnx
 
-    model = onnx.load(str(path))
+    model = onnx.load(str(path), load_external_data=False)
     written = next(one.version for one in model.opset_import if not one.domain)
     for node in nodes_of(model.graph):
         kept = [a for a in node.attribute if a.name not in _USUAL or a.i != _USUAL[a.name]]
@@ -30,11 +30,11 @@ def lower_opset(path: Path, opset: int) -> None:
     try:
         lowered = onnx.version_converter.convert_version(model, opset)
         lowered.ir_version = onnx.helper.find_min_ir_version_for(lowered.opset_import)
-        onnx.checker.check_model(lowered, full_check=True)
+        onnx.save(lowered, str(path))
+        onnx.checker.check_model(str(path), full_check=True)
     except Exception as failure:  # of C++, of no class of its own
         why = first_line(failure).rpartition("failed: ")[2]
         raise ExportError(
             f"opset={opset}: torch.onnx wrote opset {written}, and ONNX's converter knows no way "
             f"down ({why}); leave opset out, or give {written}"
         ) from None
-    onnx.save(lowered, str(path))

@@ -88,7 +88,10 @@ def _owner(path: str, owners: dict[str, nn.Module]) -> nn.Module:
         above, _, name = path.rpartition(".")
         holder = _owner(above, owners)
         held = getattr(holder, name, None)
-        if not isinstance(held, nn.Module):
+        if held is not None and not isinstance(held, nn.Module):
+            # A graph module has a `graph`, a `code` and a `meta` of its own: as torch does, refuse.
+            raise AttributeError(f"{path}: a {type(holder).__name__} has a {name!r} of its own")
+        if held is None:
             setattr(holder, name, held := nn.Module())
         owners[path] = held
     return owners[path]

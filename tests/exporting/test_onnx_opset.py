@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
+from bnconvert.exporting import onnx_file, onnx_half
 from tests.zoo import trained
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -35,6 +36,25 @@ def test_it_has_the_same_operators_any_batch_and_an_old_form(
     assert model.ir_version == ir
     assert kinds[opset] == kinds[18]
     assert bnc.verify(tmp_path / "18.onnx", path, (X,)).verdict == "agrees"
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_weights_beside_the_file_stay_there(
+    dtype: torch.dtype | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file, "SINGLE_FILE_LIMIT", 0)
+    monkeypatch.setattr(onnx_half, "SINGLE_FILE_LIMIT", 0)
+    path = tmp_path / "m.onnx"
+    model = network(nn.Linear(6, 512))
+    report = bnc.export(model, (X,), path, opset=17, dtype=dtype)
+    assert report.verdict == "agrees"
+    assert [finding.id for finding in report.findings] == []
+    (beside,) = (file for file in tmp_path.iterdir() if file != path)
+    written = onnx.load(str(path), load_external_data=False)
+    assert written.opset_import[0].version == 17
+    places = {entry.value for t in written.graph.initializer for entry in t.external_data[:1]}
+    assert places == {beside.name}
+    assert sum(len(tensor.raw_data) for tensor in written.graph.initializer) < beside.stat().st_size
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@ import gc
 import pstats
 from collections import Counter
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
+import bnconvert as bnc
 from bnconvert.torch_private.program_modules import module_of
 
 
@@ -59,6 +61,27 @@ def test_the_module_is_what_torch_makes_of_the_program() -> None:
     names = [[(n.op, n.name, n.target) for n in m.graph.nodes] for m in (ours, theirs)]
     assert names[0] == names[1]
     assert torch.equal(ours(X), theirs(X))
+
+
+@pytest.mark.parametrize("name", ["meta", "graph", "code", "recompile", "print_readable"])
+def test_a_name_that_a_graph_module_has_itself_stops_the_capture_and_parts_are_folded(
+    name: str,
+) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module(name, nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.get_submodule(name)(x)
+            return y
+
+    model = Holder().eval()
+    with pytest.raises(AttributeError, match=f"a GraphModule has a '{name}' of its own"):
+        module_of(program_of(model))
+    folded = bnc.fold(model, (X,))
+    assert [row.outcome for row in folded.report.norms] == ["folded"]
+    torch.testing.assert_close(folded.module(X), model(X))
 
 
 def test_tied_weights_are_one_tensor_and_those_of_the_program() -> None:

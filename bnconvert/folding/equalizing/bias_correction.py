@@ -100,9 +100,8 @@ class _InputsOfLayers(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_function" and n.target in _LAYERS:
             x = self.fetch_args_kwargs_from_env(n)[0][0]
-            axis = x.dim() - 1 if n.target in Linear.targets else 1
-            if x.dim() > axis:
-                channels = x.movedim(axis, 0).flatten(1)
+            if x.dim() >= 2:  # a linear layer may read a single row, of which no norm tells
+                channels = x.movedim(-1 if n.target in Linear.targets else 1, 0).flatten(1)
                 self.found[n.name] = channels[:, :_MOST_NUMBERS].double().cpu()
         return super().run_node(n)
 

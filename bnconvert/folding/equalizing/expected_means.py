@@ -17,6 +17,7 @@ from bnconvert.folding.operators.addition import Sum, sign_of, summands_of
 from bnconvert.folding.operators.operator_rule import are_equal, sizes_of
 from bnconvert.graphs.aten import NORMS, argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.torch_private.operators import formals_of
 
 #: Functions of one number, of which the mean is computed over so many quantiles of the normal.
 _ACTIVATIONS = frozenset(
@@ -37,24 +38,20 @@ _ACTIVATIONS = frozenset(
     }
 )
 _QUANTILES = 1_000
-#: Operators whose result has the mean of what they read, channel by channel.
-_AVERAGES = frozenset(
+#: Poolings whose result has the mean of what they read, with how many axes of a batch they read.
+_POOLINGS: dict[Any, int] = {
+    aten.avg_pool1d.default: 3,
+    aten.avg_pool2d.default: 4,
+    aten.avg_pool3d.default: 5,
+    aten.adaptive_avg_pool1d.default: 3,
+    aten.adaptive_avg_pool2d.default: 4,
+    aten.adaptive_avg_pool3d.default: 5,
+}
+_PADDINGS = frozenset({aten.pad.default, aten.constant_pad_nd.default})
+#: Operators that keep mean and deviation. What padding adds at the border is left out of account,
+#: as in a convolution that pads.
+_SAME = _PADDINGS | frozenset(
     {
-        aten.mean.dim,
-        aten.avg_pool1d.default,
-        aten.avg_pool2d.default,
-        aten.avg_pool3d.default,
-        aten.adaptive_avg_pool1d.default,
-        aten.adaptive_avg_pool2d.default,
-        aten.adaptive_avg_pool3d.default,
-    }
-)
-#: Those that keep the deviation too. What padding adds at the border is left out of account, as in
-#: a convolution that pads.
-_SAME = frozenset(
-    {
-        aten.pad.default,
-        aten.constant_pad_nd.default,
         aten.flatten.using_ints,
         aten.view.default,
         aten.reshape.default,
@@ -67,7 +64,7 @@ _SAME = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How a value is distributed over the data, channel by channel.
+    """How a value is distributed over the data, channel by channel: along its axis 1.
 
     Attributes:
         mean: float64, shape (channels,).
@@ -89,7 +86,7 @@ def expected_inputs(module: fx.GraphModule, layers: frozenset[Any]) -> dict[str,
     for node in module.graph.nodes:
         if node.op != "call_function":
             continue
-        if node.target in layers and node.args[0] in known:
+        if node.target in layers and node.args[0] in known and _reads_axis_1(node):
             found[node.name] = known[node.args[0]].mean
         spread = _spread_of(graph, node, known)
         if spread is not None:
@@ -111,9 +108,9 @@ def _spread_of(
     read = known[source]
     if node.target in _ACTIVATIONS:
         return _activated(node, read)
-    if node.target not in _AVERAGES | _SAME or not _keeps_channels(node, source):
-        return None
-    return Spread(read.mean, read.std if node.target in _SAME else None)
+    if node.target in _SAME and _keeps_channels(node, source):
+        return read
+    return Spread(read.mean, None) if _averages(node, source) else None
 
 
 def _after_norm(graph: MutableGraph, node: fx.Node) -> Spread | None:
@@ -125,8 +122,11 @@ def _after_norm(graph: MutableGraph, node: fx.Node) -> Spread | None:
 
 
 def _of_sum(node: fx.Node, known: Mapping[fx.Node, Spread]) -> Spread | None:
-    first, second = (known[value] for value in summands_of(node))
-    sign = sign_of(node, summands_of(node)[1])
+    """Take two values for independent of each other, which a value is not of itself."""
+    one, other = summands_of(node)
+    if one is other or len(sizes_of(one)) != len(sizes_of(other)):  # last axes go together
+        return None
+    first, second, sign = known[one], known[other], sign_of(node, other)
     if sign is None or len(first.mean) != len(second.mean):
         return None
     both = first.std is not None and second.std is not None
@@ -136,7 +136,7 @@ def _of_sum(node: fx.Node, known: Mapping[fx.Node, Spread]) -> Spread | None:
 
 def _activated(node: fx.Node, read: Spread) -> Spread | None:
     """Send a normal distribution through a function."""
-    if read.std is None:
+    if read.std is None or len(node.all_input_nodes) > 1:  # a bound may be a size
         return None
     steps = torch.arange(_QUANTILES, dtype=torch.float64, device="cpu")
     normal = torch.special.ndtri((steps + 0.5) / _QUANTILES)
@@ -146,6 +146,31 @@ def _activated(node: fx.Node, read: Spread) -> Spread | None:
     return Spread(values.mean(0), values.std(0))
 
 
+def _reads_axis_1(layer: fx.Node) -> bool:
+    """Tell whether a layer's input channels are axis 1, as those of a linear layer seldom are.
+
+    A convolution's are where it reads a batch.
+    """
+    read, weight = layer.args[:2]
+    assert isinstance(read, fx.Node)
+    return isinstance(weight, fx.Node) and len(sizes_of(read)) == len(sizes_of(weight))
+
+
+def _averages(node: fx.Node, source: fx.Node) -> bool:
+    """Tell whether an operator takes means within the channels, of nothing but what it reads."""
+    axes = len(sizes_of(source))
+    if node.target is aten.mean.dim:
+        reduced = argument(node, "dim")
+        return bool(reduced) and {axis % axes for axis in reduced}.isdisjoint({0, 1})
+    if _POOLINGS.get(node.target) != axes:
+        return False
+    given = {formal.name: argument(node, formal.name) for formal in formals_of(node.target)}
+    zeros = any(given.get("padding", ())) and given["count_include_pad"]
+    return not zeros and given.get("divisor_override") is None
+
+
 def _keeps_channels(node: fx.Node, source: fx.Node) -> bool:
     made, read = sizes_of(node)[:2], sizes_of(source)[:2]
+    if node.target in _PADDINGS and len(argument(node, "pad")) > 2 * (len(sizes_of(source)) - 2):
+        return False
     return len(made) == len(read) == 2 and all(map(are_equal, made, read))

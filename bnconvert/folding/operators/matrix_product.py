@@ -51,8 +51,12 @@ class MatrixProduct(OperatorRule):
 
 
 def _averages(matrix: fx.Node) -> bool:
-    """Tell whether each row of a matrix sums to one, as after a softmax over its last axis."""
-    if matrix.target is not aten.softmax.int:
+    """Tell whether each row of a matrix sums to one, as after a softmax over its last axis.
+
+    A row without numbers, which an axis of dynamic size may have, sums to zero.
+    """
+    sizes = sizes_of(matrix)
+    if matrix.target is not aten.softmax.int or not sizes:
         return False
-    axes = len(sizes_of(matrix))
-    return bool(argument(matrix, "dim") % axes == axes - 1)
+    last = argument(matrix, "dim") % len(sizes) == len(sizes) - 1
+    return bool(last and isinstance(sizes[-1], int) and sizes[-1] > 0)

@@ -160,7 +160,8 @@ def _regrouped(before: Sequence[Any], after: Sequence[Any], count: int) -> list[
     """
     if all(isinstance(size, int) for size in (*before, *after)):
         return [int(size) for size in after]
-    first = next((i for i, size in enumerate(after) if size != 1), 0)
+    large = (not isinstance(size, int) or size != 1 for size in after)
+    first = next((i for i, is_large in enumerate(large) if is_large), 0)
     rest = [size for size in after[first + 1 :] if isinstance(size, int)]
     row = prod(rest)
     longer = max(count, row)

@@ -19,7 +19,11 @@ from bnconvert.numerics.linear_maps import linear_with_output_map
 
 
 class WeightedRule(OperatorRule):
-    """A layer that computes from its input with a weight and a bias that the model stores."""
+    """A layer that computes from its input with a weight and a bias.
+
+    The model stores both, or computes the weight from its inputs; then a map of the output goes
+    into what computes it.
+    """
 
     #: What a reason calls it.
     noun: ClassVar[str]

@@ -1,6 +1,7 @@
 """The mean of what a layer reads, by its norms, is that of numbers drawn as the norms say."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from typing import Any
 
 import pytest
 import torch
@@ -29,8 +30,8 @@ class Network(nn.Module):
         return y
 
 
-def expected(network: Network) -> Tensor | None:
-    found = expected_inputs(capture_of(trained(network), IMAGE).module, LAYERS)
+def expected(network: Network, layers: Set[Any] = LAYERS) -> Tensor | None:
+    found = expected_inputs(capture_of(trained(network), IMAGE).module, frozenset(layers))
     return next(reversed(found.values()), None)
 
 
@@ -39,7 +40,7 @@ def drawn(network: Network) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     values = []
     for norm in (network.first, network.second):
-        noise = torch.randn(40_000, 4, 1, 1, generator=generator)
+        noise = torch.randn(2_500, 4, 4, 4, generator=generator)
         values.append(norm.bias.reshape(1, 4, 1, 1) + norm.weight.reshape(1, 4, 1, 1) * noise)
     between = network.between(*values)
     return between.movedim(1, 0).flatten(1).mean(1).detach()
@@ -58,6 +59,8 @@ def drawn(network: Network) -> Tensor:
         lambda x, y: x + F.relu(y),
         lambda x, y: F.relu(x - y),
         lambda x, y: F.silu(x) + F.relu(F.relu(x) + y),
+        lambda x, _: F.avg_pool2d(F.relu(x), 2),
+        lambda x, _: F.avg_pool2d(F.relu(x), 3, padding=1, count_include_pad=False),
     ],
 )
 def test_it_is_the_mean_of_normal_numbers_that_went_the_same_way(
@@ -96,12 +99,33 @@ def test_averages_and_flattening_keep_it() -> None:
         lambda x, _: F.max_pool2d(x, 2),
         lambda x, _: F.relu(F.avg_pool2d(x, 2)),
         lambda x, _: x.transpose(1, 2).reshape(x.shape),
+        lambda x, _: F.relu(x + x),
+        lambda x, _: torch.sub(x, x, alpha=1.5),
+        lambda x, _: F.avg_pool2d(x, 3, padding=1),
+        lambda x, _: F.avg_pool2d(x, 2, divisor_override=1),
+        lambda x, _: F.relu(x).clamp(max=x.shape[0]),
     ],
 )
 def test_what_the_norms_do_not_tell_is_not_guessed(
     between: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
     assert expected(Network(between, nn.Conv2d(4, 2, 1))) is None
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x, _: F.adaptive_avg_pool2d(x, 4),
+        lambda x, _: F.adaptive_avg_pool2d(x, 4).mean(1).mean(-1),
+        lambda x, _: F.adaptive_avg_pool2d(x, 4).mean((-3, 3)),
+        lambda x, _: F.avg_pool1d(x.mean((2, 3)), 3, 1, 1, count_include_pad=False),
+        lambda x, _: x.mean((2, 3)).mean(0),
+    ],
+)
+def test_a_linear_layer_that_reads_another_axis_than_the_norms_is_not_known(
+    between: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    assert expected(Network(between, nn.Linear(4, 2)), {aten.linear.default}) is None
 
 
 def test_an_input_of_the_model_is_not_known() -> None:

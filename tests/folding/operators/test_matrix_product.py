@@ -35,6 +35,10 @@ passage = Passages(
     }
 )
 
+any_length = Passages(
+    {"average": function(lambda q, v: (q @ q.mT).softmax(-1) @ v, VALUES, VALUES)}, (0, 2)
+)
+
 
 @pytest.mark.parametrize("axes", [COLUMNS, HEADS, (1, 3)])
 def test_an_average_takes_any_map_of_its_columns(axes: tuple[int, ...]) -> None:
@@ -51,6 +55,16 @@ def test_a_scale_goes_into_the_matrix_that_has_the_axis() -> None:
 @pytest.mark.parametrize("name", ["product", "other_axis", "reshaped_after_softmax"])
 def test_an_addition_passes_only_where_rows_are_known_to_sum_to_one(name: str) -> None:
     assert passage(name).up(SHIFT, COLUMNS) == (
+        "a product of two matrices: an addition does not pass it"
+    )
+
+
+def test_an_addition_does_not_pass_where_rows_may_be_empty() -> None:
+    """A softmax over no numbers sums to zero, so that the product has no part of the addition."""
+    scores, values = torch.ones(2, 4, 0), torch.ones(2, 0, 5)
+    assert torch.equal(scores.softmax(-1) @ (values + 3), torch.zeros(2, 4, 5))
+    assert any_length("average").up(SCALE, COLUMNS) == PASSES
+    assert any_length("average").up(SHIFT, COLUMNS) == (
         "a product of two matrices: an addition does not pass it"
     )
 

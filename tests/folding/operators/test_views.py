@@ -116,6 +116,14 @@ def test_heads_that_are_joined_with_the_batch_have_their_parts_of_the_map_in_tur
     assert moved.scale.flatten(1).tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
+def test_a_dynamic_size_that_is_one_in_the_example_is_no_axis_of_size_one() -> None:
+    samples = passage("heads").graph.fx_graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
+    change = ChannelMap.on_axis(torch.arange(1.0, 5), torch.zeros(4), 1, 2)
+    moved = reshaped(change, (samples, 4), (samples // 2, 8))
+    assert isinstance(moved, ChannelMap)
+    assert moved.scale.tolist() == [[1, 2, 3, 4] * 2]
+
+
 @pytest.mark.parametrize("rows", [4, 9])
 def test_a_map_that_neither_repeats_in_rows_nor_fills_them_is_refused(rows: int) -> None:
     samples = passage("heads").graph.fx_graph.find_nodes(op="placeholder")[0].meta["val"].shape[0]
