@@ -16,9 +16,9 @@ from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
-from bnconvert.verification.cases import Case
+from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
-from bnconvert.verification.evidence import hidden_outputs
+from bnconvert.verification.evidence import Hidden, hidden_outputs
 from bnconvert.verification.file_divergence import find_file_divergence
 from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.lowered_precision import INT8
@@ -82,10 +82,8 @@ class FileComparison:
             )
             shapes, claim = self._shapes(reference), self._claim
             inputs = ComparedInputs(reference, reference.feed(self._inputs), shapes, claim)
-            answers = inputs.answers(self._inputs, at_once=False)
-            if self._is_quantized:
-                answers = {case: known for case, known in answers.items() if case.given}
-            report, differing = self._judged(reference, answers, inputs.size)
+            tried = inputs.answers(self._inputs, at_once=False)
+            report, differing = self._judged(reference, tried, inputs.size)
             for case in differing[:_LOCALIZED]:
                 files, fed = (reference.path, reference.moved), reference.fed(case.example)
                 if found := find_file_divergence(files, self._paths[1], fed):
@@ -138,13 +136,15 @@ class FileComparison:
         return outputs if isinstance(outputs, str) else [outputs[i] for i in self._order]
 
     def _judged(
-        self, reference: ReferenceFile, answers: Mapping[Case, Answers], size: int | None
+        self, reference: ReferenceFile, tried: Mapping[Case, Answers], size: int | None
     ) -> tuple[Report, list[Case]]:
         """Return the report, and the cases that differ, the worst first."""
         names, claim = self._reference.output_names, self._claim
+        quantized = self._is_quantized
+        answers = given_only(tried) if quantized else tried
         tolerance = replace(Tolerance.of(answers.values()), given=claim.tolerance)
         outputs = {case: self._run(reference, case.example) for case in answers}
-        in_parts, perturbed = not self._is_quantized, reference.perturbed_answers
+        in_parts, perturbed = not quantized, reference.perturbed_answers
         judge = Judge(names, answers, tolerance, perturbed, casts=True, in_parts=in_parts)
         judged = judge.judge(outputs)
         checks: list[Check] = [check for those in judged.checks.values() for check in those]
@@ -158,7 +158,8 @@ class FileComparison:
         if claim.agreement is not None:
             checks += agreement_checks(names, answers, outputs, claim.agreement)
         fails = not all(check.passed for check in checks)
-        findings = () if fails else tuple(_unproven(self._paths[0], names, answers, tolerance))
+        hidden = {} if fails else self._hidden(tried)
+        findings = () if fails else tuple(_unproven(hidden, names, answers, tolerance))
         verdict = verdict_of(checks, findings, outputs)
         report = Report(
             f"{self._candidate.name} {WORDS[verdict]} {self._reference.name}",
@@ -170,6 +171,12 @@ class FileComparison:
         )
         differing = [case for case in answers if judged.fails(case)]
         return report, sorted(differing, key=lambda case: -_excess(judged.checks[case]))
+
+    def _hidden(self, tried: Mapping[Case, Answers]) -> dict[int, Hidden]:
+        """Return the outputs that say nothing, though they are computed from the inputs."""
+        hidden = hidden_outputs(tried)
+        moving = outputs_of_inputs(self._paths[0]) if hidden else set()
+        return {index: kind for index, kind in hidden.items() if index in moving}
 
     def _notes(self) -> Iterator[str]:
         yield (
@@ -188,14 +195,15 @@ def _excess(checks: Sequence[Check]) -> float:
 
 
 def _unproven(
-    path: Path, names: Sequence[str], answers: Mapping[Case, Answers], tolerance: Tolerance
+    hidden: Mapping[int, Hidden],
+    names: Sequence[str],
+    answers: Mapping[Case, Answers],
+    tolerance: Tolerance,
 ) -> Iterator[Finding]:
     """Yield a finding for each output in which the reference has nothing to compare with."""
-    hidden = hidden_outputs(answers)
-    moving = outputs_of_inputs(path) if hidden else set()
     for index, name in enumerate(names):
         finite = any(bool(known.true[index].isfinite().any()) for known in answers.values())
-        if finite and index in hidden and index in moving:
+        if finite and index in hidden:
             yield Finding(
                 UNPROVEN,
                 "error",

@@ -1,0 +1,48 @@
+"""The first operator of a file that computes something else than another file."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+import bnconvert as bnc
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+BODIES = {
+    "integers": "i = ArgMax <axis = 1, keepdims = 1> (l)",
+    "truth values": "i = Greater(l, zero)",
+}
+
+
+def written(path: Path, body: str, fault: float = 1.0, dtype: str = "float") -> Path:
+    """Write a file whose weights have one wrong column where asked to."""
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> f ({dtype}[N, 6] x) => ({dtype}[N, 5] y) '
+        f"<float zero = {{0.0}}> {{ {body} }}"
+    )
+    weight = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32)
+    weight[:, 1] *= fault
+    kind = np.float16 if "to = 10" in body else np.float32
+    model.graph.initializer.append(numpy_helper.from_array(weight.astype(kind), "w"))
+    onnx.save(model, str(path))
+    return path
+
+
+def said(reference: Path, candidate: Path) -> str:
+    with pytest.raises(bnc.VerificationError) as failure:
+        bnc.verify(reference, candidate, (X,))
+    (finding,) = failure.value.report.findings
+    return finding.message
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_what_is_no_number_with_a_fraction_does_not_end_the_search(
+    kind: str, tmp_path: Path
+) -> None:
+    body = f"l = MatMul(x, w) {BODIES[kind]} c = Cast <to = 1> (i) y = Add(l, c)"
+    right, wrong = (written(tmp_path / f"{f}.onnx", body, f) for f in (1.0, 1.2))
+    assert said(right, wrong).startswith("the MatMul that computes l is the first operator")
+    assert bnc.verify(right, right, (X,)).verdict == "agrees"
