@@ -52,8 +52,10 @@ class FileComparison:
         self._paths, self._claim, self._inputs = (reference, candidate), claim, inputs
         self._reference = OnnxRunner(reference)
         self._candidate = OnnxRunner(candidate, runtime=claim.runtime)
-        self._precision, own = precision_of(candidate), precision_of(reference)
-        if self._precision is INT8 and own is not INT8 and claim.tolerance is None:
+        self._precision, self._own = precision_of(candidate), precision_of(reference)
+        known = [one for one in (self._precision, self._own) if one]
+        self._lower = max(known, key=lambda one: one.eps, default=None)
+        if self._precision is INT8 and self._own is not INT8 and claim.tolerance is None:
             raise ExportError(
                 f"{candidate.name}: is quantized, and a reference that is a file does not say how "
                 "far it may be off; give a tolerance (--tolerance 0.1), or compare it with the "
@@ -75,7 +77,7 @@ class FileComparison:
         Raises:
             ExportError: the reference does not run on the inputs.
         """
-        eps = self._precision.eps if self._precision else 0.0
+        eps = self._lower.eps if self._lower else 0.0
         with tempfile.TemporaryDirectory() as scratch:
             reference = ReferenceFile(
                 self._paths[0], self._reference, self._names, eps, Path(scratch)
@@ -84,10 +86,11 @@ class FileComparison:
             inputs = ComparedInputs(reference, reference.feed(self._inputs), shapes, claim)
             tried = inputs.answers(self._inputs, at_once=False)
             report, differing = self._judged(reference, tried, inputs.size)
-            for case in differing[:_LOCALIZED]:
-                files, fed = (reference.path, reference.moved), reference.fed(case.example)
-                if found := find_file_divergence(files, self._paths[1], fed):
-                    return replace(report, findings=(found,))
+            if differing:
+                files = reference.path, reference.moved
+                fed = [reference.fed(case.example) for case in differing[:_LOCALIZED]]
+                found = find_file_divergence(files, self._paths[1], fed, self._lower)
+                report = replace(report, findings=(found,) if found else ())
         return report
 
     @property
@@ -183,8 +186,9 @@ class FileComparison:
             f"the reference is the file {self._reference.name} in its own precision: what is wrong "
             "in it is not seen"
         )
-        if self._precision and not self._is_quantized:
-            yield f"{self._candidate.name} computes in {self._precision.name}"
+        for file, precision in ((self._reference, self._own), (self._candidate, self._precision)):
+            if precision and precision is not INT8:
+                yield f"{file.name} computes in {precision.name}"
         if self._is_quantized:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
 

@@ -1,7 +1,7 @@
 """A reference that is a file: its outputs, and how far from them a right file may be.
 
 Rounding is drawn anew by moving its inputs and weights by one unit in the last place, of the lower
-precision where the candidate computes in one.
+precision where either file computes in one.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ class ReferenceFile:
             path: the file.
             runner: the same, loaded.
             names: which of its inputs each tensor of an example is.
-            eps: the unit in the last place of what the candidate computes in.
+            eps: the unit in the last place of what either file computes in, the larger one.
             folder: for the copy; it must last as long as this is used.
         """
         self.path, self.moved, self.notes = path, folder / "moved.onnx", list[str]()

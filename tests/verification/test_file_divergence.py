@@ -9,6 +9,7 @@ import torch
 from onnx import numpy_helper
 
 import bnconvert as bnc
+from bnconvert.verification.file_divergence import find_file_divergence
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 BODIES = {
@@ -46,3 +47,26 @@ def test_what_is_no_number_with_a_fraction_does_not_end_the_search(
     right, wrong = (written(tmp_path / f"{f}.onnx", body, f) for f in (1.0, 1.2))
     assert said(right, wrong).startswith("the MatMul that computes l is the first operator")
     assert bnc.verify(right, right, (X,)).verdict == "agrees"
+
+
+def test_the_cast_of_an_input_to_half_precision_is_right(tmp_path: Path) -> None:
+    right = written(tmp_path / "right.onnx", "y = MatMul(x, w)")
+    half = "a = Cast <to = 10> (x) b = MatMul(a, w) y = Cast <to = 1> (b)"
+    assert bnc.verify(right, written(tmp_path / "half.onnx", half), (X,)).verdict == "agrees"
+    wrong = written(tmp_path / "wrong.onnx", half, 1.3)
+    assert said(right, wrong).startswith("the MatMul that computes b is the first operator")
+
+
+def test_an_input_on_which_a_file_does_not_run_is_not_the_last_that_is_tried(
+    tmp_path: Path,
+) -> None:
+    right = written(tmp_path / "right.onnx", "y = MatMul(x, w)")
+    wrong = written(tmp_path / "wrong.onnx", "y = MatMul(x, w)", 1.3)
+    failing, running = [("x", X[:, :3])], [("x", X)]
+    found = find_file_divergence((right, right), wrong, [failing, running])
+    assert found is not None
+    assert "the MatMul that computes y is the first operator" in found.message
+    found = find_file_divergence((right, right), wrong, [failing])
+    assert found is not None
+    assert "where the files diverge could not be found" in found.message
+    assert find_file_divergence((right, right), right, [running]) is None

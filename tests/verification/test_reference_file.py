@@ -74,3 +74,16 @@ def test_answers_do_not_depend_on_what_was_asked_before(tmp_path: Path) -> None:
     assert before is not None
     assert after is not None
     assert torch.equal(before[0], after[0])
+
+
+@pytest.mark.parametrize(("dtype", "fault"), [("float16", 1.05), ("double", 1.0001)])
+def test_a_right_float32_file_agrees_with_a_reference_of_another_precision(
+    dtype: str, fault: float, tmp_path: Path
+) -> None:
+    reference = linear(tmp_path / "reference.onnx", dtype)
+    x = X.to({"float16": torch.float16, "double": torch.float64}[dtype])
+    report = bnc.verify(reference, linear(tmp_path / "right.onnx", "float"), (x,))
+    assert report.verdict == "agrees"
+    assert ("reference.onnx computes in float16" in report.notes) is (dtype == "float16")
+    with pytest.raises(bnc.VerificationError, match="the MatMul that computes y is the first"):
+        bnc.verify(reference, linear(tmp_path / "wrong.onnx", "float", fault), (x,))
