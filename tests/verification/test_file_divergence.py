@@ -70,3 +70,16 @@ def test_an_input_on_which_a_file_does_not_run_is_not_the_last_that_is_tried(
     assert found is not None
     assert "where the files diverge could not be found" in found.message
     assert find_file_divergence((right, right), right, [running]) is None
+
+
+def test_a_file_whose_operators_are_not_sorted_is_searched_in_their_order(tmp_path: Path) -> None:
+    """onnxruntime's converter to float16 appends the casts of inputs to the others."""
+    right = written(tmp_path / "right.onnx", "y = MatMul(x, w)")
+    body = "a = Cast <to = 10> (x) b = MatMul(a, w) y = Cast <to = 1> (b)"
+    wrong = written(tmp_path / "wrong.onnx", body, 1.3)
+    model = onnx.load(str(wrong))
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(nodes))
+    onnx.save(model, str(wrong))
+    assert said(right, wrong).startswith("the MatMul that computes b is the first operator")
