@@ -146,7 +146,10 @@ def test_a_model_that_no_budget_fits_is_judged_by_what_its_user_says(tmp_path: P
     with pytest.raises(bnc.InconclusiveError) as failure:
         bnc.verify(model, path, (X,))
     assert "rounding to int8 alone changes the model's own output" in str(failure.value)
-    assert "tolerance=0.3, agreement=0.9 (--tolerance, --agreement)" in str(failure.value)
+    assert "near enough: tolerance=0.3 (--tolerance 0.3), with agreement" in str(failure.value)
+    with pytest.raises(bnc.InconclusiveError):
+        bnc.verify(model, path, (X,), agreement=0.1)
+    assert bnc.verify(model, path, (X,), tolerance=3.0).verdict == "agrees"
     assert bnc.verify(model, path, (X,), tolerance=3.0, agreement=0.1).verdict == "agrees"
     assert bnc.verify(tmp_path / "m.onnx", path, (X,), tolerance=3.0).verdict == "agrees"
 
