@@ -53,8 +53,8 @@ class FileComparison:
         self._reference = OnnxRunner(reference)
         self._candidate = OnnxRunner(candidate, runtime=claim.runtime)
         self._precision, self._own = precision_of(candidate), precision_of(reference)
-        known = [one for one in (self._precision, self._own) if one]
-        self._lower = max(known, key=lambda one: one.eps, default=None)
+        lower = [precision for precision in (self._precision, self._own) if precision]
+        self._lower = max(lower, key=lambda precision: precision.eps, default=None)
         if self._precision is INT8 and self._own is not INT8 and claim.tolerance is None:
             raise ExportError(
                 f"{candidate.name}: is quantized, and a reference that is a file does not say how "

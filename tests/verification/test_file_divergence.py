@@ -36,7 +36,7 @@ def said(reference: Path, candidate: Path) -> str:
     with pytest.raises(bnc.VerificationError) as failure:
         bnc.verify(reference, candidate, (X,))
     (finding,) = failure.value.report.findings
-    return finding.message
+    return str(finding.message)
 
 
 @pytest.mark.parametrize("kind", BODIES)
