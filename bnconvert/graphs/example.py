@@ -126,20 +126,13 @@ class Example:
 
         return self.map(drawn)
 
-    def perturbed(self, units: float = 1, generator: torch.Generator | None = None) -> "Example":
-        """Return the example with its numbers perturbed by units in the last place, up or down.
-
-        Args:
-            units: how many.
-            generator: to draw the directions; else they alternate.
-        """
+    def perturbed(self, units: float = 1) -> "Example":
+        """Return the example with its numbers perturbed by units in the last place, up or down."""
 
         def moved(tensor: Tensor) -> Tensor:
             if not tensor.is_floating_point():
                 return tensor
             directions = torch.arange(tensor.numel(), device="cpu") % 2
-            if generator is not None:
-                directions = torch.randint(2, (tensor.numel(),), generator=generator, device="cpu")
             signs = (2 * directions - 1).to(tensor).reshape(tensor.shape)
             return tensor * (1 + units * torch.finfo(tensor.dtype).eps * signs)
 

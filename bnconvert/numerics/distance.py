@@ -86,7 +86,7 @@ def bounded_rounding_error(truth: Tensor, dtype: torch.dtype, measure: Measure) 
 
 
 def _bounded_rounding_error(size: float, dtype: torch.dtype, measure: Measure) -> float:
-    if not size:
+    if not size or not dtype.is_floating_point:
         return 0.0
     return float(torch.finfo(dtype).eps) * (PEAK if measure == "peak" else 1.0) / size
 

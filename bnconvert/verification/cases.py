@@ -1,14 +1,16 @@
 """The inputs to compare on: the user's own rows, and generated ones like them, in one pool."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from bnconvert.graphs.example import Example
 
+_Answer = TypeVar("_Answer")
 Rows = tuple[int, ...]
 _GENERATED = 2  # rows in addition to the given ones
 _MANY_ROWS = 33  # odd, and more than any batch that kernels treat specially
@@ -146,6 +148,12 @@ def _free(example: Example, least: int, step: int) -> int:
     """Return a batch size that is not by chance the first axis of a given tensor."""
     others = {t.shape[0] for t in example.tensors() if t.dim()}
     return next(n for n in range(least, least + step * (len(others) + 1), step) if n not in others)
+
+
+def given_only(answers: Mapping[Case, _Answer]) -> dict[Case, _Answer]:
+    """Return the answers to given numbers; to the first case where a batch has generated ones."""
+    found = {case: answer for case, answer in answers.items() if case.given}
+    return found or dict([*answers.items()][:1])
 
 
 def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:

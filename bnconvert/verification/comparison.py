@@ -22,7 +22,7 @@ from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
 from bnconvert.verification.batch_dependence import dependence_findings, mixing_norms
-from bnconvert.verification.cases import Case
+from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
 from bnconvert.verification.inner_values import weights_seen_inside
@@ -84,9 +84,9 @@ class Comparison:
         self._reference = Reference(model, count, self._claim.raw, precision_of(path))
         self._inputs = ComparedInputs(self._reference, self._feed, self._shapes(), self._claim)
         mixing = bool(self._mixing)
-        self._answers = self._inputs.answers(example, at_once=not mixing)
+        self._tried = self._answers = self._inputs.answers(example, at_once=not mixing)
         if self._reference.precision is INT8:
-            self._answers = {case: known for case, known in self._answers.items() if case.given}
+            self._answers = given_only(self._tried)
             self._reference.note(_SATURATES)
         measured = Tolerance.of(self._answers.values())
         self._tolerance = replace(measured, given=self._claim.tolerance)
@@ -157,7 +157,13 @@ class Comparison:
         if not any(case.example is few for case in self._answers):
             few = self._inputs.given  # the model does not take it
         evidence = Evidence(
-            self._reference, names, self._answers, self._tolerance, few, self._seen_inside
+            self._reference,
+            names,
+            self._answers,
+            self._tried,
+            self._tolerance,
+            few,
+            self._seen_inside,
         )
         return (*dependent, *evidence.findings(self._claim.allow_nonfinite))
 

@@ -63,6 +63,8 @@ class Evidence:
         reference: the model.
         names: of the file's outputs.
         answers: the model's, by case.
+        tried: the same, and on inputs that were tried though the file was not run on them: a
+            quantized one saturates there.
         tolerance: how far from them a file may be.
         example: an input of few rows.
         seen_inside: returns which weights move an inner value that the file computes too.
@@ -71,6 +73,7 @@ class Evidence:
     reference: Reference
     names: Sequence[str]
     answers: Mapping[Case, Answers]
+    tried: Mapping[Case, Answers]
     tolerance: Tolerance
     example: Example
     seen_inside: Callable[[Example], set[str]]
@@ -115,7 +118,7 @@ class Evidence:
 
     def _hidden(self) -> dict[int, Hidden]:
         """Return the outputs that say nothing, though they are computed from the inputs."""
-        hidden = hidden_outputs(self.answers)
+        hidden = hidden_outputs(self.tried)
         depending = self.reference.outputs_of_inputs(self.example) if hidden else set()
         return {index: kind for index, kind in hidden.items() if index in depending}
 

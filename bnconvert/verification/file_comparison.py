@@ -16,9 +16,9 @@ from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
-from bnconvert.verification.cases import Case
+from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
-from bnconvert.verification.evidence import hidden_outputs
+from bnconvert.verification.evidence import Hidden, hidden_outputs
 from bnconvert.verification.file_divergence import find_file_divergence
 from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.lowered_precision import INT8
@@ -52,8 +52,10 @@ class FileComparison:
         self._paths, self._claim, self._inputs = (reference, candidate), claim, inputs
         self._reference = OnnxRunner(reference)
         self._candidate = OnnxRunner(candidate, runtime=claim.runtime)
-        self._precision, own = precision_of(candidate), precision_of(reference)
-        if self._precision is INT8 and own is not INT8 and claim.tolerance is None:
+        self._precision, self._own = precision_of(candidate), precision_of(reference)
+        lower = [precision for precision in (self._precision, self._own) if precision]
+        self._lower = max(lower, key=lambda precision: precision.eps, default=None)
+        if self._precision is INT8 and self._own is not INT8 and claim.tolerance is None:
             raise ExportError(
                 f"{candidate.name}: is quantized, and a reference that is a file does not say how "
                 "far it may be off; give a tolerance (--tolerance 0.1), or compare it with the "
@@ -75,21 +77,20 @@ class FileComparison:
         Raises:
             ExportError: the reference does not run on the inputs.
         """
-        eps = self._precision.eps if self._precision else 0.0
+        eps = self._lower.eps if self._lower else 0.0
         with tempfile.TemporaryDirectory() as scratch:
             reference = ReferenceFile(
                 self._paths[0], self._reference, self._names, eps, Path(scratch)
             )
             shapes, claim = self._shapes(reference), self._claim
             inputs = ComparedInputs(reference, reference.feed(self._inputs), shapes, claim)
-            answers = inputs.answers(self._inputs, at_once=False)
-            if self._is_quantized:
-                answers = {case: known for case, known in answers.items() if case.given}
-            report, differing = self._judged(reference, answers, inputs.size)
-            for case in differing[:_LOCALIZED]:
-                files, fed = (reference.path, reference.moved), reference.fed(case.example)
-                if found := find_file_divergence(files, self._paths[1], fed):
-                    return replace(report, findings=(found,))
+            tried = inputs.answers(self._inputs, at_once=False)
+            report, differing = self._judged(reference, tried, inputs.size)
+            if differing:
+                files = reference.path, reference.moved
+                fed = [reference.fed(case.example) for case in differing[:_LOCALIZED]]
+                found = find_file_divergence(files, self._paths[1], fed, self._lower)
+                report = replace(report, findings=(found,) if found else ())
         return report
 
     @property
@@ -138,13 +139,15 @@ class FileComparison:
         return outputs if isinstance(outputs, str) else [outputs[i] for i in self._order]
 
     def _judged(
-        self, reference: ReferenceFile, answers: Mapping[Case, Answers], size: int | None
+        self, reference: ReferenceFile, tried: Mapping[Case, Answers], size: int | None
     ) -> tuple[Report, list[Case]]:
         """Return the report, and the cases that differ, the worst first."""
         names, claim = self._reference.output_names, self._claim
+        quantized = self._is_quantized
+        answers = given_only(tried) if quantized else tried
         tolerance = replace(Tolerance.of(answers.values()), given=claim.tolerance)
         outputs = {case: self._run(reference, case.example) for case in answers}
-        in_parts, perturbed = not self._is_quantized, reference.perturbed_answers
+        in_parts, perturbed = not quantized, reference.perturbed_answers
         judge = Judge(names, answers, tolerance, perturbed, casts=True, in_parts=in_parts)
         judged = judge.judge(outputs)
         checks: list[Check] = [check for those in judged.checks.values() for check in those]
@@ -158,7 +161,8 @@ class FileComparison:
         if claim.agreement is not None:
             checks += agreement_checks(names, answers, outputs, claim.agreement)
         fails = not all(check.passed for check in checks)
-        findings = () if fails else tuple(_unproven(self._paths[0], names, answers, tolerance))
+        hidden = {} if fails else self._hidden(tried)
+        findings = () if fails else tuple(_unproven(hidden, names, answers, tolerance))
         verdict = verdict_of(checks, findings, outputs)
         report = Report(
             f"{self._candidate.name} {WORDS[verdict]} {self._reference.name}",
@@ -171,13 +175,20 @@ class FileComparison:
         differing = [case for case in answers if judged.fails(case)]
         return report, sorted(differing, key=lambda case: -_excess(judged.checks[case]))
 
+    def _hidden(self, tried: Mapping[Case, Answers]) -> dict[int, Hidden]:
+        """Return the outputs that say nothing, though they are computed from the inputs."""
+        hidden = hidden_outputs(tried)
+        moving = outputs_of_inputs(self._paths[0]) if hidden else set()
+        return {index: kind for index, kind in hidden.items() if index in moving}
+
     def _notes(self) -> Iterator[str]:
         yield (
             f"the reference is the file {self._reference.name} in its own precision: what is wrong "
             "in it is not seen"
         )
-        if self._precision and not self._is_quantized:
-            yield f"{self._candidate.name} computes in {self._precision.name}"
+        for file, precision in ((self._reference, self._own), (self._candidate, self._precision)):
+            if precision and precision is not INT8:
+                yield f"{file.name} computes in {precision.name}"
         if self._is_quantized:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
 
@@ -188,14 +199,15 @@ def _excess(checks: Sequence[Check]) -> float:
 
 
 def _unproven(
-    path: Path, names: Sequence[str], answers: Mapping[Case, Answers], tolerance: Tolerance
+    hidden: Mapping[int, Hidden],
+    names: Sequence[str],
+    answers: Mapping[Case, Answers],
+    tolerance: Tolerance,
 ) -> Iterator[Finding]:
     """Yield a finding for each output in which the reference has nothing to compare with."""
-    hidden = hidden_outputs(answers)
-    moving = outputs_of_inputs(path) if hidden else set()
     for index, name in enumerate(names):
         finite = any(bool(known.true[index].isfinite().any()) for known in answers.values())
-        if finite and index in hidden and index in moving:
+        if finite and index in hidden:
             yield Finding(
                 UNPROVEN,
                 "error",

@@ -6,10 +6,11 @@ right. The file diverges at the first operator with right inputs that is not.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from bnconvert.errors import first_line
@@ -18,6 +19,7 @@ from bnconvert.numerics.distance import MEASURES, relative_error, relative_error
 from bnconvert.reporting.records import Finding
 from bnconvert.verification.expected_values import LOCAL, ROUNDING, Wanted
 from bnconvert.verification.finding_ids import DIVERGENCE
+from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.onnx_outputs import BOUNDED
 from bnconvert.verification.parts import wrong_part
@@ -27,41 +29,59 @@ _FIX = "check the operator's weights, attributes and inputs, and the tool that w
 
 
 def find_file_divergence(
-    reference: tuple[Path, Path], candidate: Path, tensors: Sequence[NamedTensor]
+    reference: tuple[Path, Path],
+    candidate: Path,
+    inputs: Iterable[Sequence[NamedTensor]],
+    precision: Precision | None = None,
 ) -> Finding | None:
     """Find the first operator of a file that computes something else than another file.
 
     Args:
         reference: the file that is right, and the same with its weights moved by rounding.
         candidate: the file.
-        tensors: the inputs.
+        inputs: on which they differ; the first counts on which an operator is found.
+        precision: what either file computes in, where that is lower than float32.
 
     Returns:
-        The finding; None where no operator is wrong by itself, or a file does not run so.
+        The finding: the operator, or why none could be looked for; None where none is wrong by
+        itself.
     """
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            right, moved = (graph_of(path, tensors, folder) for path in reference)
-            return _find(right, moved, graph_of(candidate, tensors, folder))
-    except Exception as failure:
-        return Finding(
-            DIVERGENCE,
-            "error",
-            ("(root)",),
-            f"where the files diverge could not be found ({first_line(failure)})",
-            _FIX,
-        )
+    failures: list[Exception] = []
+    for tensors in inputs:
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch)
+                right, moved = (graph_of(path, tensors, folder) for path in reference)
+                wanted = _wanted(tensors, right, moved, precision)
+                if found := _find(wanted, graph_of(candidate, tensors, folder)):
+                    return found
+        except Exception as failure:
+            failures.append(failure)
+    if not failures:
+        return None
+    why = f"where the files diverge could not be found ({first_line(failures[0])})"
+    return Finding(DIVERGENCE, "error", ("(root)",), why, _FIX)
 
 
-def _find(reference: OnnxGraph, moved: OnnxGraph, candidate: OnnxGraph) -> Finding | None:
-    values = FileValues(candidate.values)
-    held: set[str] = set()
-    wanted: dict[str, Wanted] = {}
+def _wanted(
+    tensors: Sequence[NamedTensor],
+    reference: OnnxGraph,
+    moved: OnnxGraph,
+    precision: Precision | None,
+) -> dict[str, Wanted]:
+    """Return the values to look for: the inputs, which a file may cast, and all others."""
+    dtype = (precision.dtype if precision else None) or torch.float32
     makers = {name: operator for operator in reference.operators for name in operator.outputs}
+    wanted: dict[str, Wanted] = {n: _Value.of(t, t, None, dtype) for n, t in tensors if n}
     for name, value in reference.values.items():
-        wanted[name] = _Value.of(value, moved.values.get(name, value), makers.get(name))
-        held |= set(values.holders(wanted[name]))
+        other = moved.values.get(name, value)
+        wanted[name] = _Value.of(value, other, makers.get(name), dtype)
+    return wanted
+
+
+def _find(wanted: Mapping[str, Wanted], candidate: OnnxGraph) -> Finding | None:
+    values = FileValues(candidate.values)
+    held = {name for value in wanted.values() for name in values.holders(value)}
     right = _right(candidate, held)
     producers = {name: operator for operator in candidate.operators for name in operator.outputs}
     for operator in candidate.operators:
@@ -84,11 +104,20 @@ class _Value(Wanted):
     bounded: bool
 
     @classmethod
-    def of(cls, value: Tensor, moved: Tensor, producer: Operator | None) -> "_Value":
-        """Measure how far from it that of a right file may be."""
+    def of(
+        cls,
+        value: Tensor,
+        moved: Tensor,
+        producer: Operator | None,
+        lowest: torch.dtype,
+    ) -> "_Value":
+        """Measure how far a right file may be from it, which may compute in a lower dtype."""
         exact = value.double() if value.is_floating_point() else value
         errors = relative_errors(moved, exact)
-        unit = rounding_errors(exact, value.dtype, bounded=True)
+        dtype = value.dtype
+        if dtype.is_floating_point:
+            dtype = max(dtype, lowest, key=lambda known: torch.finfo(known).eps)
+        unit = rounding_errors(exact, dtype, bounded=True)
         allowed = {m: LOCAL * errors[m] + ROUNDING * unit[m] for m in MEASURES}
         return cls(exact, allowed, (moved,), producer is not None and producer.kind in BOUNDED)
 

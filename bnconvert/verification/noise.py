@@ -77,6 +77,6 @@ def noisy_outputs(
             "was trained on; where it stays so, the model is no better than chance in this dtype"
         )
         if lowered:
-            fix += ", unless you say what is enough: tolerance=0.3, agreement=0.9 (--tolerance, "
-            fix += "--agreement)"
+            fix += ", unless you say how far off is near enough: tolerance=0.3 (--tolerance 0.3), "
+            fix += "with agreement=0.9 besides (--agreement 0.9), which alone does not suffice"
     yield Finding(UNPROVEN, "error", ("(root)",), message, fix)

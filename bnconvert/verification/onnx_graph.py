@@ -4,6 +4,8 @@ import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +165,7 @@ def _with_all_outputs(
     operators = tuple(_dependent(graph))
     lost: set[str] = set()
     kept: list[Any] = []
-    for place, node in enumerate(graph.node):
+    for place, node in _in_order(graph.node):
         node.name = str(place)
         if place in without or lost.intersection(_reads(node)):
             lost.update(name for name in node.output if name)
@@ -185,7 +187,7 @@ def _dependent(graph: Any) -> Iterator[Operator]:
     weights = {tensor.name for tensor in graph.initializer}
     depending = {value.name for value in graph.input} - weights
     computed: dict[str, str] = {}  # the operators that compute the other values
-    for place, node in enumerate(graph.node):
+    for place, node in _in_order(graph.node):
         reads = list(dict.fromkeys(_reads(node)))
         inputs = tuple(name for name in reads if name in depending)
         outputs = tuple(name for name in node.output if name)
@@ -195,6 +197,24 @@ def _dependent(graph: Any) -> Iterator[Operator]:
             yield Operator(place, node.name, node.op_type, inputs, outputs, constants)
         elif node.op_type != "Constant":
             computed |= dict.fromkeys(outputs, _title(node.name, node.op_type, outputs))
+
+
+def _in_order(nodes: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield nodes and their places, each after those whose values it reads.
+
+    Files are to be sorted so, but ONNX Runtime runs others, and tools that add casts write them.
+    """
+    makers = {name: place for place, node in enumerate(nodes) for name in node.output if name}
+    reads = ({makers[name] for name in _reads(node) if name in makers} for node in nodes)
+    sorter = TopologicalSorter(dict(enumerate(reads)))
+    sorter.prepare()
+    ready: list[int] = []
+    while sorter.is_active():
+        for place in sorter.get_ready():
+            heappush(ready, place)
+        first = heappop(ready)  # as in the file, where that is sorted
+        yield first, nodes[first]
+        sorter.done(first)
 
 
 def _title(name: str, kind: str, outputs: Sequence[str]) -> str:

@@ -8,19 +8,19 @@ from bnconvert.verification.perturbation import moved
 
 
 def with_moved_weights(path: Path, target: Path, step: float, generator: torch.Generator) -> None:
-    """Write a copy of a file with each number of its float32 weights moved, up or down.
+    """Write a copy of a file with each number of its weights moved, up or down; integers stay.
 
     Args:
         path: the file.
         target: the copy; weights in a file beside it stay one, beside the copy.
-        step: how far, relative to the number.
+        step: how far, relative to the number; never less than its dtype rounds.
         generator: draws the directions.
     """
     import onnx
 
-    model = onnx.load(str(path))
+    model, kinds = onnx.load(str(path)), onnx.TensorProto
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT:
+        if tensor.data_type in (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE):
             values = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
             other = moved(values, step, generator).numpy()
             tensor.CopyFrom(onnx.numpy_helper.from_array(other, tensor.name))

@@ -80,7 +80,8 @@ def wrong_part(
         return None
     if whole >= 1:
         return None  # nothing is known of the output as a whole, and less of its parts
-    gap, eps = _gap(value, truth), float(torch.finfo(value.dtype).eps)
+    gap = _gap(value, truth)
+    eps = float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
     for partition in _partitions(truth):
         size, error = partition.sizes(truth), partition.sizes(gap)
         rounding = roundings * eps * (ULPS * size + bounded)

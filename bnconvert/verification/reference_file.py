@@ -1,7 +1,7 @@
 """A reference that is a file: its outputs, and how far from them a right file may be.
 
 Rounding is drawn anew by moving its inputs and weights by one unit in the last place, of the lower
-precision where the candidate computes in one.
+precision where either file computes in one.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.onnx_moved_weights import with_moved_weights
 from bnconvert.verification.onnx_outputs import bounded_outputs
 from bnconvert.verification.onnx_runner import Feed, OnnxRunner
+from bnconvert.verification.perturbation import moved
 from bnconvert.verification.reference import SEED
 from bnconvert.verification.tolerance import FACTOR, Answers
 
@@ -42,13 +43,13 @@ class ReferenceFile:
             path: the file.
             runner: the same, loaded.
             names: which of its inputs each tensor of an example is.
-            eps: the unit in the last place of what the candidate computes in.
+            eps: the unit in the last place of what either file computes in, the larger one.
             folder: for the copy; it must last as long as this is used.
         """
         self.path, self.moved, self.notes = path, folder / "moved.onnx", list[str]()
         self._runner, self._input_names, self._unit = runner, names, max(eps, _FLOAT32)
-        self._generator = torch.Generator().manual_seed(SEED)
-        with_moved_weights(path, self.moved, self._unit, self._generator)
+        weights = torch.Generator().manual_seed(SEED + 1)  # not as the inputs are moved
+        with_moved_weights(path, self.moved, self._unit, weights)
         self._unoptimized = OnnxRunner(path, unoptimized=True)
         self._moved = OnnxRunner(self.moved)
         self._bounded = bounded_outputs(path)
@@ -87,7 +88,7 @@ class ReferenceFile:
             ExportError: it does not run on the example.
         """
         true = self._run(self._runner, example)
-        other = example.perturbed(self._unit / _FLOAT32, self._generator)
+        other = _moved(example, self._unit, torch.Generator().manual_seed(SEED))
         native = self._run_or(true, self._unoptimized, example)
         perturbed = self._run_or(true, self._moved, other)
         return Answers(true, native, perturbed, self._bounded)
@@ -96,7 +97,7 @@ class ReferenceFile:
         """Yield outputs where roundings are drawn otherwise, as large as a file may err."""
         generator = torch.Generator().manual_seed(SEED)
         for _ in range(_RUNS):
-            other = case.example.perturbed(FACTOR * self._unit / _FLOAT32, generator)
+            other = _moved(case.example, FACTOR * self._unit, generator)
             with contextlib.suppress(ExportError):  # it may refuse an index that was moved
                 yield self._run(self._moved, other)
 
@@ -137,3 +138,8 @@ class ReferenceFile:
         if isinstance(outputs, str):
             raise ExportError(f"{runner.name}: {outputs}; give inputs that it takes")
         return outputs
+
+
+def _moved(example: Example, step: float, generator: torch.Generator) -> Example:
+    """Return an example with each number moved by a step, no less than its own rounding."""
+    return example.map(lambda tensor: moved(tensor, step, generator))

@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from bnconvert.numerics.distance import difference, relative_error, rounding_error
+from bnconvert.numerics.distance import (
+    difference,
+    relative_error,
+    rounding_error,
+    rounding_errors,
+)
 
 
 def test_the_norm_is_the_root_mean_square_error_over_the_size_of_the_truth() -> None:
@@ -66,3 +71,5 @@ def test_the_floor_is_a_few_units_in_the_last_place() -> None:
     assert eps < rounding_error(torch.float32, "norm") < rounding_error(torch.float32, "peak")
     assert rounding_error(torch.float32, "peak") < 1e-5
     assert rounding_error(torch.int64, "norm") == 0.0
+    whole = rounding_errors(torch.ones(3, dtype=torch.int64), torch.int64, bounded=True)
+    assert whole == {"norm": 0.0, "peak": 0.0}

@@ -34,8 +34,10 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Batches(quantization.CalibrationDataReader):  # type: ignore[misc]  # is untyped
-    def __init__(self) -> None:
-        self.left = iter([{"input": X.numpy()}])
+    def __init__(self, file: Path) -> None:
+        (taken,) = onnx.load(str(file)).graph.input
+        rows = taken.type.tensor_type.shape.dim[0].dim_value or len(X)
+        self.left = iter([{taken.name: batch.numpy()} for batch in X.split(rows)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.left, None)
@@ -49,7 +51,7 @@ def halved(file: Path, tmp_path: Path) -> Path:
 
 def quantized(file: Path, tmp_path: Path) -> Path:
     target = tmp_path / "int8.onnx"
-    quantization.quantize_static(str(file), str(target), Batches(), per_channel=True)
+    quantization.quantize_static(str(file), str(target), Batches(file), per_channel=True)
     return target
 
 
@@ -96,6 +98,27 @@ def test_a_quantized_file_has_the_tolerance_of_eight_bits(file: Path, tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_one_given_row_suffices_for_a_quantized_file(file: Path, tmp_path: Path) -> None:
+    path = quantized(file, tmp_path)
+    assert bnc.verify(network(), path, (X[:1],)).verdict == "agrees"
+    assert bnc.verify(file, path, (X[:1],), tolerance=0.2).verdict == "agrees"
+    bias = nn.Linear(3, 2)
+    nn.init.zeros_(bias.weight)
+    constant = trained(nn.Sequential(nn.Flatten(), nn.Linear(192, 3), bias))
+    torch.onnx.export(constant, (X[:1],), str(tmp_path / "c.onnx"), verbose=False)
+    with pytest.raises(bnc.InconclusiveError, match="the same on every input"):
+        bnc.verify(constant, quantized(tmp_path / "c.onnx", tmp_path), (X[:1],))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fewer_rows_than_the_batch_of_a_quantized_file_are_filled_up(tmp_path: Path) -> None:
+    torch.onnx.export(network(), (X,), str(tmp_path / "fixed.onnx"), verbose=False)
+    path = quantized(tmp_path / "fixed.onnx", tmp_path)
+    assert bnc.verify(network(), path, (X[:3],)).verdict == "agrees"
+    assert bnc.verify(tmp_path / "fixed.onnx", path, (X[:3],), tolerance=0.2).verdict == "agrees"
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_a_user_may_say_what_is_allowed(file: Path, tmp_path: Path) -> None:
     path = halved(file, tmp_path)
     with pytest.raises(bnc.VerificationError):
@@ -123,7 +146,10 @@ def test_a_model_that_no_budget_fits_is_judged_by_what_its_user_says(tmp_path: P
     with pytest.raises(bnc.InconclusiveError) as failure:
         bnc.verify(model, path, (X,))
     assert "rounding to int8 alone changes the model's own output" in str(failure.value)
-    assert "tolerance=0.3, agreement=0.9 (--tolerance, --agreement)" in str(failure.value)
+    assert "near enough: tolerance=0.3 (--tolerance 0.3), with agreement" in str(failure.value)
+    with pytest.raises(bnc.InconclusiveError):
+        bnc.verify(model, path, (X,), agreement=0.1)
+    assert bnc.verify(model, path, (X,), tolerance=3.0).verdict == "agrees"
     assert bnc.verify(model, path, (X,), tolerance=3.0, agreement=0.1).verdict == "agrees"
     assert bnc.verify(tmp_path / "m.onnx", path, (X,), tolerance=3.0).verdict == "agrees"
 
