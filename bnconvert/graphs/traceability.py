@@ -19,6 +19,11 @@ from bnconvert.torch_private.size_guards import in_words, without_fixed
 
 _PLAIN_NORMS = nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d
 _SYMBOLS = torch.SymInt, torch.SymFloat, torch.SymBool
+_ASSERTIONS = (
+    "aten._assert_scalar.default",
+    "aten.sym_constrain_range.default",
+    "aten.sym_constrain_range_for_size.default",
+)
 _COMPUTES = "its graph computes with a size that depends on values, which would be a constant"
 
 #: An axis of an input: the place of the tensor among them, and that of the axis.
@@ -60,10 +65,15 @@ def _values(node: fx.Node) -> tuple[Any, ...]:
 
 
 def _computes_with_sizes(graph: fx.GraphModule) -> bool:
-    """Tell whether numbers that sizes are made of are in a graph, or in those that it calls."""
+    """Tell whether numbers that sizes are made of are used in a graph, or in those it calls."""
     graphs = [module for module in graph.modules() if isinstance(module, fx.GraphModule)]
-    values = [node.meta.get("val") for inner in graphs for node in inner.graph.nodes]
-    return any(isinstance(value, _SYMBOLS) for value in values)
+    numbers = [n for inner in graphs for n in inner.graph.nodes if _is_symbolic(n)]
+    users = (user for number in numbers for user in number.users)
+    return any(not _is_symbolic(user) and str(user.target) not in _ASSERTIONS for user in users)
+
+
+def _is_symbolic(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), _SYMBOLS)
 
 
 def _fixed_size(module: nn.Module, captured: Captured) -> str | None:

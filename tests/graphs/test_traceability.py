@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
+from bnconvert.exporting import onnx_file
+from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.parts import capture_parts
+from bnconvert.graphs.traceability import decided_size
 from tests.zoo import trained
 
 
@@ -140,3 +143,33 @@ def test_a_graph_that_holds_for_some_sizes_is_left(head: nn.Module, said: str) -
     assert [part.path for part in found] == ["stem", "head.body"]
     (note,) = (note for note in notes if note.startswith("head is not folded"))
     assert said in note
+
+
+class Mean(nn.Module):
+    """A norm, and the mean of the places of positive numbers; it is captured whole."""
+
+    def __init__(self, *, counts: bool) -> None:
+        super().__init__()
+        self.norm, self.counts = nn.BatchNorm1d(4), counts
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        places = torch.nonzero(x.flatten() > 0).flatten()
+        return self.norm(x), places.sum() / places.shape[0] if self.counts else places.sum()
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_whole_graph_that_computes_with_a_size_of_its_own_is_not_traced(
+    *, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise bnc.ExportError("no kernel for it")
+
+    monkeypatch.setattr(onnx_file, "write", refuse)
+    model, example = trained(Mean(counts=counts)), (torch.randn(5, 4),)
+    assert bool(decided_size(capture(model, Example.of(example)).module)) == counts
+    if counts:
+        with pytest.raises(bnc.ExportError, match="no kernel for it"):
+            bnc.export(model, example, tmp_path / "m.onnx")
+    else:
+        found = bnc.export(model, example, tmp_path / "m.onnx").findings
+        assert "BN412" in {finding.id for finding in found}
