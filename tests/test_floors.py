@@ -332,6 +332,7 @@ ROOMS = {
         "layer_modules",
         "opaque_objects",
         "parts",
+        "traceability",
         "capturing",
         "capture_attempts",
         "mutable_graph",

@@ -22,6 +22,7 @@ from bnconvert.folding.folding import Folded, fold_for_file
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
 from bnconvert.graphs.state import why_stateful
+from bnconvert.graphs.traceability import decided_size
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -128,6 +129,8 @@ class Candidate:
 
     def _traced(self, reason: str) -> "Candidate":
         """Write one forward as the tracer sees it, and say what that means in a finding."""
+        if self.folded.is_whole and (why := decided_size(self.folded.captured.module)):
+            raise ExportError(f"{reason}, and it cannot be traced: {why}")
         forward = FlatCall(self.folded.module, self.example)
         inputs = named_tensors(self.model, self.example)
         places = write_trace(forward, inputs, self.path, self.form)

@@ -197,9 +197,9 @@ def fold(model: nn.Module, example_inputs: Inputs, *, dynamic_shapes: Any = None
 
 
 def fold_for_file(model: nn.Module, example: Example, dynamic_shapes: Any) -> Folded:
-    """Fold as `fold`, but parts of a model for those sizes only that they get in its forward.
+    """Fold as `fold`, but parts of a model only as a tracer may run them: see `capture_parts`.
 
-    A file that is traced has no others, and to capture parts for all sizes takes twice as long.
+    Where no values decide sizes, they are those of one forward, which is captured in half the time.
     """
     require_runnable(model)
     return _fold_parts(model, *capture_parts(model, example, dynamic_shapes, any_size=False))

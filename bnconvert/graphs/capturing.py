@@ -100,7 +100,7 @@ def capture_part(
     Args:
         module: the part.
         example: what it gets at its first call.
-        agrees: tells whether a capture computes what the part does.
+        agrees: tells whether a capture will do in place of the part.
         any_size: whether it may get inputs of other sizes; else one of these is enough.
 
     Returns:

@@ -1,7 +1,7 @@
 """The largest parts of a model that can be captured, where the whole cannot be."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capturing import Captured, capture, capture_part, eval_copy
 from bnconvert.graphs.example import Example
+from bnconvert.graphs.traceability import agrees, constant_size
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.surgery import swap
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.data_dependence import SizesDecided
 
 _CALLS, _MOST_CALLS = 4, 8  # calls to compare, and those together with calls of other sizes
 
@@ -40,11 +42,17 @@ def capture_parts(
     The inputs of each are observed on one forward of a copy. A part is captured with all sizes
     dynamic where it can be, so that it takes what the model gives it at other image sizes.
 
+    For a file that is traced, a part has the sizes that it gets in that forward, unless an
+    operator before it made a size of values (the number of boxes): then it is captured with all
+    sizes dynamic, and only where its graph neither computes with a size nor fixes one, because
+    the tracer would hold that as a constant.
+
     Args:
         model: an eager module.
         example: its inputs.
         dynamic_shapes: as for `capture`.
-        any_size: whether parts will get inputs of other sizes than in that forward.
+        any_size: whether parts will get inputs of other sizes than in that forward; else they
+            are for a file that is traced.
 
     Returns:
         The parts, of which the path is "" where it is the model, and what to know of them.
@@ -61,11 +69,14 @@ def capture_parts(
             raise  # they are of the whole model's inputs, and say how it was meant to be captured
         copy = eval_copy(model)
         above = _paths_above_norms(copy)
-        observed = _observe(copy, above, example)
-        parts = list(_parts(copy, "", observed, above, any_size))
+        search = _Search(_observe(copy, above, example), above, any_size, {})
+        parts = list(search.parts(copy, ""))
+        left = [f"{path} is not folded as a whole: {why}" for path, why in search.left.items()]
         if not parts:
+            if left:
+                raise CaptureError("; ".join((str(failure), *left))) from failure
             raise
-        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}"]
+        return parts, [f"folded by parts ({', '.join(p.path for p in parts)}): {failure}", *left]
 
 
 def with_parts(model: nn.Module, folded: Mapping[str, nn.Module]) -> nn.Module:
@@ -102,18 +113,38 @@ def _paths_above_norms(model: nn.Module) -> set[str]:
     return found
 
 
-def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[str, list[Example]]:
-    """Return the inputs of the first calls of the submodules at `paths`, and of other sizes."""
-    observed: dict[str, list[Example]] = {}
+@dataclass
+class _Calls:
+    """What a submodule gets in a forward.
+
+    Attributes:
+        inputs: those of its first calls, and of some of other sizes.
+        any_size: whether an operator before one of its calls made a size of values.
+    """
+
+    inputs: list[Example] = field(default_factory=list)
+    any_size: bool = False
+
+    def note(self, call: Example, *, any_size: bool) -> None:
+        """Note one call."""
+        self.any_size |= any_size
+        seen = self.inputs
+        if len(seen) < _CALLS or (
+            len(seen) < _MOST_CALLS and _sizes(call) not in map(_sizes, seen)
+        ):
+            seen.append(call.map(Tensor.clone))
+
+
+def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[str, _Calls]:
+    """Return the calls of the submodules at `paths`."""
+    observed: dict[str, _Calls] = {}
     handles = []
+    decided = SizesDecided()
 
     def watch(path: str, module: nn.Module) -> None:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            seen, call = observed.setdefault(path, []), Example(args, dict(kwargs))
-            if len(seen) < _CALLS or (
-                len(seen) < _MOST_CALLS and _sizes(call) not in map(_sizes, seen)
-            ):
-                seen.append(call.map(Tensor.clone))
+            calls = observed.setdefault(path, _Calls())
+            calls.note(Example(args, dict(kwargs)), any_size=decided.seen)
 
         handles.append(module.register_forward_pre_hook(note, with_kwargs=True))
 
@@ -123,7 +154,8 @@ def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[
     try:
         with torch.no_grad(), preserved_random_state():
             copied = example.map(Tensor.clone)
-            copy(*copied.args, **copied.kwargs)
+            with decided:
+                copy(*copied.args, **copied.kwargs)
     except Exception as failure:
         raise CaptureError(
             f"{type(copy).__name__}: does not run on the example inputs ({first_line(failure)}); "
@@ -139,55 +171,60 @@ def _sizes(call: Example) -> list[torch.Size]:
     return [tensor.shape for tensor in call.tensors()]
 
 
-def _parts(
-    module: nn.Module,
-    path: str,
-    observed: dict[str, list[Example]],
-    above: Collection[str],
-    any_size: bool,
-) -> Iterator[Part]:
-    for name, child in module.named_children():
-        below = f"{path}.{name}".lstrip(".")
-        if below not in above:
-            continue
-        calls = observed.get(below, [])
-        part = _capture_part(child, below, calls, any_size) if calls else None
-        if part is not None:
-            yield part
-        else:
-            yield from _parts(child, below, observed, above, any_size)
+@dataclass
+class _Search:
+    """A search for the largest submodules that can be captured.
 
+    Attributes:
+        observed: the calls of submodules.
+        above: the paths of those with norms.
+        any_size: as for `capture_parts`.
+        left: why submodules that can be captured are not taken.
+    """
 
-def _capture_part(
-    module: nn.Module, path: str, calls: list[Example], any_size: bool
-) -> Part | None:
-    """Capture a submodule, if possible with dynamic sizes; None where no capture agrees with it."""
-    any_size = any_size or any(_sizes(call) != _sizes(calls[0]) for call in calls)
-    try:
-        captured = capture_part(
-            module,
-            calls[0],
-            lambda c: all(_agrees(module, c, x) for x in calls),
-            any_size,
-        )
-    except CaptureError:
-        return None
-    if captured is None:
-        return None
-    _name_from_the_root(captured, path)
-    return Part(path, captured)
+    observed: Mapping[str, _Calls]
+    above: Collection[str]
+    any_size: bool
+    left: dict[str, str]
 
+    def parts(self, module: nn.Module, path: str) -> Iterator[Part]:
+        """Yield them, below a module."""
+        for name, child in module.named_children():
+            below = f"{path}.{name}".lstrip(".")
+            if below not in self.above:
+                continue
+            calls = self.observed.get(below)
+            part = self._part(child, below, calls) if calls else None
+            if part is not None:
+                self.left.pop(below, None)
+                yield part
+            else:
+                yield from self.parts(child, below)
 
-def _agrees(module: nn.Module, captured: Captured, call: Example) -> bool:
-    """Tell whether a captured part computes on `call` what the part itself does."""
-    try:
-        with torch.no_grad():
-            expected = module(*call.args, **call.kwargs)
-            actual = captured.module(*call.args, **call.kwargs)
-    except Exception:
-        return False  # a size that it was not captured for
-    leaves = zip(pytree.tree_leaves(expected), pytree.tree_leaves(actual), strict=True)
-    return all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in leaves)
+    def _part(self, module: nn.Module, path: str, calls: _Calls) -> Part | None:
+        """Capture a submodule, if possible with dynamic sizes; None where no capture serves."""
+        inputs = calls.inputs
+        any_size = self.any_size or calls.any_size
+        any_size = any_size or any(_sizes(call) != _sizes(inputs[0]) for call in inputs)
+
+        def serves(captured: Captured) -> bool:
+            if not all(agrees(module, captured, call) for call in inputs):
+                return False
+            if self.any_size:
+                return True
+            why = constant_size(module, captured, is_given=calls.any_size)
+            if why:
+                self.left.setdefault(path, why)
+            return not why
+
+        try:
+            captured = capture_part(module, inputs[0], serves, any_size)
+        except CaptureError:
+            return None
+        if captured is None:
+            return None
+        _name_from_the_root(captured, path)
+        return Part(path, captured)
 
 
 def _name_from_the_root(captured: Captured, path: str) -> None:

@@ -40,6 +40,42 @@ class NumbersAsked(OperatorObserver):
         return super().run_operator(operator, args, kwargs)
 
 
+class SizesDecided(OperatorObserver):
+    """A context that notes whether an operator of a forward may have made a size out of values.
+
+    Attributes:
+        seen: whether one has.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self.seen = False
+
+    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the operator; note whether its result may have a size that values tell."""
+        self.seen = self.seen or decides_size(operator, args)
+        return super().run_operator(operator, args, kwargs)
+
+
+def decides_size(operator: Any, args: tuple[Any, ...]) -> bool:
+    """Tell whether an operator may return a tensor of a size that values of tensors tell.
+
+    Operators of other libraries are not tagged, so that any of them may. A number that is taken
+    out of a tensor is none of them: a tracer holds it, and sizes made of it, as constants.
+
+    Args:
+        operator: an operator, or what calls functions.
+        args: its positional arguments, tensors or fake ones.
+    """
+    if not is_operator(operator) or operator.namespace not in ("aten", "prim", "prims"):
+        return True
+    if operator is torch.ops.aten.index.Tensor:
+        indices = [index for index in args[1] if isinstance(index, torch.Tensor)]
+        return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    packs = operator is torch.ops.aten._pack_padded_sequence.default
+    return packs or torch.Tag.dynamic_output_shape in operator.tags
+
+
 def stops_both_modes(failure: BaseException) -> bool:
     """Tell whether strict mode must fail at the number at which the other mode of capture failed.
 

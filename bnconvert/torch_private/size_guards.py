@@ -19,6 +19,8 @@ _FITS = re.compile(r"^L\S+\.size\(\)\[[1-9]\d*\] >= \d+$")
 _INDEXED_BY_32_BITS = re.compile(r" <= 2147483647$")
 _SAME_AXIS = re.compile(r"^L\S+\.size\(\)\[\d+\] == L\S+\.size\(\)\[\d+\]$")
 
+_FIXED = re.compile(r"^(?:\d+ == L\S+\.size\(\)\[\d+\]|L\S+\.size\(\)\[\d+\] == \d+)$")
+
 
 def size_guards(program: ExportedProgram) -> tuple[str, ...]:
     """Return the conditions as Python, such as "L['x'].size()[0] % 8 == 0".
@@ -68,6 +70,11 @@ def broken_guard(guards: Iterable[str], arguments: Mapping[str, Any]) -> str | N
         if not holds:
             return in_words(guard)
     return None
+
+
+def without_fixed(guards: Iterable[str]) -> tuple[str, ...]:
+    """Return the conditions, of `size_guards`, that say more than which size an axis has."""
+    return tuple(guard for guard in guards if not _FIXED.search(guard))
 
 
 def in_words(guard: str) -> str:

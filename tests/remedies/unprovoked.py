@@ -38,7 +38,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "conversion/restoring/decisions.py": {"{}": _OTHERS},
     "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
-    "exporting/candidate.py": {"{}": _OTHERS},
+    "exporting/candidate.py": {"{}": _OTHERS, "and it cannot be traced": _CAUGHT},
     "exporting/export.py": {"{}": _FIGURES},
     "exporting/failure_bundle.py": {
         "it unpacks to more than a gigabyte": _CAUGHT,
@@ -60,6 +60,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "{}": _OTHERS,
         "the model computes other things unless {}": _CAUGHT,
     },
+    "graphs/parts.py": {"{}": _OTHERS},
     "graphs/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
     "modules/lazy_modules.py": {"{}": _OTHERS},
     "modules/rebinding.py": {"{}": _OTHERS},

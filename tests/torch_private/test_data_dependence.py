@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import export
 
-from bnconvert.torch_private.data_dependence import NumbersAsked, stops_both_modes
+from bnconvert.torch_private.data_dependence import NumbersAsked, SizesDecided, stops_both_modes
 from bnconvert.torch_private.silence import quiet
 
 X = torch.rand(2, 3, generator=torch.Generator().manual_seed(0)) * 9
@@ -107,3 +107,26 @@ def test_sizes_are_no_numbers_of_tensors() -> None:
     with NumbersAsked() as asked:
         nn.BatchNorm1d(3).eval()(X[: X.shape[0]]).argmax(1)
     assert not asked.seen
+
+
+@pytest.mark.parametrize(
+    ("function", "decides"),
+    [
+        (lambda x: x[x > 0], True),
+        (lambda x: torch.nonzero(x), True),
+        (lambda x: x.masked_select(x > 0), True),
+        (lambda x: x.unique(), True),
+        (lambda x: torch.ops.torchvision.nms(x[:, :1].repeat(1, 4), x[:, 0], 0.5), True),
+        (lambda x: nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 2]), True).data, True),
+        (lambda x: x[torch.tensor([1, 0])], False),
+        (lambda x: x * x.max().item(), False),
+        (lambda x: torch.cond(x.sum() > 0, lambda y: y * 2, lambda y: y / 2, (x,)), False),
+    ],
+)
+def test_sizes_that_values_decide_are_noted(
+    function: Callable[[Tensor], Any], decides: bool
+) -> None:
+    pytest.importorskip("torchvision")
+    with SizesDecided() as sizes:
+        function(X)
+    assert sizes.seen == decides

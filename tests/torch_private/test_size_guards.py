@@ -12,6 +12,7 @@ from bnconvert.torch_private.size_guards import (
     in_words,
     replace_guards,
     size_guards,
+    without_fixed,
 )
 
 
@@ -73,3 +74,9 @@ def test_what_checks_a_graph_can_be_replaced() -> None:
     replace_guards(module, Watch())
     module(x, x)
     assert seen == [2]
+
+
+def test_conditions_that_only_say_a_size_are_left_out() -> None:
+    fixed = "L['x'].size()[1] == 3", "4 == L['x'].size()[0]"
+    others = "L['x'].size()[0] > 3", "L['x'].size()[0] % 8 == 0"
+    assert without_fixed((*fixed, *others)) == others
