@@ -349,6 +349,7 @@ _OPERATORS = (
     ("_upsample_bilinear2d_aa", "folding/operators/resizing.py", _OPERATOR),
     ("_upsample_bicubic2d_aa", "folding/operators/resizing.py", _OPERATOR),
     ("_unsafe_view.default", "folding/operators/views.py", _OPERATOR),
+    ("_pack_padded_sequence.default", "torch_private/data_dependence.py", _OPERATOR),
 )
 _REGIONS = "medium: undocumented; torch.export has changed how it holds regions before"
 
