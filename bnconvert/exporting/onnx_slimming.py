@@ -38,7 +38,7 @@ def simplified(path: Path) -> Path | None:
         return None
     count, target = len(model.graph.node), path.parent / "simplified" / path.name
     try:
-        slim = _slim(path)
+        slim = _slim(model, path)
         if len(slim.graph.node) >= count:
             return None
         target.parent.mkdir()
@@ -67,12 +67,16 @@ def _may_shrink(graph: Any) -> bool:
     return False
 
 
-def _slim(path: Path) -> Any:
-    """Return a simplified model: without the numbers of weights if that can be, else with them."""
+def _slim(model: Any, path: Path) -> Any:
+    """Return a simplified model: without the numbers of weights if that can be, else with them.
+
+    Args:
+        model: what the file holds; it may lose the numbers of its weights.
+        path: the file.
+    """
     import onnx
     import onnxslim
 
-    model = onnx.load(str(path))
     withheld = _withhold(model)
     with contextlib.suppress(Exception), quiet():
         slim = onnxslim.slim(model)
