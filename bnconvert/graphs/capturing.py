@@ -31,7 +31,7 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.torch_private.data_dependence import NumbersAsked
+from bnconvert.torch_private.data_dependence import Noticing, asks_for_numbers
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
@@ -121,7 +121,7 @@ def _copy_without_state(model: nn.Module, example: Example) -> tuple[nn.Module, 
     Raises:
         CaptureError: its forward changes state, or it cannot be copied.
     """
-    asked = NumbersAsked()
+    asked = Noticing(asks_for_numbers)
     if refusal := why_stateful(model, example, asked):
         raise CaptureError(str(refusal))
     return eval_copy(model), asked.seen

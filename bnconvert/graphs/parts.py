@@ -16,7 +16,7 @@ from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.surgery import swap
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.torch_private.data_dependence import SizesDecided
+from bnconvert.torch_private.data_dependence import Noticing, decides_size
 
 _CALLS, _MOST_CALLS = 4, 8  # calls to compare, and those together with calls of other sizes
 
@@ -139,7 +139,7 @@ def _observe(copy: nn.Module, paths: Collection[str], example: Example) -> dict[
     """Return the calls of the submodules at `paths`."""
     observed: dict[str, _Calls] = {}
     handles = []
-    decided = SizesDecided()
+    decided = Noticing(decides_size)
 
     def watch(path: str, module: nn.Module) -> None:
         def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

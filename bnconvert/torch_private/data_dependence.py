@@ -6,6 +6,7 @@ since torch 2.10.
 """
 
 import dis
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -20,41 +21,34 @@ _TORCH = Path(torch.__file__).parent
 _SYMBOLIC = ("fx", "_export", "__init__.py", "_tensor.py")
 
 
-class NumbersAsked(OperatorObserver):
-    """A context that notes whether a forward asks for numbers of tensors, or sizes they decide.
+class Noticing(OperatorObserver):
+    """A context that notes whether a forward runs an operator of some kind.
 
     Attributes:
-        seen: whether it does.
+        seen: whether it has run one.
     """
 
-    def __init__(self) -> None:
-        """Start with nothing seen."""
+    def __init__(self, is_meant: Callable[[Any, tuple[Any, ...]], bool]) -> None:
+        """Start with nothing seen.
+
+        Args:
+            is_meant: tells of an operator and its positional arguments whether it is of the kind.
+        """
         self.seen = False
+        self._is_meant = is_meant
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the operator; note whether its result is a number, or of a size, that values tell."""
-        if is_operator(operator):
-            tags = operator.tags
-            self.seen |= torch.Tag.data_dependent_output in tags
-            self.seen |= torch.Tag.dynamic_output_shape in tags
+        """Run the operator; note whether it is one."""
+        self.seen = self.seen or self._is_meant(operator, args)
         return super().run_operator(operator, args, kwargs)
 
 
-class SizesDecided(OperatorObserver):
-    """A context that notes whether an operator of a forward may have made a size out of values.
-
-    Attributes:
-        seen: whether one has.
-    """
-
-    def __init__(self) -> None:
-        """Start with nothing seen."""
-        self.seen = False
-
-    def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the operator; note whether its result may have a size that values tell."""
-        self.seen = self.seen or decides_size(operator, args)
-        return super().run_operator(operator, args, kwargs)
+def asks_for_numbers(operator: Any, args: tuple[Any, ...]) -> bool:
+    """Tell whether an operator returns a number, or a tensor of a size, that values tell."""
+    if not is_operator(operator):
+        return False
+    tags = operator.tags
+    return torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
 
 
 def decides_size(operator: Any, args: tuple[Any, ...]) -> bool:

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import export
 
-from bnconvert.torch_private.data_dependence import NumbersAsked, SizesDecided, stops_both_modes
+from bnconvert.torch_private.data_dependence import (
+    Noticing,
+    asks_for_numbers,
+    decides_size,
+    stops_both_modes,
+)
 from bnconvert.torch_private.silence import quiet
 
 X = torch.rand(2, 3, generator=torch.Generator().manual_seed(0)) * 9
@@ -98,13 +103,13 @@ def test_an_operator_that_asks_does_so_in_both_modes() -> None:
 
 @pytest.mark.parametrize("function", [by_tensor, by_number, by_size, counting])
 def test_numbers_that_a_forward_asks_for_are_seen(function: Callable[[Tensor], Any]) -> None:
-    with NumbersAsked() as asked:
+    with Noticing(asks_for_numbers) as asked:
         Of(function)(X)
     assert asked.seen
 
 
 def test_sizes_are_no_numbers_of_tensors() -> None:
-    with NumbersAsked() as asked:
+    with Noticing(asks_for_numbers) as asked:
         nn.BatchNorm1d(3).eval()(X[: X.shape[0]]).argmax(1)
     assert not asked.seen
 
@@ -127,6 +132,6 @@ def test_sizes_that_values_decide_are_noted(
     function: Callable[[Tensor], Any], decides: bool
 ) -> None:
     pytest.importorskip("torchvision")
-    with SizesDecided() as sizes:
+    with Noticing(decides_size) as sizes:
         function(X)
     assert sizes.seen == decides
