@@ -129,9 +129,10 @@ def _of_sum(node: fx.Node, known: Mapping[fx.Node, Spread]) -> Spread | None:
     first, second, sign = known[one], known[other], sign_of(node, other)
     if sign is None or len(first.mean) != len(second.mean):
         return None
-    both = first.std is not None and second.std is not None
-    std = torch.hypot(first.std, sign * second.std) if both else None  # type: ignore[arg-type,operator]
-    return Spread(first.mean + sign * second.mean, std)
+    mean = first.mean + sign * second.mean
+    if first.std is None or second.std is None:
+        return Spread(mean, None)
+    return Spread(mean, torch.hypot(first.std, sign * second.std))
 
 
 def _activated(node: fx.Node, read: Spread) -> Spread | None:
@@ -140,9 +141,8 @@ def _activated(node: fx.Node, read: Spread) -> Spread | None:
         return None
     steps = torch.arange(_QUANTILES, dtype=torch.float64, device="cpu")
     normal = torch.special.ndtri((steps + 0.5) / _QUANTILES)
-    values = node.target(  # type: ignore[operator]
-        read.mean + read.std * normal[:, None], *node.args[1:], **node.kwargs
-    )
+    function: Any = node.target
+    values = function(read.mean + read.std * normal[:, None], *node.args[1:], **node.kwargs)
     return Spread(values.mean(0), values.std(0))
 
 
