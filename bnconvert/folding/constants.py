@@ -79,7 +79,7 @@ def _computed(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
     except (RuntimeError, TypeError, NotImplementedError):
         return None  # an operator that has no float64 kernel or mixes dtypes: left in the graph
     return pytree.tree_map_only(
-        Tensor, lambda t: t.double() if t.dtype.is_floating_point else t, result
+        Tensor, lambda t: t.double().cpu() if t.dtype.is_floating_point else t.cpu(), result
     )
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.aten import argument, called_in, consumers_of
 from bnconvert.numerics.channel_map import ChannelMap
@@ -17,8 +18,8 @@ def channelwise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 class MutableGraph:
     """A captured graph that is being rewritten.
 
-    Whatever is changed is kept in float64 until `commit` rounds it, once, to the dtype that
-    its node had when it was captured.
+    Whatever is changed is kept in float64 in main memory, wherever the model lies, until `commit`
+    rounds it, once, to the dtype that its node had when it was captured, and puts it back.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -29,6 +30,8 @@ class MutableGraph:
         #: Where in memory each constant lies, and which constants lie there.
         self._place: dict[fx.Node, int] = {}
         self._nodes_at: dict[int, set[fx.Node]] = defaultdict(set)
+        #: The device to which each constant goes in the end.
+        self._devices: dict[fx.Node, torch.device] = {}
         for node in self.fx_graph.find_nodes(op="get_attr"):
             self._register(node)
 
@@ -37,7 +40,7 @@ class MutableGraph:
         value = constant(self.module, node)
         if value is None:
             return None
-        value = value.detach()
+        value = value.detach().cpu()
         return value.double() if value.dtype.is_floating_point else value
 
     def sharers(self, layer: fx.Node, node: fx.Node) -> set[fx.Node]:
@@ -108,6 +111,7 @@ class MutableGraph:
         with self.fx_graph.inserting_before(near):
             node = self.fx_graph.get_attr(f"{prefix}.{free}".lstrip("."))
         node.meta = {"val": torch.empty(value.shape, dtype=dtype, device="meta")}
+        self._devices[node] = self._device_at(near)
         self._register(node)
         return node
 
@@ -131,8 +135,10 @@ class MutableGraph:
         """Round what was changed, let equal copies of a weight be one again, remove the unused."""
         for node in self.fx_graph.find_nodes(op="get_attr"):
             held, wanted = constant(self.module, node), node.meta.get("val")
-            if held is not None and wanted is not None and held.dtype != wanted.dtype:
-                self.set_constant(node, held.to(wanted.dtype))
+            if held is None or wanted is None:
+                continue
+            if (held.dtype, held.device) != (wanted.dtype, self._devices[node]):
+                self.set_constant(node, held.to(wanted.dtype).to(self._devices[node]))
         kept: list[fx.Node] = []
         for node in self._copies:
             value = constant(self.module, node)
@@ -171,6 +177,7 @@ class MutableGraph:
         value = constant(self.module, node)
         if value is not None:
             self._nodes_at[self._place.get(node, 0)].discard(node)
+            self._devices.setdefault(node, value.device)
             self._place[node] = value.untyped_storage().data_ptr()
             self._nodes_at[self._place[node]].add(node)
 
@@ -186,6 +193,14 @@ class MutableGraph:
                 delattr(self.module.get_submodule(prefix), leaf)
         self.fx_graph.lint()
         self.module.recompile()
+
+    def _device_at(self, node: fx.Node) -> torch.device:
+        """Return where an operator computes; one that a fold has put in may have no value yet."""
+        near = [node, *node.all_input_nodes]
+        made = pytree.tree_leaves([n.meta.get("val") for n in near if n.op != "get_attr"])
+        devices = [x.device for x in made if isinstance(x, Tensor)]
+        read = [self._devices[n] for n in near if n in self._devices]
+        return next(iter((*devices, *read, *self._devices.values())), torch.device("cpu"))
 
     def _has_submodule(self, prefix: str) -> bool:
         """Tell whether the graph's module has a submodule at a dotted path."""
@@ -209,4 +224,5 @@ def alike(first: Tensor | None, second: Tensor | None) -> bool:
     """Tell whether two tensors are the same numbers in the same dtype, or both missing."""
     if first is None or second is None:
         return first is second
-    return first.dtype == second.dtype and torch.equal(first, second)
+    kinds = [(tensor.dtype, tensor.device) for tensor in (first, second)]
+    return kinds[0] == kinds[1] and torch.equal(first, second)

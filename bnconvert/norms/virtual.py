@@ -24,6 +24,7 @@ from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.site import Site
 from bnconvert.modules.tracking import TrackingNorm, unbiased
 from bnconvert.norms.call_count import why_several_calls
+from bnconvert.norms.reference_batch import ReferenceBatch
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.switches import update_statistics
 from bnconvert.numerics.kernels import values_per_sample
@@ -138,16 +139,16 @@ class ReferencePass:
     """A hook before the root's forward that, in training mode, runs the reference first.
 
     Attributes:
-        reference: the root's positional inputs.
+        reference: the root's positional inputs, on its device.
     """
 
     def __init__(self, reference: tuple[Tensor, ...]) -> None:
         """Keep the reference."""
-        self.reference = reference
+        self.reference = ReferenceBatch(reference)
 
     def is_for(self, norm: VirtualNorm) -> bool:
         """Tell whether the norm has this reference: the very tensors, also in a copy of both."""
-        return norm.reference[0] is self.reference[0]
+        return norm.reference[0] is self.reference.tensors[0]
 
     def norms_of(self, model: nn.Module) -> list[VirtualNorm]:
         """Return the norms that this reference is for."""
@@ -163,18 +164,17 @@ class ReferencePass:
         try:
             for norm in norms:
                 norm.phase = "recording"
-            self._run(model)
+            self._run(model, inputs)
         finally:
             for norm in norms:
                 norm.phase = "ready"
             self._restart_call_counts(model)
 
-    def _run(self, model: nn.Module) -> None:
+    def _run(self, model: nn.Module, inputs: Any) -> None:
         """Run the reference through the model, without gradient and without other effects."""
         forward: Callable[..., Any] = model.forward
         self._restart_call_counts(model)
-        device = next((p.device for p in model.parameters()), self.reference[0].device)
-        reference = [tensor.to(device) for tensor in self.reference]
+        reference = self.reference.like(inputs, next(model.parameters(), None))
         if torch.compiler.is_compiling():  # a compiler draws its own random numbers
             with torch.no_grad(), update_statistics(model, False):
                 forward(*reference)

@@ -1,8 +1,8 @@
 """Every verb does the same, whichever of torch's modes its caller happens to be in."""
 
 import ast
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,23 @@ from torch import nn
 import bnconvert as bnc
 from tests.zoo import trained
 
+
+@contextmanager
+def lowered_float32() -> Iterator[None]:
+    """Lower the precision of matrix products, as training frameworks advise."""
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 Mode = Callable[[], AbstractContextManager[object]]
 MODES: dict[str, Mode] = {
     "no_grad": torch.no_grad,
     "inference": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "float32 in bfloat16": lowered_float32,
     "default device": lambda: torch.device("meta"),  # as a GPU, beside which tensors cannot be used
 }
 X = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
@@ -141,3 +153,13 @@ def test_no_tensor_is_made_on_the_callers_default_device() -> None:
         and "device" not in [keyword.arg for keyword in node.keywords]
     }
     assert {place for place in found if place.partition(":")[0] not in WITHOUT_TENSORS} == set()
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_a_fault_below_the_modes_own_precision_is_noticed(mode: Mode, tmp_path: Path) -> None:
+    model = network()
+    bnc.export(model, (X,), tmp_path / "m.onnx")
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.0005)
+    with mode(), pytest.raises(bnc.VerificationError):
+        bnc.verify(model, tmp_path / "m.onnx", (X,))

@@ -136,7 +136,7 @@ def test_the_reference_pass_moves_no_other_statistics_and_no_random_numbers() ->
 
 def references(model: nn.Module) -> list[tuple[Tensor, ...]]:
     hooks = model._forward_pre_hooks.values()
-    return [hook.reference for hook in hooks if isinstance(hook, ReferencePass)]
+    return [hook.reference.tensors for hook in hooks if isinstance(hook, ReferencePass)]
 
 
 def test_copies_and_pickles_have_the_reference_and_revert_takes_it_away() -> None:

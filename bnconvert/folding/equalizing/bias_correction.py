@@ -141,7 +141,7 @@ def _correct(graph: MutableGraph, node: fx.Node, mean: Tensor, biases: Biases) -
     groups = int(argument(node, "groups")) if node.target in Conv.targets else 1
     if len(mean) != groups * weight.shape[1] or not bool(torch.isfinite(mean).all()):
         return False
-    read = mean.to(weight.device).reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1)
+    read = mean.reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1)
     shift = (rows * read.reshape(len(weight), -1)).sum(1)
     graph.set_weights(node, weight, -shift if bias is None else bias - shift)
     return True

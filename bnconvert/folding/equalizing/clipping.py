@@ -46,7 +46,7 @@ def replace_clip(graph: MutableGraph, node: fx.Node, how: Clipping) -> fx.Node:
         new = graph.fx_graph.call_function(aten.relu.default, (node.args[0],))
     new.meta = dict(node.meta)
     if how != "relu":
-        like = torch.full([1] * made.dim(), bound, dtype=torch.float64, device=made.device)
+        like = torch.full([1] * made.dim(), bound, dtype=torch.float64, device="cpu")
         constant = graph.add_constant(node, "bound", like, made.dtype)
         with graph.fx_graph.inserting_before(node):
             new = graph.fx_graph.call_function(aten.minimum.default, (new, constant))

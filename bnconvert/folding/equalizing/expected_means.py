@@ -117,8 +117,8 @@ def _after_norm(graph: MutableGraph, node: fx.Node) -> Spread | None:
     channels = int(node.meta["val"].shape[1])
     weight, bias = (graph.constant(argument(node, name)) for name in ("weight", "bias"))
     ones = torch.ones(channels, dtype=torch.float64, device="cpu")
-    mean = 0 * ones if bias is None else bias.cpu()
-    return Spread(mean, ones if weight is None else weight.abs().cpu())
+    mean = 0 * ones if bias is None else bias
+    return Spread(mean, ones if weight is None else weight.abs())
 
 
 def _of_sum(node: fx.Node, known: Mapping[fx.Node, Spread]) -> Spread | None:

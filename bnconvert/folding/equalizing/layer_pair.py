@@ -62,9 +62,9 @@ class LayerPair:
             old = graph.constant(argument(edit.node, "weight"))
             assert old is not None
             if edit.node is self.producer:
-                first = probed_ranges(old, edit.weight, self.channels).cpu()
+                first = probed_ranges(old, edit.weight, self.channels)
             else:
-                found = probed_ranges(edit.weight, old, self.channels).cpu()
+                found = probed_ranges(edit.weight, old, self.channels)
                 second = torch.maximum(second, found)
         return first, second
 
@@ -99,7 +99,6 @@ def find_pair(graph: MutableGraph, node: fx.Node) -> LayerPair | Refusal | None:
 
 def _plan(graph: MutableGraph, producer: fx.Node, axis: int, factors: Tensor) -> Verdict:
     propagator = MapPropagator(graph)
-    factors = factors.to(producer.meta["val"].device)
     axes, none = len(producer.meta["val"].shape), torch.zeros_like(factors)
     divided = ChannelMap.on_axis(1 / factors, none, axis, axes)
     multiplied = ChannelMap.on_axis(factors, none, axis, axes)
