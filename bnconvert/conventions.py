@@ -91,11 +91,11 @@ class NormState:
 
 def _remedy(tensors: Mapping[str, Tensor], channels: int) -> str:
     """Return how to make the norm that has these tensors, or the tensors that a norm has."""
-    given = ("weight" in tensors, "bias" in tensors)
-    settings = {(True, True): "", (True, False): ", bias=False", (False, False): ", affine=False"}
-    if given not in settings:
-        return f"add torch.ones({channels}) to the tensors, as gamma (scale, weight)"
-    norm = f"torch.nn.BatchNorm2d({channels}{settings[given]})"
+    scaled, shifted = "weight" in tensors, "bias" in tensors
+    if scaled != shifted:  # torch 2.12 and older have no norm with one of them
+        numbers, name = ("zeros", "beta (bias)") if scaled else ("ones", "gamma (scale, weight)")
+        return f"add torch.{numbers}({channels}) to the tensors, as {name}"
+    norm = f"torch.nn.BatchNorm2d({channels}{'' if scaled else ', affine=False'})"
     return f"make the norm as {norm}, or that of your dimensions"
 
 

@@ -188,8 +188,11 @@ def test_where_the_tensors_differ_the_advice_works(
         conventions.keras(tensors).load_into(norm)
     _, _, remedy = str(error.value).partition("; ")
     if remedy.startswith("add "):
-        assert remedy == "add torch.ones(4) to the tensors, as gamma (scale, weight)"
-        conventions.keras({**tensors, "gamma": torch.ones(4)}).load_into(nn.BatchNorm2d(4))
+        made, _, names = remedy.removeprefix("add ").partition(" to the tensors, as ")
+        name = names.partition(" (")[0]
+        assert name in {"gamma", "beta"} - set(affine)
+        more = eval(made, {"torch": torch})
+        conventions.keras({**tensors, name: more}).load_into(nn.BatchNorm2d(4))
         return
     source = remedy.removeprefix("make the norm as ").partition(", or ")[0]
     conventions.keras(tensors).load_into(eval(source, {"torch": torch}))

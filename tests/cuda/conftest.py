@@ -9,5 +9,3 @@ def _exact() -> Iterator[None]:
     """Have CUDA compute in float32 what is float32, and do the same twice."""
     with torch.backends.cudnn.flags(deterministic=True, benchmark=False, allow_tf32=False):
         yield
-    if torch.cuda.is_available():
-        torch.cuda.set_sync_debug_mode("default")

@@ -196,9 +196,7 @@ def test_gathered_inputs_are_captured_with_a_dynamic_batch(
     )
 
 
-@pytest.mark.skipif(
-    torch.__version__.startswith("2.13"), reason="its strict mode does not capture this model"
-)
+@needs_torch(2, 14, "strict mode does not capture this model")
 def test_a_model_that_only_strict_mode_captures_keeps_its_dynamic_batch() -> None:
     """The other mode loses its way where a module raises and the forward goes on."""
 

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from tests.topologies.layers import CONVS, TRANSPOSED, Apply, With, norm_of, normed, old_style
 from tests.topologies.topology import Shape, Topology
-from tests.zoo import FunctionalNorm, OwnBatchNorm2d, StandardizedConv
+from tests.zoo import FunctionalNorm, OwnBatchNorm2d, StandardizedConv, without_bias
 
 SHAPES: dict[int, Shape] = {1: (2, 4, 9), 2: (2, 4, 9, 8), 3: (2, 4, 6, 7, 6)}
 #: Layers by dimension, output channels, arguments: all of them in two dimensions.
@@ -66,6 +66,11 @@ class ConvSubclass(nn.Conv2d):
 
 def _conv() -> nn.Conv2d:
     return nn.Conv2d(4, 6, 3, padding=1)
+
+
+def _without_bias() -> nn.Module:
+    layer, norm = normed(_conv())
+    return nn.Sequential(layer, without_bias(norm))
 
 
 def _lazy() -> nn.Module:
@@ -127,7 +132,7 @@ TOPOLOGIES = (
     ),
     into_one("conv_bn_tiny_eps", lambda: normed(_conv(), eps=1e-12)),
     into_one("conv_bn_large_eps", lambda: normed(_conv(), eps=1e-3)),
-    into_one("conv_bn_no_bias", lambda: normed(_conv(), bias=False)),
+    into_one("conv_bn_no_bias", _without_bias),
     into_one("conv_bn_dead_channels", lambda: normed(_conv()), adjust=_dead),
     into_one("conv_bn_negative", lambda: normed(_conv()), adjust=_all_negative),
     into_one(
