@@ -1,6 +1,7 @@
 """--loss and --metric: the user's functions, or the defaults for data with class labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.user_code import describe_with_line, load_object
@@ -9,6 +10,8 @@ from bnconvert.errors import LoadError
 if TYPE_CHECKING:
     from bnconvert.statistics.batches import ScoreFunction
 
+#: What Hugging Face's and torchvision's models call them.
+_LOGITS = "logits", "out"
 #: Returns the classes of a batch.
 Labels = Callable[[Any], Any]
 
@@ -41,9 +44,9 @@ def cross_entropy(labels: Labels) -> "ScoreFunction":
     def score(output: Any, batch: Any) -> Any:
         from torch.nn import functional as F
 
-        classes = labels(batch)
-        classes = classes.to(output.device).long()
-        return F.cross_entropy(output.float(), classes, reduction="none")
+        logits = _logits_in(output)
+        classes = labels(batch).to(logits.device).long()
+        return F.cross_entropy(logits.float(), classes, reduction="none")
 
     return score
 
@@ -52,9 +55,23 @@ def error_rate(labels: Labels) -> "ScoreFunction":
     """Return a score function: 1 for each sample that is classified wrongly, and 0 otherwise."""
 
     def score(output: Any, batch: Any) -> Any:
-        return (output.argmax(1) != labels(batch).to(output.device)).double()
+        logits = _logits_in(output)
+        return (logits.argmax(1) != labels(batch).to(logits.device)).double()
 
     return score
+
+
+def _logits_in(output: Any) -> Any:
+    """Return the logits of an output with names, a dict or dataclass; another one as it is."""
+    import torch
+
+    named = vars(output) if is_dataclass(output) else output
+    if not isinstance(named, Mapping):
+        return output
+    tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
+    floating = [value for value in tensors.values() if value.is_floating_point()]
+    usual = [tensors[name] for name in _LOGITS if name in tensors]
+    return (usual or floating)[0] if usual or len(floating) == 1 else output
 
 
 def _named(option: str, source: str) -> "ScoreFunction":

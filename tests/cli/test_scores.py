@@ -1,9 +1,11 @@
 import sys
+from dataclasses import dataclass
 from math import log
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from bnconvert.cli.scores import loss_of, metric_of
 from bnconvert.errors import LoadError
@@ -39,6 +41,32 @@ def test_by_default_data_with_classes_are_scored_and_others_are_not() -> None:
     assert loss_of(None, None) is metric_of(None, None) is None
 
 
+@dataclass
+class Named:
+    """An output as Hugging Face's models return it."""
+
+    logits: Tensor
+    hidden: Tensor
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"logits": LOGITS},
+        {"scores": LOGITS, "boxes": torch.tensor([3])},
+        {"aux": -LOGITS, "out": LOGITS},
+        Named(LOGITS, -LOGITS),
+    ],
+    ids=["called logits", "the only one", "called out", "a dataclass"],
+)
+def test_logits_are_found_in_an_output_with_names(output: object) -> None:
+    wanted = torch.tensor([0, 2])
+    for choose in (loss_of, metric_of):
+        score = choose(None, torch.Tensor.int)
+        assert score is not None
+        assert torch.equal(torch.as_tensor(score(output, wanted)), score(LOGITS, wanted))
+
+
 def test_pixels_are_classified_too() -> None:
     metric = metric_of(None, lambda batch: batch)
     assert metric is not None
@@ -66,7 +94,8 @@ def test_an_output_that_cannot_be_scored_is_said_with_a_way_out(functions: str) 
     loss = loss_of(None, lambda batch: batch)
     assert loss is not None
     message = "the cross entropy: raised .*, for an output of class {}; give --loss and --metric"
-    for output, wanted in (({"logits": LOGITS}, torch.tensor([0])), (LOGITS, torch.tensor([3, 0]))):
+    several = {"a": LOGITS, "b": LOGITS}
+    for output, wanted in ((several, torch.tensor([0, 2])), (LOGITS, torch.tensor([3, 0]))):
         with pytest.raises(LoadError, match=message.format(type(output).__name__)):
             loss(output, wanted)
     words = metric_of(f"{functions}:words", None)
