@@ -104,6 +104,7 @@ ROOMS = {
         "file_findings",
         "onnx_half",
         "onnx_opset",
+        "onnx_rules",
         "onnx_names",
         "onnx_form",
         "onnx_contents",

@@ -18,6 +18,7 @@ from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_opset import lower_opset
+from bnconvert.exporting.onnx_rules import tried_where_they_may_match
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
@@ -62,7 +63,7 @@ def write(
     if args and isinstance(args[-1], dict) and not kwargs:
         args = (*args, {})  # torch.onnx takes a dict at the end for the keyword inputs
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), tried_where_they_may_match():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
             if form.is_older_than(program.model.opset_imports.get("")):
