@@ -105,6 +105,7 @@ ROOMS = {
         "onnx_half",
         "onnx_opset",
         "onnx_rules",
+        "onnx_sample_convolution",
         "onnx_names",
         "onnx_form",
         "onnx_contents",

@@ -12,6 +12,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting import onnx_sample_convolution
 from bnconvert.exporting.decomposed_program import DecomposedProgram
 from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
@@ -104,6 +105,7 @@ def _program(
         dynamo=True,
         dynamic_shapes=dynamic_shapes,
         opset_version=form.opset,
+        custom_translation_table=dict(onnx_sample_convolution.translations()),
     )
     assert program is not None
     if not program.model.graph.outputs:
