@@ -61,13 +61,7 @@ def translations() -> Mapping[Any, Callable[..., Any]]:
         ]
         if bias is not None:
             samples.append(op.Reshape(bias, op.Constant(value_ints=[-1, filters])))
-        settings = {
-            "group": channels // kernel[0],
-            "strides": list(stride),
-            "pads": [*padding, *padding],
-            "dilations": list(dilation),
-        }
-        body = _convolution(samples, settings, input.name)
+        body = _convolution(samples, stride, padding, dilation, channels // kernel[0])
         result = op.Scan(*samples, body=body, num_scan_inputs=len(samples))
         ends = op.Shape(result, start=3)
         return op.Reshape(result, op.Concat(op.Constant(value_ints=[1, -1]), ends, axis=0))
@@ -97,11 +91,19 @@ def _multiple(size: Any) -> tuple[int, str]:
     return int(match[1] or 1), match[2]
 
 
-def _convolution(samples: Sequence[Any], settings: Mapping[str, Any], name: str) -> Any:
+def _convolution(
+    samples: Sequence[Any],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Any:
     """Return the graph that is run for each sample; its names are no others'."""
     import onnx_ir
 
-    inputs = [onnx_ir.Value(name=f"{name}_of_sample_{i}") for i in range(len(samples))]
-    node = onnx_ir.node("Conv", inputs, settings)
-    node.outputs[0].name = f"{name}_of_sample_convolved"
-    return onnx_ir.Graph(inputs, node.outputs, nodes=[node], name=f"{name}_of_sample")
+    name = f"{samples[0].name}_of_sample"
+    settings = {"strides": stride, "pads": [*padding, *padding], "dilations": dilation}
+    inputs = [onnx_ir.Value(name=f"{name}_{place}") for place in range(len(samples))]
+    node = onnx_ir.node("Conv", inputs, settings | {"group": groups})
+    node.outputs[0].name = f"{name}_convolved"
+    return onnx_ir.Graph(inputs, node.outputs, nodes=[node], name=name)
