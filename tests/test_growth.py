@@ -155,3 +155,41 @@ def test_no_function_of_a_fold_grows_with_the_square(build: Callable[[int], nn.M
     times = SIZES[1] / SIZES[0]
     fast = {name: (few[name], n) for name, n in many.items() if n > 1.6 * times * few[name]}
     assert {name: counts for name, counts in fast.items() if counts[1] > 10 * SIZES[1]} == {}
+
+
+class Steps(nn.Module):
+    """Every norm moves the output, so that a file can be proven."""
+
+    def __init__(self, norms: int) -> None:
+        super().__init__()
+        blocks = ([nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()] for _ in range(norms))
+        self.blocks = nn.ModuleList(nn.Sequential(*block) for block in blocks)
+        self.part = norms**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + self.part * block(x)
+        return x
+
+
+def calls_by_function(work: Callable[[], object]) -> Counter[str]:
+    """Count the calls of Python functions, those of the libraries included."""
+    profile = cProfile.Profile()
+    profile.runcall(work)
+    figures = vars(pstats.Stats(profile))["stats"]
+    return Counter(
+        {f"{file}: {name}": calls for (file, _, name), (_, calls, *_) in figures.items()}
+    )
+
+
+@pytest.mark.slow
+def test_no_function_of_an_export_is_called_with_the_square(tmp_path: Path) -> None:
+    def prepared(size: int) -> Callable[[], object]:
+        model = trained(Steps(size))
+        return lambda: bnc.export(model, (torch.rand(8, 4),), tmp_path / f"{size}.onnx")
+
+    prepared(2)()
+    few, many = (calls_by_function(prepared(size)) for size in SIZES)
+    times = SIZES[1] / SIZES[0]
+    fast = {name: (few[name], n) for name, n in many.items() if n > 1.6 * times * few[name]}
+    assert {name: counts for name, counts in fast.items() if counts[1] > 30 * SIZES[1]} == {}

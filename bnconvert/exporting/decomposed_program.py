@@ -12,6 +12,7 @@ from typing import Any
 from torch import fx, nn
 from torch.export import ExportedProgram
 
+from bnconvert.exporting import onnx_sample_convolution
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import (
     base_name,
@@ -98,6 +99,7 @@ def _same_convolution(node: fx.Node) -> None:
     padding = [size // 2 for size in total]
     node.args, node.kwargs = (*first, padding, dilation, argument(node, "groups")), {}
     node.target = getattr(aten, base_name(node.target)).default
+    onnx_sample_convolution.mark(node)
 
 
 def _inference_norm(node: fx.Node) -> None:
@@ -118,6 +120,9 @@ _DECOMPOSITIONS: Mapping[Any, Callable[[fx.Node], None]] = {
     aten.adaptive_avg_pool1d.default: _average,
     aten.adaptive_avg_pool2d.default: _average,
     aten.adaptive_avg_pool3d.default: _average,
+    aten.conv1d.default: onnx_sample_convolution.mark,
+    aten.conv2d.default: onnx_sample_convolution.mark,
+    aten.conv3d.default: onnx_sample_convolution.mark,
     aten.conv1d.padding: _same_convolution,
     aten.conv2d.padding: _same_convolution,
     aten.conv3d.padding: _same_convolution,

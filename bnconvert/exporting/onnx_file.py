@@ -12,12 +12,14 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError, first_line
+from bnconvert.exporting import onnx_sample_convolution
 from bnconvert.exporting.decomposed_program import DecomposedProgram
 from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_opset import lower_opset
+from bnconvert.exporting.onnx_rules import tried_where_they_may_match
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
@@ -62,7 +64,7 @@ def write(
     if args and isinstance(args[-1], dict) and not kwargs:
         args = (*args, {})  # torch.onnx takes a dict at the end for the keyword inputs
     try:
-        with torch.no_grad(), quiet():
+        with torch.no_grad(), quiet(), tried_where_they_may_match():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             program.save(str(path), external_data=large)
             if form.is_older_than(program.model.opset_imports.get("")):
@@ -103,6 +105,7 @@ def _program(
         dynamo=True,
         dynamic_shapes=dynamic_shapes,
         opset_version=form.opset,
+        custom_translation_table=dict(onnx_sample_convolution.translations()),
     )
     assert program is not None
     if not program.model.graph.outputs:

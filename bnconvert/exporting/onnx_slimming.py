@@ -2,10 +2,12 @@
 
 onnxslim copies the whole model at each of its many steps. The numbers of large weights, which no
 step needs, are withheld from it: a layer's weight is then as external data is, a name of them.
+Equal constants are made one here, because it compares each with each.
 """
 
 import contextlib
 from collections import defaultdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ _ABSORBED = "BatchNormalization", "Dropout", "Identity", "Pad"
 _ARITHMETIC = "Add", "Div", "Mul", "Sub"
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LARGE = 2**14  # bytes; onnxslim compares the numbers of smaller weights
+_TIED = 1000  # numbers; of two constants with fewer that are equal, onnxslim keeps one
 _PLACE = "location"
 
 
@@ -53,13 +56,20 @@ def _may_shrink(graph: Any) -> bool:
     """Tell whether a simplifier may find something: it takes its time with plain networks too."""
     constants = {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    movers, seen = 0, set[bytes]()
+    movers = 0
     for node in graph.node:
         movers += node.op_type in _MOVERS
         if node.op_type in _ARITHMETIC and not constants.isdisjoint(node.input):
             return True
         if movers > 1 or node.op_type in _ABSORBED:
             return True
+    return _computes_twice(graph)
+
+
+def _computes_twice(graph: Any) -> bool:
+    """Tell whether two operators compute the same."""
+    seen = set[bytes]()
+    for node in graph.node:
         bare = type(node)(op_type=node.op_type, input=node.input, attribute=node.attribute)
         if (same := bare.SerializeToString()) in seen:
             return True
@@ -75,15 +85,49 @@ def _slim(model: Any, path: Path) -> Any:
         path: the file.
     """
     import onnx
-    import onnxslim
 
     withheld = _withhold(model)
     with contextlib.suppress(Exception), quiet():
-        slim = onnxslim.slim(model)
+        slim = _with_ties(model)
         _put_back(slim, withheld)
         return slim
     with quiet():
-        return onnxslim.slim(onnx.load(str(path)))
+        return _with_ties(onnx.load(str(path)))
+
+
+def _with_ties(model: Any) -> Any:
+    """Return a simplified model in which no two small constants are equal."""
+    import onnxslim
+
+    _tie(model)
+    slim = onnxslim.slim(model, skip_optimizations=["weight_tying"])
+    while _tie(slim) and _computes_twice(slim.graph):
+        slim = onnxslim.slim(slim, skip_optimizations=["weight_tying"])
+    return slim
+
+
+def _tie(model: Any) -> bool:
+    """Let nodes read one constant in place of several equal ones; tell whether any were."""
+    graph = model.graph
+    kept = dict[bytes, str]()
+    others = dict[str, str]()
+    outside = {value.name for value in (*graph.input, *graph.output)}
+    outside |= {out.name for node in nodes_of(graph) for a in node.attribute for out in a.g.output}
+    for tensor in graph.initializer:
+        if prod(tensor.dims) < _TIED and tensor.name not in outside:
+            bare = type(tensor)()
+            bare.CopyFrom(tensor)
+            bare.ClearField("name")
+            first = kept.setdefault(bare.SerializeToString(deterministic=True), tensor.name)
+            others |= {} if first == tensor.name else {tensor.name: first}
+    for node in nodes_of(graph):
+        for place, name in enumerate(node.input):
+            if name in others:
+                node.input[place] = others[name]
+    left = [tensor for tensor in graph.initializer if tensor.name not in others]
+    del graph.initializer[:]
+    graph.initializer.extend(left)
+    return bool(others)
 
 
 def _withhold(model: Any) -> dict[str, bytes]:

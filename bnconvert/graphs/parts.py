@@ -1,5 +1,6 @@
 """The largest parts of a model that can be captured, where the whole cannot be."""
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capturing import Captured, capture, capture_part, eval_copy
 from bnconvert.graphs.example import Example
-from bnconvert.graphs.traceability import agrees, constant_size
+from bnconvert.graphs.traceability import agrees, constant_size, with_longer
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.surgery import swap
@@ -217,14 +218,13 @@ class _Search:
                 self.left.setdefault(path, why)
             return not why
 
-        try:
-            captured = capture_part(module, inputs[0], serves, any_size)
-        except CaptureError:
-            return None
-        if captured is None:
-            return None
-        _name_from_the_root(captured, path)
-        return Part(path, captured)
+        retries = calls.any_size and not self.any_size
+        for example in (inputs[0], *(with_longer(module, inputs[0]) if retries else ())):
+            with contextlib.suppress(CaptureError):
+                if captured := capture_part(module, example, serves, any_size):
+                    _name_from_the_root(captured, path)
+                    return Part(path, captured)
+        return None
 
 
 def _name_from_the_root(captured: Captured, path: str) -> None:

@@ -26,6 +26,8 @@ _ASSERTIONS = (
 )
 _COMPUTES = "its graph computes with a size that depends on values, which would be a constant"
 
+_VARIES = 2  # the least size that torch.export lets vary
+
 #: An axis of an input: the place of the tensor among them, and that of the axis.
 _Axis = tuple[int, int]
 
@@ -87,6 +89,23 @@ def _fixed_size(module: nn.Module, captured: Captured) -> str | None:
             size = captured.example.tensors()[place].shape[axis]
             return f"its graph is for size {size} of axis {axis} of an input only"
     return None
+
+
+def with_longer(module: nn.Module, example: Example) -> Iterator[Example]:
+    """Yield inputs whose axes of size 0 and 1, which captures take for constants, are longer.
+
+    Only such as the module takes: one axis, or those that it needs to be equal.
+    """
+    tensors = example.tensors()
+    for axes in _together(example):
+        if all(tensors[place].shape[axis] < _VARIES for place, axis in axes):
+            longer = example
+            while any(longer.tensors()[p].shape[axis] < _VARIES for p, axis in axes):
+                longer = _longer(longer, axes)
+            with preserved_random_state():
+                takes = _output(module, longer) is not None
+            if takes:
+                yield longer
 
 
 def _together(example: Example) -> Iterator[list[_Axis]]:

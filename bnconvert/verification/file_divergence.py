@@ -3,28 +3,29 @@
 Values are matched by their numbers: a file that was folded or optimized keeps names whose meaning
 has changed. A value is right if the reference holds it too, or if everything computed from it is
 right. The file diverges at the first operator with right inputs that is not.
+
+Rounding errors grow from operator to operator, and a fault that is no larger than all of them
+passes for one. So the reference computes each value that both have once more, from the
+candidate's own, before.
 """
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from bnconvert.errors import first_line
 from bnconvert.graphs.example import NamedTensor
-from bnconvert.numerics.distance import MEASURES, relative_error, relative_errors, rounding_errors
+from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import Finding
-from bnconvert.verification.expected_values import LOCAL, ROUNDING, Wanted
+from bnconvert.verification.expected_values import Wanted
 from bnconvert.verification.finding_ids import DIVERGENCE
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
-from bnconvert.verification.onnx_outputs import BOUNDED
-from bnconvert.verification.parts import wrong_part
+from bnconvert.verification.reference_values import ReferenceValue, ReferenceValues
 from bnconvert.verification.value_matching import FileValues
 
+#: Up to this relative error, a value of the name of another one is a version of it.
+_ALIKE = 0.3
 _FIX = "check the operator's weights, attributes and inputs, and the tool that wrote them"
 
 
@@ -51,9 +52,9 @@ def find_file_divergence(
         try:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = Path(scratch)
-                right, moved = (graph_of(path, tensors, folder) for path in reference)
-                wanted = _wanted(tensors, right, moved, precision)
-                if found := _find(wanted, graph_of(candidate, tensors, folder)):
+                right = ReferenceValues(reference, tensors, precision, folder)
+                wanted, graph = right.all(), graph_of(candidate, tensors, folder)
+                if found := _find_locally(right, wanted, graph) or _find(wanted, graph):
                     return found
         except Exception as failure:
             failures.append(failure)
@@ -63,80 +64,71 @@ def find_file_divergence(
     return Finding(DIVERGENCE, "error", ("(root)",), why, _FIX)
 
 
-def _wanted(
-    tensors: Sequence[NamedTensor],
-    reference: OnnxGraph,
-    moved: OnnxGraph,
-    precision: Precision | None,
-) -> dict[str, Wanted]:
-    """Return the values to look for: the inputs, which a file may cast, and all others."""
-    dtype = (precision.dtype if precision else None) or torch.float32
-    makers = {name: operator for operator in reference.operators for name in operator.outputs}
-    wanted: dict[str, Wanted] = {n: _Value.of(t, t, None, dtype) for n, t in tensors if n}
-    for name, value in reference.values.items():
-        other = moved.values.get(name, value)
-        wanted[name] = _Value.of(value, other, makers.get(name), dtype)
-    return wanted
+def _find_locally(
+    reference: ReferenceValues, wanted: Mapping[str, ReferenceValue], candidate: OnnxGraph
+) -> Finding | None:
+    """Find the first operator whose value the reference does not compute from the file's own."""
+    values, inputs = FileValues(candidate.values), {name for name, _ in reference.tensors}
+    found = {n: _version(n, w, values) for n, w in wanted.items() if n not in inputs}
+    versions = {name: version for name, version in found.items() if version is not None}
+    given = {n: values.values[v].to(wanted[n].dtype) for n, v in versions.items()}
+    try:
+        local = reference.computed_from(given)
+    except Exception:  # it does not run on other numbers than its own
+        return None
+    right: set[Operator] = set()
+    for operator in candidate.operators:
+        own = [n for n, v in versions.items() if v in operator.outputs and n in local]
+        if any(local[n].error_of(values.values[versions[n]]) is not None for n in own):
+            right.add(operator)
+        elif own:
+            first = _first_between(right, operator, candidate, _held(wanted, values))
+            if first is not operator:
+                return _finding(first, _what_is_wrong(first, candidate, wanted))
+            return _finding(operator, _how_far(versions[own[0]], candidate, local[own[0]]))
+    return None
+
+
+def _first_between(
+    right: Collection[Operator], wrong: Operator, graph: OnnxGraph, held: set[str]
+) -> Operator:
+    """Return the first operator between right ones and a wrong one that is not right itself."""
+    producers = {name: operator for operator in graph.operators for name in operator.outputs}
+    between, left = {wrong}, [wrong]
+    while left:
+        before = {producers[name] for name in left.pop().inputs if name in producers}
+        before -= between | {*right}
+        between |= before
+        left += before
+    ordered = (operator for operator in graph.operators if operator in between)
+    return next((one for one in ordered if not held.issuperset(one.outputs)), wrong)
+
+
+def _version(name: str, wanted: Wanted, values: FileValues) -> str | None:
+    """Return the value of a file that is a wanted one, right or wrong; or None."""
+    own = values.values.get(name)
+    if not wanted.exact.is_floating_point():
+        return None
+    fits = own is not None and own.is_floating_point() and own.shape == wanted.exact.shape
+    if own is not None and fits and relative_error(own, wanted.exact, "norm") < _ALIKE:
+        return name
+    holders = values.holders(wanted)
+    return min(holders, key=lambda name: holders[name], default=None)
 
 
 def _find(wanted: Mapping[str, Wanted], candidate: OnnxGraph) -> Finding | None:
-    values = FileValues(candidate.values)
-    held = {name for value in wanted.values() for name in values.holders(value)}
-    right = _right(candidate, held)
+    right = _right(candidate, _held(wanted, FileValues(candidate.values)))
     producers = {name: operator for operator in candidate.operators for name in operator.outputs}
     for operator in candidate.operators:
         before = [producers[name] for name in operator.inputs if name in producers]
         if operator not in right and all(producer in right for producer in before):
-            return _finding(operator, candidate, wanted)
+            return _finding(operator, _what_is_wrong(operator, candidate, wanted))
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Value(Wanted):
-    """A value of the reference, of which each part counts by its own size.
-
-    Attributes:
-        runs: the same, rounded otherwise.
-        bounded: whether a function bounded by 1 computes it.
-    """
-
-    runs: Sequence[Tensor]
-    bounded: bool
-
-    @classmethod
-    def of(
-        cls,
-        value: Tensor,
-        moved: Tensor,
-        producer: Operator | None,
-        lowest: torch.dtype,
-    ) -> "_Value":
-        """Measure how far a right file may be from it, which may compute in a lower dtype."""
-        exact = value.double() if value.is_floating_point() else value
-        errors = relative_errors(moved, exact)
-        dtype = value.dtype
-        if dtype.is_floating_point:
-            dtype = max(dtype, lowest, key=lambda known: torch.finfo(known).eps)
-        unit = rounding_errors(exact, dtype, bounded=True)
-        allowed = {m: LOCAL * errors[m] + ROUNDING * unit[m] for m in MEASURES}
-        return cls(exact, allowed, (moved,), producer is not None and producer.kind in BOUNDED)
-
-    def error_of(self, value: Tensor) -> float | None:
-        """Return the relative error of a value that is the same, its parts too."""
-        error = super().error_of(value)
-        if error is None:
-            return None
-        wrong = wrong_part(
-            value,
-            self.exact,
-            self.runs,
-            (),
-            factor=LOCAL,
-            whole=self.allowed["norm"],
-            bounded=self.bounded,
-            roundings=ROUNDING,
-        )
-        return None if wrong else error
+def _held(wanted: Mapping[str, Wanted], values: FileValues) -> set[str]:
+    """Return the names of the values that the reference has too."""
+    return {name for value in wanted.values() for name in values.holders(value)}
 
 
 def _right(graph: OnnxGraph, held: set[str]) -> set[Operator]:
@@ -151,22 +143,29 @@ def _right(graph: OnnxGraph, held: set[str]) -> set[Operator]:
     return right
 
 
-def _finding(operator: Operator, graph: OnnxGraph, wanted: Mapping[str, Wanted]) -> Finding:
-    """Describe a divergence; its size is known where the reference has a value of that name."""
+def _what_is_wrong(operator: Operator, graph: OnnxGraph, wanted: Mapping[str, Wanted]) -> str:
+    """Describe a wrong value; by how much is known where the reference has one of that name."""
     name = operator.outputs[0]
     value, expected = graph.values.get(name), wanted.get(name)
     if value is None:
-        wrong = f"its value {name} cannot be computed"
-    elif expected is None or expected.exact.shape != value.shape:
-        alike = [other for other, w in wanted.items() if w.exact.shape == value.shape]
-        near = min(alike, key=lambda n: relative_error(value, wanted[n].exact, "norm"), default="")
-        wrong = f"its value {name}, of shape {tuple(value.shape)}, is not in the reference"
-        if near:
-            error = relative_error(value, wanted[near].exact, "norm")
-            wrong += f"; {near} is nearest, and off by {error:.1e}"
-    else:
-        error = relative_error(value, expected.exact, "norm")
-        wrong = f"its value {name} is off by {error:.1e}, {expected.allowed['norm']:.1e} allowed"
+        return f"its value {name} cannot be computed"
+    if expected is not None and expected.exact.shape == value.shape:
+        return _how_far(name, graph, expected)
+    alike = [other for other, w in wanted.items() if w.exact.shape == value.shape]
+    near = min(alike, key=lambda n: relative_error(value, wanted[n].exact, "norm"), default="")
+    wrong = f"its value {name}, of shape {tuple(value.shape)}, is not in the reference"
+    if near:
+        error = relative_error(value, wanted[near].exact, "norm")
+        wrong += f"; {near} is nearest, and off by {error:.1e}"
+    return wrong
+
+
+def _how_far(name: str, graph: OnnxGraph, expected: Wanted) -> str:
+    error = relative_error(graph.values[name], expected.exact, "norm")
+    return f"its value {name} is off by {error:.1e}, {expected.allowed['norm']:.1e} allowed"
+
+
+def _finding(operator: Operator, wrong: str) -> Finding:
     return Finding(
         DIVERGENCE,
         "error",

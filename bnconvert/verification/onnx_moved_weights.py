@@ -1,14 +1,23 @@
 """A copy of an ONNX file whose weights are moved by units in the last place."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from bnconvert.verification.onnx_given_values import nodes_in
 from bnconvert.verification.perturbation import moved
+
+#: By operator, the inputs that decide how large its output is: half a pixel less is one pixel less.
+_SIZES = {"Resize": (1, 2), "Upsample": (1,), "Range": (0, 1, 2)}
+_NUMBERS = "value_float", "value_floats"
 
 
 def with_moved_weights(path: Path, target: Path, step: float, generator: torch.Generator) -> None:
     """Write a copy of a file with each number of its weights moved, up or down; integers stay.
+
+    Constant nodes hold weights too. Numbers that are sizes stay.
 
     Args:
         path: the file.
@@ -18,12 +27,44 @@ def with_moved_weights(path: Path, target: Path, step: float, generator: torch.G
     """
     import onnx
 
-    model, kinds = onnx.load(str(path)), onnx.TensorProto
-    for tensor in model.graph.initializer:
-        if tensor.data_type in (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE):
-            values = torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy())
-            other = moved(values, step, generator).numpy()
-            tensor.CopyFrom(onnx.numpy_helper.from_array(other, tensor.name))
+    model = onnx.load(str(path))
+    nodes = list(nodes_in(model.graph))
+    sizes = {
+        name
+        for node in nodes
+        for place, name in enumerate(node.input)
+        if place in _SIZES.get(node.op_type, ())
+    }
+    for tensor in (t for t in model.graph.initializer if t.name not in sizes):
+        _move(tensor, step, generator)
+    for node in nodes:
+        if node.op_type == "Constant" and sizes.isdisjoint(node.output):
+            _move_constant(node, step, generator)
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 2**30
     beside = f"{target.name}.data"
     onnx.save(model, str(target), save_as_external_data=large, location=beside)
+
+
+def _move_constant(node: Any, step: float, generator: torch.Generator) -> None:
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            _move(attribute.t, step, generator)
+        elif attribute.name in _NUMBERS:
+            numbers = torch.tensor([attribute.f, *attribute.floats], device="cpu")
+            attribute.f, *others = moved(numbers, step, generator).tolist()
+            attribute.floats[:] = others
+
+
+def _move(tensor: Any, step: float, generator: torch.Generator) -> None:
+    """Move the numbers of a tensor, if they have fractions."""
+    import onnx
+
+    kinds, array = onnx.TensorProto, onnx.numpy_helper.to_array
+    if tensor.data_type in (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE):
+        other = moved(torch.from_numpy(array(tensor).copy()), step, generator)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(other.numpy(), tensor.name))
+    elif tensor.data_type == kinds.BFLOAT16:  # of which NumPy has no arrays
+        values = torch.from_numpy(array(tensor).astype(np.float32)).bfloat16()
+        raw = moved(values, step, generator).view(torch.int16).numpy().tobytes()
+        bare = kinds(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+        tensor.CopyFrom(bare)

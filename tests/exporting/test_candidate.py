@@ -79,7 +79,7 @@ def test_a_plain_network_is_not_handed_to_a_simplifier(
 ) -> None:
     """It would find nothing, and take its time."""
     asked: list[object] = []
-    monkeypatch.setattr(onnxslim, "slim", asked.append)
+    monkeypatch.setattr(onnxslim, "slim", lambda model, **options: asked.append(model))
     layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Flatten(), nn.Linear(144, 3)
     bnc.export(trained(nn.Sequential(*layers)), IMAGE, tmp_path / "m.onnx")
     assert asked == []
@@ -90,7 +90,7 @@ def test_a_simpler_file_that_is_wrong_is_not_shipped(
 ) -> None:
     """Simplifiers are silently wrong here and there: theirs is proven as everybody's."""
 
-    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    def slim(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
         weights = model.graph.initializer
         wrong = next(w for w in weights if w.name.endswith("conv.weight"))
         wrong.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(wrong) * 1.001, wrong.name))
@@ -110,7 +110,7 @@ def test_a_simpler_file_that_is_wrong_is_not_shipped(
 def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
     gives: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slim(model: onnx.ModelProto) -> onnx.ModelProto:
+    def slim(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
         if gives:
             raise gives
         return model  # with all its nodes

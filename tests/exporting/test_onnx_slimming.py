@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxslim
@@ -52,11 +53,11 @@ def watched(
     """Note how many bytes of weights onnxslim is given at each call."""
     given, slim = list[int](), onnxslim.slim
 
-    def noting(model: onnx.ModelProto) -> onnx.ModelProto:
+    def noting(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
         given.append(sum(len(tensor.raw_data) for tensor in model.graph.initializer))
         if wrapper and len(given) == 1:
             wrapper(model)
-        simpler: onnx.ModelProto = slim(model)
+        simpler: onnx.ModelProto = slim(model, **options)
         return simpler
 
     monkeypatch.setattr(onnxslim, "slim", noting)

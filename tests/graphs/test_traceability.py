@@ -101,6 +101,18 @@ def test_a_part_is_left_where_its_graph_would_fix_a_size_and_what_is_in_it_is_fo
     assert all(said in note for note in left if said)
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_part_that_got_one_row_or_none_is_captured_with_more(given: int, tmp_path: Path) -> None:
+    """A capture takes these sizes for constants."""
+    model, path = detector(plain), tmp_path / "m.onnx"
+    found, notes = capture_parts(model, Example.of((keeping(given),)), any_size=False)
+    assert [part.path for part in found] == ["stem", "head"]
+    assert not [note for note in notes if "is not folded as a whole" in note]
+    found, _ = capture_parts(detector(mean), Example.of((keeping(given),)), any_size=False)
+    assert [part.path for part in found] == ["stem", "head.body"]
+    assert bnc.export(model, (keeping(1),), path).facts["folded"] == 2
+
+
 def test_a_fold_in_torch_takes_such_parts_as_before() -> None:
     model = detector(mean)
     folded = bnc.fold(model, (keeping(4),))

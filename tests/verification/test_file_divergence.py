@@ -83,3 +83,32 @@ def test_a_file_whose_operators_are_not_sorted_is_searched_in_their_order(tmp_pa
     model.graph.node.extend(reversed(nodes))
     onnx.save(model, str(wrong))
     assert said(right, wrong).startswith("the MatMul that computes b is the first operator")
+
+
+def deep(path: Path, place: int = 0, fault: float = 1.0) -> Path:
+    """Write twelve residual layers in float16, one of them with a fault where asked to."""
+    layers = [f"a{i} = MatMul(h{i}, w{i}) t{i} = Tanh(a{i}) h{i + 1} = Add(h{i}, t{i})"
+              for i in range(12)]  # fmt: skip
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N, 32] x) => (float[N, 32] y) '
+        f"{{ h0 = Cast <to = 10> (x) {' '.join(layers)} y = Cast <to = 1> (h12) }}"
+    )
+    random = np.random.default_rng(0)
+    for number in range(12):
+        weight = random.normal(size=(32, 32)) * 0.1 * (fault if number == place else 1.0)
+        model.graph.initializer.append(
+            numpy_helper.from_array(weight.astype(np.float16), f"w{number}")
+        )
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("place", [2, 9])
+def test_a_fault_no_larger_than_all_roundings_together_is_found(place: int, tmp_path: Path) -> None:
+    """Each value is computed from the candidate's own, so that errors do not add up."""
+    right, wrong = deep(tmp_path / "a.onnx"), deep(tmp_path / "b.onnx", place, 1.05)
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(bnc.VerificationError) as failure:
+        bnc.verify(right, wrong, (x,))
+    (finding,) = failure.value.report.findings
+    assert finding.message.startswith(f"the MatMul that computes a{place} is the first operator")
