@@ -103,6 +103,7 @@ ROOMS = {
         "decomposed_program",
         "file_findings",
         "onnx_half",
+        "onnx_norms",
         "onnx_opset",
         "onnx_names",
         "onnx_form",
