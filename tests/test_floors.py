@@ -104,6 +104,7 @@ ROOMS = {
         "file_findings",
         "onnx_half",
         "onnx_norms",
+        "onnx_states",
         "onnx_opset",
         "onnx_names",
         "onnx_form",
