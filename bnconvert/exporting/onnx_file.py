@@ -18,7 +18,7 @@ from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
-from bnconvert.exporting.onnx_opset import lower_opset
+from bnconvert.exporting.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.onnx_states import drop_zero_states
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
@@ -122,6 +122,8 @@ def _program(
         form.require_opset(written)
     rename(program.model, form, keys)
     _strip_paths(program.model)
+    if form.opset is not None:
+        lower_form(program.model)
     return program
 
 
