@@ -59,7 +59,8 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.body(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.head(y.flatten(1))
+        output: Tensor = self.head(y.flatten(1))
+        return output
 
 
 def written(path: Path) -> Counter[str]:

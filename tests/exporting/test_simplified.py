@@ -59,10 +59,11 @@ class Cells(nn.Module):
         self.conv, self.norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))[:, :, 1:, 1:]
+        y: Tensor = self.norm(self.conv(x))[:, :, 1:, 1:]
         height, width = y.shape[2:]
         y = y.permute(0, 2, 3, 1).reshape(-1, height * width, 4).permute(0, 2, 1)
-        return y.reshape(-1, 4, height, width) + torch.arange(width, device=x.device)
+        y = y.reshape(-1, 4, height, width)
+        return y + torch.arange(width, device=x.device)
 
 
 FREE = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO},)
