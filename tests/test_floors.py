@@ -103,6 +103,8 @@ ROOMS = {
         "decomposed_program",
         "file_findings",
         "onnx_half",
+        "onnx_norms",
+        "onnx_states",
         "onnx_opset",
         "onnx_rules",
         "onnx_sample_convolution",

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file, onnx_weights
-from bnconvert.exporting.jitter import jittered, untrained_norms
+from bnconvert.exporting.jitter import jittered, untrained_norms, with_random_statistics
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_slimming import simplified
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
@@ -37,10 +36,6 @@ from bnconvert.verification.verification import prove
 
 #: The steps of an export, as progress shows them.
 STEPS = FOLDING, WRITING, VERIFYING = "capturing and folding", "writing ONNX", "verifying"
-_UNTRAINED = (
-    "the model's statistics are untrained (mean 0, variance 1), which hides folding bugs: "
-    "a copy with random statistics was exported and compared as well"
-)
 _DROPPED = "the file holds tensors only: {} other outputs are left out"
 
 
@@ -156,8 +151,8 @@ class Candidate:
         """Compare the file with its model; where they differ, localize the operator.
 
         The file is replaced by a simplified one where that passes the same comparison. Where the
-        statistics hide folding bugs, it is not, and a copy of the model with random ones is
-        exported and compared as well.
+        statistics hide folding bugs, a copy of the model with random ones is exported and compared
+        as well, and the file is simplified only where the copy's is right, too.
 
         Returns:
             The candidate, and its figures. It is another one, of a fixed batch size, where the
@@ -166,17 +161,18 @@ class Candidate:
         Raises:
             ExportError: ONNX Runtime cannot run it.
         """
-        untrained = bool(untrained_norms(self.model))
-        report = None if untrained else self._proof_of_simpler()
+        other = self._with_random_statistics(steps) if untrained_norms(self.model) else None
+        second = other._proof_of_simpler() if other else None
+        report = self._proof_of_simpler() if second or not other else None
         steps.begin(VERIFYING)
         if report is None:
-            proof = self._proof()
+            proof, second = self._proof(), None
             if fixed := self._of_given_batch(proof):
                 return fixed.proven(steps)
             report = self._localized(proof, steps)
-        if untrained and not report.failures:
-            steps.tell("verifying a copy with random statistics: the model's are untrained")
-            report = self._proof_with_jitter(report)
+        if other and not report.failures:
+            second = second or other._localized(other._proof(), Steps(None, *STEPS))
+            report = with_random_statistics(report, second)
         return self, report
 
     def _of_given_batch(self, proof: Proof) -> "Candidate | None":
@@ -202,37 +198,26 @@ class Candidate:
     def _proof_of_simpler(self) -> Report | None:
         """Replace the file by a simplified one, and return its proof; None where that fails.
 
-        Only where nothing but the batch size may vary.
+        Only where axes of any size had different ones: a simplifier may take one for another.
         """
         if not self.folded.is_whole:
             return None  # thousands of operators, for which a simplifier takes minutes
-        given = pytree.tree_leaves(self.dynamic_shapes)
-        simpler = simplified(self.path) if given == [None] * len(given) else None
-        if simpler is None:
+        if (simpler := simplified(self.path)) is None:
             return None
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
-            report = prove(self.model, self.example, simpler, self.claim).report
-            if report.verdict == "agrees":
+            proof = prove(self.model, self.example, simpler, self.claim)
+            if proof.report.verdict == "agrees" and proof.axes_apart:
                 onnx_weights.move(simpler, self.path)
-                return report
+                return proof.report
         return None
 
-    def _proof_with_jitter(self, proof: Report) -> Report:
-        """Export and compare a copy with random statistics too; return both proofs as one."""
+    def _with_random_statistics(self, steps: Steps) -> "Candidate":
+        """Write a copy of the model whose untrained norms have random statistics."""
+        steps.tell("verifying a copy with random statistics: the model's are untrained")
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
         path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
         shapes, claim, form = self.dynamic_shapes, self.claim, self.form
-        again = Candidate.written(other, self.example, shapes, path, claim, form, unseen)
-        second = again._localized(again._proof(), unseen)
-        renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
-        return replace(
-            proof,
-            title=second.title if second.verdict != "agrees" else proof.title,
-            verdict=second.verdict,
-            checks=(*proof.checks, *renamed),
-            findings=(*proof.findings, *(f for f in second.findings if f not in proof.findings)),
-            notes=(*proof.notes, _UNTRAINED),
-        )
+        return Candidate.written(other, self.example, shapes, path, claim, form, unseen)
 
 
 def graphs_of(folded: Folded) -> Graphs:

@@ -23,6 +23,7 @@ from bnconvert.torch_private.operators import (
 
 #: Composite operators that torch always decomposes, and that ONNX has as they are.
 _IN_ONNX = {"reshape", "flatten", "contiguous", "chunk"}
+_REST = -1  # as large as what the other sizes leave
 
 
 class DecomposedProgram(ExportedProgram):
@@ -74,6 +75,14 @@ def _average(node: fx.Node) -> None:
         node.target = aten.mean.dim
 
 
+def _flattened(node: fx.Node) -> None:
+    """Write flattening in numbers, which simplifiers join with what reshapes before it."""
+    sizes = [s if isinstance(s, int) else _REST for s in node.meta["val"].shape]
+    if sizes.count(_REST) <= 1 and 0 not in sizes:
+        node.args, node.kwargs = (node.args[0], sizes), {}
+        node.target = aten.reshape.default
+
+
 def _transposed_convolution(node: fx.Node) -> None:
     """Write a transposed convolution as the general operator."""
     first = [argument(node, name) for name in ("input", "weight", "bias")]
@@ -123,6 +132,7 @@ _DECOMPOSITIONS: Mapping[Any, Callable[[fx.Node], None]] = {
     aten.conv1d.default: onnx_sample_convolution.mark,
     aten.conv2d.default: onnx_sample_convolution.mark,
     aten.conv3d.default: onnx_sample_convolution.mark,
+    aten.flatten.using_ints: _flattened,
     aten.conv1d.padding: _same_convolution,
     aten.conv2d.padding: _same_convolution,
     aten.conv3d.padding: _same_convolution,

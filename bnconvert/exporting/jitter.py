@@ -1,11 +1,14 @@
 """Random statistics for norms with untrained ones, so that folding bugs show."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.tracking import is_untrained
+from bnconvert.reporting.report import Report
 
 #: Ranges far enough from the defaults that a fold which drops or doubles one is seen.
 _RANGES = {
@@ -14,6 +17,10 @@ _RANGES = {
     "weight": (0.5, 1.5),
     "bias": (-0.5, 0.5),
 }
+_UNTRAINED = (
+    "the model's statistics are untrained (mean 0, variance 1), which hides folding bugs: "
+    "a copy with random statistics was exported and compared as well"
+)
 
 
 def untrained_norms(model: nn.Module) -> list[nn.Module]:
@@ -39,3 +46,16 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
                     )
                     tensor.copy_(low + (high - low) * noise)
     return copied
+
+
+def with_random_statistics(proof: Report, second: Report) -> Report:
+    """Return the proof of a model and that of its jittered copy as one."""
+    renamed = (replace(c, case=f"other statistics, {c.case}") for c in second.checks)
+    return replace(
+        proof,
+        title=second.title if second.verdict != "agrees" else proof.title,
+        verdict=second.verdict,
+        checks=(*proof.checks, *renamed),
+        findings=(*proof.findings, *(f for f in second.findings if f not in proof.findings)),
+        notes=(*proof.notes, _UNTRAINED),
+    )

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
-from bnconvert.exporting.onnx_opset import lower_opset
+from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
+from bnconvert.exporting.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.onnx_rules import tried_where_they_may_match
+from bnconvert.exporting.onnx_states import drop_zero_states
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
@@ -30,6 +32,11 @@ PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
 _NO_INPUT = "the model: takes no tensor, and the file would be a constant; give example tensors"
 
+_REMEDY = (
+    "replace the operator that is named, export a part of the model, or export "
+    "model.float(), without autocast in its forward, where a dtype is the reason"
+)
+
 
 def write(
     model: nn.Module | ExportedProgram,
@@ -39,6 +46,7 @@ def write(
     path: Path,
     form: OnnxForm = PLAIN,
     keys: Sequence[str] = (),
+    summands: Collection[str] = (),
 ) -> None:
     """Write a module or a captured program as ONNX, in one file where its weights fit into 2 GB.
 
@@ -53,6 +61,7 @@ def write(
         path: the file.
         form: the opset, and the names of inputs and outputs.
         keys: what the keys of the model's output call its tensors, as `output_keys` returns.
+        summands: the weights that are what is left of norms, as `summands_of` returns.
 
     Raises:
         ExportError: the exporter or the ONNX checker refuses.
@@ -66,6 +75,8 @@ def write(
     try:
         with torch.no_grad(), quiet(), tried_where_they_may_match():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
+            write_as_norms(program.model, summands)
+            drop_zero_states(program.model)
             program.save(str(path), external_data=large)
             if form.is_older_than(program.model.opset_imports.get("")):
                 lower_opset(path, form.opset or 0)
@@ -80,10 +91,7 @@ def write(
             "export into another folder"
         ) from failure
     except Exception as failure:
-        remedy = "replace the operator that is named, export a part of the model, or export "
-        remedy += "model.float(), without autocast in its forward, where a dtype is the reason"
-        if "bfloat16" in str(failure):
-            remedy = WITHOUT_BFLOAT16
+        remedy = WITHOUT_BFLOAT16 if "bfloat16" in str(failure) else _REMEDY
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({reason(failure)}); {remedy}"
         ) from failure
@@ -117,6 +125,8 @@ def _program(
         form.require_opset(written)
     rename(program.model, form, keys)
     _strip_paths(program.model)
+    if form.opset is not None:
+        lower_form(program.model)
     return program
 
 
@@ -139,13 +149,14 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
         shapes = with_named_batch(shapes)
     args, kwargs = captured.example.args, captured.example.kwargs
     program, keys = folded.program(), graph_output_keys(module)
+    summands = summands_of(folded)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
             decomposed = DecomposedProgram.of(program)
-            write(decomposed, args, kwargs, shapes, path, form, keys)
+            write(decomposed, args, kwargs, shapes, path, form, keys, summands)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
-    write(module, args, kwargs, None if fixed else shapes, path, form, keys)
+    write(module, args, kwargs, None if fixed else shapes, path, form, keys, summands)
 
 
 def reason(failure: BaseException) -> str:

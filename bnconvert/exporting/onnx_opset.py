@@ -1,12 +1,35 @@
-"""Older opsets: torch.onnx writes 18 and later, and ONNX's own converter takes a file down."""
+"""Older opsets: ONNX's own converter takes a file down where torch.onnx writes none; their form."""
 
 from pathlib import Path
+from typing import Any
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_nodes import nodes_of
 
 #: Attributes that older versions of an operator do not have, where they say what is usual.
 _USUAL = {"noop_with_empty_axes": 0}
+_BFLOAT16 = 16  # types with larger numbers came with later forms of a file
+_FUNCTIONS = 8  # the first form that holds functions
+
+
+def lower_form(model: Any) -> None:
+    """Give a file the form that came with its opset: runtimes of its time read no later one.
+
+    Args:
+        model: of onnx_ir, in memory; is changed in place.
+    """
+    from onnx.helper import find_min_ir_version_for, make_opsetid
+
+    imports = [make_opsetid(*entry) for entry in model.opset_imports.items()]
+    form = max(find_min_ir_version_for(imports, ignore_unknown=True), _FUNCTIONS)
+    nodes = list(model.graph.all_nodes())
+    values = [*model.graph.initializers.values(), *(out for node in nodes for out in node.outputs)]
+    newer = any(value.dtype is not None and value.dtype > _BFLOAT16 for value in values)
+    if form >= model.ir_version or newer:
+        return
+    model.ir_version = form
+    for entry in (*nodes, *values, *model.graph.inputs, model.graph):
+        entry.metadata_props.clear()  # which older forms have for the file alone
 
 
 def lower_opset(path: Path, opset: int) -> None:

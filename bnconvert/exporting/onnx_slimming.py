@@ -44,7 +44,7 @@ def simplified(path: Path) -> Path | None:
         slim = _slim(model, path)
         if len(slim.graph.node) >= count:
             return None
-        target.parent.mkdir()
+        target.parent.mkdir(exist_ok=True)
         onnx.save(slim, str(target))
         onnx.checker.check_model(str(target), full_check=True)
     except Exception:

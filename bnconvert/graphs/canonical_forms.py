@@ -10,7 +10,8 @@ from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
 
 _PRODUCTS = (aten.mm.default, aten.matmul.default)
-_EPS = 1e-5
+#: A power of two: var + eps is exactly 1 in float32, so that a norm's weight is its scale.
+EPS = 2.0**-17
 _END = 2**63 - 1
 
 
@@ -107,12 +108,12 @@ def _lowered(
     dtype = node.meta["val"].dtype
     ones = torch.ones(len(vectors[0]), dtype=torch.float64, device="cpu")
     tensors = {
-        "weight": vectors[0] * (1 + _EPS) ** 0.5,
+        "weight": vectors[0],
         "bias": vectors[1],
         "running_mean": 0 * ones,
-        "running_var": ones,
+        "running_var": (1 - EPS) * ones,
     }
     held = [
         graph.add_constant(node, name, tensor.clone(), dtype) for name, tensor in tensors.items()
     ]
-    return call(aten.batch_norm.default, (x, *held, False, 0.0, _EPS, False))
+    return call(aten.batch_norm.default, (x, *held, False, 0.0, EPS, False))

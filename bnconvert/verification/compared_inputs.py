@@ -19,7 +19,7 @@ from bnconvert.verification.onnx_runner import ONNX_RUNTIME, Feed
 from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.raw_inputs import RawInput
 from bnconvert.verification.reference import SEED
-from bnconvert.verification.sizes import free_axes, resized
+from bnconvert.verification.sizes import Resized, free_axes, resized, were_apart
 from bnconvert.verification.tolerance import Answers
 
 
@@ -72,7 +72,11 @@ class Answering(Protocol):
 
 
 class ComparedInputs:
-    """The inputs to compare on."""
+    """The inputs to compare on.
+
+    Attributes:
+        axes_apart: whether any two axes that may have any size had different ones.
+    """
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class ComparedInputs:
             claim: for which sizes the file is made.
         """
         self._reference, self._feed, self._shapes, self._claim = reference, feed, shapes, claim
+        self.axes_apart = True
 
     def answers(self, example: Example, *, at_once: bool) -> dict[Case, Answers]:
         """Run the model on all of them.
@@ -150,13 +155,16 @@ class ComparedInputs:
             return other in computed
 
         found: dict[Case, Answers] = {}
+        taken: list[Resized] = []
         compared = {axis.name: {axis.given} for axis in axes}
         for other in resized(few, axes, takes) if axes else ():
             words = ", ".join(f"{name} {size}" for name, size in other.sizes.items())
             case = Case(f"given rows, {words}", other.example, (), False)
             found[case] = computed[other.example]
+            taken.append(other)
             for name, size in other.sizes.items():
                 compared[name].add(size)
+        self.axes_apart = were_apart(axes, taken)
         for name, sizes in compared.items():
             self._reference.note(f"{name}: compared at {', '.join(map(str, sorted(sizes)))}")
         return found

@@ -57,12 +57,14 @@ class Proof:
         divergent_input: the smallest input on which the file computes something else, or None.
         holds_as_given: whether every check on the given inputs holds, in a batch as given.
         precision: what the file computes in, where that is lower than the model's own.
+        axes_apart: whether any two axes that may have any size had different ones.
     """
 
     report: Report
     divergent_input: Example | None
     holds_as_given: bool
     precision: Precision | None = None
+    axes_apart: bool = True
 
 
 class Comparison:
@@ -142,7 +144,7 @@ class Comparison:
         first = next(iter(self._answers))
         as_given = not optimized.fails(first) and not unoptimized.fails(first)
         divergent = self._divergent_input(optimized, unoptimized)
-        return Proof(report, divergent, as_given, precision)
+        return Proof(report, divergent, as_given, precision, self._inputs.axes_apart)
 
     def _findings(self, checks: Sequence[Check]) -> tuple[Finding, ...]:
         """Return whether rows depend on their batch, and what the comparison says nothing about.

@@ -8,6 +8,7 @@ from torch import fx
 _OPERATORS: dict[str, tuple[str, ...]] = {
     "adaptive_avg_pool": ("GlobalAveragePool", "AveragePool", "ReduceMean"),
     "adaptive_max_pool": ("GlobalMaxPool", "MaxPool"),
+    "add": ("BatchNormalization",),  # one that is left of a norm
     "addmm": ("Gemm", "MatMul", "Add"),
     "amax": ("ReduceMax",),
     "amin": ("ReduceMin",),

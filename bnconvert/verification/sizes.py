@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -73,7 +74,8 @@ def resized(
 
     The sizes are larger than given, a multiple of 32, odd, about half, and 1; where the model
     takes too few of them, multiples of the given size too. All axes change at once; where the
-    model does not take that, one after the other.
+    model does not take that, one after the other. Before all that, axes of equal given sizes get
+    different ones: a file may have one axis for another.
 
     Args:
         example: of few rows.
@@ -89,6 +91,10 @@ def resized(
                 seen[name].add(size)
             yield Resized(sizes, other)
 
+    for sizes in _apart(axes, example.batch):
+        if found := [*attempt(sizes)]:
+            yield from found
+            break
     for turn in range(len(_first(1))):
         sizes = {axis.name: _first(axis.given)[turn] for axis in axes}
         found = [*attempt(sizes)]
@@ -105,6 +111,37 @@ def resized(
 def _first(given: int) -> tuple[int, int, int, int]:
     """Return sizes to try: odd and larger, a multiple of 32, odd and smaller, 1."""
     return given + 1 + given % 2, (given // 32 + 1) * 32, (given // 2) | 1, 1
+
+
+def _apart(axes: Sequence[FreeAxis], batch: int | None) -> Iterator[dict[str, int]]:
+    """Yield sizes to try that are all different: odd ones, multiples of 32 and of the given."""
+    given = [axis.given for axis in axes]
+    if len(set(given)) == len(given):
+        return
+    for first, step in ((lambda g: g + 1 + g % 2, 2), (lambda g: (g // 32 + 1) * 32, 32)):
+        yield _different(axes, batch, first, step)
+    if all(given):
+        yield {a.name: (2 + given[:i].count(a.given)) * a.given for i, a in enumerate(axes)}
+
+
+def _different(
+    axes: Sequence[FreeAxis], batch: int | None, first: Callable[[int], int], step: int
+) -> dict[str, int]:
+    """Return a size for each axis, that no other and not the batch has."""
+    found: dict[str, int] = {}
+    for axis in axes:
+        size = first(axis.given)
+        while size in (*found.values(), batch):
+            size += step
+        found[axis.name] = size
+    return found
+
+
+def were_apart(axes: Sequence[FreeAxis], others: Sequence[Resized]) -> bool:
+    """Tell whether any two axes had different sizes in some of these inputs, or as given."""
+    given = {axis.name: axis.given for axis in axes}
+    inputs = [given, *({**given, **other.sizes} for other in others)]
+    return all(any(x[a] != x[b] for x in inputs) for a, b in combinations(given, 2))
 
 
 def _of_sizes(example: Example, axes: Sequence[FreeAxis], sizes: Mapping[str, int]) -> Example:

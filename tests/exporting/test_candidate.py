@@ -1,14 +1,12 @@
-"""A candidate is simplified and proven before it is shipped."""
+"""A candidate is written in the best form that can be, and proven before it is shipped."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxslim
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,103 +18,6 @@ from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.comparison import Proof
 from tests.zoo import IMAGE, Net, trained
-
-
-class Windows(nn.Module):
-    """It cuts an image with slices along two axes, and flattens by its own shape."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.norm = nn.BatchNorm2d(4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv(x))[:, :, 1:6, 2:7]
-        y = F.scaled_dot_product_attention(y, y, y)
-        return y.permute(0, 2, 3, 1).reshape(y.shape[0], -1)
-
-
-def nodes_in(path: Path) -> int:
-    return len(onnx.load(path).graph.node)
-
-
-def test_shape_arithmetic_is_simplified(tmp_path: Path) -> None:
-    model = trained(Windows())
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert {check.case for check in report.checks} >= {"given and generated rows, batch 4"}
-    assert report.title == "m.onnx agrees with Windows"
-    given = ({0: torch.export.Dim.DYNAMIC},)
-    bnc.export(model, IMAGE, tmp_path / "plain.onnx", dynamic_shapes=given)
-    assert nodes_in(tmp_path / "m.onnx") < nodes_in(tmp_path / "plain.onnx")
-    assert {p.name for p in tmp_path.iterdir()} == {"m.onnx", "plain.onnx"}
-
-
-class Twice(nn.Module):
-    """Computes one thing twice, and adds nothing: no operator moves numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x).sigmoid() * self.conv(x).sigmoid().sqrt()
-        return y + torch.zeros(1)
-
-
-def test_a_network_without_norms_and_shapes_has_no_more_nodes_than_onnxslims(
-    tmp_path: Path,
-) -> None:
-    model = Twice().eval()
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert report.failures == ()
-    onnx_file.write(model, IMAGE, {}, None, tmp_path / "bare.onnx")
-    bare = onnx.load(tmp_path / "bare.onnx")
-    assert nodes_in(tmp_path / "m.onnx") <= len(onnxslim.slim(bare).graph.node) < 6
-
-
-def test_a_plain_network_is_not_handed_to_a_simplifier(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would find nothing, and take its time."""
-    asked: list[object] = []
-    monkeypatch.setattr(onnxslim, "slim", lambda model, **options: asked.append(model))
-    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Flatten(), nn.Linear(144, 3)
-    bnc.export(trained(nn.Sequential(*layers)), IMAGE, tmp_path / "m.onnx")
-    assert asked == []
-
-
-def test_a_simpler_file_that_is_wrong_is_not_shipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Simplifiers are silently wrong here and there: theirs is proven as everybody's."""
-
-    def slim(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
-        weights = model.graph.initializer
-        wrong = next(w for w in weights if w.name.endswith("conv.weight"))
-        wrong.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(wrong) * 1.001, wrong.name))
-        last = model.graph.node[-1]  # and one node fewer
-        model.graph.node[-2].output[0] = last.output[0]
-        del model.graph.node[-1], model.graph.output[0].type.tensor_type.shape.dim[:]
-        return model
-
-    monkeypatch.setattr(onnxslim, "slim", slim)
-    model = trained(Windows())
-    report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
-    assert report.failures == ()
-    assert bnc.verify(model, tmp_path / "m.onnx", IMAGE).failures == ()
-
-
-@pytest.mark.parametrize("gives", [RuntimeError("no"), None])
-def test_without_a_simplifier_that_works_the_file_stays_as_it_is(
-    gives: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slim(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
-        if gives:
-            raise gives
-        return model  # with all its nodes
-
-    monkeypatch.setattr(onnxslim, "slim", slim)
-    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
 
 
 def test_what_the_first_proof_finds_is_kept_beside_what_the_copy_shows(
@@ -206,7 +107,7 @@ def test_what_the_exporter_does_not_take_as_a_program_is_traced_again(
         write(model, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(onnx_file, "write", picky)
-    assert bnc.export(trained(Windows()), IMAGE, tmp_path / "m.onnx").failures == ()
+    assert bnc.export(trained(Net()), IMAGE, tmp_path / "m.onnx").failures == ()
     assert len(taken) == 2, "the second time as a module"
 
 

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import onnx
+import onnx_ir
 import pytest
 import torch
-from torch import nn
+from onnx import TensorProto, helper
+from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file, onnx_half
+from bnconvert.exporting.onnx_opset import lower_form
 from tests.zoo import trained
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -36,6 +39,41 @@ def test_it_has_the_same_operators_any_batch_and_an_old_form(
     assert model.ir_version == ir
     assert kinds[opset] == kinds[18]
     assert bnc.verify(tmp_path / "18.onnx", path, (X,)).verdict == "agrees"
+
+
+class Attention(nn.Module):
+    """torch.onnx takes it down to 17 itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.keys = nn.LayerNorm(8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.keys(self.norm(x))
+        return nn.functional.scaled_dot_product_attention(y, y, y)
+
+
+@pytest.mark.parametrize(("opset", "ir"), [(17, 8), (18, 8), (20, 9), (21, 10)])
+def test_a_file_has_the_form_that_came_with_its_opset(opset: int, ir: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    report = bnc.export(Attention().eval(), (X,), tmp_path / "m.onnx", opset=opset)
+    assert [finding.id for finding in report.findings] == []
+    model = onnx.load(tmp_path / "m.onnx")
+    assert (model.opset_import[0].version, model.ir_version) == (opset, ir)
+
+
+def test_types_that_came_later_keep_the_form() -> None:
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2]) for n in ("x", "y")]
+    nodes = [
+        helper.make_node("Cast", ["x"], ["small"], to=TensorProto.FLOAT8E4M3FN),
+        helper.make_node("Cast", ["small"], ["y"], to=TensorProto.FLOAT),
+    ]
+    small = [helper.make_tensor_value_info("small", TensorProto.FLOAT8E4M3FN, [2])]
+    graph = helper.make_graph(nodes, "graph", values[:1], values[1:], value_info=small)
+    opset = [helper.make_opsetid("", 18)]
+    model = onnx_ir.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=10))
+    lower_form(model)
+    assert model.ir_version == 10
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16])

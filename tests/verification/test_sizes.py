@@ -9,7 +9,7 @@ from torch.export import Dim
 
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
-from bnconvert.verification.sizes import FreeAxis, free_axes, resized
+from bnconvert.verification.sizes import FreeAxis, free_axes, resized, were_apart
 from tests.zoo import trained
 
 X = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -61,6 +61,37 @@ def test_enough_sizes_are_found_that_the_model_takes(multiple: int) -> None:
             assert {size for size in sizes if size < 16}
     for other in found:
         assert other.example.args[0].shape[2] == other.sizes.get("h", 16)
+
+
+SQUARE = [FreeAxis("h", ((0, 2),), 16), FreeAxis("w", ((0, 3),), 16)]
+
+
+@pytest.mark.parametrize("multiple", [1, 4, 32, 48])
+def test_axes_of_equal_sizes_are_compared_at_different_ones_first(multiple: int) -> None:
+    given = Example.of((torch.zeros(2, 3, 48, 48),)) if multiple == 48 else Example.of((X,))
+    axes = [FreeAxis(a.name, a.places, given.args[0].shape[2]) for a in SQUARE]
+
+    def takes(example: Example) -> bool:
+        return all(size % multiple == 0 for size in example.args[0].shape[2:])
+
+    first, *others = resized(given, axes, takes)
+    assert len({*first.sizes.values(), 2, axes[0].given}) == 4
+    assert were_apart(axes, [first])
+    assert not were_apart(axes, [r for r in others if len({*r.sizes.values()}) == 1 < len(r.sizes)])
+
+
+def test_where_the_model_takes_equal_sizes_only_they_change_together() -> None:
+    found = list(
+        resized(Example.of((X,)), SQUARE, lambda e: e.args[0].shape[2] == e.args[0].shape[3])
+    )
+    assert len(found) == 4
+    assert not were_apart(SQUARE, found)
+
+
+def test_axes_of_different_sizes_are_apart_as_given() -> None:
+    axes = [SQUARE[0], FreeAxis("t", ((0, 3),), 8)]
+    assert were_apart(axes, [])
+    assert len(list(resized(Example.of((X,)), axes, lambda _: True))) == 4
 
 
 class Strided(nn.Module):
