@@ -314,6 +314,7 @@ ROOMS = {
         "pool_answers",
         "model_outputs",
         "onnx_precision",
+        "onnx_outline",
         "onnx_moved_weights",
         "batch_statistics",
         "bounded_outputs",
