@@ -3,11 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.exporting.onnx_weights import files_of
+from bnconvert.verification.onnx_outline import OnnxOutline, outline_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,18 +18,21 @@ class OnnxContents:
 
     Attributes:
         path: the file.
-        model: what onnx read of it.
+        outline: what was read of it.
     """
 
     path: Path
-    model: Any
+    outline: OnnxOutline
 
     @classmethod
     def of(cls, path: Path) -> "OnnxContents":
         """Read a file; errors of onnx pass through."""
-        import onnx
+        return cls(path, outline_of(path))
 
-        return cls(path, onnx.load(str(path), load_external_data=False))
+    @property
+    def model(self) -> Any:
+        """What the file holds as a model of onnx, without the numbers of weights."""
+        return self.outline.model
 
     @property
     def properties(self) -> dict[str, str]:
@@ -62,16 +67,18 @@ class OnnxContents:
 
         It does not depend on the file's name, nor on its metadata.
         """
-        graph = self.model.graph
-        places = [e for t in graph.initializer for e in t.external_data if e.key == "location"]
-        names = [place.value for place in places]
-        try:
-            for place in places:
-                place.value = ""
-            digest = hashlib.sha256(graph.SerializeToString(deterministic=True))
-        finally:
-            for place, name in zip(places, names, strict=True):
-                place.value = name
+        digest = hashlib.sha256()
+        whole = self.outline.graph
+        if whole is not None and not files_of(self.path, self.model)[1:]:
+            with (
+                self.path.open("rb") as file,
+                mmap(file.fileno(), 0, access=ACCESS_READ) as data,
+                memoryview(data) as view,
+                view[whole] as graph,
+            ):
+                digest.update(graph)
+        else:
+            digest.update(self._graph_without_places())
         for part in (*self.model.functions, *self.model.opset_import):
             digest.update(part.SerializeToString(deterministic=True))
         for weights in files_of(self.path, self.model)[1:]:
@@ -79,9 +86,33 @@ class OnnxContents:
                 digest.update(hashlib.file_digest(opened, "sha256").digest())
         return digest.hexdigest()
 
-    def label(self, properties: Mapping[str, str]) -> None:
-        """Write the file again, with `properties` as its metadata."""
+    def _graph_without_places(self) -> bytes:
+        """Return the graph as onnx writes it, but for where its weights lie."""
+        graph = self._read_whole().graph
+        for tensor in graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = ""
+        return bytes(graph.SerializeToString(deterministic=True))
+
+    def _read_whole(self) -> Any:
         import onnx
 
-        onnx.helper.set_model_props(self.model, dict(properties))
-        onnx.save(self.model, str(self.path))
+        return onnx.load(str(self.path), load_external_data=False)
+
+    def label(self, properties: Mapping[str, str]) -> None:
+        """Write `properties` into the file as its metadata.
+
+        Where it has none they are added at its end: protobuf reads a field wherever it stands.
+        """
+        import onnx
+
+        if self.model.metadata_props:
+            model = self._read_whole()
+            onnx.helper.set_model_props(model, dict(properties))
+            onnx.save(model, str(self.path))
+            return
+        added = onnx.ModelProto()
+        onnx.helper.set_model_props(added, dict(properties))
+        with self.path.open("ab") as file:
+            file.write(added.SerializeToString())

@@ -14,6 +14,7 @@ from typing import Any
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
+from bnconvert.verification.onnx_outline import outline_of
 
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -36,9 +37,9 @@ def simplified(path: Path) -> Path | None:
     """
     import onnx
 
-    model = onnx.load(str(path), load_external_data=False)
-    if weights_beside(path).exists() or not _may_shrink(model.graph):
+    if weights_beside(path).exists() or not _may_shrink(outline_of(path).model.graph):
         return None
+    model = onnx.load(str(path))
     count, target = len(model.graph.node), path.parent / "simplified" / path.name
     try:
         slim = _slim(model, path)

@@ -11,6 +11,7 @@ from typing import Any
 from bnconvert.errors import ExportError
 from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.reporting.whole_file import is_younger_than
+from bnconvert.verification.onnx_outline import outline_of
 
 SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself
 _MOVING = 60.0  # seconds in which a file surely follows its weights to their place
@@ -52,10 +53,8 @@ def _claimed(target: Path) -> Path:
 
 def _locations(path: Path) -> set[str]:
     """Return the names of the files that hold the weights of an ONNX file, if there is one."""
-    import onnx
-
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = outline_of(path).model
     except Exception:  # there is none, or it is no ONNX file
         return set()
     return _locations_in(model)
@@ -99,10 +98,8 @@ def require_contained(path: Path) -> None:
     Raises:
         ExportError: it names an absolute path, one through `..`, or a link that leads out.
     """
-    import onnx
-
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = outline_of(path).model
     except Exception:
         return  # ONNX Runtime says what is wrong with it
     folders = path.parent.resolve(), path.resolve().parent  # a cache may link file and weights

@@ -186,7 +186,7 @@ def _is_tensor(node: fx.Node) -> bool:
 
 
 def _is_dropout(target: Any) -> bool:
-    return base_name(target) in (
+    return base_name(target).removesuffix("_") in (
         "dropout",
         "feature_dropout",
         "alpha_dropout",

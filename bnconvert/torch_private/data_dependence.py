@@ -6,7 +6,7 @@ since torch 2.10.
 """
 
 import dis
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -44,9 +44,14 @@ class Noticing(OperatorObserver):
 
 
 def asks_for_numbers(operator: Any, args: tuple[Any, ...]) -> bool:
-    """Tell whether an operator returns a number, or a tensor of a size, that values tell."""
+    """Tell whether an operator returns a number, or a tensor of a size, that values tell.
+
+    Indexing is tagged so whatever the indices are; integer ones tell no size by their values.
+    """
     if not is_operator(operator):
         return False
+    if operator is torch.ops.aten.index.Tensor:
+        return _is_masked(args[1])
     tags = operator.tags
     return torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
 
@@ -64,10 +69,15 @@ def decides_size(operator: Any, args: tuple[Any, ...]) -> bool:
     if not is_operator(operator) or operator.namespace not in ("aten", "prim", "prims"):
         return True
     if operator is torch.ops.aten.index.Tensor:
-        indices = [index for index in args[1] if isinstance(index, torch.Tensor)]
-        return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+        return _is_masked(args[1])
     packs = operator is torch.ops.aten._pack_padded_sequence.default
     return packs or torch.Tag.dynamic_output_shape in operator.tags
+
+
+def _is_masked(indices: Iterable[object]) -> bool:
+    """Tell whether an index is a mask, whose values tell how many entries it takes."""
+    tensors = (index for index in indices if isinstance(index, torch.Tensor))
+    return any(index.dtype in (torch.bool, torch.uint8) for index in tensors)
 
 
 def stops_both_modes(failure: BaseException) -> bool:

@@ -75,6 +75,11 @@ class Pool:
         return self.example.batch or 0
 
     @property
+    def is_large(self) -> bool:
+        """Whether a row is an image, so that forwards are what a comparison costs."""
+        return bool(self.size) and _numbers_in_a_row(self.example, self.size) > _LARGE
+
+    @property
     def few_rows(self) -> Example:
         """The first and the last rows in one batch, where that is a case; else the given inputs."""
         for case in self.cases:

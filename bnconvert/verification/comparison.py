@@ -9,7 +9,7 @@ with errors relative to the size of the output.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from bnconvert.verification.batch_dependence import dependence_findings, mixing_
 from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
+from bnconvert.verification.file_judgement import FileJudgement
 from bnconvert.verification.inner_values import weights_seen_inside
 from bnconvert.verification.lowered_precision import INT8, Precision
 from bnconvert.verification.noise import notes_on_noise
@@ -33,13 +34,7 @@ from bnconvert.verification.onnx_runner import OnnxRunner
 from bnconvert.verification.reference import Reference
 from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import FACTOR, Tolerance
-from bnconvert.verification.verdict import (
-    WORDS,
-    Judge,
-    Judgement,
-    blaming_optimizations,
-    verdict_of,
-)
+from bnconvert.verification.verdict import WORDS, Judge, verdict_of
 
 _SATURATES = (
     "only the given inputs are compared: beyond the range that a quantized file was calibrated for "
@@ -111,28 +106,17 @@ class Comparison:
     def proof(self) -> Proof:
         """Judge the outputs that were computed."""
         names, precision = self._file.output_names, self._reference.precision
-        perturbed = self._reference.perturbed_answers
-        casts, in_parts = self._feed.casts or precision is not None, precision is not INT8
-        judge = Judge(names, self._answers, self._tolerance, perturbed, casts, in_parts)
-        optimized = judge.judge(self._outputs)
         outputs, notes = self._run_unoptimized()
-        unoptimized = judge.judge(outputs, optimized=False)
-        checks = _merged(optimized, unoptimized)
-        rows = RowIndependence(
-            names,
-            self._reference,
-            lambda case: self._tolerance.at(self._answers[case]),
-            self._inputs.size,
-            partial(self._run, self._file),
-        )
-        checks += [] if self._mixing else rows.checks(self._outputs)
-        if self._claim.agreement is not None:
-            least = self._claim.agreement
-            checks += agreement_checks(names, self._answers, self._outputs, least)
+        judged = self._judged(outputs)
+        if self._is_partial and not judged.holds_plainly:
+            self._complete_answers()
+            judged = self._judged(
+                {case: outputs[case] for case in outputs if case in self._answers}
+            )
+        checks = judged.checks
         findings = self._findings(checks)
         verdict = verdict_of(checks, findings, self._outputs)
-        discontinuous = optimized.excused | unoptimized.excused
-        more = self._notes(discontinuous, checks, rows.mixed)
+        more = self._notes(judged)
         report = Report(
             f"{self._path.name} {WORDS[verdict]} {type(self._model).__name__}",
             verdict=verdict,
@@ -141,10 +125,48 @@ class Comparison:
             facts=agreement(names, self._answers, self._outputs),
             notes=(*self._reference.notes, *self._feed.notes, *notes, *more),
         )
-        first = next(iter(self._answers))
-        as_given = not optimized.fails(first) and not unoptimized.fails(first)
-        divergent = self._divergent_input(optimized, unoptimized)
+        as_given = not judged.fails(next(iter(self._answers)))
+        divergent = judged.divergent_input(self._answers)
         return Proof(report, divergent, as_given, precision, self._inputs.axes_apart)
+
+    def _judged(self, unoptimized: Mapping[Case, Outputs]) -> FileJudgement:
+        """Judge all runs by the answers that are known.
+
+        Args:
+            unoptimized: the outputs without graph optimizations.
+        """
+        names, precision = self._file.output_names, self._reference.precision
+        perturbed = self._reference.perturbed_answers
+        casts, in_parts = self._feed.casts or precision is not None, precision is not INT8
+        judge = Judge(names, self._answers, self._tolerance, perturbed, casts, in_parts)
+        rows = RowIndependence(
+            names,
+            self._reference,
+            lambda case: self._tolerance.at(self._answers[case]),
+            self._inputs.size,
+            partial(self._run, self._file),
+        )
+        further = [] if self._mixing else [*rows.checks(self._outputs)]
+        if self._claim.agreement is not None:
+            least = self._claim.agreement
+            further += agreement_checks(names, self._answers, self._outputs, least)
+        as_usual = judge.judge(self._outputs)
+        as_it_is = judge.judge(unoptimized, optimized=False)
+        return FileJudgement(as_usual, as_it_is, further, rows.mixed)
+
+    @property
+    def _is_partial(self) -> bool:
+        return any(known.partial for known in self._answers.values())
+
+    def _complete_answers(self) -> None:
+        """Compute in float64 what the model's own outputs stood in for."""
+        known = self._inputs.complete_answers()
+        for case in [case for case in self._answers if case.rows]:
+            if case in known:
+                self._answers[case] = known[case]
+            elif self._answers[case].partial:
+                del self._answers[case], self._outputs[case]
+        self._tolerance = Tolerance.of(self._answers.values())
 
     def _findings(self, checks: Sequence[Check]) -> tuple[Finding, ...]:
         """Return whether rows depend on their batch, and what the comparison says nothing about.
@@ -184,15 +206,6 @@ class Comparison:
         given = (case for case in self._answers if case.given)
         return {case: self._run(file, case.example) for case in given}, ()
 
-    def _divergent_input(self, optimized: Judgement, unoptimized: Judgement) -> Example | None:
-        """Return the smallest input that fails, unless ONNX Runtime's optimizations are why."""
-        for case in self._answers:
-            if case.given and optimized.fails(case) and not unoptimized.fails(case):
-                return None
-        wrong = [c for c in self._answers if optimized.fails(c) or unoptimized.fails(c)]
-        smallest = min(wrong, key=lambda case: len(case.rows), default=None)
-        return smallest.example if smallest else None
-
     def _run(self, file: OnnxRunner, example: Example) -> Outputs:
         feed = file.feed(named_tensors(self._model, example))
         try:
@@ -202,10 +215,9 @@ class Comparison:
                 raise
             return str(failure)
 
-    def _notes(
-        self, discontinuous: Collection[str], checks: Collection[Check], mixed: Collection[str]
-    ) -> Iterator[str]:
+    def _notes(self, judged: FileJudgement) -> Iterator[str]:
         """Yield the notes: what the figures do not prove, and why."""
+        discontinuous, mixed = judged.excused, judged.mixed
         if self._claim.tolerance is not None:
             yield f"errors up to {self._claim.tolerance:g} are allowed, because you said so"
         elif precision := self._reference.precision:
@@ -224,22 +236,9 @@ class Comparison:
                 f"rows of {', '.join(sorted(mixed))} are not compared in other batches: the "
                 "model's own depend on the rest of axis 0, which is no batch or is mixed on purpose"
             )
-        elif not self._mixing and not any(check.measure == "rows" for check in checks):
+        elif not self._mixing and not any(check.measure == "rows" for check in judged.further):
             yield ("no row was compared in another batch: there is only one, or no output has rows")
         if self._reference.precision is None:
             yield from notes_on_noise(
                 self._reference, self._file.output_names, self._answers, self._tolerance
             )
-
-
-def _merged(optimized: Judgement, unoptimized: Judgement) -> list[Check]:
-    """Return the checks of both runs, with who is to blame where only the optimized one fails."""
-    blamed = {case for case in unoptimized.checks if not unoptimized.fails(case)}
-    return [
-        *(
-            blaming_optimizations(check) if case in blamed else check
-            for case, those in optimized.checks.items()
-            for check in those
-        ),
-        *(check for those in unoptimized.checks.values() for check in those),
-    ]

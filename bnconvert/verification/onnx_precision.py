@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from bnconvert.verification.lowered_precision import BFLOAT16, FLOAT16, INT8, Precision
+from bnconvert.verification.onnx_outline import outline_of
 
 #: Operators of files with integer weights or activations.
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
@@ -20,7 +21,7 @@ def precision_of(path: Path) -> Precision | None:
     import onnx
 
     try:
-        graph = onnx.load(str(path), load_external_data=False).graph
+        graph = outline_of(path).model.graph
     except Exception:
         return None  # ONNX Runtime says what is wrong with it
     if any(node.op_type in _QUANTIZED for node in graph.node):

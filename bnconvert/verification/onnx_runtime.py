@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from bnconvert.errors import ExportError
 
 _CPU = "CPUExecutionProvider"
@@ -86,6 +88,7 @@ class Runtime:
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what goes wrong is in the exception
+        options.intra_op_num_threads = torch.get_num_threads()  # who limits one means both
         if unoptimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))

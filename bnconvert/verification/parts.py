@@ -59,6 +59,7 @@ def wrong_part(
     whole: float,
     bounded: bool,
     roundings: float = 1.0,
+    partial: bool = False,
 ) -> WrongPart | None:
     """Return the part of an output that is worst, if any is wrong.
 
@@ -72,6 +73,7 @@ def wrong_part(
         whole: the relative error that the output as a whole may have; a part may have it too.
         bounded: whether a function bounded by 1 computed it, which kernels round relative to 1.
         roundings: how many times what rounding to the dtype may cause is allowed besides.
+        partial: whether rows of `truth` are the model's own; `whole` is a share of the limit then.
     """
     if not truth.dtype.is_floating_point or not truth.numel() or value.shape != truth.shape:
         return None
@@ -82,11 +84,13 @@ def wrong_part(
         return None  # nothing is known of the output as a whole, and less of its parts
     gap = _gap(value, truth)
     eps = float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
+    # The unknown error of these rows may add to the file's, and hide as much of a perturbed run's.
+    of_own, of_perturbed = (1 - 1 / factor, (factor - 1) / (factor + 1)) if partial else (1.0, 1.0)
     for partition in _partitions(truth):
         size, error = partition.sizes(truth), partition.sizes(gap)
         rounding = roundings * eps * (ULPS * size + bounded)
         known = torch.stack([partition.sizes(one) for one in alike]).amax(0)
-        allowed = factor * (1 + 4 / partition.count) * known + rounding
+        allowed = of_own * (factor * (1 + 4 / partition.count) * known + rounding)
         allowed = torch.maximum(allowed, whole * size)
         further = iter(perturbed)
         while (error > allowed).any():
@@ -94,7 +98,8 @@ def wrong_part(
             if output is None:
                 return _worst(partition, size, error, allowed)
             if output.shape == truth.shape:
-                allowed = torch.maximum(allowed, partition.sizes(_gap(output, truth)) + rounding)
+                drawn = partition.sizes(_gap(output, truth)) + rounding
+                allowed = torch.maximum(allowed, of_perturbed * drawn)
     return None
 
 

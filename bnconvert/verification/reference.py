@@ -1,6 +1,6 @@
 """The reference: a model's outputs in float64 and in its own dtype."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,11 @@ from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.input_dependence import InputDependence
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.model_outputs import leaves_of, outputs_of
-from bnconvert.verification.perturbation import (
-    PerturbedRows,
-    PerturbedRuns,
-    Roundings,
-    roundings_of,
-)
+from bnconvert.verification.perturbation import PerturbedRuns, Roundings, roundings_of
+from bnconvert.verification.pool_answers import PoolAnswers, have_same_shapes
 from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.selections import Selections
-from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
+from bnconvert.verification.tolerance import FACTOR, Answers
 
 SEED = 0
 #: How often an input is perturbed to see whether an output is discontinuous.
@@ -73,6 +69,7 @@ class Reference:
         self.notes: list[str] = []
         self._roundings: dict[Example, Roundings] = {}
         self._perturbed: dict[Case, Iterable[list[Tensor]]] = {}
+        self._pools: dict[Pool, PoolAnswers] = {}
 
     def answers_to(self, pool: Pool) -> dict[Case, Answers]:
         """Compute the answers case by case; the notes name cases on which the model fails.
@@ -94,39 +91,27 @@ class Reference:
         return found
 
     def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
-        """Compute the answers of all cases in one forward over the whole pool, or return None.
+        """Return `PoolAnswers.at_once`, which is None where rows depend on one another."""
+        return self._known(pool, PoolAnswers.at_once)
 
-        That is right only where no row depends on the others: the smallest case alone, with its
-        inputs perturbed by one unit in the last place, must have the same outputs as in the pool.
-        """
-        try:
-            exact = self._exact(pool.example)
-            native = self._native(pool.example)
-            first = min(pool.cases, key=lambda case: len(case.rows))
-            perturbed = self._run(self.model, self._floating(first.example).perturbed())
-        except Exception:
-            return None  # it does not take so many rows, or so few
-        if exact is None or not _have_same_shapes(exact.true, native):
-            return None
-        whole = exact._replace(native=native)
-        found: dict[Case, Answers] = {}
-        for case in pool.cases:
-            part = whole.of_rows(case.rows, pool.size)
-            if part is None:
-                return None
-            found[case] = part
-        if not Tolerance.of(found.values()).holds(found[first], perturbed):
-            return None
-        found[first] = found[first]._replace(perturbed=perturbed)
-        runs = self.perturbed_outputs(pool.example)
-        self._perturbed |= {c: PerturbedRows(runs, c.rows, pool.size) for c in pool.cases}
+    def answers_in_part(self, pool: Pool) -> dict[Case, Answers] | None:
+        """Return `PoolAnswers.in_part`: of most rows, the model's own outputs are the truth."""
+        return None if self.precision else self._known(pool, PoolAnswers.in_part)
+
+    def _known(
+        self, pool: Pool, way: Callable[[PoolAnswers], dict[Case, Answers] | None]
+    ) -> dict[Case, Answers] | None:
+        answers = self._pools.setdefault(pool, PoolAnswers(self, pool))
+        found = way(answers)
+        if found is not None and not self._perturbed.keys() & found.keys():
+            self._perturbed |= answers.perturbed()
         return found
 
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
-        native = self._native(example)
+        native = self.native_outputs(example)
         perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
-        exact = self._exact(example)
+        exact = self.exact_answers(example)
         if exact is None:
             roundings = self._roundings.get(example)
             roundings = roundings or roundings_of(self.model, example, self._run)
@@ -134,15 +119,19 @@ class Reference:
             units = max(1.0, eps / torch.finfo(torch.float32).eps)
             perturbed = self._run(self.model, self._floating(example).perturbed(units))
             return Answers(native, native, perturbed)
-        if not _have_same_shapes(exact.true, native):
+        if not have_same_shapes(exact.true, native):
             self.note("in float64 the model gives outputs of other shapes: its own are the truth")
             return Answers(native, native, perturbed, exact.bounded)
         return exact._replace(native=native, perturbed=perturbed)
 
-    def perturbed_outputs(self, example: Example) -> PerturbedRuns:
+    def perturbed_outputs(self, example: Example, like: Example | None = None) -> PerturbedRuns:
         """Return the outputs where roundings are drawn otherwise, as large as a file may err.
 
         They are the same at every call, and none where the model refuses perturbed inputs.
+
+        Args:
+            example: the inputs.
+            like: an input whose forward was watched, and rounds as much.
         """
         floating = self._floating(example)
         return PerturbedRuns(
@@ -151,7 +140,7 @@ class Reference:
             self._run,
             units=FACTOR,
             count=PERTURBATIONS,
-            roundings=self._roundings.get(example),
+            roundings=self._roundings.get(like or example),
         )
 
     def perturbed_answers(self, case: Case) -> Iterable[list[Tensor]]:
@@ -196,7 +185,11 @@ class Reference:
             for one, other in runs
         )
 
-    def _native(self, example: Example) -> list[Tensor]:
+    def nudged_outputs(self, example: Example) -> list[Tensor]:
+        """Run the model in its own dtype on inputs perturbed by one unit in the last place."""
+        return self._run(self.model, self._floating(example).perturbed())
+
+    def native_outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype, and keep what it rounds, if that can be watched."""
         try:
             with Roundings() as watch:
@@ -229,7 +222,7 @@ class Reference:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _exact(self, example: Example) -> Answers | None:
+    def exact_answers(self, example: Example) -> Answers | None:
         """Return the answers in float64 and what they are; None, with a note, if it cannot."""
         try:
             with ExactPrecision(), BoundedValues() as bounds, Selections() as choices:
@@ -242,7 +235,3 @@ class Reference:
                 "measured by perturbing its inputs by one unit in the last place"
             )
             return None
-
-
-def _have_same_shapes(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    return [value.shape for value in first] == [value.shape for value in second]

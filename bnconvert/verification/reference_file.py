@@ -81,6 +81,9 @@ class ReferenceFile:
     def answers_at_once(self, pool: Pool) -> None:
         """Return None: a file's kernels are others for other batches, so each case is run."""
 
+    def answers_in_part(self, pool: Pool) -> None:
+        """Return None for the same reason."""
+
     def answers(self, example: Example) -> Answers:
         """Run the file, also without optimizations, and moved.
 

@@ -20,6 +20,9 @@ from bnconvert.verification.selections import Selection
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
 FACTOR = 4.0
+#: What counts of a limit where the model's own outputs stand in for float64: whoever is so near to
+#: them is within the limit from float64, because the model is within 1 / FACTOR of it.
+OF_OWN = 1 - 1 / FACTOR
 #: A model whose own rounding error is larger proves little: its output is mostly noise.
 ILL_CONDITIONED = 1e-3
 #: From this own error on an output says nothing: one of zeros would be within the tolerance too.
@@ -35,6 +38,7 @@ class Answers(NamedTuple):
         perturbed: `native` on inputs perturbed by one unit in the last place, or None.
         bounded: which outputs are values of a bounded function.
         selections: which outputs are positions, and of what.
+        partial: whether rows of `true` are the model's own in its own dtype.
     """
 
     true: list[Tensor]
@@ -42,6 +46,7 @@ class Answers(NamedTuple):
     perturbed: list[Tensor] | None = None
     bounded: frozenset[int] = frozenset()
     selections: Mapping[int, Selection] = MappingProxyType({})
+    partial: bool = False
 
     def of_rows(self, rows: Rows, size: int) -> "Answers | None":
         """Return the answers for some rows of a batch, or None where an output has no rows."""
@@ -65,11 +70,13 @@ class Tolerance:
         model_error: the model's own largest error, by output and measure.
         rounding: the error that rounding to the output's dtype may cause, by output and measure.
         given: what a user allows instead, of the root mean square error; None for nothing.
+        share: how much of the limit counts.
     """
 
     model_error: Mapping[tuple[int, Measure], float]
     rounding: Mapping[tuple[int, Measure], float]
     given: float | None = None
+    share: float = 1.0
 
     @classmethod
     def of(cls, answers: Iterable[Answers]) -> "Tolerance":
@@ -89,7 +96,7 @@ class Tolerance:
         """Measure the model's own error on one input."""
         own: dict[tuple[int, Measure], float] = {}
         rounding: dict[tuple[int, Measure], float] = {}
-        true, native, perturbed, bounded, _ = answers
+        true, native, perturbed, bounded, *_ = answers
         runs = [native] if perturbed is None else [native, perturbed]
         for index, truth in enumerate(true):
             alike = [run[index] for run in runs if run[index].shape == truth.shape]
@@ -101,7 +108,12 @@ class Tolerance:
         return cls(own, rounding)
 
     def at(self, answers: Answers) -> "Tolerance":
-        """Return the tolerance on one input: larger for outputs that say nothing there."""
+        """Return the tolerance on one input: larger for outputs that say nothing there.
+
+        It is smaller where the answers are partial, on which no output says nothing.
+        """
+        if answers.partial:
+            return replace(self, share=OF_OWN)
         there = self._on(answers).model_error
         silent = {i for (i, m), error in there.items() if m == "norm" and error >= NO_DIGIT}
         more = {key: error for key, error in there.items() if key[0] in silent}
@@ -115,7 +127,8 @@ class Tolerance:
         """Return the largest relative error that an output may have."""
         if self.given is not None:
             return self.given * (FACTOR * PEAK if measure == "peak" else 1.0)
-        return FACTOR * self.model_error[index, measure] + self.rounding[index, measure]
+        limit = FACTOR * self.model_error[index, measure] + self.rounding[index, measure]
+        return self.share * limit
 
     def allows(self, index: int, errors: Mapping[Measure, float]) -> bool:
         """Tell whether an output may have these relative errors."""

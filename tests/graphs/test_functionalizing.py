@@ -95,6 +95,10 @@ class Steps(nn.Module):
     def dropout(self, x: Tensor, y: Tensor) -> Tensor:
         return F.dropout(F.relu_(F.dropout(y, training=False)), training=False)
 
+    def dropout_in_place(self, x: Tensor, y: Tensor) -> Tensor:
+        z = F.relu(y)
+        return F.dropout(z, training=False, inplace=True) + z
+
 
 NAMES = [name for name in vars(Steps) if not name.startswith("_") and name != "forward"]
 
@@ -118,6 +122,7 @@ def test_the_graph_computes_the_same_without_in_place_operators(name: str) -> No
     ("name", "operator"),
     [
         ("chain", "hardtanh.default"),
+        ("dropout_in_place", "relu.default"),
         ("only_view_changed", "add.Tensor"),
         ("shape_of_another", "reshape.default"),
         ("shape_of_the_input", "expand.default"),

@@ -114,6 +114,13 @@ def test_sizes_are_no_numbers_of_tensors() -> None:
     assert not asked.seen
 
 
+@pytest.mark.parametrize(("index", "asks"), [([1, 0], False), ([True, False], True)])
+def test_integer_indices_ask_for_no_number_and_masks_do(index: list[int], asks: bool) -> None:
+    with Noticing(asks_for_numbers) as asked:
+        assert len(X[torch.tensor(index)])
+    assert asked.seen == asks
+
+
 @pytest.mark.parametrize(
     ("function", "decides"),
     [

@@ -1,5 +1,6 @@
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -56,3 +57,14 @@ def test_openvino_runs_a_file_too(file: Path, tmp_path: Path) -> None:
     onnx.save(wrong, str(tmp_path / "wrong.onnx"))
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, tmp_path / "wrong.onnx", inputs, runtime="openvino")
+
+
+def test_a_file_runs_on_as_many_threads_as_torch(file: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            session: Any = Runtime().session(file, None, unoptimized=False)
+            assert session.get_session_options().intra_op_num_threads == count
+    finally:
+        torch.set_num_threads(threads)
