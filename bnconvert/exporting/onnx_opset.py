@@ -21,14 +21,16 @@ def lower_form(model: Any) -> None:
     from onnx.helper import find_min_ir_version_for, make_opsetid
 
     imports = [make_opsetid(*entry) for entry in model.opset_imports.items()]
-    form = max(find_min_ir_version_for(imports, ignore_unknown=True), _FUNCTIONS)
+    form = find_min_ir_version_for(imports, ignore_unknown=True)
+    form = max(form, _FUNCTIONS if model.functions else 0)
     nodes = list(model.graph.all_nodes())
-    values = [*model.graph.initializers.values(), *(out for node in nodes for out in node.outputs)]
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values += [out for node in nodes for out in node.outputs]
     newer = any(value.dtype is not None and value.dtype > _BFLOAT16 for value in values)
     if form >= model.ir_version or newer:
         return
     model.ir_version = form
-    for entry in (*nodes, *values, *model.graph.inputs, model.graph):
+    for entry in (*nodes, *values, model.graph):
         entry.metadata_props.clear()  # which older forms have for the file alone
 
 
