@@ -285,6 +285,7 @@ ROOMS = {
         "__init__",
         "file_comparison",
         "file_divergence",
+        "onnx_unseen_weights",
         "reference_values",
         "reference_file",
         "onnx_outputs",

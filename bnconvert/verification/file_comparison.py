@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bnconvert.errors import ExportError
+from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
@@ -25,7 +25,9 @@ from bnconvert.verification.lowered_precision import INT8
 from bnconvert.verification.onnx_outputs import outputs_of_inputs
 from bnconvert.verification.onnx_precision import precision_of
 from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.onnx_unseen_weights import unseen_weights
 from bnconvert.verification.reference_file import ReferenceFile
+from bnconvert.verification.reference_values import ReferenceValues
 from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import WORDS, Judge, verdict_of
@@ -91,6 +93,10 @@ class FileComparison:
                 fed = [reference.fed(case.example) for case in differing[:_LOCALIZED]]
                 found = find_file_divergence(files, self._paths[1], fed, self._lower)
                 report = replace(report, findings=(found,) if found else ())
+            elif report.verdict == "agrees" and not self._is_quantized:
+                files, few = (reference.path, reference.moved), reference.fed(inputs.few_rows)
+                values = ReferenceValues(files, few, self._lower, Path(scratch))
+                report = _with_unseen_weights(report, values, self._paths[1])
         return report
 
     @property
@@ -191,6 +197,16 @@ class FileComparison:
                 yield f"{file.name} computes in {precision.name}"
         if self._is_quantized:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
+
+
+def _with_unseen_weights(report: Report, reference: ReferenceValues, candidate: Path) -> Report:
+    """Return a report that says which weights were not seen."""
+    try:
+        found = unseen_weights(reference, candidate)
+    except ExportError as failure:
+        note = f"whether all weights were seen is not known: {first_line(failure)}"
+        return replace(report, notes=(*report.notes, note))
+    return replace(report, findings=(*report.findings, found)) if found else report
 
 
 def _excess(checks: Sequence[Check]) -> float:

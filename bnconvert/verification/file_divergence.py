@@ -82,7 +82,7 @@ def _find_locally(
         if any(local[n].error_of(values.values[versions[n]]) is not None for n in own):
             right.add(operator)
         elif own:
-            first = _first_between(right, operator, candidate, _held(wanted, values))
+            first = _first_between(right, operator, candidate, values.held(wanted.values()))
             if first is not operator:
                 return _finding(first, _what_is_wrong(first, candidate, wanted))
             return _finding(operator, _how_far(versions[own[0]], candidate, local[own[0]]))
@@ -117,18 +117,13 @@ def _version(name: str, wanted: Wanted, values: FileValues) -> str | None:
 
 
 def _find(wanted: Mapping[str, Wanted], candidate: OnnxGraph) -> Finding | None:
-    right = _right(candidate, _held(wanted, FileValues(candidate.values)))
+    right = _right(candidate, FileValues(candidate.values).held(wanted.values()))
     producers = {name: operator for operator in candidate.operators for name in operator.outputs}
     for operator in candidate.operators:
         before = [producers[name] for name in operator.inputs if name in producers]
         if operator not in right and all(producer in right for producer in before):
             return _finding(operator, _what_is_wrong(operator, candidate, wanted))
     return None
-
-
-def _held(wanted: Mapping[str, Wanted], values: FileValues) -> set[str]:
-    """Return the names of the values that the reference has too."""
-    return {name for value in wanted.values() for name in values.holders(value)}
 
 
 def _right(graph: OnnxGraph, held: set[str]) -> set[Operator]:

@@ -6,7 +6,7 @@ local: it is what one operator adds, and not what the network amplifies. Names a
 prove nothing: a folded file keeps names whose meaning has changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -57,6 +57,10 @@ class FileValues:
         near = (gaps.amax(1) <= most).tolist() if gaps.shape[1] else [True] * len(names)
         found = ((n, expected.error_of(self.values[n])) for n in compress(names, near))
         return {name: error for name, error in found if error is not None}
+
+    def held(self, wanted: Iterable[Wanted]) -> set[str]:
+        """Return the names of the values that equal one of those wanted."""
+        return {name for value in wanted for name in self.holders(value)}
 
     def nearest(self, expected: Expected) -> str | None:
         """Return the name of the value most similar to the expected one, if any is similar."""

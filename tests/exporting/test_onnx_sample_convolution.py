@@ -64,8 +64,8 @@ def test_it_is_right_in_batches_of_any_size(name: str, tmp_path: Path) -> None:
     assert not isinstance(file.shape_of("x")[0], int)
     for rows in (1, 5):
         other = torch.randn(rows, *x.shape[1:])
-        (given,) = file.run(file.feed([("x", other)]))
-        torch.testing.assert_close(given, model(other), rtol=1e-4, atol=1e-5)
+        outputs = file.run(file.feed([("x", other)]))
+        torch.testing.assert_close(outputs, [model(other)], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", [{"opset": 17}, {"dtype": torch.float16}])

@@ -38,6 +38,10 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "conversion/restoring/decisions.py": {"{}": _OTHERS},
     "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
+    "exporting/onnx_sample_convolution.py": {
+        "are not one for each sample": _CAUGHT,
+        "is not a multiple": _CAUGHT,
+    },
     "exporting/candidate.py": {"{}": _OTHERS, "and it cannot be traced": _CAUGHT},
     "exporting/export.py": {"{}": _FIGURES},
     "exporting/failure_bundle.py": {
