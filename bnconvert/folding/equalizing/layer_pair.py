@@ -62,9 +62,9 @@ class LayerPair:
             old = graph.constant(argument(edit.node, "weight"))
             assert old is not None
             if edit.node is self.producer:
-                first = probed_ranges(old, edit.weight, self.channels).cpu()
+                first = probed_ranges(old, edit.weight.numbers(), self.channels).cpu()
             else:
-                found = probed_ranges(edit.weight, old, self.channels).cpu()
+                found = probed_ranges(edit.weight.numbers(), old, self.channels).cpu()
                 second = torch.maximum(second, found)
         return first, second
 
