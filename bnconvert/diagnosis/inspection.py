@@ -12,7 +12,7 @@ from bnconvert.diagnosis.findings.biases import bias_findings
 from bnconvert.diagnosis.findings.loader import BatchSizes, batch_findings
 from bnconvert.diagnosis.findings.optimizer import optimizer_findings
 from bnconvert.diagnosis.findings.step_counts import step_findings
-from bnconvert.diagnosis.norm_inputs import NormInput, norm_inputs
+from bnconvert.diagnosis.norm_inputs import NormInput, NormInputWatch, norm_inputs
 from bnconvert.diagnosis.norm_rows import completed, row_of
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.example import Example, Inputs
@@ -79,7 +79,7 @@ def inspect(
         require_weights(model)
     surveyed = survey(model)
     static = tuple(map(row_of, surveyed.sites))
-    inputs, notes = _inputs(surveyed, example_inputs)
+    inputs, notes, folded = _run(surveyed, example_inputs)
     sizes = None if loader is None else BatchSizes.of(loader)
     if loader is not None and sizes is None:
         notes.append("the loader does not say how large its batches are: give a DataLoader")
@@ -88,11 +88,9 @@ def inspect(
     findings += batch_findings(surveyed, inputs, sizes)
     if optimizer is not None:
         findings += [*optimizer_findings(model, optimizer), *step_findings(surveyed, optimizer)]
-    rows, known = static, None
-    if example_inputs is not None:
-        folded = _folded(surveyed, example_inputs)
-        rows, known = folded.norms or static, folded.digests
-        notes = [*notes, *folded.notes]
+    rows = static
+    if folded is not None:
+        rows, notes = folded.norms or static, [*notes, *folded.notes]
         findings += [*_uncalled(rows, findings), *folded.findings]
     if not findings:
         notes = ["no findings", *notes]
@@ -104,7 +102,7 @@ def inspect(
         norms=norms,
         findings=tuple(findings),
         notes=tuple(notes),
-        digests=known or digests(model, _QUICKLY_READ),
+        digests=digests(model, None if folded and folded.norms else _QUICKLY_READ),
     )
 
 
@@ -114,26 +112,31 @@ def _title(survey: Survey) -> str:
     return f"{type(survey.model).__name__}: {found}"
 
 
-def _inputs(
+def _run(
     survey: Survey, example_inputs: Inputs | None
-) -> tuple[Mapping[str, NormInput], list[str]]:
-    """Return what reaches each norm, and a note where the forward fails."""
+) -> tuple[Mapping[str, NormInput], list[str], Report | None]:
+    """Return what reaches each norm, a note where the forward fails, and what a fold reports."""
     if example_inputs is None:
-        return {}, []
+        return {}, [], None
+    example, watch = Example.of(example_inputs), NormInputWatch(survey.sites)
+    folded = _folded(survey, example, watch)
+    if watch.complete:
+        return watch.seen, [], folded
     try:
-        return norm_inputs(survey.model, Example.of(example_inputs), survey.sites), []
+        return norm_inputs(survey.model, example, survey.sites), [], folded
     except Exception as failure:
-        return {}, [f"a forward with the example inputs failed: {first_line(failure)}"]
+        note = f"a forward with the example inputs failed: {first_line(failure)}"
+        return {}, [note], folded
 
 
-def _folded(survey: Survey, example_inputs: Inputs) -> Report:
-    """Return the report of a fold; only a note where the model cannot be captured."""
-    from bnconvert.folding.folding import (
-        fold,  # torch.export and all folds: slow, and not needed above
+def _folded(survey: Survey, example: Example, watch: NormInputWatch) -> Report:
+    """Return what a fold reports; only a note where the model cannot be captured."""
+    from bnconvert.folding.fold_report import (
+        foreseen_report,  # torch.export and all folds: slow, and not needed above
     )
 
     try:
-        report = fold(survey.model, example_inputs).report
+        report = foreseen_report(survey.model, example, watch.watching)
     except CaptureError as failure:
         return Report("", notes=(str(failure),))
     findings = (f for f in report.findings if f.id not in _OF_DEPLOYMENT)

@@ -1,6 +1,7 @@
 """The shapes that reach each norm on example inputs: how many samples, how many values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -47,17 +48,47 @@ def norm_inputs(
     Raises:
         Exception: whatever the forward raises.
     """
-    seen: dict[str, NormInput] = {}
+    watch = NormInputWatch(sites)
     with preserved(model), preserved_random_state():
         replica = replicate(model)
-        held = dict(replica.named_modules())
-        for site in sites:
-            if site.path in held:
-                hook = _Noting(site.path, seen)
-                held[site.path].register_forward_pre_hook(hook, with_kwargs=True)
-        with torch.no_grad():
+        with watch.watching(replica), torch.no_grad():
             replica(*example.args, **example.kwargs)
-    return seen
+    return watch.seen
+
+
+class NormInputWatch:
+    """Notes what reaches each norm while a copy of a model runs.
+
+    Attributes:
+        seen: by path, the smallest input.
+        complete: whether an eval forward was watched to its end.
+    """
+
+    def __init__(self, sites: Sequence[Site]) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            sites: the norms.
+        """
+        self.seen: dict[str, NormInput] = {}
+        self.complete = False
+        self._sites = sites
+
+    @contextmanager
+    def watching(self, copy: nn.Module) -> Iterator[None]:
+        """Watch a forward of a copy, in which norms have the paths that they have in the model."""
+        held, handles = dict(copy.named_modules()), []
+        for site in self._sites:
+            if site.path in held:
+                hook = _Noting(site.path, self.seen)
+                module = held[site.path]
+                handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        try:
+            yield
+            self.complete = not any(module.training for module in held.values())
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 class _Noting:

@@ -9,11 +9,13 @@ from torch import nn
 from bnconvert.errors import ExportError, InconclusiveError, VerificationError
 from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.blame import Blame
-from bnconvert.exporting.candidate import VERIFYING, graphs_of
+from bnconvert.exporting.candidate import VERIFYING
 from bnconvert.exporting.input_choice import Preprocess, raw_inputs
 from bnconvert.exporting.preprocessing import with_preprocess
-from bnconvert.folding.folding import fold
+from bnconvert.folding.folded_part import FoldedPart
+from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example, Inputs
+from bnconvert.graphs.parts import Part
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.progress import Progress, Steps
@@ -117,8 +119,8 @@ def _compared(model: nn.Module, path: Path, example: Example, claim: Claim, step
     def graphs(differing: Example) -> Graphs:
         # Any size would do: fixed ones are captured faster.
         whole = with_preprocess(model, claim.raw)
-        fixed = differing.shapes(lambda leaf: None, model)
-        return graphs_of(fold(whole, differing, dynamic_shapes=fixed))
+        captured = capture(whole, differing, differing.shapes(lambda leaf: None, model))
+        return Graphs(captured.module, FoldedPart.of(Part("", captured)).module)
 
     return blame.explained(localize(proof, model, path, graphs, steps.tell))
 

@@ -30,6 +30,25 @@ def fold_graph(
         folds: what is tried, in this order.
     """
     interface = interface_of(graph.module)
+    ledger = _apply_folds(graph, calls, folds)
+    rewrite_maps_as_operators(graph, ledger.operators)
+    graph.commit()
+    require_sound(graph.module, interface, ledger.outcomes)
+    return ledger.outcomes
+
+
+def outcomes_in(graph: MutableGraph, calls: Sequence[NormCall]) -> list[NormOutcome]:
+    """Return what `fold_graph` would, without computing any weight.
+
+    Args:
+        graph: of no use afterwards: its operators are rewritten, its weights are not.
+        calls: as for `fold_graph`.
+    """
+    return _apply_folds(graph, calls, FOLDS).outcomes
+
+
+def _apply_folds(graph: MutableGraph, calls: Sequence[NormCall], folds: Sequence[Fold]) -> Ledger:
+    """Apply folds until none applies any more; the weights that they change are still factors."""
     graph.fx_graph.eliminate_dead_code()
     used = set(graph.fx_graph.nodes)
     compute_constants(graph)
@@ -39,10 +58,7 @@ def fold_graph(
     refused_by: dict[fx.Node, fx.Node] = {}
     while _pass_once(graph, folds, ledger, refused_by):
         pass
-    rewrite_maps_as_operators(graph, ledger.operators)
-    graph.commit()
-    require_sound(graph.module, interface, ledger.outcomes)
-    return ledger.outcomes
+    return ledger
 
 
 def _before_folds(call: NormCall, used: bool, left: bool) -> NormOutcome:

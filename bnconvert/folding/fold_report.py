@@ -1,18 +1,61 @@
-"""What a fold reports: a row for each call of a norm, and the findings."""
+"""What a fold reports, or would: a row for each call of a norm, and the findings."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from bnconvert.folding.folded_part import PartOutcomes
 from bnconvert.folding.outcome import NormOutcome
 from bnconvert.folding.standing_norms import standing_findings
 from bnconvert.folding.training_forms import training_form_findings
 from bnconvert.folding.weight_range import weight_range_findings
+from bnconvert.graphs.example import Example
+from bnconvert.graphs.parts import capture_parts
+from bnconvert.graphs.state import ForwardWatch
 from bnconvert.modules.normalization import Normalization
-from bnconvert.modules.site import Site
+from bnconvert.modules.site import Site, sites_in
+from bnconvert.modules.survey import require_runnable, scripted_paths
 from bnconvert.reporting.records import Finding, NormRow
+from bnconvert.reporting.report import Report
 from bnconvert.torch_private.norm_classes import is_instance_norm
+
+
+def report_of(model: nn.Module, parts: Sequence[PartOutcomes], notes: Sequence[str]) -> Report:
+    """Return the report of a fold, without digests.
+
+    Args:
+        model: the model.
+        parts: what was folded of it, or would be.
+        notes: what to know of them, beside their own notes.
+    """
+    outcomes = [outcome for part in parts for outcome in part.outcomes]
+    said = [note for part in parts for note in part.notes]
+    scripted = [f"{path}: TorchScript: norms inside are not seen" for path in scripted_paths(model)]
+    sites = sites_in(model)
+    rows = tuple(outcome_rows(model, sites, outcomes))
+    findings = tuple(fold_findings(model, sites, rows))
+    title = f"Folded {type(model).__name__}"
+    return Report(title, norms=rows, findings=findings, notes=(*notes, *said, *scripted))
+
+
+def foreseen_report(
+    model: nn.Module, example: Example, watch: ForwardWatch | None = None
+) -> Report:
+    """Return what `fold` would report, but for the digests, without folding.
+
+    Args:
+        model: an eager module, as for `fold`.
+        example: as for `fold`.
+        watch: as for `why_stateful`.
+
+    Raises:
+        CaptureError: as `fold`.
+        UnsupportedModelError: as `fold`.
+    """
+    require_runnable(model)
+    parts, notes = capture_parts(model, example, watch=watch)
+    return report_of(model, [PartOutcomes.foreseen(part) for part in parts], notes)
 
 
 def fold_findings(

@@ -1,6 +1,6 @@
 """`fold`: capture the eval model and fold every norm away that can be; say why the rest stands."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,17 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from bnconvert.errors import CaptureError
-from bnconvert.folding.fixpoint import fold_graph
-from bnconvert.folding.fold_report import fold_findings, outcome_rows
+from bnconvert.folding.fold_report import report_of
+from bnconvert.folding.folded_part import FoldedPart
 from bnconvert.folding.grafting import graft_rows, grafted
-from bnconvert.folding.outcome import NormOutcome
-from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
 from bnconvert.graphs.capturing import Captured
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.graphs.exported_program import exported_program
-from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.graphs.parts import Part, capture_parts, with_parts
-from bnconvert.graphs.subgraphs import calls_in_regions
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.copying import copy_graph
 from bnconvert.modules.digests import digests
 from bnconvert.modules.folded_module import FoldedModule
-from bnconvert.modules.site import sites_in
-from bnconvert.modules.survey import require_runnable, scripted_paths
+from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
 from bnconvert.reporting.whole_file import whole_file
@@ -207,44 +201,7 @@ def fold_for_file(model: nn.Module, example: Example, dynamic_shapes: Any) -> Fo
 
 def _fold_parts(model: nn.Module, parts: Sequence[Part], notes: list[str]) -> Folded:
     """Fold what was captured of a model."""
-    outcomes: list[NormOutcome] = []
-    folded: dict[str, nn.Module] = {}
-    for part in parts:
-        folded[part.path], found, said = _fold_part(part)
-        outcomes += found
-        notes += said
-    sites = sites_in(model)
-    notes += [f"{path}: TorchScript: norms inside are not seen" for path in scripted_paths(model)]
-    rows = tuple(outcome_rows(model, sites, outcomes))
-    report = Report(
-        f"Folded {type(model).__name__}",
-        norms=rows,
-        findings=tuple(fold_findings(model, sites, rows)),
-        notes=tuple(notes),
-        digests=digests(model),
-    )
-    return Folded(with_parts(model, folded), report, tuple(parts))
-
-
-def _fold_part(part: Part) -> tuple[FoldedModule, list[NormOutcome], list[str]]:
-    """Fold a copy of a captured graph; return it, the outcome of its norm calls, and notes."""
-    module = copy_graph(part.captured.module)
-    weights = sum(standardizes_weight(node) for node in module.graph.nodes)
-    calls = [_from_the_root(call, part.path) for call in norm_calls(module)]
-    inside = [_from_the_root(call, part.path) for call in calls_in_regions(module)]
-    outcomes = fold_graph(MutableGraph(module), calls)
-    outcomes += [NormOutcome(call, upstream=call.obstacle) for call in inside]
-    notes = [*part.captured.notes, *_standardization(weights)]
-    return FoldedModule.of(module), outcomes, notes
-
-
-def _from_the_root(call: NormCall, path: str) -> NormCall:
-    return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
-
-
-def _standardization(count: int) -> Iterator[str]:
-    if count:
-        yield (
-            f"{count} batch norm operators standardize weights, not activations: they are no "
-            "norms, and the weights are constants now"
-        )
+    folded = [FoldedPart.of(part) for part in parts]
+    report = replace(report_of(model, folded, notes), digests=digests(model))
+    modules = {one.path: one.module for one in folded}
+    return Folded(with_parts(model, modules), report, tuple(parts))

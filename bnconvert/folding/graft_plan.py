@@ -142,7 +142,7 @@ def _decide_call(graph: MutableGraph, node: fx.Node) -> Choice | Refusal:
 
 def _disagreement(graph: MutableGraph, plan: GraphPlan) -> Refusal | None:
     """Return why the consumers of a weight do not agree about it, or None."""
-    agreed: dict[fx.Node, tuple[Tensor, Tensor | None]] = {}
+    agreed: dict[fx.Node, Reweighted] = {}
     edits = [edit for edit in plan.edits if isinstance(edit, Reweighted)]
     for edit in edits:
         for name in ("weight", "bias"):
@@ -156,12 +156,18 @@ def _disagreement(graph: MutableGraph, plan: GraphPlan) -> Refusal | None:
         assert isinstance(key, fx.Node)
         if not graph.is_parameter(key):
             return Refusal("not-a-parameter", "its layer's weight is no parameter of a module")
-        before = agreed.setdefault(key, (edit.weight, edit.bias))
-        if not all(map(alike, before, (edit.weight, edit.bias))):
+        if not _agree(agreed.setdefault(key, edit), edit):
             return Refusal(
                 "calls-disagree", "its layer is called several times, with norms that differ"
             )
     return None
+
+
+def _agree(first: Reweighted, second: Reweighted) -> bool:
+    if first is second:
+        return True
+    same = alike(first.weight.numbers(), second.weight.numbers())
+    return same and alike(first.bias, second.bias)
 
 
 def _apply(graph: MutableGraph, plan: GraphPlan) -> set[fx.Node]:
@@ -177,7 +183,7 @@ def _apply(graph: MutableGraph, plan: GraphPlan) -> set[fx.Node]:
             continue
         weight, bias = edit.node.args[1], argument(edit.node, "bias")
         assert isinstance(weight, fx.Node)
-        graph.set_constant(weight, edit.weight)
+        graph.set_constant(weight, edit.weight.numbers())
         written.add(weight)
         if edit.bias is None:
             continue

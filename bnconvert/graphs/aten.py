@@ -54,9 +54,8 @@ class NormCall:
 def normalize_batch_norms(module: fx.GraphModule) -> None:
     """Write every eval batch norm of the graph as `aten.batch_norm`, one node, one output."""
     graph = module.graph
-    for node in list(graph.nodes):
-        if node.target is not _EVAL:
-            continue
+    found = [node for node in graph.nodes if node.target is _EVAL]
+    for node in found:
         x, weight, bias, mean, var, momentum, eps = node.args
         with graph.inserting_before(node):
             norm = graph.call_function(
@@ -69,7 +68,8 @@ def normalize_batch_norms(module: fx.GraphModule) -> None:
                 user.replace_all_uses_with(norm)
             graph.erase_node(user)
         graph.erase_node(node)
-    module.recompile()
+    if found:
+        module.recompile()
 
 
 def norm_calls(module: fx.GraphModule) -> list[NormCall]:

@@ -38,15 +38,19 @@ def spell_out_borrowed_shapes(module: fx.GraphModule) -> None:
     if any(isinstance(region, fx.GraphModule) for region in module.children()):
         return
     sizes: dict[str, fx.Node] = {}
+    changed = False
     for node in list(module.graph.nodes):
         if node.target is aten.sym_size.int:
             sizes.setdefault(str(node.meta.get("val")), node)
         elif node.target in _SHAPES:
             node.args = (node.args[0], _sizes_of(node.args[1], node, sizes))
             node.target = _SHAPES[node.target]
+            changed = True
         elif node.target in _CASTS:
             _spell_out_cast(node)
-    module.recompile()
+            changed = True
+    if changed:
+        module.recompile()
 
 
 def _sizes_of(tensor: Any, reader: fx.Node, known: dict[str, fx.Node]) -> list[int | fx.Node]:

@@ -24,14 +24,13 @@ from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.single_sizes import larger_than_one
 from bnconvert.graphs.size_limits import SizeLimits
-from bnconvert.graphs.state import why_stateful
+from bnconvert.graphs.state import ForwardWatch, require_no_state
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.graphs.torch_words import reason_of
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
-from bnconvert.torch_private.data_dependence import Noticing, asks_for_numbers
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
@@ -59,7 +58,13 @@ class Captured:
 
 
 @one_at_a_time()
-def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> Captured:
+def capture(
+    model: nn.Module,
+    example: Example,
+    dynamic_shapes: Any = None,
+    *,
+    watch: ForwardWatch | None = None,
+) -> Captured:
     """Capture the eval model as a functional graph of ATen operators.
 
     The model is deep-copied first, because a captured module shares its Parameters; norms that
@@ -73,13 +78,14 @@ def capture(model: nn.Module, example: Example, dynamic_shapes: Any = None) -> C
         dynamic_shapes: as for torch.export, where a name in place of a Dim says that the axis may
             have any size; by default the batch size may vary, falling back to fixed shapes and
             then to strict capture of both.
+        watch: as for `why_stateful`.
 
     Raises:
         CaptureError: torch.export fails every way, which says whether the given shapes are why;
             or the forward changes state.
         UnsupportedModelError: the copy runs modules of the model itself.
     """
-    copy, asks = _copy_without_state(model, example)
+    asks, copy = require_no_state(model, example, watch), eval_copy(model)
     attempts, failures = [*attempts_for(model, example, dynamic_shapes)], dict[Attempt, Exception]()
     if asks and (probe := probe_of(attempts[0])):
         next(_captures(model, copy, [probe], failures), None)
@@ -109,22 +115,11 @@ def capture_part(
     Raises:
         CaptureError: its forward changes state, or it cannot be copied.
     """
-    copy, _ = _copy_without_state(module, example)
+    require_no_state(module, example)
+    copy = eval_copy(module)
     attempts = attempts_for_part(module, example, any_size=any_size)
     found = _captures(module, copy, attempts, {})
     return next((captured for captured in found if agrees(captured)), None)
-
-
-def _copy_without_state(model: nn.Module, example: Example) -> tuple[nn.Module, bool]:
-    """Return an `eval_copy`, and whether its forward asks for numbers of tensors.
-
-    Raises:
-        CaptureError: its forward changes state, or it cannot be copied.
-    """
-    asked = Noticing(asks_for_numbers)
-    if refusal := why_stateful(model, example, asked):
-        raise CaptureError(str(refusal))
-    return eval_copy(model), asked.seen
 
 
 def _captures(

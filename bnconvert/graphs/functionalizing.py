@@ -98,10 +98,9 @@ def functional_module(program: ExportedProgram, gathered: str | None = None) -> 
     module = _module_of(program, gathered)
     spell_out_borrowed_shapes(module)
     if all(_is_plain(node) for node in module.graph.nodes):
-        for node in list(module.graph.nodes):
-            _make_functional(node)
-        module.graph.lint()
-        module.recompile()
+        if [node for node in list(module.graph.nodes) if _make_functional(node)]:
+            module.graph.lint()
+            module.recompile()
         return module
     return _module_of(program.run_decompositions({}), gathered)
 
@@ -164,21 +163,25 @@ def _may_alias(user: fx.Node) -> bool:
     return base_name(target).rstrip("_") not in _LOOKING
 
 
-def _make_functional(node: fx.Node) -> None:
+def _make_functional(node: fx.Node) -> bool:
+    """Replace an operator that changes its input, or a dropout; tell whether it is one."""
     target = node.target
     if node.op != "call_function" or not is_operator(target):
-        return
+        return False
     if _is_dropout(target):
         source = node.args[0]
         assert isinstance(source, fx.Node)
         node.replace_all_uses_with(source)
         node.graph.erase_node(node)
-    elif changes_its_inputs(target):
+        return True
+    if changes_its_inputs(target):
         changed, functional = node.args[0], functional_counterpart(target)
         assert isinstance(changed, fx.Node)
         assert functional is not None
         changed.replace_all_uses_with(node, delete_user_cb=lambda user: user > node)
         node.target = functional
+        return True
+    return False
 
 
 def _is_tensor(node: fx.Node) -> bool:

@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.aten import argument, called_in, consumers_of
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.factored import Factored
 
 
 def channelwise(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -19,7 +20,8 @@ class MutableGraph:
     """A captured graph that is being rewritten.
 
     Whatever is changed is kept in float64 in main memory, wherever the model lies, until `commit`
-    rounds it, once, to the dtype that its node had when it was captured, and puts it back.
+    rounds it, once, to the dtype that its node had when it was captured, and puts it back. Weights
+    are kept as factors, and multiplied out there.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -27,6 +29,7 @@ class MutableGraph:
         self.module = module
         self.fx_graph = module.graph
         self._copies: list[fx.Node] = []
+        self._factored: dict[fx.Node, Factored] = {}
         #: Where in memory each constant lies, and which constants lie there.
         self._place: dict[fx.Node, int] = {}
         self._nodes_at: dict[int, set[fx.Node]] = defaultdict(set)
@@ -37,11 +40,17 @@ class MutableGraph:
 
     def constant(self, node: object) -> Tensor | None:
         """Return the tensor that a node reads, floating-point ones in float64; or None."""
-        value = constant(self.module, node)
+        value = self.factored(node)
         if value is None:
             return None
-        value = value.detach().cpu()
-        return value.double() if value.dtype.is_floating_point else value
+        return value.numbers() if value.stored.dtype.is_floating_point else value.stored
+
+    def factored(self, node: object) -> Factored | None:
+        """Return the tensor that a node reads, with what it was multiplied by; or None."""
+        if isinstance(node, fx.Node) and node in self._factored:
+            return self._factored[node]
+        value = constant(self.module, node)
+        return None if value is None else Factored(value.detach().cpu())
 
     def sharers(self, layer: fx.Node, node: fx.Node) -> set[fx.Node]:
         """Return the operators beside `layer` that read the memory of a constant."""
@@ -51,12 +60,12 @@ class MutableGraph:
             for consumer in consumers_of(same)
         } - {layer}
 
-    def stays_finite(self, like: fx.Node, *values: Tensor | None) -> bool:
+    def stays_finite(self, like: fx.Node, *values: Tensor | Factored | None) -> bool:
         """Tell whether all values have finite numbers in the dtype that `like` has in the model."""
-        dtype = like.meta["val"].dtype
-        return all(bool(torch.isfinite(v.to(dtype)).all()) for v in values if v is not None)
+        dtype, given = like.meta["val"].dtype, [value for value in values if value is not None]
+        return all(_as_factored(value).is_finite_in(dtype) for value in given)
 
-    def set_weights(self, layer: fx.Node, weight: Tensor, bias: Tensor | None) -> None:
+    def set_weights(self, layer: fx.Node, weight: Tensor | Factored, bias: Tensor | None) -> None:
         """Give a layer another weight and bias; what other operators read too stays theirs."""
         old_weight, old_bias = layer.args[1], argument(layer, "bias")
         assert isinstance(old_weight, fx.Node)
@@ -134,10 +143,12 @@ class MutableGraph:
     def commit(self) -> None:
         """Round what was changed, let equal copies of a weight be one again, remove the unused."""
         for node in self.fx_graph.find_nodes(op="get_attr"):
-            held, wanted = constant(self.module, node), node.meta.get("val")
+            factored, wanted = node in self._factored, node.meta.get("val")
+            held = self.constant(node) if factored else constant(self.module, node)
             if held is None or wanted is None:
                 continue
-            if (held.dtype, held.device) != (wanted.dtype, self._devices[node]):
+            place = wanted.dtype, self._devices[node]
+            if factored or (held.dtype, held.device) != place:
                 self.set_constant(node, held.to(wanted.dtype).to(self._devices[node]))
         kept: list[fx.Node] = []
         for node in self._copies:
@@ -151,10 +162,13 @@ class MutableGraph:
         self.fx_graph.eliminate_dead_code()
         self._remove_unused()
 
-    def _put(self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor) -> fx.Node:
+    def _put(
+        self, layer: fx.Node, old: object, near: fx.Node, name: str, value: Tensor | Factored
+    ) -> fx.Node:
         if isinstance(old, fx.Node) and old.op == "get_attr" and not self.sharers(layer, old):
             self.set_constant(old, value)
             return old
+        value = _as_factored(value).numbers()
         dtype = (old if isinstance(old, fx.Node) else near).meta["val"].dtype
         owner = str(near.target).rpartition(".")[0] if near.op == "get_attr" else None
         new = self.add_constant(layer, name, value, dtype, owner)
@@ -162,8 +176,12 @@ class MutableGraph:
             self._copies += [old, new]
         return new
 
-    def set_constant(self, node: fx.Node, value: Tensor) -> None:
-        """Put another tensor in the place of the one that a node reads."""
+    def set_constant(self, node: fx.Node, value: Tensor | Factored) -> None:
+        """Put another tensor in the place of the one that a node reads, which it alone reads."""
+        self._factored.pop(node, None)
+        if isinstance(value, Factored):
+            self._factored[node] = value
+            return
         prefix, _, name = str(node.target).rpartition(".")
         owner = self.module.get_submodule(prefix)
         old = getattr(owner, name)
@@ -218,6 +236,10 @@ def constant(module: fx.GraphModule, node: object) -> Tensor | None:
     prefix, _, name = str(node.target).rpartition(".")
     value = getattr(module.get_submodule(prefix), name)
     return value if isinstance(value, Tensor) else None
+
+
+def _as_factored(value: Tensor | Factored) -> Factored:
+    return value if isinstance(value, Factored) else Factored(value)
 
 
 def alike(first: Tensor | None, second: Tensor | None) -> bool:

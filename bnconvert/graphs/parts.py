@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capturing import Captured, capture, capture_part, eval_copy
 from bnconvert.graphs.example import Example
+from bnconvert.graphs.state import ForwardWatch
 from bnconvert.graphs.traceability import agrees, constant_size, with_longer
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
@@ -36,7 +37,12 @@ class Part:
 
 
 def capture_parts(
-    model: nn.Module, example: Example, dynamic_shapes: Any = None, *, any_size: bool = True
+    model: nn.Module,
+    example: Example,
+    dynamic_shapes: Any = None,
+    *,
+    any_size: bool = True,
+    watch: ForwardWatch | None = None,
 ) -> tuple[list[Part], list[str]]:
     """Capture the eval model whole, or else its largest submodules with norms that can be.
 
@@ -54,6 +60,7 @@ def capture_parts(
         dynamic_shapes: as for `capture`.
         any_size: whether parts will get inputs of other sizes than in that forward; else they
             are for a file that is traced.
+        watch: as for `why_stateful`, of the whole model.
 
     Returns:
         The parts, of which the path is "" where it is the model, and what to know of them.
@@ -64,7 +71,7 @@ def capture_parts(
             whole.
     """
     try:
-        return [Part("", capture(model, example, dynamic_shapes))], []
+        return [Part("", capture(model, example, dynamic_shapes, watch=watch))], []
     except CaptureError as failure:
         if dynamic_shapes is not None:
             raise  # they are of the whole model's inputs, and say how it was meant to be captured

@@ -1,28 +1,30 @@
 """State that an eval forward changes, and that no graph can keep: it would be a constant there."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import Refusal
+from bnconvert.errors import CaptureError, Refusal
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.torch_private.data_dependence import Noticing, asks_for_numbers
 from bnconvert.torch_private.module_state import is_own_table
 from bnconvert.torch_private.tensor_versions import version_of
 
-NOTHING = nullcontext()  # it may be entered again and again
+#: Given a copy of a model, what is entered for the time of its first forward.
+ForwardWatch = Callable[[nn.Module], AbstractContextManager[object]]
 
 
 def why_stateful(
-    model: nn.Module, example: Example, watch: AbstractContextManager[object] = NOTHING
+    model: nn.Module, example: Example, watch: ForwardWatch | None = None
 ) -> Refusal | None:
     """Refuse a model whose eval forward changes a buffer, or what its own next output depends on.
 
@@ -32,7 +34,8 @@ def why_stateful(
     Args:
         model: looked at only.
         example: its inputs.
-        watch: entered for the time of one forward, to see what that does.
+        watch: entered for the time of one forward, to see what that does; where it fails there,
+            it runs once more without.
     """
     try:
         with preserved(model):  # where a copy leads to it, the capture says so
@@ -54,13 +57,31 @@ def why_stateful(
     return Refusal("changes-state", fact, remedy)
 
 
+def require_no_state(model: nn.Module, example: Example, watch: ForwardWatch | None = None) -> bool:
+    """Raise where `why_stateful` refuses; tell whether the forward asks for numbers of tensors.
+
+    Raises:
+        CaptureError: an eval forward changes state.
+    """
+    asked = Noticing(asks_for_numbers)
+
+    @contextmanager
+    def watched(copy: nn.Module) -> Iterator[None]:
+        with asked, watch(copy) if watch else nullcontext():
+            yield
+
+    if refusal := why_stateful(model, example, watched):
+        raise CaptureError(str(refusal))
+    return asked.seen
+
+
 def _is_of_training(model: nn.Module, example: Example, changed: list[str]) -> bool:
     """Tell whether it changes only because modules are in training mode inside an eval model."""
     if not all(_is_in_training(model, name) for name in changed):
         return False
     try:
         with preserved(model):
-            return not _changed(copy_sharing_parameters(model).eval(), example, NOTHING)
+            return not _changed(copy_sharing_parameters(model).eval(), example, None)
     except Exception:  # whatever the user's model raises in eval mode: so that is no remedy
         return False
 
@@ -71,9 +92,7 @@ def _is_in_training(model: nn.Module, name: str) -> bool:
     return any(module.training for place, module in model.named_modules() if place == path)
 
 
-def _changed(
-    model: nn.Module, example: Example, watch: AbstractContextManager[object]
-) -> list[str]:
+def _changed(model: nn.Module, example: Example, watch: ForwardWatch | None) -> list[str]:
     """Return the names of the buffers and attributes that a forward of a copy changes."""
     copy = _eval_copy(model)
     before = {name: tensor.clone() for name, tensor in _buffers(copy)}
@@ -92,12 +111,12 @@ def _changed(
     return changed or ["(an attribute)"]
 
 
-def _watched_run(
-    copy: nn.Module, example: Example, watch: AbstractContextManager[object]
-) -> list[Any]:
+def _watched_run(copy: nn.Module, example: Example, watch: ForwardWatch | None) -> list[Any]:
     """Run a copy while it is watched; or as it is, where it does not run so."""
+    if watch is None:
+        return _run(copy, example)
     try:
-        with watch:
+        with watch(copy):
             return _run(copy, example)
     except Exception:
         return _run(copy, example)

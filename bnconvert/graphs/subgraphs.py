@@ -29,7 +29,8 @@ def inline_regions(module: fx.GraphModule, *, under_autocast: bool = False) -> N
         under_autocast: it is inside a region that stays, where what switches autocast off must
             stay too.
     """
-    for node, name, region in list(_regions(module)):
+    regions = list(_regions(module))
+    for node, name, region in regions:
         plain = node.target is _GRADIENTS or (_switches_off(node) and not under_autocast)
         casts = node.target is _AUTOCAST and not plain
         inline_regions(region, under_autocast=under_autocast or casts)
@@ -38,7 +39,8 @@ def inline_regions(module: fx.GraphModule, *, under_autocast: bool = False) -> N
             read = (f"{n.target}." for n in module.graph.find_nodes(op="get_attr"))
             if not any(target.startswith(f"{name}.") for target in read):
                 module.delete_submodule(name)
-    module.recompile()
+    if regions:
+        module.recompile()
 
 
 def switches_autocast_off(module: fx.GraphModule) -> bool:

@@ -2,16 +2,22 @@
 
 An output map: y = s * (W x + b) + t = (s W) x + (s b + t). An input map: y = W (s x + t) + b =
 (W s) x + (b + W t), where the second term is right only if every window lies inside the input.
-All in float64; the caller rounds once.
+All in float64; the caller rounds once. Weights may be factored.
 """
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from bnconvert.numerics.factored import Factored
+
+Weight = TypeVar("Weight", Tensor, Factored)
+
 
 def linear_with_output_map(
-    weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor
-) -> tuple[Tensor, Tensor | None]:
+    weight: Weight, bias: Tensor | None, scale: Tensor, shift: Tensor
+) -> tuple[Weight, Tensor | None]:
     """Return weight and bias of a convolution or linear layer followed by a scale and a shift.
 
     Args:
@@ -24,8 +30,8 @@ def linear_with_output_map(
 
 
 def transposed_with_output_map(
-    weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
-) -> tuple[Tensor, Tensor | None]:
+    weight: Weight, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
+) -> tuple[Weight, Tensor | None]:
     """Return weight and bias of a transposed convolution followed by a scale and a shift.
 
     The output channels lie on axis 1 of the weight, group by group: output channel
@@ -45,8 +51,8 @@ def transposed_with_output_map(
 
 
 def conv_with_input_map(
-    weight: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
-) -> tuple[Tensor, Tensor | None]:
+    weight: Weight, bias: Tensor | None, scale: Tensor, shift: Tensor, groups: int
+) -> tuple[Weight, Tensor | None]:
     """Return weight and bias of a convolution or linear layer that a scale and a shift precede.
 
     Args:
@@ -66,11 +72,12 @@ def conv_with_input_map(
     new_weight = weight * spread(scale)
     if not bool(shift.any()):
         return new_weight, bias
-    moved = (weight * spread(shift)).flatten(1).sum(1)
+    numbers = weight.numbers() if isinstance(weight, Factored) else weight
+    moved = (numbers * spread(shift)).flatten(1).sum(1)
     return new_weight, moved if bias is None else bias + moved
 
 
-def transposed_with_input_scale(weight: Tensor, scale: Tensor) -> Tensor:
+def transposed_with_input_scale(weight: Weight, scale: Tensor) -> Weight:
     """Return the weight of a transposed convolution that a multiplication precedes.
 
     An addition cannot be moved: how many windows overlap differs from place to place.
@@ -117,7 +124,7 @@ def composed(first: Tensor, second: Tensor) -> Tensor:
     return taps.movedim(0, 2).reshape(second.shape[0], first.shape[1], *kernel)
 
 
-def _along(vector: Tensor, axis: int, like: Tensor) -> Tensor:
+def _along(vector: Tensor, axis: int, like: Tensor | Factored) -> Tensor:
     shape = [1] * like.dim()
     shape[axis] = -1
     return vector.reshape(shape)

@@ -33,12 +33,13 @@ class Roundings(OperatorObserver):
     Attributes:
         eps: the unit in the last place of 1 of the lowest precision that it computes in.
         orders_ties: whether it sorts.
+        approximates: whether it computes functions that kernels approximate.
     """
 
     def __init__(self) -> None:
-        """Start with float64, and nothing sorted."""
+        """Start with float64, and nothing sorted or approximated."""
         self.eps = float(torch.finfo(torch.float64).eps)
-        self.orders_ties = False
+        self.orders_ties = self.approximates = False
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator; note the precision of its result."""
@@ -46,6 +47,7 @@ class Roundings(OperatorObserver):
         if isinstance(result, Tensor) and result.is_floating_point():
             self.eps = max(self.eps, float(torch.finfo(result.dtype).eps))
         self.orders_ties |= orders_ties(operator)
+        self.approximates |= _is_approximated(operator)
         return result
 
 
@@ -65,13 +67,17 @@ class ApproximatedKernels(OperatorObserver):
         """Run the operator; perturb its value."""
         result = super().run_operator(operator, args, kwargs)
         name = base_name(operator).strip("_")
-        if name not in _OF_ONE | _OF_ARGUMENT or not isinstance(result, Tensor):
+        if not (_is_approximated(operator) and isinstance(result, Tensor)):
             return result
         noise = torch.rand(result.shape, generator=self._generator, device="cpu").to(result) * 2 - 1
         if name in _OF_ARGUMENT:
             noise = noise * (result.abs() if name == "log_softmax" else args[0].abs())
         noise = noise * self._step
         return result.add_(noise) if base_name(operator).endswith("_") else result + noise
+
+
+def _is_approximated(operator: Any) -> bool:
+    return base_name(operator).strip("_") in _OF_ONE | _OF_ARGUMENT
 
 
 class PerturbedRuns:
@@ -126,8 +132,12 @@ class PerturbedRuns:
             step = units * roundings.eps
             for _ in range(count):
                 other = example.map(lambda tensor: moved(tensor, step, generator))
-                kernels = ApproximatedKernels(step, generator)
-                with _moved_parameters(model, step, generator), kernels, TiesInOrder():
+                with contextlib.ExitStack() as contexts:
+                    contexts.enter_context(_moved_parameters(model, step, generator))
+                    if roundings.approximates:
+                        contexts.enter_context(ApproximatedKernels(step, generator))
+                    if roundings.orders_ties:
+                        contexts.enter_context(TiesInOrder())
                     outputs = run(model, other)
                 yield outputs
         except Exception:

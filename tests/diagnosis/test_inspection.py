@@ -185,3 +185,31 @@ def test_a_norm_that_no_capture_calls_is_a_finding() -> None:
     assert "BN022" not in [finding.id for finding in bnc.inspect(model).findings]
     found = [f for f in bnc.inspect(model, IMAGE).findings if f.id == "BN022"]
     assert [(f.severity, f.paths) for f in found] == [("info", ("spare",))]
+
+
+def test_what_reaches_the_norms_is_seen_in_the_forward_that_a_capture_makes_anyway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*given: object) -> None:
+        raise AssertionError("a further forward")
+
+    monkeypatch.setattr("bnconvert.diagnosis.inspection.norm_inputs", refuse)
+    for model in (Net().eval(), Net().train()):
+        (row,) = bnc.inspect(model, (torch.randn(1, 3, 8, 8),)).norms
+        assert (row.images, row.values) == (1, 64)
+
+
+def test_a_norm_that_is_only_reached_in_training_mode_is_not_reached() -> None:
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.extra = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.norm(x)
+            return self.extra(y) if self.training else y
+
+    model = trained(nn.Sequential(Head())).eval()
+    model[0].train()
+    rows = {row.path: row.values for row in bnc.inspect(model, (torch.randn(2, 3, 4, 4),)).norms}
+    assert rows == {"0.norm": 32, "0.extra": None}

@@ -50,6 +50,12 @@ def with_index(folder: Path, bias: str = "second.safetensors", weight_map: Any =
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
+def with_key_twice(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    bias = '"bias": "second.safetensors"'
+    index.write_text(index.read_text().replace(bias, f"{bias}, {bias}"))
+
+
 def pickled_shard(folder: Path) -> None:
     torch.save(torch.zeros(2), folder / "second.pt")
     with_index(folder, bias="second.pt")
@@ -95,6 +101,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "which is not in its folder": partial(with_index, bias="../x.safetensors"),
     "holds other keys than": partial(with_index, bias="first.safetensors"),
     "is no index of shards": partial(with_index, weight_map=3),
+    "twice; ": with_key_twice,
 }
 CHECKPOINTS = (
     Row(

@@ -1,6 +1,7 @@
 """Perturbed runs draw the roundings that a right file may make otherwise, and nothing larger."""
 
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnconvert.graphs.example import Example
+from bnconvert.verification import perturbation
 from bnconvert.verification.model_outputs import outputs_of
 from bnconvert.verification.perturbation import PerturbedRows, PerturbedRuns, roundings_of
 
@@ -159,3 +161,37 @@ def test_the_draws_are_the_same_each_time_and_take_none_of_the_users_random_numb
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(1)
     assert all(map(torch.equal, first, (outputs[0] for outputs in runs(model, example))))
+
+
+def test_a_forward_is_only_observed_where_it_sorts_or_kernels_approximate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered: list[str] = []
+    for name in ("ApproximatedKernels", "TiesInOrder"):
+        kind = getattr(perturbation, name)
+
+        def noted(*given: Any, kind: type = kind) -> Any:
+            entered.append(kind.__name__)
+            return kind(*given)
+
+        monkeypatch.setattr(perturbation, name, noted)
+    example = Example.of((torch.randn(2, 4),))
+    layers = nn.Linear(4, 3), nn.Hardswish()
+    plain = list(runs(nn.Sequential(*layers), example))
+    assert entered == []
+    known = roundings_of(nn.Sequential(*layers), example, outputs_of)
+    known.approximates = True  # as if: the draws are the same
+    model = nn.Sequential(*layers)
+    found = PerturbedRuns(model, example, outputs_of, units=4, count=3, roundings=known)
+    assert all(map(torch.equal, (o[0] for o in plain), (o[0] for o in found)))
+    assert entered == ["ApproximatedKernels"] * 3
+    list(runs(nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()), example, count=1))
+    list(runs(nn.Sequential(nn.Linear(4, 3), Ranked()), example, count=1))
+    assert entered[3:] == ["ApproximatedKernels", "TiesInOrder", "TiesInOrder"]
+
+
+class Ranked(nn.Module):
+    """Sorts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sort(dim=-1).values

@@ -1,6 +1,8 @@
 """A checkpoint in several files, as Hugging Face writes large ones: an index, and its shards."""
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +73,20 @@ def _weight_map(index: Path) -> dict[str, str]:
     """Return which shard holds each key."""
     require_file_itself(index)
     try:
-        places = json.loads(index.read_text())["weight_map"]
+        places = json.loads(index.read_text(), object_pairs_hook=partial(_once, index))[
+            "weight_map"
+        ]
         return {str(key): str(shard) for key, shard in places.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
         raise LoadError(
             f"{index}: is no index of shards ({first_line(failure)}); {_AGAIN}"
         ) from None
+
+
+def _once(index: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of an index, in which a name that is there twice has no one meaning."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        raise LoadError(f"{index}: names {listed(twice[:3])} twice; {_AGAIN}")
+    return found

@@ -135,7 +135,7 @@ def _correct(graph: MutableGraph, node: fx.Node, mean: Tensor, biases: Biases) -
     found = weights_of(graph, node)
     if isinstance(found, Refusal) or graph.sharers(node, argument(node, "weight")):
         return False
-    weight, bias = found
+    weight, bias = found[0].numbers(), found[1]
     moved = (_in_8_bits(weight, biases) - weight).flatten(1)
     rows = moved.reshape(len(weight), weight.shape[1], -1).sum(2)
     groups = int(argument(node, "groups")) if node.target in Conv.targets else 1

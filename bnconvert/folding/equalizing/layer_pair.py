@@ -62,9 +62,9 @@ class LayerPair:
             old = graph.constant(argument(edit.node, "weight"))
             assert old is not None
             if edit.node is self.producer:
-                first = probed_ranges(old, edit.weight, self.channels)
+                first = probed_ranges(old, edit.weight.numbers(), self.channels)
             else:
-                found = probed_ranges(edit.weight, old, self.channels)
+                found = probed_ranges(edit.weight.numbers(), old, self.channels)
                 second = torch.maximum(second, found)
         return first, second
 

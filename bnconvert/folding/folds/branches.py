@@ -122,9 +122,9 @@ def _merging(
     host = one.host or two.host
     others = tuple(b.node for b in (one, two) if b.node not in (host, source))
     if host is not None:
-        fits = graph.stays_finite(argument(host, "weight"), whole.weight, whole.bias)
+        fits = graph.stays_finite(argument(host, "weight"), whole.factored, whole.bias)
         return Merged(host, whole, total, others) if fits else None
-    if whole.weight.shape[1:].numel() > 1 or total in others:
+    if whole.factored.shape[1:].numel() > 1 or total in others:
         return None  # average pooling stays what it is
     axes = len(total.meta["val"].shape)
     change = ChannelMap.on_axis(whole.weight.flatten(), whole.bias, 1, axes)
@@ -133,7 +133,7 @@ def _merging(
 
 def set_kernel(graph: MutableGraph, node: fx.Node, kernel: Kernel) -> None:
     """Make a convolution, or a linear layer, compute `kernel`."""
-    graph.set_weights(node, kernel.weight, kernel.bias if bool(kernel.bias.any()) else None)
+    graph.set_weights(node, kernel.factored, kernel.bias if bool(kernel.bias.any()) else None)
     rank = len(kernel.size)
     node.kwargs = {}
     if rank == 0:
@@ -173,6 +173,6 @@ def _scaled_readings(value: fx.Node, reading: AffineReading, rank: int) -> Itera
     scale, shift = vectors
     pool = pooling_kernel(reading.source, channels)
     if pool is not None and consumers_of(reading.source) == {value}:
-        weight = pool.weight * scale.reshape(-1, *[1] * (rank + 1))
-        yield Branch(value, replace(pool, weight=weight, bias=shift, cost=pool.cost + 2), None)
+        weight = pool.factored * scale.reshape(-1, *[1] * (rank + 1))
+        yield Branch(value, replace(pool, factored=weight, bias=shift, cost=pool.cost + 2), None)
     yield Branch(value, scaling_kernel(reading.source, scale, shift, rank, 2), None)

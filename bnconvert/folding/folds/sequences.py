@@ -19,6 +19,7 @@ from bnconvert.folding.operators.operator_rule import Propagator
 from bnconvert.folding.operators.weights import example_size
 from bnconvert.graphs.aten import argument
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import composed
 
 
@@ -44,7 +45,7 @@ class Sequences(Fold):
         whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
         like = argument(node, "weight")
-        fits = propagator.graph.stays_finite(like, whole.weight, whole.bias)
+        fits = propagator.graph.stays_finite(like, whole.factored, whole.bias)
         if whole.cost * example_size(node) >= before or not fits:
             return None
         return GraphPlan((Joined(node, whole, second.source),))
@@ -75,10 +76,16 @@ def _point(kernel: Kernel) -> bool:
 
 
 def _composed(first: Kernel, second: Kernel) -> Kernel:
-    weight = composed(first.weight, second.weight)
-    taps = second.weight.reshape(*second.weight.shape[:2], -1).sum(2)
+    numbers = second.weight
+    weight = composed(first.weight, numbers)
+    taps = numbers.reshape(*numbers.shape[:2], -1).sum(2)
     bias = second.bias + torch.mv(taps, first.bias)
     shape = first if _point(second) else second
     return replace(
-        shape, source=first.source, weight=weight, bias=bias, cost=weight[0].numel(), groups=1
+        shape,
+        source=first.source,
+        factored=Factored(weight),
+        bias=bias,
+        cost=weight[0].numel(),
+        groups=1,
     )

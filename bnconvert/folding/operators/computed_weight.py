@@ -52,7 +52,7 @@ class Rebiased(Edit):
 
 def is_computed(graph: MutableGraph, node: fx.Node) -> bool:
     """Tell whether a layer's weight is computed in the forward."""
-    return graph.constant(argument(node, "weight")) is None
+    return graph.factored(argument(node, "weight")) is None
 
 
 def absorb_output_map(

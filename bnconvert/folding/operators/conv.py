@@ -17,6 +17,7 @@ from bnconvert.folding.operators.operator_rule import sizes_of
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import conv_with_input_map
 
 BORDER = Refusal("border", "zero padding: at the border its addition would be left out")
@@ -47,11 +48,11 @@ class Conv(WeightedRule):
         """Refuse where windows reach over the border."""
         return BORDER if pads(node) else None
 
-    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def output_channels(self, node: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: axis 0 of the weight."""
         return channel_axis(node, weight.dim()), weight.shape[0]
 
-    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: axis 1 of the weight, in each group."""
         groups = int(argument(node, "groups"))
         return channel_axis(source, weight.dim()), weight.shape[1] * groups

@@ -16,6 +16,7 @@ from bnconvert.folding.operators.conv import channel_axis
 from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import transposed_with_input_scale, transposed_with_output_map
 
 _OVERLAP = Refusal(
@@ -41,12 +42,12 @@ class ConvTranspose(WeightedRule):
         """Refuse every addition."""
         return _OVERLAP
 
-    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def output_channels(self, node: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: axis 1 of the weight, in each group."""
         groups = int(argument(node, "groups"))
         return channel_axis(node, weight.dim()), weight.shape[1] * groups
 
-    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: axis 0 of the weight."""
         return channel_axis(source, weight.dim()), weight.shape[0]
 

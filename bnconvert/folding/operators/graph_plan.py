@@ -10,6 +10,7 @@ from bnconvert.errors import Refusal
 from bnconvert.graphs.aten import aten, describe
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.factored import Factored
 from bnconvert.reporting.table import listed
 
 #: Operators that were replaced, and what computes their value now.
@@ -40,7 +41,7 @@ class Edit(ABC):
 class Reweighted(Edit):
     """A layer with another weight and bias, in float64."""
 
-    weight: Tensor
+    weight: Factored
     bias: Tensor | None
 
     def apply(self, graph: MutableGraph) -> Replacements:

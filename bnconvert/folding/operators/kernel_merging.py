@@ -13,6 +13,7 @@ from bnconvert.folding.operators.operator_rule import input_of
 from bnconvert.folding.operators.weights import weights_of
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import dense_weight
 
 
@@ -22,7 +23,7 @@ class Kernel:
 
     Attributes:
         source: what it reads.
-        weight: float64, shape (out, in/groups, *kernel).
+        factored: the weight, float64, shape (out, in/groups, *kernel).
         bias: float64, shape (out,).
         stride: one for each spatial axis; so for `padding` (zeros) and `dilation`.
         padding: see `stride`.
@@ -32,7 +33,7 @@ class Kernel:
     """
 
     source: fx.Node
-    weight: Tensor
+    factored: Factored
     bias: Tensor
     stride: tuple[int, ...]
     padding: tuple[int, ...]
@@ -43,7 +44,12 @@ class Kernel:
     @property
     def size(self) -> tuple[int, ...]:
         """The kernel's size along each spatial axis."""
-        return tuple(self.weight.shape[2:])
+        return tuple(self.factored.shape[2:])
+
+    @property
+    def weight(self) -> Tensor:
+        """The numbers of the weight, computed anew each time."""
+        return self.factored.numbers()
 
     @property
     def slack(self) -> tuple[int, ...]:
@@ -68,7 +74,7 @@ def kernel_of(graph: MutableGraph, node: fx.Node) -> Kernel | None:
     bias = _one_per_output(given, weight)
     if bias is None or weight.dim() < 2:
         return None
-    cost, rank = weight[0].numel(), weight.dim() - 2
+    cost, rank = weight.shape[1:].numel(), weight.dim() - 2
     if node.target in Linear.targets:
         return Kernel(input_of(node), weight, bias, (), (), (), 1, cost)
     stride, dilation = _tuple(node, "stride", rank), _tuple(node, "dilation", rank)
@@ -91,7 +97,7 @@ def scaling_kernel(source: fx.Node, scale: Tensor, shift: Tensor, rank: int, cos
     """Return a per-channel map, or the identity, as a depthwise kernel of one pixel."""
     ones = (1,) * rank
     weight = scale.reshape(-1, 1, *ones)
-    return Kernel(source, weight, shift, ones, (0,) * rank, ones, len(scale), cost)
+    return Kernel(source, Factored(weight), shift, ones, (0,) * rank, ones, len(scale), cost)
 
 
 def pooling_kernel(node: fx.Node, channels: int) -> Kernel | None:
@@ -108,7 +114,8 @@ def pooling_kernel(node: fx.Node, channels: int) -> Kernel | None:
     weight = torch.full((channels, 1, *size), 1 / prod(size), dtype=torch.float64, device="cpu")
     bias = weight.new_zeros(channels)
     ones = (1,) * rank
-    return Kernel(input_of(node), weight, bias, stride, padding, ones, channels, prod(size))
+    factored = Factored(weight)
+    return Kernel(input_of(node), factored, bias, stride, padding, ones, channels, prod(size))
 
 
 def merged(first: Kernel, second: Kernel, factor: float) -> Kernel | Refusal:
@@ -134,7 +141,8 @@ def merged(first: Kernel, second: Kernel, factor: float) -> Kernel | Refusal:
             "costs-more", "one convolution for the branches would be more work than the branches"
         )
     bias = first.bias + factor * second.bias
-    return Kernel(first.source, weight, bias, first.stride, padding, dilation, groups, cost)
+    factored = Factored(weight)
+    return Kernel(first.source, factored, bias, first.stride, padding, dilation, groups, cost)
 
 
 def _placed(kernel: Kernel, padding: tuple[int, ...], groups: int) -> Tensor | None:
@@ -156,13 +164,13 @@ def _free(kernel: Kernel, dilation: tuple[int, ...]) -> tuple[int, ...]:
     )
 
 
-def _one_per_output(bias: Tensor | None, weight: Tensor) -> Tensor | None:
+def _one_per_output(bias: Tensor | None, weight: Factored) -> Tensor | None:
     """Return a bias with a number for each output; None where it varies along other axes too.
 
     A linear layer broadcasts its bias: one number may serve all outputs, one row each output.
     """
     if bias is None:
-        return weight.new_zeros(weight.shape[0])
+        return weight.stored.new_zeros(weight.shape[0], dtype=torch.float64)
     if bias.shape[:-1].numel() > 1:
         return None
     return bias.flatten().expand(weight.shape[0])

@@ -14,6 +14,7 @@ from bnconvert.folding.operators.weighted_rule import WeightedRule
 from bnconvert.folding.operators.weights import Weights
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import conv_with_input_map
 
 
@@ -30,11 +31,11 @@ class Linear(WeightedRule):
             return None
         return Refusal("other-axis", "a linear layer whose weight is a vector: it has no features")
 
-    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def output_channels(self, node: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: features on the last axis, axis 0 of the weight."""
         return -1, weight.shape[0]
 
-    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return them: features on the last axis, axis 1 of the weight."""
         return -1, weight.shape[1]
 

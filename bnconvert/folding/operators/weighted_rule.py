@@ -15,6 +15,7 @@ from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator
 from bnconvert.folding.operators.weights import Weights, plan_new_weights, weights_of
 from bnconvert.graphs.aten import argument
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.factored import Factored
 from bnconvert.numerics.linear_maps import linear_with_output_map
 
 
@@ -38,7 +39,8 @@ class WeightedRule(OperatorRule):
         if self.channels_first and is_computed(propagator.graph, node):
             if refusal := self.obstacle(node):
                 return refusal
-            axis, _ = self.output_channels(node, argument(node, "weight").meta["val"])
+            made = Factored(argument(node, "weight").meta["val"])
+            axis, _ = self.output_channels(node, made)
             plan = absorb_into_computed(propagator, node, axis, output_map)
             return self.other_axis(node, output_map, axis) if plan is None else plan
         found = self._weights(propagator, node)
@@ -76,11 +78,11 @@ class WeightedRule(OperatorRule):
         return None
 
     @abstractmethod
-    def output_channels(self, node: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def output_channels(self, node: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return the axis of the output along which its channels are, and how many."""
 
     @abstractmethod
-    def input_channels(self, node: fx.Node, source: fx.Node, weight: Tensor) -> tuple[int, int]:
+    def input_channels(self, node: fx.Node, source: fx.Node, weight: Factored) -> tuple[int, int]:
         """Return the axis of `source` along which its channels are, and how many."""
 
     def with_output_map(

@@ -9,15 +9,16 @@ from bnconvert.folding.operators.graph_plan import GraphPlan, Reweighted, Verdic
 from bnconvert.folding.operators.operator_rule import Propagator, sizes_of
 from bnconvert.graphs.aten import NORMS, argument, consumers_of, names_of
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.factored import Factored
 from bnconvert.torch_private.symbolic_sizes import example_value
 
-#: A layer's weight, and its bias if it has one, in float64.
-Weights = tuple[Tensor, Tensor | None]
+#: A layer's weight as factors, and its bias if it has one, in float64.
+Weights = tuple[Factored, Tensor | None]
 
 
 def weights_of(graph: MutableGraph, node: fx.Node) -> Weights | Refusal:
-    """Return a layer's weight and bias in float64, or why they cannot be changed."""
-    weight = graph.constant(argument(node, "weight"))
+    """Return a layer's weight and bias, or why they cannot be changed."""
+    weight = graph.factored(argument(node, "weight"))
     if weight is None:
         return Refusal(
             "computed-in-forward", "the layer's weight is computed in the forward, not stored"
@@ -28,16 +29,16 @@ def weights_of(graph: MutableGraph, node: fx.Node) -> Weights | Refusal:
         return Refusal(
             "computed-in-forward", "the layer's bias is computed in the forward, not stored"
         )
-    if not weight.dtype.is_floating_point:
+    dtype = weight.stored.dtype
+    if not dtype.is_floating_point:
         return Refusal(
-            "not-floating-point",
-            f"the layer's weight is {weight.dtype}, not a floating-point tensor",
+            "not-floating-point", f"the layer's weight is {dtype}, not a floating-point tensor"
         )
     return weight, bias
 
 
 def plan_new_weights(
-    propagator: Propagator, node: fx.Node, weight: Tensor, bias: Tensor | None
+    propagator: Propagator, node: fx.Node, weight: Factored, bias: Tensor | None
 ) -> Verdict:
     """Return the plan that gives a layer a new weight and bias, or the refusal.
 
@@ -52,7 +53,7 @@ def plan_new_weights(
     others = graph.sharers(node, like)
     if not others or propagator.tied_weights_agree or _followed_alike(node, others):
         return GraphPlan((Reweighted(node, weight, bias),))
-    if weight.numel() > 2 * example_size(node):
+    if weight.shape.numel() > 2 * example_size(node):
         return Refusal(
             "weight-shared",
             f"the layer's weight is also read by {names_of(others)}, and a copy costs more",

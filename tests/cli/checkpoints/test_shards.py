@@ -129,3 +129,13 @@ def test_what_is_wrong_with_shards_is_said(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), shard)
     with pytest.raises(LoadError, match="holds a Tensor, and no weights"):
         load_checkpoint(network(), index)
+
+
+def test_an_index_that_names_a_key_twice_is_refused(tmp_path: Path) -> None:
+    index = saved(network(), tmp_path, safe=True)
+    places = json.loads(index.read_text())["weight_map"]
+    key, *_, other = places
+    twice = f'"{key}": {json.dumps(places[other])}, "{key}": {json.dumps(places[key])}'
+    index.write_text(index.read_text().replace(f'"{key}": {json.dumps(places[key])}', twice))
+    with pytest.raises(LoadError, match=rf"index\.json: names {key} twice; download the"):
+        load_checkpoint(network(seed=1), tmp_path)

@@ -18,6 +18,7 @@ from bnconvert.folding.operators.graph_plan import (
 from bnconvert.graphs.aten import aten
 from bnconvert.graphs.mutable_graph import MutableGraph, channelwise
 from bnconvert.numerics.channel_map import ChannelMap
+from bnconvert.numerics.factored import Factored
 from tests.excerpts import Excerpts, function, model
 from tests.zoo import trained
 
@@ -43,7 +44,7 @@ def doubling() -> ChannelMap:
 
 
 def reweighted(node: fx.Node) -> Reweighted:
-    return Reweighted(node, torch.ones(4, 4, 1, 1).double(), torch.arange(4.0).double())
+    return Reweighted(node, Factored(torch.ones(4, 4, 1, 1)), torch.arange(4.0).double())
 
 
 def applied(graph: MutableGraph, *edits: Edit) -> Tensor:

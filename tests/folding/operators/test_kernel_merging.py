@@ -14,6 +14,7 @@ from bnconvert.folding.operators.kernel_merging import (
     scaling_kernel,
 )
 from bnconvert.graphs.mutable_graph import MutableGraph
+from bnconvert.numerics.factored import Factored
 from tests.excerpts import Excerpts, function, model
 
 SHAPES = {1: (2, 4, 9), 2: (2, 4, 9, 8), 3: (2, 4, 5, 6, 5)}
@@ -74,7 +75,8 @@ def kernel(
     """Draw a convolution of the image's four channels."""
     weight = torch.randn(out, 4 // groups, *size).double()
     bias = torch.randn(out).double()
-    return Kernel(SOURCE, weight, bias, stride, padding, dilation, groups, weight[0].numel())
+    cost = weight[0].numel()
+    return Kernel(SOURCE, Factored(weight), bias, stride, padding, dilation, groups, cost)
 
 
 def assert_merged(first: Kernel, second: Kernel, factor: float = 1.0) -> Kernel:
@@ -122,7 +124,7 @@ def test_a_convolution_without_a_batch_axis_is_left_alone() -> None:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_a_map_of_the_channels_is_a_depthwise_kernel_of_one_pixel(rank: int) -> None:
-    scale, shift, x = torch.randn(4), torch.randn(4), torch.randn(SHAPES[rank])
+    scale, shift, x = (torch.randn(sizes).double() for sizes in (4, 4, SHAPES[rank]))
     shape = (-1, *[1] * rank)
     expected = x * scale.reshape(shape) + shift.reshape(shape)
     actual = computed(scaling_kernel(SOURCE, scale, shift, rank, 2), x)

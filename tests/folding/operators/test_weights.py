@@ -6,7 +6,7 @@ from torch import Tensor, fx, nn
 from bnconvert.errors import Refusal
 from bnconvert.folding.operators.graph_plan import GraphPlan
 from bnconvert.folding.operators.propagation import MapPropagator
-from bnconvert.folding.operators.weights import example_size, plan_new_weights, weights_of
+from bnconvert.folding.operators.weights import Weights, example_size, plan_new_weights, weights_of
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.graphs.mutable_graph import MutableGraph
 from tests.excerpts import Excerpts, capture_of, model
@@ -48,7 +48,7 @@ def layers(module: fx.GraphModule) -> tuple[MutableGraph, list[fx.Node]]:
     )
 
 
-def read(graph: MutableGraph, node: fx.Node) -> tuple[Tensor, Tensor | None]:
+def read(graph: MutableGraph, node: fx.Node) -> Weights:
     """Return the weights of a layer that has some."""
     weights = weights_of(graph, node)
     assert not isinstance(weights, Refusal)
@@ -60,7 +60,7 @@ def test_weights_are_read_in_float64() -> None:
     graph, (node,) = layers(module)
     weight, bias = read(graph, node)
     assert bias is not None
-    assert weight.dtype is bias.dtype is torch.float64
+    assert weight.numbers().dtype is bias.dtype is torch.float64
     graph, (node,) = layers(EXCERPTS["one"])
     assert read(graph, node)[1] is None
 
@@ -83,7 +83,7 @@ def test_weights_that_overflow_their_dtype_are_refused() -> None:
     assert bias is not None
     refusal = Refusal("weight-overflows", "the folded weight overflows torch.float16")
     assert isinstance(plan_new_weights(MapPropagator(graph), node, weight, bias), GraphPlan)
-    assert plan_new_weights(MapPropagator(graph), node, weight * 1e6, bias) == refusal
+    assert plan_new_weights(MapPropagator(graph), node, weight * torch.tensor(1e6), bias) == refusal
     assert plan_new_weights(MapPropagator(graph), node, weight, bias + 1e5) == refusal
 
 
