@@ -87,3 +87,32 @@ def test_a_right_float32_file_agrees_with_a_reference_of_another_precision(
     assert ("reference.onnx computes in float16" in report.notes) is (dtype == "float16")
     with pytest.raises(bnc.VerificationError, match="the MatMul that computes y is the first"):
         bnc.verify(reference, linear(tmp_path / "wrong.onnx", "float", fault), (x,))
+
+
+def test_a_file_whose_weights_are_rounded_otherwise_agrees_in_each_of_many_numbers(
+    tmp_path: Path,
+) -> None:
+    """A thousand channels of one number, which are near zero by chance and hardly heed x."""
+    generator = np.random.default_rng(0)
+    shift, scale = generator.normal(size=64), generator.uniform(0.5, 2, size=64)
+    weight = generator.normal(size=(64, 1000)) * 1e-3
+    body = (
+        "f (float[N, 64] x) => (float[N, 1000] y) { m = Mul(x, s) h = Add(m, b) y = MatMul(h, w) }"
+    )
+    paths = []
+    for name, by in (("reference", np.ones(64)), ("candidate", scale)):
+        model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {body}')
+        for key, value in (("s", 1e-3 * by), ("b", shift * by), ("w", weight / by[:, None])):
+            tensor = numpy_helper.from_array(value.astype(np.float32), key)
+            model.graph.initializer.append(tensor)
+        paths.append(tmp_path / f"{name}.onnx")
+        onnx.save(model, str(paths[-1]))
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    assert bnc.verify(*paths, (x,)).verdict == "agrees"
+    (w,) = (t for t in model.graph.initializer if t.name == "w")
+    wrong = numpy_helper.to_array(w).copy()
+    wrong[:, 7] *= 1.0001
+    w.CopyFrom(numpy_helper.from_array(wrong, "w"))
+    onnx.save(model, str(paths[-1]))
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(*paths, (x,))
