@@ -85,7 +85,7 @@ class PoolAnswers:
             return None
         if exact is None or not have_same_shapes(exact.true, nudged):
             return None
-        rows = list(self._first.rows)
+        rows = self._first.rows
         own = Answers(native, native).of_rows(rows, self._pool.size)
         if own is None or not have_same_shapes(own.native, nudged):
             return None

@@ -113,8 +113,8 @@ class ReferenceFile:
 
     def _with_other_weights(self, place: int) -> OnnxRunner:
         """Return a copy whose weights are moved as far as a file may err, the same at each call."""
-        count = max(1, min(_RUNS, _HELD // max(1, self.moved.stat().st_size)))
-        place %= count
+        size = sum(file.stat().st_size for file in self._folder.glob(f"{self.moved.name}*"))
+        place %= max(1, min(_RUNS, _HELD // size))
         while len(self._redrawn) <= place:
             drawn = torch.Generator().manual_seed(SEED + 2 + len(self._redrawn))
             path = self._folder / f"redrawn_{len(self._redrawn)}.onnx"

@@ -99,20 +99,19 @@ def test_a_file_whose_weights_are_rounded_otherwise_agrees_in_each_of_many_numbe
     body = (
         "f (float[N, 64] x) => (float[N, 1000] y) { m = Mul(x, s) h = Add(m, b) y = MatMul(h, w) }"
     )
-    paths = []
-    for name, by in (("reference", np.ones(64)), ("candidate", scale)):
+    reference, candidate = tmp_path / "reference.onnx", tmp_path / "candidate.onnx"
+    for path, by, wrong in (
+        (reference, np.ones(64), 1.0),
+        (candidate, scale, 1.0),
+        (tmp_path / "wrong.onnx", scale, 1.0001),
+    ):
+        weight[:, 7] *= wrong
         model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {body}')
         for key, value in (("s", 1e-3 * by), ("b", shift * by), ("w", weight / by[:, None])):
-            tensor = numpy_helper.from_array(value.astype(np.float32), key)
+            tensor = numpy_helper.from_array(np.asarray(value, np.float32), key)
             model.graph.initializer.append(tensor)
-        paths.append(tmp_path / f"{name}.onnx")
-        onnx.save(model, str(paths[-1]))
+        onnx.save(model, str(path))
     x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
-    assert bnc.verify(*paths, (x,)).verdict == "agrees"
-    (w,) = (t for t in model.graph.initializer if t.name == "w")
-    wrong = numpy_helper.to_array(w).copy()
-    wrong[:, 7] *= 1.0001
-    w.CopyFrom(numpy_helper.from_array(wrong, "w"))
-    onnx.save(model, str(paths[-1]))
+    assert bnc.verify(reference, candidate, (x,)).verdict == "agrees"
     with pytest.raises(bnc.VerificationError):
-        bnc.verify(*paths, (x,))
+        bnc.verify(reference, tmp_path / "wrong.onnx", (x,))
