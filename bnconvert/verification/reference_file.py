@@ -22,6 +22,7 @@ from bnconvert.verification.reference import SEED
 from bnconvert.verification.tolerance import FACTOR, Answers
 
 _RUNS = 8  # of the file, moved in ever new ways
+_HELD = 2**30  # bytes that its copies may take, each with its weights moved anew
 _FLOAT32 = float(torch.finfo(torch.float32).eps)
 
 
@@ -53,6 +54,7 @@ class ReferenceFile:
         self._unoptimized = OnnxRunner(path, unoptimized=True)
         self._moved = OnnxRunner(self.moved)
         self._bounded = bounded_outputs(path)
+        self._folder, self._redrawn = folder, list[OnnxRunner]()
 
     def fed(self, example: Example) -> list[NamedTensor]:
         """Return an example's tensors with the names of the file's inputs."""
@@ -97,12 +99,28 @@ class ReferenceFile:
         return Answers(true, native, perturbed, self._bounded)
 
     def perturbed_answers(self, case: Case) -> Iterator[list[Tensor]]:
-        """Yield outputs where roundings are drawn otherwise, as large as a file may err."""
+        """Yield outputs where roundings are drawn otherwise, as large as a file may err.
+
+        The inputs are moved first, which costs little, then the weights too: another file folds
+        them otherwise, and a part of few numbers shows that.
+        """
         generator = torch.Generator().manual_seed(SEED)
-        for _ in range(_RUNS):
+        for place in range(2 * _RUNS):
             other = _moved(case.example, FACTOR * self._unit, generator)
             with contextlib.suppress(ExportError):  # it may refuse an index that was moved
-                yield self._run(self._moved, other)
+                runner = self._moved if place < _RUNS else self._with_other_weights(place - _RUNS)
+                yield self._run(runner, other)
+
+    def _with_other_weights(self, place: int) -> OnnxRunner:
+        """Return a copy whose weights are moved as far as a file may err, the same at each call."""
+        size = sum(file.stat().st_size for file in self._folder.glob(f"{self.moved.name}*"))
+        place %= max(1, min(_RUNS, _HELD // size))
+        while len(self._redrawn) <= place:
+            drawn = torch.Generator().manual_seed(SEED + 2 + len(self._redrawn))
+            path = self._folder / f"redrawn_{len(self._redrawn)}.onnx"
+            with_moved_weights(self.path, path, FACTOR * self._unit, drawn)
+            self._redrawn.append(OnnxRunner(path))
+        return self._redrawn[place]
 
     def outputs(self, example: Example) -> list[Tensor]:
         """Run the file as it is.

@@ -81,3 +81,18 @@ def test_sizes_stay(scales: str, tmp_path: Path) -> None:
         body = body.replace("s = Identity(w) ", "").replace(", , s)", ", , w)")
     path, copy = files(body, tmp_path)
     torch.testing.assert_close(outputs(copy), outputs(path), rtol=0, atol=0)
+
+
+SIZED = (
+    "<float two = {2.0}, int64[2] first = {1, 2}> { s = Shape <start = 2, end = 4> (x) "
+    "f = Cast <to = 1> (s) g = Mul(f, two) h = Floor(g) i = Cast <to = 7> (h) "
+    "o = Concat <axis = 0> (first, i) y = Resize(x, , , o) }"
+)
+SQUARE = "{ n = Neg(x) two = Constant <value = float {2.0}> () y = Pow(n, two) }"
+
+
+@pytest.mark.parametrize("body", [SIZED, SQUARE])
+def test_what_sizes_are_computed_with_stays_and_so_do_exponents(body: str, tmp_path: Path) -> None:
+    """A negative number has no power of nearly two: the copy would say nothing but NaN."""
+    path, copy = files(body, tmp_path)
+    torch.testing.assert_close(outputs(copy), outputs(path), rtol=0, atol=0)

@@ -87,3 +87,31 @@ def test_a_right_float32_file_agrees_with_a_reference_of_another_precision(
     assert ("reference.onnx computes in float16" in report.notes) is (dtype == "float16")
     with pytest.raises(bnc.VerificationError, match="the MatMul that computes y is the first"):
         bnc.verify(reference, linear(tmp_path / "wrong.onnx", "float", fault), (x,))
+
+
+def test_a_file_whose_weights_are_rounded_otherwise_agrees_in_each_of_many_numbers(
+    tmp_path: Path,
+) -> None:
+    """A thousand channels of one number, which are near zero by chance and hardly heed x."""
+    generator = np.random.default_rng(0)
+    shift, scale = generator.normal(size=64), generator.uniform(0.5, 2, size=64)
+    weight = generator.normal(size=(64, 1000)) * 1e-3
+    body = (
+        "f (float[N, 64] x) => (float[N, 1000] y) { m = Mul(x, s) h = Add(m, b) y = MatMul(h, w) }"
+    )
+    reference, candidate = tmp_path / "reference.onnx", tmp_path / "candidate.onnx"
+    for path, by, wrong in (
+        (reference, np.ones(64), 1.0),
+        (candidate, scale, 1.0),
+        (tmp_path / "wrong.onnx", scale, 1.0001),
+    ):
+        weight[:, 7] *= wrong
+        model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {body}')
+        for key, value in (("s", 1e-3 * by), ("b", shift * by), ("w", weight / by[:, None])):
+            tensor = numpy_helper.from_array(np.asarray(value, np.float32), key)
+            model.graph.initializer.append(tensor)
+        onnx.save(model, str(path))
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    assert bnc.verify(reference, candidate, (x,)).verdict == "agrees"
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(reference, tmp_path / "wrong.onnx", (x,))
