@@ -215,7 +215,7 @@ class Candidate:
         """Write a copy of the model whose untrained norms have random statistics."""
         steps.tell("verifying a copy with random statistics: the model's are untrained")
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
-        path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
+        path, unseen = self.path.with_name(f"jittered_{self.path.name}"), Steps(None, *STEPS)
         shapes, claim, form = self.dynamic_shapes, self.claim, self.form
         return Candidate.written(other, self.example, shapes, path, claim, form, unseen)
 
