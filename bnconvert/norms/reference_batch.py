@@ -39,9 +39,10 @@ class ReferenceBatch:
         ]
         if torch.compiler.is_compiling():
             return _moved(self.tensors, wanted)
-        if wanted != [(t.device, t.dtype) for t in self._placed]:
-            self._placed = _moved(self.tensors, wanted)
-        return self._placed
+        placed = self._placed  # replicas of several devices may ask at once
+        if wanted != [(t.device, t.dtype) for t in placed]:
+            placed = self._placed = _moved(self.tensors, wanted)
+        return placed
 
 
 def _place(mine: Tensor, given: Any, parameter: Tensor | None) -> tuple[torch.device, torch.dtype]:
