@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.exporting import candidate, onnx_file
+from bnconvert.exporting import onnx_file
 from bnconvert.folding.folding import fold
+from bnconvert.verification.verification import prove
 from tests.zoo import IMAGE, trained
 
 
@@ -112,7 +113,7 @@ def test_an_untrained_network_is_simplified_where_its_copy_is_right_too(tmp_path
 def test_where_only_the_copy_is_simplified_the_copy_of_what_is_shipped_is_proven(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slim, prove, called = onnxslim.slim, candidate.prove, list[object]()
+    slim, called = onnxslim.slim, list[object]()
     proven = list[tuple[str, int]]()
 
     def once(model: onnx.ModelProto, **options: Any) -> object:
@@ -126,7 +127,7 @@ def test_where_only_the_copy_is_simplified_the_copy_of_what_is_shipped_is_proven
         return prove(model, example, path, claim)
 
     monkeypatch.setattr(onnxslim, "slim", once)
-    monkeypatch.setattr(candidate, "prove", noted)
+    monkeypatch.setattr("bnconvert.exporting.candidate.prove", noted)
     assert bnc.export(Windows().eval(), IMAGE, tmp_path / "m.onnx").verdict == "agrees"
     (_, simpler), own, (other, nodes) = proven
     shipped = nodes_in(tmp_path / "m.onnx")
