@@ -44,6 +44,10 @@ class ReferenceBatch:
             placed = self._placed = _moved(self.tensors, wanted)
         return placed
 
+    def copied_like(self, inputs: Sequence[Any], parameter: Tensor | None) -> tuple[Tensor, ...]:
+        """Return copies of what `like` returns, for a model that may change them in place."""
+        return tuple(tensor.clone() for tensor in self.like(inputs, parameter))
+
 
 def _place(mine: Tensor, given: Any, parameter: Tensor | None) -> tuple[torch.device, torch.dtype]:
     if not isinstance(given, Tensor):

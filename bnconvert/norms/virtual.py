@@ -174,8 +174,7 @@ class ReferencePass:
         """Run the reference through the model, without gradient and without other effects."""
         forward: Callable[..., Any] = model.forward
         self._restart_call_counts(model)
-        placed = self.reference.like(inputs, next(model.parameters(), None))
-        reference = [tensor.clone() for tensor in placed]  # a model may change its inputs in place
+        reference = self.reference.copied_like(inputs, next(model.parameters(), None))
         if torch.compiler.is_compiling():  # a compiler draws its own random numbers
             with torch.no_grad(), update_statistics(model, False):
                 forward(*reference)

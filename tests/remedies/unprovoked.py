@@ -40,6 +40,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,
+        "are not channels of a single image": _CAUGHT,
         "is not a multiple": _CAUGHT,
     },
     "exporting/candidate.py": {"{}": _OTHERS, "and it cannot be traced": _CAUGHT},
@@ -57,6 +58,10 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "{}: {}": _OTHERS,
     },
     "exporting/verify.py": {"{}": _FIGURES},
+    "verification/onnx_outline.py": {
+        "a field of kind {}": _CAUGHT,
+        "a field that is longer than its message": _CAUGHT,
+    },
     "verification/onnx_runner.py": {
         "is bfloat16": "needs a file of another exporter: tests/verification/test_onnx_runner.py"
     },
