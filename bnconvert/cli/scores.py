@@ -1,7 +1,7 @@
 """--loss and --metric: the user's functions, or the defaults for data with class labels."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from bnconvert.cli.user_code import describe_with_line, load_object
@@ -65,7 +65,9 @@ def _logits_in(output: Any) -> Any:
     """Return the logits of an output with names, a dict or dataclass; another one as it is."""
     import torch
 
-    named = vars(output) if is_dataclass(output) else output
+    named = output
+    if is_dataclass(output):
+        named = {field.name: getattr(output, field.name) for field in fields(output)}
     if not isinstance(named, Mapping):
         return output
     tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}

@@ -162,7 +162,7 @@ class Candidate:
             ExportError: ONNX Runtime cannot run it.
         """
         other = self._with_random_statistics(steps) if untrained_norms(self.model) else None
-        second = other._proof_of_simpler() if other else None
+        second = other._proof_of_simpler(replaces=False) if other else None
         report = self._proof_of_simpler() if second or not other else None
         steps.begin(VERIFYING)
         if report is None:
@@ -195,8 +195,8 @@ class Candidate:
     def _localized(self, proof: Proof, steps: Steps) -> Report:
         return localize(proof, self.model, self.path, lambda _: graphs_of(self.folded), steps.tell)
 
-    def _proof_of_simpler(self) -> Report | None:
-        """Replace the file by a simplified one, and return its proof; None where that fails.
+    def _proof_of_simpler(self, *, replaces: bool = True) -> Report | None:
+        """Prove a simplified file, which replaces this one if asked; None where that fails.
 
         Only where axes of any size had different ones: a simplifier may take one for another.
         """
@@ -207,7 +207,8 @@ class Candidate:
         with contextlib.suppress(ExportError):  # ONNX Runtime does not take it
             proof = prove(self.model, self.example, simpler, self.claim)
             if proof.report.verdict == "agrees" and proof.axes_apart:
-                onnx_weights.move(simpler, self.path)
+                if replaces:
+                    onnx_weights.move(simpler, self.path)
                 return proof.report
         return None
 
@@ -215,7 +216,7 @@ class Candidate:
         """Write a copy of the model whose untrained norms have random statistics."""
         steps.tell("verifying a copy with random statistics: the model's are untrained")
         other = jittered(self.model, torch.Generator().manual_seed(SEED))
-        path, unseen = self.path.with_name("jittered.onnx"), Steps(None, *STEPS)
+        path, unseen = self.path.with_name(f"jittered_{self.path.name}"), Steps(None, *STEPS)
         shapes, claim, form = self.dynamic_shapes, self.claim, self.form
         return Candidate.written(other, self.example, shapes, path, claim, form, unseen)
 

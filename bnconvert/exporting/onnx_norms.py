@@ -56,8 +56,8 @@ def _rewrite(graph: Any, node: Any, summand: Any) -> None:
     channels = numbers.size
     if numbers.shape[-3:] != (channels, 1, 1) or image.shape[1] != channels:
         return
-    ones = np.ones(channels, numbers.dtype)
-    vectors = ones, numbers.reshape(channels), 0 * ones, (1 - EPS) * ones
+    filled = [np.full(channels, number).astype(numbers.dtype) for number in (1, 0, 1 - EPS)]
+    vectors = filled[0], numbers.reshape(channels), *filled[1:]
     node.op_type = "BatchNormalization"
     node.resize_inputs(5)
     node.replace_input_with(0, image)

@@ -54,9 +54,8 @@ def translations() -> Mapping[Any, Callable[..., Any]]:
         allow_tf32: bool,
     ) -> Any:
         channels, filters, kernel = _sizes(input, weight)
-        image = [size if isinstance(size, int) else 0 for size in (*input.shape,)[2:]]
         samples = [
-            op.Reshape(input, op.Constant(value_ints=[-1, 1, channels, *image])),
+            op.Reshape(input, _shape_of_samples(op, input, channels)),
             op.Reshape(weight, op.Constant(value_ints=[-1, filters, *kernel])),
         ]
         if bias is not None:
@@ -69,12 +68,23 @@ def translations() -> Mapping[Any, Callable[..., Any]]:
     return {_MARK: each_sample}
 
 
+def _shape_of_samples(op: Any, image: Any, channels: int) -> Any:
+    """Return the shape in which each sample of an image of all samples is one of its own."""
+    _, _, *sizes = image.shape
+    if all(isinstance(size, int) for size in sizes):
+        return op.Constant(value_ints=[-1, 1, channels, *sizes])
+    first = op.Constant(value_ints=[-1, 1, channels])
+    return op.Concat(first, op.Shape(image, start=2), axis=0)
+
+
 def _sizes(image: Any, weight: Any) -> tuple[int, int, list[int]]:
     """Return how many channels and filters a sample has, and the sizes of a filter.
 
     Raises:
-        ValueError: they depend on more than the batch size.
+        ValueError: they depend on more than the batch size, or there are several images.
     """
+    if image.shape[0] != 1:
+        raise ValueError("the samples of a convolution are not channels of a single image")
     channels, image_batch = _multiple(image.shape[1])
     filters, weight_batch = _multiple(weight.shape[0])
     kernel = [*weight.shape][1:]

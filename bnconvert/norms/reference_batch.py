@@ -39,9 +39,14 @@ class ReferenceBatch:
         ]
         if torch.compiler.is_compiling():
             return _moved(self.tensors, wanted)
-        if wanted != [(t.device, t.dtype) for t in self._placed]:
-            self._placed = _moved(self.tensors, wanted)
-        return self._placed
+        placed = self._placed  # replicas of several devices may ask at once
+        if wanted != [(t.device, t.dtype) for t in placed]:
+            placed = self._placed = _moved(self.tensors, wanted)
+        return placed
+
+    def copied_like(self, inputs: Sequence[Any], parameter: Tensor | None) -> tuple[Tensor, ...]:
+        """Return copies of what `like` returns, for a model that may change them in place."""
+        return tuple(tensor.clone() for tensor in self.like(inputs, parameter))
 
 
 def _place(mine: Tensor, given: Any, parameter: Tensor | None) -> tuple[torch.device, torch.dtype]:

@@ -174,7 +174,7 @@ class ReferencePass:
         """Run the reference through the model, without gradient and without other effects."""
         forward: Callable[..., Any] = model.forward
         self._restart_call_counts(model)
-        reference = self.reference.like(inputs, next(model.parameters(), None))
+        reference = self.reference.copied_like(inputs, next(model.parameters(), None))
         if torch.compiler.is_compiling():  # a compiler draws its own random numbers
             with torch.no_grad(), update_statistics(model, False):
                 forward(*reference)

@@ -46,7 +46,9 @@ def full_float32() -> Iterator[None]:
         if convolutions is not None:
             backends.cudnn.allow_tf32 = convolutions
         for operator, precision in zip(operators, found, strict=True):
-            operator.fp32_precision = precision
+            operator.fp32_precision = "none"  # what it has from the settings of several operators
+            if operator.fp32_precision != precision:
+                operator.fp32_precision = precision
 
 
 def _cudnn() -> bool:

@@ -41,6 +41,13 @@ def test_by_default_data_with_classes_are_scored_and_others_are_not() -> None:
     assert loss_of(None, None) is metric_of(None, None) is None
 
 
+@dataclass(slots=True)
+class Slots:
+    """An output whose fields are in no dict."""
+
+    logits: Tensor
+
+
 @dataclass
 class Named:
     """An output as Hugging Face's models return it."""
@@ -56,8 +63,9 @@ class Named:
         {"scores": LOGITS, "boxes": torch.tensor([3])},
         {"aux": -LOGITS, "out": LOGITS},
         Named(LOGITS, -LOGITS),
+        Slots(LOGITS),
     ],
-    ids=["called logits", "the only one", "called out", "a dataclass"],
+    ids=["called logits", "the only one", "called out", "a dataclass", "slots"],
 )
 def test_logits_are_found_in_an_output_with_names(output: object) -> None:
     wanted = torch.tensor([0, 2])

@@ -112,6 +112,16 @@ def test_untrained_statistics_are_proven_on_a_jittered_copy(tmp_path: Path) -> N
     assert not any("other statistics" in check.case for check in trained_report.checks)
 
 
+@pytest.mark.parametrize("name", ["jittered.onnx", "simplified"])
+def test_a_file_of_any_name_is_not_mixed_up_with_those_made_on_the_way(
+    name: str, tmp_path: Path
+) -> None:
+    model = Net().eval()
+    assert bnc.export(model, IMAGE, tmp_path / name).verdict == "agrees"
+    assert bnc.verify(model, tmp_path / name, IMAGE).verdict == "agrees"
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+
+
 def test_a_model_in_training_mode_is_exported_in_eval_mode_and_stays_in_training(
     tmp_path: Path,
 ) -> None:

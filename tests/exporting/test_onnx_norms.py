@@ -12,6 +12,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from bnconvert.errors import ExportError
 from bnconvert.exporting.onnx_file import PLAIN, write_folded
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.folding.folding import Folded, fold
@@ -72,6 +73,20 @@ def test_it_computes_the_same_to_the_bit(tmp_path: Path, monkeypatch: pytest.Mon
     runners = [OnnxRunner(tmp_path / f"{name}.onnx", unoptimized=True) for name in ("norm", "sum")]
     one, other = (runner.run(runner.feed([(None, IMAGE)])) for runner in runners)
     torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_its_vectors_are_in_the_dtype_of_the_image(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = trained(BeforePadding()).to(dtype)
+    _, graph = made(model, IMAGE.to(dtype), tmp_path / "m.onnx")
+    assert "BatchNormalization" in kinds(graph)
+    assert len({tensor.data_type for tensor in graph.initializer}) == 1
+
+
+def test_a_model_in_bfloat16_is_refused_with_the_reason_of_all_such(tmp_path: Path) -> None:
+    model = trained(BeforePadding()).bfloat16()
+    with pytest.raises(ExportError, match="computes nothing in bfloat16"):
+        made(model, IMAGE.bfloat16(), tmp_path / "m.onnx")
 
 
 def test_each_call_of_a_norm_has_its_own(tmp_path: Path) -> None:

@@ -68,6 +68,37 @@ def test_it_is_right_in_batches_of_any_size(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(outputs, [model(other)], rtol=1e-4, atol=1e-5)
 
 
+def test_it_is_right_at_images_of_any_size(tmp_path: Path) -> None:
+    model, x = mixture(*CASES["padded"])
+    free = {"x": {0: "batch", 2: "height", 3: "width"}}
+    report = bnc.export(model, (x,), tmp_path / "m.onnx", dynamic_shapes=free)
+    assert report.verdict == "agrees"
+    assert bnc.verify(model, tmp_path / "m.onnx", (torch.randn(3, 4, 5, 9),)).verdict == "agrees"
+
+
+class Pairs(nn.Module):
+    """The kernels of the samples are applied to two images, each of which holds all samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.kernel = nn.BatchNorm2d(4), nn.Linear(4, 6 * 4 * 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        batch = x.shape[0]
+        weight = self.kernel(x.mean((2, 3))).view(batch * 6, 4, 3, 3)
+        image = x.reshape(1, batch * 4, *x.shape[2:])
+        y = F.conv2d(torch.cat([image, image.cos()]), weight, groups=batch)
+        return y.view(2, batch, 6, *y.shape[2:]).sum(0)
+
+
+def test_several_images_of_all_samples_have_a_file_of_the_given_batch_size(tmp_path: Path) -> None:
+    model, x = trained(Pairs()).eval(), torch.randn(2, 4, 7, 6)
+    report = bnc.export(model, (x,), tmp_path / "m.onnx")
+    assert report.verdict == "agrees"
+    assert any("batches of 2 only" in note for note in report.notes)
+
+
 @pytest.mark.parametrize("form", [{"opset": 17}, {"dtype": torch.float16}])
 @pytest.mark.filterwarnings("ignore")
 def test_it_is_written_in_other_forms_too(form: Mapping[str, Any], tmp_path: Path) -> None:

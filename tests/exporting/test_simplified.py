@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import bnconvert as bnc
 from bnconvert.exporting import onnx_file
 from bnconvert.folding.folding import fold
+from bnconvert.verification.verification import prove
 from tests.zoo import IMAGE, trained
 
 
@@ -107,6 +108,32 @@ def test_an_untrained_network_is_simplified_where_its_copy_is_right_too(tmp_path
     report = bnc.export(model, IMAGE, tmp_path / "m.onnx")
     assert any(check.case.startswith("other statistics") for check in report.checks)
     assert nodes_in(tmp_path / "m.onnx") < nodes_in(plain(model, tmp_path / "plain.onnx"))
+
+
+def test_where_only_the_copy_is_simplified_the_copy_of_what_is_shipped_is_proven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slim, called = onnxslim.slim, list[object]()
+    proven = list[tuple[str, int]]()
+
+    def once(model: onnx.ModelProto, **options: Any) -> object:
+        if called:
+            raise ValueError
+        called.append(model)
+        return slim(model, **options)
+
+    def noted(model: nn.Module, example: Any, path: Path, claim: Any) -> Any:
+        proven.append((path.name, nodes_in(path)))
+        return prove(model, example, path, claim)
+
+    monkeypatch.setattr(onnxslim, "slim", once)
+    monkeypatch.setattr("bnconvert.exporting.candidate.prove", noted)
+    assert bnc.export(Windows().eval(), IMAGE, tmp_path / "m.onnx").verdict == "agrees"
+    (_, simpler), own, (other, nodes) = proven
+    shipped = nodes_in(tmp_path / "m.onnx")
+    assert simpler < shipped
+    assert own == ("m.onnx", shipped)
+    assert (other != "m.onnx", nodes) == (True, shipped)
 
 
 def test_a_simplifier_that_is_right_for_untrained_statistics_only_is_not_trusted(

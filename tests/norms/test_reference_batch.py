@@ -3,6 +3,7 @@ import io
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.norms.reference_batch import ReferenceBatch
@@ -52,3 +53,25 @@ def test_a_model_that_changes_its_precision_after_it_was_converted_trains_on(
     model(IMAGES)
     y = model.to(dtype)(IMAGES.to(dtype))
     assert y.dtype == dtype
+
+
+class Centered(nn.Module):
+    """It subtracts in place, from the tensor that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = trained(Net())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x.sub_(0.5))
+        return y
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_that_changes_its_inputs_leaves_the_reference(dtype: torch.dtype) -> None:
+    images = IMAGES.clone()
+    model = bnc.convert(Centered(), bnc.Virtual(images)).to(dtype).train()
+    x = IMAGES.to(dtype)
+    first = model(x.clone())
+    assert torch.equal(model(x.clone()), first)
+    assert torch.equal(images, IMAGES)

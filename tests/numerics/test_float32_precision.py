@@ -100,6 +100,14 @@ def test_afterwards_every_setting_is_as_it_was(lowered: Callable[[], None]) -> N
     assert (newer(), older()) == before
 
 
+def test_afterwards_an_operator_follows_the_setting_of_all_as_before() -> None:
+    everything_in_tf32()
+    with full_float32():
+        pass
+    backends.fp32_precision = "ieee"
+    assert newer() == ["ieee"] * 7
+
+
 def test_inside_the_older_settings_can_be_read() -> None:
     with full_float32():
         assert older() == ["highest", False]

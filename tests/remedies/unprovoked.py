@@ -40,6 +40,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,
+        "are not channels of a single image": _CAUGHT,
         "is not a multiple": _CAUGHT,
     },
     "exporting/candidate.py": {"{}": _OTHERS, "and it cannot be traced": _CAUGHT},
