@@ -339,6 +339,7 @@ _OPERATORS = (
     ("_native_batch_norm_legit_functional.default", "graphs/aten.py", _NORM),
     ("_native_batch_norm_legit.no_stats", "graphs/aten.py", _NORM),
     ("_assert_tensor_metadata.default", "graphs/aten.py", _OPERATOR),
+    ("_convolution.default", "exporting/onnx_sample_convolution.py", _OPERATOR),
     ("_to_copy.default", "graphs/borrowed_shapes.py", _OPERATOR),
     ("_assert_tensor_metadata.default", "folding/constants.py", _OPERATOR),
     ("_adaptive_avg_pool2d.default", "folding/operators/pooling.py", _OPERATOR),
