@@ -112,7 +112,6 @@ ROOMS = {
         "onnx_form",
         "onnx_contents",
         "onnx_weights",
-        "onnx_nodes",
     ),
     "diagnosis": (
         "__init__",
@@ -325,6 +324,7 @@ ROOMS = {
         "onnx_outline",
         "onnx_moved_weights",
         "onnx_given_values",
+        "onnx_nodes",
         "batch_statistics",
         "bounded_outputs",
         "complex_numbers",

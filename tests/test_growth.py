@@ -22,6 +22,7 @@ from bnconvert.graphs.capturing import capture
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.modules.copying import copy_graph
+from tests.benchmarks import growth
 from tests.zoo import trained
 
 SIZES = 15, 60
@@ -157,21 +158,6 @@ def test_no_function_of_a_fold_grows_with_the_square(build: Callable[[int], nn.M
     assert {name: counts for name, counts in fast.items() if counts[1] > 10 * SIZES[1]} == {}
 
 
-class Steps(nn.Module):
-    """Every norm moves the output, so that a file can be proven."""
-
-    def __init__(self, norms: int) -> None:
-        super().__init__()
-        blocks = ([nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()] for _ in range(norms))
-        self.blocks = nn.ModuleList(nn.Sequential(*block) for block in blocks)
-        self.part = norms**-0.5
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = x + self.part * block(x)
-        return x
-
-
 def calls_by_function(work: Callable[[], object]) -> Counter[str]:
     """Count the calls of Python functions, those of the libraries included."""
     profile = cProfile.Profile()
@@ -185,7 +171,7 @@ def calls_by_function(work: Callable[[], object]) -> Counter[str]:
 @pytest.mark.slow
 def test_no_function_of_an_export_is_called_with_the_square(tmp_path: Path) -> None:
     def prepared(size: int) -> Callable[[], object]:
-        model = trained(Steps(size))
+        model = trained(growth.Residual(size))
         return lambda: bnc.export(model, (torch.rand(8, 4),), tmp_path / f"{size}.onnx")
 
     prepared(2)()

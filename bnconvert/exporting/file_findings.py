@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnconvert.exporting.onnx_contents import OnnxContents
-from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.table import listed
 from bnconvert.verification.finding_ids import BATCH_STATISTICS, LOCAL_PATHS
+from bnconvert.verification.onnx_nodes import nodes_of
 
 _ABSOLUTE_PATH = re.compile(r'(?:^|[\s"\'(=])(?:/[\w.+-]+){2,}|[A-Za-z]:\\')
 

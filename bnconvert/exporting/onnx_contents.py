@@ -7,8 +7,8 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.exporting.onnx_weights import files_of
+from bnconvert.verification.onnx_nodes import nodes_of
 from bnconvert.verification.onnx_outline import OnnxOutline, outline_of
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.exporting.onnx_nodes import nodes_of
+from bnconvert.verification.onnx_nodes import nodes_of
 
 #: Attributes that older versions of an operator do not have, where they say what is usual.
 _USUAL = {"noop_with_empty_axes": 0}

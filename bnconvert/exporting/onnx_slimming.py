@@ -11,9 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
+from bnconvert.verification.onnx_nodes import nodes_of
 from bnconvert.verification.onnx_outline import outline_of
 
 #: Operators that compute shapes, or move numbers without changing them.

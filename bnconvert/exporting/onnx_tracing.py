@@ -16,10 +16,10 @@ from bnconvert.errors import ExportError, first_line
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_names import output_keys, rename
-from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.graphs.opaque_objects import input_obstacle, output_obstacle
 from bnconvert.torch_private.silence import quiet, without_graph_prints
+from bnconvert.verification.onnx_nodes import nodes_of
 
 #: Detectors need NMS and RoIAlign, which ONNX Runtime runs in this version.
 _OPSET = 18

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bnconvert.errors import ExportError
-from bnconvert.exporting.onnx_nodes import nodes_of
 from bnconvert.reporting.whole_file import is_younger_than
+from bnconvert.verification.onnx_nodes import nodes_of
 from bnconvert.verification.onnx_outline import outline_of
 
 SINGLE_FILE_LIMIT = 2**31 - 2**20  # protobuf's 2 GB, less room for the graph itself

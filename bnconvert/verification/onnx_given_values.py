@@ -4,11 +4,12 @@ It still computes them: each from given ones alone, so that no error is carried 
 next value that is given.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
+
+from bnconvert.verification.onnx_nodes import nodes_of
 
 _GIVEN = "given "  # begins no name that a tool would write
 
@@ -30,7 +31,7 @@ def with_given_values(path: Path, target: Path, values: Mapping[str, Tensor]) ->
 
     model = onnx.load(str(path))
     graph = model.graph
-    for node in nodes_in(graph):
+    for node in nodes_of(graph):
         for place, name in enumerate(node.input):
             if name in values:
                 node.input[place] = given_name(name)
@@ -41,12 +42,3 @@ def with_given_values(path: Path, target: Path, values: Mapping[str, Tensor]) ->
     large = sum(len(tensor.raw_data) for tensor in graph.initializer) > 2**30
     beside = f"{target.name}.data"
     onnx.save(model, str(target), save_as_external_data=large, location=beside)
-
-
-def nodes_in(graph: Any) -> Iterator[Any]:
-    """Yield the nodes of a graph, also inside branches and loop bodies."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from nodes_in(attribute.g)

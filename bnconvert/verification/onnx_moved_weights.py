@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnconvert.verification.onnx_given_values import nodes_in
+from bnconvert.verification.onnx_nodes import nodes_of
 from bnconvert.verification.perturbation import moved
 
 #: By operator, the inputs that decide how large its output is: half a pixel less is one pixel less.
@@ -31,7 +31,7 @@ def with_moved_weights(path: Path, target: Path, step: float, generator: torch.G
     import onnx
 
     model = onnx.load(str(path))
-    nodes = list(nodes_in(model.graph))
+    nodes = list(nodes_of(model.graph))
     exact = _exact(nodes, {tensor.name for tensor in model.graph.initializer})
     for tensor in (t for t in model.graph.initializer if t.name not in exact):
         _move(tensor, step, generator)

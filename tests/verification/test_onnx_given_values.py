@@ -5,8 +5,9 @@ from pathlib import Path
 import onnx
 import torch
 
-from bnconvert.verification.onnx_given_values import given_name, nodes_in, with_given_values
+from bnconvert.verification.onnx_given_values import given_name, with_given_values
 from bnconvert.verification.onnx_graph import graph_of
+from bnconvert.verification.onnx_nodes import nodes_of
 
 X = torch.tensor([[1.0, 2.0]])
 BODY = (
@@ -29,4 +30,4 @@ def test_each_value_is_computed_from_given_ones(tmp_path: Path) -> None:
     assert values["a"].tolist() == [[2.0, 4.0]]
     assert values["b"].tolist() == [[100.0, 400.0]]
     assert values["y"].tolist() == [[-7.0, -8.0]]  # also inside a branch
-    assert {node.op_type for node in nodes_in(model.graph)} >= {"Neg", "Identity", "If"}
+    assert {node.op_type for node in nodes_of(model.graph)} >= {"Neg", "Identity", "If"}
