@@ -121,6 +121,7 @@ ROOMS = {
         "catalogue.__init__",
         "findings.__init__",
         "norm_rows",
+        "findings.counted_calls",
         "findings.biases",
         "findings.calls",
         "findings.channels",

@@ -1,6 +1,6 @@
 """`inspect`: list a model's norms and find what is wrong with them, without data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +9,12 @@ from torch.optim import Optimizer
 
 from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.diagnosis.findings.biases import bias_findings
+from bnconvert.diagnosis.findings.counted_calls import with_counted_calls
 from bnconvert.diagnosis.findings.loader import BatchSizes, batch_findings
 from bnconvert.diagnosis.findings.optimizer import optimizer_findings
 from bnconvert.diagnosis.findings.step_counts import step_findings
 from bnconvert.diagnosis.norm_inputs import NormInput, NormInputWatch, norm_inputs
-from bnconvert.diagnosis.norm_rows import completed, row_of
+from bnconvert.diagnosis.norm_rows import completed, counted, row_of
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
@@ -22,7 +23,6 @@ from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
 from bnconvert.modules.wrappers import unwrapped
-from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.finding_ids import TRAINING_FORM, TRAINING_MODE
@@ -90,8 +90,8 @@ def inspect(
         findings += [*optimizer_findings(model, optimizer), *step_findings(surveyed, optimizer)]
     rows = static
     if folded is not None:
-        rows, notes = folded.norms or static, [*notes, *folded.notes]
-        findings += [*_uncalled(rows, findings), *folded.findings]
+        rows, notes = counted(folded.norms or static, inputs), [*notes, *folded.notes]
+        findings = [*with_counted_calls(surveyed, findings, rows), *folded.findings]
     if not findings:
         notes = ["no findings", *notes]
     if wrappers:
@@ -141,17 +141,3 @@ def _folded(survey: Survey, example: Example, watch: NormInputWatch) -> Report:
         return Report("", notes=(str(failure),))
     findings = (f for f in report.findings if f.id not in _OF_DEPLOYMENT)
     return replace(report, findings=tuple(findings))
-
-
-def _uncalled(rows: Sequence[NormRow], findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Yield the finding about norms whose calls torch.fx could not count, and of which none is."""
-    known = {path for finding in findings if finding.id == "BN022" for path in finding.paths}
-    paths = tuple(row.path for row in rows if row.outcome == "uncalled" and row.path not in known)
-    if paths:
-        yield Finding(
-            "BN022",
-            "info",
-            paths,
-            "never called in eval mode with the example inputs",
-            "nothing, if it is used in training only; otherwise remove it",
-        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -24,10 +24,12 @@ class NormInput:
         images: its samples, N.
         values: the normalization batch, N x H x W: how many values of a channel are normalized
             together.
+        calls: how often the forward called it.
     """
 
     images: int
     values: int
+    calls: int = 1
 
     @property
     def values_per_image(self) -> int:
@@ -60,7 +62,7 @@ class NormInputWatch:
     """Notes what reaches each norm while a copy of a model runs.
 
     Attributes:
-        seen: by path, the smallest input.
+        seen: by path, the smallest input, and the number of calls.
         complete: whether an eval forward was watched to its end.
     """
 
@@ -98,11 +100,12 @@ class _Noting:
         self.path, self.seen = path, seen
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note the input if it is the smallest one."""
+        """Note a call, and its input if it is the smallest one."""
         x = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         if x is None or x.dim() < 2:
             return
         arrived = NormInput(x.shape[0], x.shape[0] * prod(x.shape[2:]))
         known = self.seen.get(self.path)
-        if known is None or arrived.values < known.values:
-            self.seen[self.path] = arrived
+        smallest = arrived if known is None or arrived.values < known.values else known
+        calls = 1 if known is None else known.calls + 1
+        self.seen[self.path] = replace(smallest, calls=calls)

@@ -32,6 +32,19 @@ def row_of(site: Site) -> NormRow:
     )
 
 
+def counted(rows: Sequence[NormRow], inputs: Mapping[str, NormInput]) -> tuple[NormRow, ...]:
+    """Return rows with the calls that a forward made, where it made more than were traced.
+
+    The graph of a part of a model has one of the part's calls.
+    """
+    return tuple(
+        replace(row, calls=max(row.calls or 0, inputs[row.path].calls))
+        if row.path in inputs
+        else row
+        for row in rows
+    )
+
+
 def completed(
     rows: Sequence[NormRow],
     static: Sequence[NormRow],

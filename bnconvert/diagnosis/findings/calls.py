@@ -1,6 +1,6 @@
 """Findings about how often the forward calls norms: BN009, BN022."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from bnconvert.diagnosis.findings.code_lines import converting
 from bnconvert.diagnosis.findings.rule import Rule, found_by
@@ -25,7 +25,8 @@ RULES = (
         "warning",
         _shares_statistics,
         lambda sites: (
-            f"called {_times(sites)} in one forward, with one set of statistics for all calls"
+            f"called {times(len(site.calls) for site in sites)} in one forward, with one set of "
+            "statistics for all calls"
         ),
         "use a norm of its own for each call, or one set of statistics for each: "
         'Separate(domains="calls")',
@@ -54,6 +55,6 @@ def call_findings(survey: Survey) -> Iterator[Finding]:
     yield from found_by(RULES, survey.sites)
 
 
-def _times(sites: Sequence[Site]) -> str:
-    counts = sorted({len(site.calls) for site in sites})
-    return " or ".join("twice" if count == 2 else f"{count} times" for count in counts)
+def times(counts: Iterable[int]) -> str:
+    """Say how often: `twice or 3 times`."""
+    return " or ".join("twice" if count == 2 else f"{count} times" for count in sorted(set(counts)))

@@ -20,7 +20,8 @@ def unreached_findings(survey: Survey) -> Iterator[Finding]:
     for path, reason in survey.untraceable.items():
         if survey.sites and survey.sites[0].path:  # a root that is a norm hides nothing
             message = f"could not be traced, so that calls inside are not counted ({reason})"
-            yield Finding("BN020", "info", (path,), message, "give example inputs to see them")
+            fix = "inspect the model with example inputs to see them"
+            yield Finding("BN020", "info", (path,), message, fix)
     if survey.scripted:
         message = "TorchScript: norms inside are not found and not converted"
         yield Finding("BN020", "warning", survey.scripted, message, "use the eager module instead")
