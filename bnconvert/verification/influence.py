@@ -80,30 +80,23 @@ class GradientRun:
 
     def _run(self, example: Example, *, inner: bool, projected: bool) -> "GradientRun":
         """Run the model, with gradients in any case: without, modules may take other ways."""
-        floating = [p for p in self.model.parameters() if p.is_floating_point()]
-        before = [(p, p.requires_grad) for p in floating]
-        try:
-            for parameter in floating:
-                parameter.requires_grad_(True)
-            watching = self._watching(inner, projected)
-            with torch.enable_grad(), preserved_random_state(), watching:
-                copied = example.map(Tensor.clone)
-                leaves = pytree.tree_leaves(self.model(*copied.args, **copied.kwargs))
+        watching = self._watching(inner, projected)
+        with _differentiable(self.model), torch.enable_grad(), preserved_random_state(), watching:
+            copied = example.map(Tensor.clone)
+            leaves = pytree.tree_leaves(self.model(*copied.args, **copied.kwargs))
             tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and projected]
             self.outputs = {i: _projected(t, i) for i, t in enumerate(tensors) if t.requires_grad}
-        finally:
-            for parameter, flag in before:
-                parameter.requires_grad_(flag)
         return self
 
     def moving(self, projections: Sequence[Tensor]) -> set[str]:
         """Return the names of the weights that move at least one of the projections."""
-        wanted = [(name, t) for name, t in self._sources() if t.requires_grad]
-        if not projections or not wanted:
-            return set()
-        total = torch.stack([one.double().cpu() for one in projections]).sum()
-        tensors = [tensor for _, tensor in wanted]
-        found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
+        with _differentiable(self.model):
+            wanted = [(name, t) for name, t in self._sources() if t.requires_grad]
+            if not projections or not wanted:
+                return set()
+            total = torch.stack([one.double().cpu() for one in projections]).sum()
+            tensors = [tensor for _, tensor in wanted]
+            found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
         pairs = zip(wanted, found, strict=True)
         return {
             name for (name, _), slope in pairs if slope is not None and bool((slope != 0).any())
@@ -168,6 +161,20 @@ class _Watch:
             leaf = leaf.detach().clone().requires_grad_(torch.is_grad_enabled())
         self.run._norms.setdefault(self.path, []).append(leaf)
         return leaf.clone()
+
+
+@contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Let a model's parameters require gradients, the frozen ones too, and restore their flags."""
+    floating = [p for p in model.parameters() if p.is_floating_point()]
+    before = [(p, p.requires_grad) for p in floating]
+    try:
+        for parameter in floating:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter, flag in before:
+            parameter.requires_grad_(flag)
 
 
 def _projected(value: Tensor, seed: int) -> Tensor:

@@ -187,3 +187,17 @@ def test_a_model_with_a_process_group_is_exported(
     assert bnc.verify(model, path, IMAGE).failures == ()
     batches = [torch.randn(4, 3, 8, 8)]
     assert bnc.export(model, IMAGE, path, calibration=batches).failures == ()
+
+
+@pytest.mark.parametrize("frozen", ["nothing", "the backbone", "everything"])
+def test_frozen_parameters_and_a_folded_graph_are_proven_as_any(
+    tmp_path: Path, frozen: str
+) -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Upsample((8, 8)))
+    model = trained(nn.Sequential(backbone, nn.Conv2d(4, 2, 1))).eval()
+    parts = {"nothing": nn.Identity(), "the backbone": backbone, "everything": model}
+    parts[frozen].requires_grad_(False)
+    flags = [parameter.requires_grad for parameter in model.parameters()]
+    bnc.export(model, IMAGE, tmp_path / "model.onnx")
+    bnc.export(bnc.fold(model, IMAGE).module, IMAGE, tmp_path / "folded.onnx")
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags

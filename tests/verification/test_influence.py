@@ -37,6 +37,14 @@ def test_an_output_is_moved_by_the_weights_that_it_is_computed_from(affine: bool
     assert run.moving([]) == set()
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_frozen_weights_move_outputs_as_others_do(affine: bool) -> None:
+    model = trained(Two(affine)).requires_grad_(False)
+    run = GradientRun.of(model, X)
+    assert run.moving([run.outputs[0]]) == {"first", *LEFT}
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
 def test_what_modules_return_is_kept_where_it_is_asked_for() -> None:
     model = trained(Two())
     run = GradientRun.of(model, X, inner=True)
