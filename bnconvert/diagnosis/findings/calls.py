@@ -9,9 +9,9 @@ from bnconvert.norms.separate import Separate
 from bnconvert.reporting.records import Finding
 
 
-def _shares_statistics(site: Site) -> bool:
-    """Tell whether the norm has several calls, and one set of statistics for them."""
-    return len(site.calls) > 1 and not getattr(site.module, "by_call", False)
+def shares_statistics(site: Site, calls: int) -> bool:
+    """Tell whether a norm that has so many calls has one set of statistics for them."""
+    return calls > 1 and not getattr(site.module, "by_call", False)
 
 
 def _is_uncalled(site: Site) -> bool:
@@ -23,7 +23,7 @@ RULES = (
     Rule(
         "BN009",
         "warning",
-        _shares_statistics,
+        lambda site: shares_statistics(site, len(site.calls)),
         lambda sites: (
             f"called {times(len(site.calls) for site in sites)} in one forward, with one set of "
             "statistics for all calls"

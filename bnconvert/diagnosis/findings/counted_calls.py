@@ -6,7 +6,7 @@ torch.fx cannot trace every forward; what it could not count, a forward and a ca
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from bnconvert.diagnosis.findings.calls import times
+from bnconvert.diagnosis.findings.calls import shares_statistics, times
 from bnconvert.modules.site import Survey
 from bnconvert.reporting.records import Finding, NormRow
 
@@ -51,9 +51,7 @@ def _shared(survey: Survey, calls: Mapping[str, int | None]) -> Iterator[Finding
     counts = {
         site.path: count
         for site in survey.sites
-        if (count := calls.get(site.path) or 0) > 1
-        and len(site.calls) < 2
-        and not getattr(site.module, "by_call", False)
+        if len(site.calls) < 2 and shares_statistics(site, count := calls.get(site.path) or 0)
     }
     if counts:
         yield Finding(
