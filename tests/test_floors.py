@@ -107,6 +107,7 @@ ROOMS = {
         "onnx_states",
         "onnx_opset",
         "onnx_rules",
+        "onnx_saving",
         "onnx_sample_convolution",
         "onnx_names",
         "onnx_form",
