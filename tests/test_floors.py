@@ -318,6 +318,7 @@ ROOMS = {
         "parts",
         "weight_trials",
         "influence",
+        "weight_gradients",
         "reference",
         "pool_answers",
         "model_outputs",

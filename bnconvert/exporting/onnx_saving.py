@@ -1,5 +1,6 @@
 """Save an ONNX file from memory, with the numbers of weights written from where they lie."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ def save(program: torch.onnx.ONNXProgram, path: Path, *, beside: bool) -> None:
 
     weights = program.model.graph.initializers.values()
     tensors = {value: value.const_value for value in weights if value.const_value is not None}
-    names = {tensor.name for tensor in tensors.values()}
-    large = beside or sum(tensor.nbytes for tensor in tensors.values()) > _ALONE
-    if large or len(names) < len(tensors):
+    named = Counter(tensor.name for tensor in tensors.values())
+    if beside or sum(tensor.nbytes for tensor in tensors.values()) > _ALONE:
         program.save(str(path), external_data=beside)
         return
     numbers: dict[str, Any] = {}
     try:
         for value, tensor in tensors.items():
-            if tensor.nbytes >= _LARGE and (found := _numbers_of(tensor)) is not None:
+            is_meant = tensor.nbytes >= _LARGE and tensor.name and named[tensor.name] == 1
+            if is_meant and (found := _numbers_of(tensor)) is not None:
                 numbers[tensor.name] = found
                 value.const_value = _without_numbers(tensor)
         model = serde.serialize_model(program.model)
