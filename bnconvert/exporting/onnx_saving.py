@@ -36,9 +36,11 @@ def save(program: torch.onnx.ONNXProgram, path: Path, *, beside: bool) -> None:
     numbers: dict[str, Any] = {}
     try:
         for value, tensor in tensors.items():
-            is_meant = tensor.nbytes >= _LARGE and tensor.name and named[tensor.name] == 1
-            if is_meant and (found := _numbers_of(tensor)) is not None:
-                numbers[tensor.name] = found
+            name = tensor.name
+            if not name or named[name] > 1 or tensor.nbytes < _LARGE:
+                continue
+            if (found := _numbers_of(tensor)) is not None:
+                numbers[name] = found
                 value.const_value = _without_numbers(tensor)
         model = serde.serialize_model(program.model)
     finally:

@@ -27,7 +27,8 @@ class Weights(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x).mean((2, 3)) * self.mask.float().mean(0)
         y = y @ self.lower.float()
-        return y + self.table[:100, 0] + self.coarse.float()[0, :100]
+        z: Tensor = y + self.table[:100, 0] + self.coarse.float()[0, :100]
+        return z
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,9 @@ def program() -> torch.onnx.ONNXProgram:
     with torch.no_grad(), quiet():
         program = torch.onnx.export(Weights().eval(), (torch.randn(2, 3, 5, 5),), dynamo=True)
     assert program is not None
-    program.model.graph.initializers["conv.weight"].const_value.doc_string = "said of it"
+    weight = program.model.graph.initializers["conv.weight"].const_value
+    assert weight is not None
+    weight.doc_string = "said of it"
     return program
 
 

@@ -265,9 +265,10 @@ def test_in_a_replica_observers_that_have_seen_data_rest() -> None:
 
 
 def test_a_copy_in_double_is_a_copy_that_was_cast() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4), nn.Linear(4, 4))
-    model[3].weight = model[2].weight
-    model[0].weight.requires_grad_(False)
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4), nn.Linear(4, 4)
+    layers[3].weight = layers[2].weight
+    layers[0].weight.requires_grad_(False)
+    model = nn.Sequential(*layers)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     double, cast = copy_in_double(model), copy_model(model).double()
     expected = cast.state_dict()
@@ -277,7 +278,7 @@ def test_a_copy_in_double_is_a_copy_that_was_cast() -> None:
         assert torch.equal(tensor, expected[name])
         assert torch.equal(model.state_dict()[name], before[name])
         assert model.state_dict()[name].dtype is before[name].dtype
-    assert double[3].weight is double[2].weight
+    assert submodule(double, "3", nn.Linear).weight is submodule(double, "2", nn.Linear).weight
     assert [p.requires_grad for p in double.parameters()] == [
         p.requires_grad for p in model.parameters()
     ]

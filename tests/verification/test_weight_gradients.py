@@ -50,7 +50,10 @@ def test_values_upstream_have_their_whole_gradients() -> None:
     """A weight is found by what it owes to all channels downstream."""
     layers = nn.Conv2d(3, 20, 1), nn.Conv2d(20, 30, 1)
     total = layers[1](layers[0](X)).square().sum()
-    weights = [layers[0].weight, layers[0].bias, layers[1].bias]
+    first, second = layers[0].bias, layers[1].bias
+    assert first is not None
+    assert second is not None
+    weights = [layers[0].weight, first, second]
     whole = torch.autograd.grad(total, weights, retain_graph=True)
     with FewChannels([layers[0].weight, layers[1].weight]):
         few = torch.autograd.grad(total, [*weights, layers[1].weight], retain_graph=True)
