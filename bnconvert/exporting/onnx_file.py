@@ -21,6 +21,7 @@ from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.exporting.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.onnx_rules import tried_where_they_may_match
+from bnconvert.exporting.onnx_saving import save
 from bnconvert.exporting.onnx_states import drop_zero_states
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
@@ -77,7 +78,7 @@ def write(
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             write_as_norms(program.model, summands)
             drop_zero_states(program.model)
-            program.save(str(path), external_data=large)
+            save(program, path, beside=large)
             if form.is_older_than(program.model.opset_imports.get("")):
                 lower_opset(path, form.opset or 0)
             if form.half:

@@ -1,7 +1,7 @@
 """A file with fewer operators, by onnxslim.
 
 onnxslim copies the whole model at each of its many steps. The numbers of large weights, which no
-step needs, are withheld from it: a layer's weight is then as external data is, a name of them.
+step needs, stay in their file: a layer's weight is then as external data is, a name of them.
 Equal constants are made one here, because it compares each with each.
 """
 
@@ -11,10 +11,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 from bnconvert.verification.onnx_nodes import nodes_of
-from bnconvert.verification.onnx_outline import outline_of
+from bnconvert.verification.onnx_outline import OnnxOutline, outline_of, write_outline
 
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -37,16 +39,19 @@ def simplified(path: Path) -> Path | None:
     """
     import onnx
 
-    if weights_beside(path).exists() or not _may_shrink(outline_of(path).model.graph):
+    if weights_beside(path).exists():
         return None
-    model = onnx.load(str(path))
-    count, target = len(model.graph.node), path.parent / "simplified" / path.name
+    outline = outline_of(path, _LARGE)
+    graph, target = outline.model.graph, path.parent / "simplified" / path.name
+    if not _may_shrink(graph):
+        return None
+    count = len(graph.node)
     try:
-        slim = _slim(model, path)
+        slim, numbers = _slim(outline, path)
         if len(slim.graph.node) >= count:
             return None
         target.parent.mkdir(exist_ok=True)
-        onnx.save(slim, str(target))
+        write_outline(slim, numbers, target)
         onnx.checker.check_model(str(target), full_check=True)
     except Exception:
         return None
@@ -78,22 +83,24 @@ def _computes_twice(graph: Any) -> bool:
     return False
 
 
-def _slim(model: Any, path: Path) -> Any:
-    """Return a simplified model: without the numbers of weights if that can be, else with them.
+def _slim(outline: OnnxOutline, path: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a simplified model, and the numbers that it lacks, by the weight's name.
+
+    It lacks none where it cannot be simplified without those of weights.
 
     Args:
-        model: what the file holds; it may lose the numbers of its weights.
+        outline: what the file holds but for large numbers; it may get those that are needed.
         path: the file.
     """
     import onnx
 
-    withheld = _withhold(model)
+    data = np.memmap(path, np.uint8, "r")
+    withheld = _withhold(outline, data)
     with contextlib.suppress(Exception), quiet():
-        slim = _with_ties(model)
-        _put_back(slim, withheld)
-        return slim
+        slim = _with_ties(outline.model)
+        return slim, _put_back(slim, withheld)
     with quiet():
-        return _with_ties(onnx.load(str(path)))
+        return _with_ties(onnx.load(str(path))), {}
 
 
 def _with_ties(model: Any) -> Any:
@@ -131,10 +138,19 @@ def _tie(model: Any) -> bool:
     return bool(others)
 
 
-def _withhold(model: Any) -> dict[str, bytes]:
-    """Take the numbers out of the large weights of layers; return them by the name left there."""
+def _withhold(outline: OnnxOutline, data: Any) -> dict[str, Any]:
+    """Give a model the large numbers that are no layer's weights; return those of the layers.
+
+    Args:
+        outline: the model.
+        data: the bytes of its file.
+
+    Returns:
+        The numbers, by the name that a weight has in their place, as external data has.
+    """
     import onnx
 
+    model = outline.model
     readers = defaultdict(list)
     constants = {tensor.name for tensor in model.graph.initializer}
     for output in model.graph.output:
@@ -143,29 +159,36 @@ def _withhold(model: Any) -> dict[str, bytes]:
         for place, name in enumerate(node.input):
             is_weight = place == 1 and node.op_type in _LAYERS and node.input[0] not in constants
             readers[name].append(is_weight)
-    taken: dict[str, bytes] = {}
+    taken: dict[str, Any] = {}
     for tensor in model.graph.initializer:
-        read = readers[tensor.name]
-        if len(tensor.raw_data) >= _LARGE and read and all(read):
+        read, lies = readers[tensor.name], outline.numbers.get(tensor.name)
+        if lies is None:
+            continue
+        if read and all(read):
             name = str(len(taken))
-            taken[name] = tensor.raw_data
+            taken[name] = data[lies]
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key=_PLACE, value=name)
+        else:
+            tensor.raw_data = data[lies].tobytes()
     return taken
 
 
-def _put_back(model: Any, withheld: dict[str, bytes]) -> None:
-    """Give the weights their numbers again.
+def _put_back(model: Any, withheld: dict[str, Any]) -> dict[str, Any]:
+    """Let no weight be external; return the numbers that were withheld, by the weight's name.
 
     Raises:
         KeyError: a weight is not one of those that were withheld.
     """
     import onnx
 
+    numbers: dict[str, Any] = {}
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             (name,) = (entry.value for entry in tensor.external_data if entry.key == _PLACE)
-            tensor.raw_data = withheld[name]
+            numbers[tensor.name] = withheld[name]
+            tensor.raw_data = b""
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
+    return numbers

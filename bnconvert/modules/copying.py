@@ -63,6 +63,19 @@ def copy_sharing_parameters(model: nn.Module) -> nn.Module:
     return _Copier(model).copied(model.parameters())
 
 
+def copy_in_double(model: nn.Module) -> nn.Module:
+    """Return `copy_model(model).double()`, of which no weight is copied in its own precision first.
+
+    Raises:
+        UnsupportedModelError: an attribute of the model cannot be copied.
+    """
+    weights = [p for p in model.parameters() if type(p) is nn.Parameter and p.is_floating_point()]
+    double = {id(p): nn.Parameter(p.detach().to(torch.float64, copy=True)) for p in weights}
+    for parameter in weights:
+        double[id(parameter)].requires_grad_(parameter.requires_grad)
+    return _Copier(model).copied((), others=double).double()
+
+
 def replicate(model: nn.Module) -> nn.Module:
     """Return one replica of a model, as `Replicas` makes several.
 

@@ -18,6 +18,7 @@ from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.paths import holders
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.verification.complex_numbers import in_real_numbers
+from bnconvert.verification.weight_gradients import moving_weights
 
 #: A module's output: its path, how many outputs came before it, the place among its tensors.
 Place = tuple[str, int, int]
@@ -95,12 +96,7 @@ class GradientRun:
             if not projections or not wanted:
                 return set()
             total = torch.stack([one.double().cpu() for one in projections]).sum()
-            tensors = [tensor for _, tensor in wanted]
-            found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
-        pairs = zip(wanted, found, strict=True)
-        return {
-            name for (name, _), slope in pairs if slope is not None and bool((slope != 0).any())
-        }
+            return moving_weights(total, wanted)
 
     def _sources(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors to differentiate by; for a norm that is called, what it returned."""

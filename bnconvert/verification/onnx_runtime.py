@@ -91,6 +91,8 @@ class Runtime:
         options.intra_op_num_threads = torch.get_num_threads()  # who limits one means both
         if unoptimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            # nor copy weights into the layout of fast products, which takes longer than few runs
+            options.add_session_config_entry("session.disable_prepacking", "1")
         options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent.absolute()))
         source = str(path) if content is None else content
         session: Session = onnxruntime.InferenceSession(

@@ -25,7 +25,8 @@ class Partition:
 
     Attributes:
         kind: what a part is, for messages.
-        sizes: the root mean square of each part of a tensor of the output's shape, in order.
+        sizes: the root mean square of each part, in order, of the squares of a tensor of the
+            output's shape.
         count: of how many numbers the smallest part consists.
     """
 
@@ -82,12 +83,12 @@ def wrong_part(
         return None
     if whole >= 1:
         return None  # nothing is known of the output as a whole, and less of its parts
-    gap = _gap(value, truth)
+    gap, squares = _gap(value, truth), _squares(truth)
     eps = float(torch.finfo(value.dtype).eps) if value.is_floating_point() else 0.0
     # The unknown error of these rows may add to the file's, and hide as much of a perturbed run's.
     of_own, of_perturbed = (1 - 1 / factor, (factor - 1) / (factor + 1)) if partial else (1.0, 1.0)
     for partition in _partitions(truth):
-        size, error = partition.sizes(truth), partition.sizes(gap)
+        size, error = partition.sizes(squares), partition.sizes(gap)
         rounding = roundings * eps * (ULPS * size + bounded)
         known = torch.stack([partition.sizes(one) for one in alike]).amax(0)
         allowed = of_own * (factor * (1 + 4 / partition.count) * known + rounding)
@@ -112,8 +113,12 @@ def _worst(partition: Partition, size: Tensor, error: Tensor, allowed: Tensor) -
 
 
 def _gap(value: Tensor, truth: Tensor) -> Tensor:
-    """Return the difference; where either is not finite it counts for nothing."""
-    return (value.double() - truth.double()).nan_to_num(posinf=0.0, neginf=0.0)
+    """Return the squared difference; where either is not finite it counts for nothing."""
+    return _squares(value.double() - truth.double())
+
+
+def _squares(tensor: Tensor) -> Tensor:
+    return tensor.double().nan_to_num(posinf=0.0, neginf=0.0).square()
 
 
 def _partitions(truth: Tensor) -> Iterator[Partition]:
@@ -129,11 +134,7 @@ def _partitions(truth: Tensor) -> Iterator[Partition]:
 def _along(kind: str, axis: int, truth: Tensor) -> Partition:
     others = [other for other in range(truth.dim()) if other != axis]
     count = truth.numel() // truth.shape[axis]
-    return Partition(kind, lambda tensor: _root_mean_square(tensor, others), count)
-
-
-def _root_mean_square(tensor: Tensor, axes: list[int]) -> Tensor:
-    return tensor.double().nan_to_num(posinf=0.0, neginf=0.0).square().mean(axes).sqrt()
+    return Partition(kind, lambda squares: squares.mean(others).sqrt(), count)
 
 
 def _groups(truth: Tensor) -> Iterator[Partition]:
@@ -152,7 +153,7 @@ def _groups(truth: Tensor) -> Iterator[Partition]:
 
 
 def _below(power: int, small: Tensor, count: int) -> Partition:
-    def sizes(tensor: Tensor) -> Tensor:
-        return _root_mean_square(tensor.flatten()[small], [0]).reshape(1)
+    def sizes(squares: Tensor) -> Tensor:
+        return squares.flatten()[small].mean().sqrt().reshape(1)
 
     return Partition(f"values below 1e{power} of the output's size", sizes, count)

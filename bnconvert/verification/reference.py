@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.copying import copy_in_double, copy_model
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
@@ -61,7 +61,7 @@ class Reference:
         if model.training:
             self.model.eval()
         self.precision = precision if precision and precision.is_lower_than(model) else None
-        self.exact = copy_model(self.model).double()
+        self.exact = copy_in_double(self.model)
         if raw:
             for copied, exact in ((self.model, False), (self.exact, True)):
                 hook = RawNormalization(raw, exact=exact)
