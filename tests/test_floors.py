@@ -434,6 +434,7 @@ ROOMS = {
         "reduced",
         "slices",
         "kernels",
+        "lanes",
     ),
     "torch_private": (
         "__init__",
