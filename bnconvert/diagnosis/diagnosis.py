@@ -14,7 +14,7 @@ from bnconvert.diagnosis.findings.training_batches import training_batch_finding
 from bnconvert.diagnosis.findings.uncertainty import uncertainty_findings
 from bnconvert.diagnosis.findings.value_range import range_findings
 from bnconvert.modules.digests import digests
-from bnconvert.modules.lazy_modules import require_weights
+from bnconvert.modules.lazy_modules import require_numbers
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding
@@ -76,7 +76,7 @@ def diagnose(
         'bnc.recompute_statistics(model, batches)'
     """
     surveyed = survey(model)
-    require_weights(model)
+    require_numbers(model)
     scores = {"loss": loss, "metric": metric}
     evaluation = Evaluation(model, batches, forward, scores, domains)
     with preserved(model):

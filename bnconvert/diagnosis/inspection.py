@@ -19,7 +19,7 @@ from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.digests import digests
-from bnconvert.modules.lazy_modules import require_weights
+from bnconvert.modules.lazy_modules import require_numbers
 from bnconvert.modules.site import Survey
 from bnconvert.modules.survey import survey
 from bnconvert.modules.wrappers import unwrapped
@@ -63,7 +63,7 @@ def inspect(
 
     Raises:
         UnsupportedModelError: the model is scripted, or sharded; or it is to be run and has lazy
-            modules.
+            modules, or tensors on the meta device.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
@@ -76,7 +76,7 @@ def inspect(
     """
     model, wrappers = unwrapped(model)
     if example_inputs is not None:
-        require_weights(model)
+        require_numbers(model)
     surveyed = survey(model)
     static = tuple(map(row_of, surveyed.sites))
     inputs, notes, folded = _run(surveyed, example_inputs)

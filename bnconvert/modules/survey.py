@@ -12,7 +12,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from bnconvert.errors import UnsupportedModelError, first_line
 from bnconvert.modules.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import is_only_a_norm, kind_of
-from bnconvert.modules.lazy_modules import require_weights
+from bnconvert.modules.lazy_modules import require_numbers
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
 from bnconvert.modules.sharding import why_sharded
@@ -102,10 +102,11 @@ def require_runnable(model: nn.Module) -> None:
     """Raise unless `model` is eager and has its weights, so that its copies compute what it does.
 
     Raises:
-        UnsupportedModelError: it says how to unwrap the model, or which modules to run once.
+        UnsupportedModelError: it says how to unwrap the model, which modules to run once, or to
+            load the weights.
     """
     require_eager(model)
-    require_weights(model)
+    require_numbers(model)
 
 
 class NormTracer(fx.Tracer):

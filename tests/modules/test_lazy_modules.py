@@ -1,5 +1,6 @@
 """A lazy module has no weights before its first input; every copy would draw others."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.modules.lazy_modules import require_weights, why_lazy
+from bnconvert.modules.lazy_modules import require_weights, why_lazy, why_on_meta
 
 X = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 INPUTS = (X,)
@@ -54,6 +55,44 @@ def test_what_computes_says_to_run_the_model_once(name: str, verb: str) -> None:
     assert words in str(failure.value)
     assert "; run the model once on an input first" in str(failure.value)
     assert why_lazy(model) is not None, "it is as lazy as before"
+
+
+def network() -> nn.Sequential:
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    return nn.Sequential(*layers, nn.BatchNorm2d(4)).eval()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "prepare"])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("inputs", ["cpu", "meta"])
+def test_what_computes_says_to_load_weights_that_are_on_the_meta_device(
+    verb: str, half: bool, inputs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "INPUTS", (X.to(inputs),))
+    model = network()
+    (model[3:] if half else model).to("meta")
+    held = dict(model.state_dict(keep_vars=True))
+    first = "3.weight, 3.bias, 4.weight and 4" if half else "0.weight, 0.bias, 1.weight and 11"
+    words = re.escape(f"{first} more: on the meta device, without numbers; load the weights first")
+    with pytest.raises(bnc.UnsupportedModelError, match=words):
+        VERBS[verb](model)
+    now = model.state_dict(keep_vars=True)
+    assert all(now[key] is value for key, value in held.items()), "nothing has changed"
+
+
+def test_looking_and_converting_need_no_numbers() -> None:
+    model = network().to("meta")
+    assert bnc.inspect(model).norms[0].channels == 4
+    assert bnc.plan(model, bnc.Frozen()).report.ok
+    assert all(p.is_meta for p in bnc.prepare(bnc.revert(model), bnc.Group(2)).model.parameters())
+
+
+def test_what_the_forward_brings_to_a_module_is_not_missing() -> None:
+    """accelerate keeps offloaded weights elsewhere, and the modules hold tensors on meta."""
+    model = network().to("meta")
+    for module in model.modules():
+        vars(module)["_hf_hook"] = object()
+    assert why_on_meta(model) is None
 
 
 @pytest.mark.parametrize("name", MODELS)

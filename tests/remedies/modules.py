@@ -37,6 +37,17 @@ def lazy(run: bool) -> nn.Module:
     return norm
 
 
+def on_meta(load: bool, persistent: bool = True) -> nn.Module:
+    """Build a model on the meta device, and load what a checkpoint of it has."""
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        model[0].register_buffer("grid", torch.ones(4), persistent=persistent)
+    weights = {key: torch.ones(value.shape) for key, value in model.state_dict().items()}
+    if load:
+        model.load_state_dict(weights, assign=True)
+    return model
+
+
 class ManyTimesFrozenBatchNorm2d(FrozenBatchNorm2d):
     """Says that it is frozen batch norm, and computes another formula."""
 
@@ -87,6 +98,18 @@ MODULES = (
         "with no weights before the first input",
         lambda _: bnc.prepare(lazy(run=False), bnc.Frozen()),
         lambda _: bnc.prepare(lazy(run=True), bnc.Frozen()),
+    ),
+    Row(
+        "modules/lazy_modules.py",
+        "load the weights first",
+        lambda _: bnc.fold(on_meta(load=False), (torch.ones(2, 3, 5, 5),)),
+        lambda _: bnc.fold(on_meta(load=True), (torch.ones(2, 3, 5, 5),)),
+    ),
+    Row(
+        "modules/lazy_modules.py",
+        "build the model outside of torch.device('meta')",
+        lambda _: bnc.fold(on_meta(load=True, persistent=False), (torch.ones(2, 3, 5, 5),)),
+        lambda _: bnc.fold(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), (torch.ones(2, 3, 5, 5),)),
     ),
     Row(
         "modules/kinds.py",

@@ -20,9 +20,10 @@ from bnconvert.graphs.layer_modules import has_layer_operators, layers_as_module
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalized_layer import NormalizedLayer, normalized, without_bias
 from bnconvert.modules.surgery import swap
-from bnconvert.modules.survey import require_runnable
+from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.progress import Progress
 from bnconvert.statistics.batches import ForwardFunction
 from bnconvert.statistics.recomputation import recompute_statistics
@@ -210,7 +211,8 @@ def _with_modules(model: nn.Module | Folded | ExportedProgram) -> nn.Module:
     if isinstance(model, ExportedProgram):
         return layers_as_modules(model)
     given = model.module if isinstance(model, Folded) else model
-    require_runnable(given)
+    require_eager(given)
+    require_weights(given)
     graphs = {
         path: layers_as_modules(module)
         for path, module in given.named_modules(remove_duplicate=False)

@@ -42,13 +42,12 @@ class Sequences(Fold):
             return None
         if not _point(second) and any(second.padding) and bool(first.bias.any()):
             return None
-        whole = _composed(first, second)
         before = first.cost * example_size(second.source) + second.cost * example_size(node)
-        like = argument(node, "weight")
-        fits = propagator.graph.stays_finite(like, whole.factored, whole.bias)
-        if whole.cost * example_size(node) >= before or not fits:
+        if _cost(first, second) * example_size(node) >= before:
             return None
-        return GraphPlan((Joined(node, whole, second.source),))
+        whole, like = _composed(first, second), argument(node, "weight")
+        fits = propagator.graph.stays_finite(like, whole.factored, whole.bias)
+        return GraphPlan((Joined(node, whole, second.source),)) if fits else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +74,11 @@ def _point(kernel: Kernel) -> bool:
     return prod(kernel.size) == 1 and set(kernel.stride) <= {1} and not any(kernel.padding)
 
 
+def _cost(first: Kernel, second: Kernel) -> int:
+    """Return what one convolution for both costs; most pairs are told apart by it alone."""
+    return first.factored.shape[1] * prod(first.size) * prod(second.size)  # one has one pixel
+
+
 def _composed(first: Kernel, second: Kernel) -> Kernel:
     numbers = second.weight
     weight = composed(first.weight, numbers)
@@ -86,6 +90,6 @@ def _composed(first: Kernel, second: Kernel) -> Kernel:
         source=first.source,
         factored=Factored(weight),
         bias=bias,
-        cost=weight[0].numel(),
+        cost=_cost(first, second),
         groups=1,
     )

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, fx
 
 from bnconvert.errors import Refusal
+from bnconvert.folding.operators.affine import AffineReading, read_affine
 from bnconvert.folding.operators.graph_plan import Verdict, combined
 from bnconvert.folding.operators.operator_rule import OperatorRule, Propagator, sizes_of
-from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten, consumers_of, describe
+from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.numerics.channel_map import ChannelMap
 
 
@@ -32,6 +34,10 @@ class Concatenation(OperatorRule):
             wide = output_map.widened(axis, sum(sizes))
             starts = [sum(sizes[:index]) for index in range(len(sizes))]
             shares = [_share(wide, axis, s, n) for s, n in zip(starts, sizes, strict=True)]
+        if not output_map.scales:
+            moved = [p for p, s in zip(parts, shares, strict=True) if not s.is_identity]
+            if met := _meeting(propagator.graph, node, moved):
+                return Refusal("paths-meet", f"two paths from it meet again at {describe(met)}")
         return combined(
             propagator.into_producer(part, node, share)
             for part, share in zip(parts, shares, strict=True)
@@ -55,6 +61,24 @@ class Concatenation(OperatorRule):
                 _joined([s.scale for s in shares], axis), _joined([s.shift for s in shares], axis)
             ),
         )
+
+
+def _meeting(graph: MutableGraph, node: fx.Node, parts: list[fx.Node]) -> fx.Node | None:
+    """Return an operator that would have to take back the additions of two parts, or None.
+
+    In a dense block every layer's norm reads all parts, and could take back each by itself: what
+    all of them say is not needed to know that one norm cannot be given two maps.
+    """
+    seen: set[fx.Node] = set()
+    for part in parts:
+        others = [user for user in part.users if user is not node]
+        for other in others:
+            if other in seen and other.target is aten.cat.default:
+                for consumer in consumers_of(other):
+                    if isinstance(read_affine(graph, consumer), AffineReading):
+                        return consumer
+        seen.update(others)
+    return None
 
 
 def _joined(tensors: list[Tensor], axis: int) -> Tensor:

@@ -115,6 +115,12 @@ def test_everything_else_stays_what_it_is(name: str) -> None:
     assert solo.done(name, Sequences()).operators.count("conv2d") == 2
 
 
+def test_what_would_cost_more_is_not_multiplied_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "bnconvert.folding.folds.sequences.composed"
+    monkeypatch.setattr(place, lambda *_: pytest.fail("multiplied out"))
+    assert solo.verdict(Sequences(), "bottleneck", aten.conv2d.default, at=1) is None
+
+
 def test_a_convolution_whose_shape_is_read_elsewhere_stays() -> None:
     module = solo["two_points"]
     first, second = module.graph.find_nodes(op="call_function", target=aten.conv2d.default)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from bnconvert.folding.operators.concatenation import Concatenation
 from bnconvert.numerics.channel_map import ChannelMap
 from tests.excerpts import function
 from tests.folding.operators.passage import ANY, PASSES, SCALE, SHIFT, Passages
@@ -15,6 +16,12 @@ passage = Passages(
         "batches": function(lambda x, y: torch.cat([x, y]), WIDE, WIDE),
         "twice": function(lambda x: torch.cat([x, x], 1), WIDE),
         "clipped": function(lambda x, y: torch.cat([F.silu(x), y], 1), WIDE, NARROW),
+        "joined_again": function(
+            lambda x, y: (torch.cat([x, y], 1), torch.cat([y, x], 1)), WIDE, NARROW
+        ),
+        "summed_again": function(
+            lambda x, y: (torch.cat([x, y], 1), torch.cat([y, x], 1).sum(1)), WIDE, NARROW
+        ),
         "swapped": function(lambda x: torch.cat(x.split(2, 1)[::-1], 1), WIDE),
     }
 )
@@ -66,6 +73,21 @@ def test_two_parts_of_one_value_meet_again() -> None:
     refusal = "two paths from it meet again at channelwise"
     assert passage("swapped").up(ANY) == refusal
     assert passage("swapped").down(ANY) == refusal
+
+
+def test_an_addition_to_one_part_is_taken_back_where_that_is_joined_again() -> None:
+    shift = torch.tensor([1.0, -2, 3, 4, 0, 0, 0])
+    assert passage("joined_again").up(ChannelMap.on_axis(shift**0, shift, 1, 4)) == PASSES
+
+
+def test_one_map_cannot_take_back_additions_to_two_parts_and_is_not_asked_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a dense block every norm reads all parts: the question would be asked of each."""
+    refusal = "two paths from it meet again at channelwise"
+    assert passage("summed_again").up(SHIFT).startswith("its input is also read by")
+    monkeypatch.setattr(Concatenation, "absorb_input_map", lambda *_: pytest.fail("asked"))
+    assert passage("joined_again").up(SHIFT) == refusal
 
 
 def test_parts_of_dynamic_size_take_a_map_that_does_not_vary_along_them() -> None:
