@@ -437,7 +437,6 @@ ROOMS = {
         "reduced",
         "slices",
         "kernels",
-        "lanes",
     ),
     "torch_private": (
         "__init__",

@@ -202,7 +202,7 @@ def is_unedited(file: OnnxContents) -> bool | None:
 def _numbers(values: Tensor) -> Any:
     """Return numbers as they are; as text where they are too many or of several axes."""
     if values.dim() > 1 or values.numel() > _MANY:
-        return f"digest:{tensor_digest(values).hex()}"
+        return f"sha256:{tensor_digest(values).hex()}"
     return values.tolist()
 
 

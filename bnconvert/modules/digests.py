@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.paths import holders
-from bnconvert.numerics.lanes import mixed_down
 
 _STATISTICS = ("running_mean", "running_var")
 _BATCH_NORM = ("weight", "bias", *_STATISTICS)
@@ -24,7 +23,7 @@ def digests(model: nn.Module, largest: int | None = None) -> Mapping[str, str]:
         largest: bytes of tensors, above which the model is not read.
 
     Returns:
-        By name, 64 hexadecimal digits; nothing where the model is larger, or where its tensors
+        By name, SHA-256 in hexadecimal; nothing where the model is larger, or where its tensors
         are not there whole: lazy, on the meta device, sharded, sparse or quantized.
     """
     tensors = (*model.parameters(), *model.buffers())
@@ -51,18 +50,13 @@ def statistics_digest(model: nn.Module) -> str:
 
 
 def tensor_digest(tensor: Tensor) -> bytes:
-    """Return a digest of dtype, shape and numbers; of the dtype alone where there are none.
-
-    It is the SHA-256 of these, the numbers of a large tensor mixed down before: it tells which
-    tensor it is, and does not prove that nobody made another one with the same digest.
-    """
+    """Return a digest of dtype, shape and numbers; of the dtype alone where there are none."""
     digest = hashlib.sha256(f"{tensor.dtype}".encode())
     with contextlib.suppress(Exception):  # sparse, sharded, on the meta device, not yet made
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{tuple(values.shape)}".encode())
         if values.numel():
-            for part in mixed_down(values.reshape(-1).view(torch.uint8).numpy()):
-                digest.update(part.data)
+            digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.digest()
 
 

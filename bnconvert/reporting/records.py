@@ -185,9 +185,8 @@ class Contents:
         checks: the verification's figures.
         facts: further figures by name.
         notes: further sentences.
-        digests: which tensors it is about, as 64 hexadecimal digits by name: the model's "weights"
-            (all but the running statistics), its "statistics", and what the ONNX "file" computes
-            (SHA-256). They tell one model from another; those of tensors are no signature.
+        digests: which tensors it is about, as SHA-256 by name: the model's "weights" (all but the
+            running statistics), its "statistics", and what the ONNX "file" computes.
     """
 
     title: str

@@ -70,7 +70,7 @@ def page_of(report: Contents, command: str = "") -> str:
         scores=score_bars(report),
         tables=list(tables_of(report)),
         notes=[note for note in report.notes if note != "no findings"],
-        facts={**report.facts, **{f"digest of the {k}": v for k, v in report.digests.items()}},
+        facts={**report.facts, **{f"sha256 of the {k}": v for k, v in report.digests.items()}},
         digests=report.digests,
         size=charts,
         score_width=WIDTH,

@@ -27,8 +27,8 @@ def test_the_head_says_which_weights_and_which_file_and_the_figures_say_it_whole
     page = page_of(Contents("t", digests={"weights": "0123456789abcdef" * 4, "file": "f" * 64}))
     head = page[page.index("<header") : page.index("</header>")]
     assert re.search(r'weights <code title="0123\w{60}">0123456789ab</code> · file', head)
-    assert f"<dt>digest of the file</dt><dd>{'f' * 64}</dd>" in page
-    assert "digest" not in page_of(Contents("t"))
+    assert f"<dt>sha256 of the file</dt><dd>{'f' * 64}</dd>" in page
+    assert "sha256" not in page_of(Contents("t"))
 
 
 def test_the_date_is_that_of_a_repeatable_build(monkeypatch: pytest.MonkeyPatch) -> None:
