@@ -17,6 +17,7 @@ from bnconvert.exporting.decomposed_program import DecomposedProgram
 from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
+from bnconvert.exporting.onnx_means import write_means_as_pooling
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.exporting.onnx_opset import lower_form, lower_opset
@@ -77,6 +78,7 @@ def write(
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
             write_as_norms(program.model, summands)
             drop_zero_states(program.model)
+            write_means_as_pooling(program.model)
             program.save(str(path), external_data=large)
             if form.is_older_than(program.model.opset_imports.get("")):
                 lower_opset(path, form.opset or 0)
@@ -152,7 +154,7 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
     summands = summands_of(folded)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
-            decomposed = DecomposedProgram.of(program)
+            decomposed = DecomposedProgram.of(program, has_attention=form.has_attention)
             write(decomposed, args, kwargs, shapes, path, form, keys, summands)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
