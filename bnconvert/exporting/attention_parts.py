@@ -59,7 +59,7 @@ def _inserted(node: fx.Node, target: Any, args: tuple[Any, ...], value: Any) -> 
 
 
 def write_parts(node: fx.Node) -> None:
-    """Write each part along an axis that is read as one operator, not as a slice without the axis."""
+    """Write each part along an axis as one operator, where torch.onnx slices and squeezes."""
     if any(part.target is not operator.getitem for part in node.users):
         return
     for part in list(node.users):

@@ -76,9 +76,7 @@ def write(
     try:
         with torch.no_grad(), quiet(), tried_where_they_may_match():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
-            write_as_norms(program.model, summands)
-            drop_zero_states(program.model)
-            write_means_as_pooling(program.model)
+            _rewrite(program.model, summands)
             program.save(str(path), external_data=large)
             if form.is_older_than(program.model.opset_imports.get("")):
                 lower_opset(path, form.opset or 0)
@@ -97,6 +95,13 @@ def write(
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({reason(failure)}); {remedy}"
         ) from failure
+
+
+def _rewrite(model: Any, summands: Collection[str]) -> None:
+    """Write in memory what torch.onnx writes in more operators, or in dearer ones."""
+    write_as_norms(model, summands)
+    drop_zero_states(model)
+    write_means_as_pooling(model)
 
 
 def _program(

@@ -20,12 +20,12 @@ class Attention(nn.Module):
     def __init__(self, mask: Tensor | None = None, scale: float | None = None) -> None:
         super().__init__()
         self.inputs, self.output = nn.Linear(12, 36), nn.Linear(12, 12)
-        self.register_buffer("mask", mask)
+        self.mask = None if mask is None else nn.Buffer(mask)
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = self.inputs(x).unflatten(2, (3, 2, 6)).permute(2, 0, 3, 1, 4).unbind(0)
-        y = scaled_dot_product_attention(*parts, attn_mask=self.mask, scale=self.scale)
+        q, k, v = self.inputs(x).unflatten(2, (3, 2, 6)).permute(2, 0, 3, 1, 4).unbind(0)
+        y = scaled_dot_product_attention(q, k, v, attn_mask=self.mask, scale=self.scale)
         return self.output(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
