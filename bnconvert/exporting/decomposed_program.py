@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from bnconvert.exporting import onnx_sample_convolution
+from bnconvert.exporting.attention_parts import write_attention, write_parts
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import (
     base_name,
@@ -23,16 +24,23 @@ from bnconvert.torch_private.operators import (
 
 #: Composite operators that torch always decomposes, and that ONNX has as they are.
 _IN_ONNX = {"reshape", "flatten", "contiguous", "chunk"}
+_ATTENTION = aten.scaled_dot_product_attention.default
 _REST = -1  # as large as what the other sizes leave
 
 
 class DecomposedProgram(ExportedProgram):
-    """An exported program that is its own decomposition where few of its operators have one."""
+    """An exported program that is its own decomposition where few of its operators have one.
+
+    Attributes:
+        has_attention: whether attention is an operator of the file.
+    """
+
+    has_attention = False
 
     @classmethod
-    def of(cls, program: ExportedProgram) -> "DecomposedProgram":
+    def of(cls, program: ExportedProgram, *, has_attention: bool = False) -> "DecomposedProgram":
         """Return a program that shares the weights of another, and its graph, which may change."""
-        return cls(
+        decomposed = cls(
             root=nn.Module(),
             graph=program.graph,
             graph_signature=program.graph_signature,
@@ -40,6 +48,8 @@ class DecomposedProgram(ExportedProgram):
             range_constraints=program.range_constraints,
             module_call_graph=program.module_call_graph,
         )
+        decomposed.has_attention = has_attention
+        return decomposed
 
     def run_decompositions(
         self, decomp_table: Mapping[Any, Any] | None = None, **options: Any
@@ -48,6 +58,8 @@ class DecomposedProgram(ExportedProgram):
         table = None if decomp_table is None else dict(decomp_table)
         if table is not None:
             for node in list(self.graph.nodes):
+                if node.target is _ATTENTION and self.has_attention:
+                    continue
                 if node.target in _DECOMPOSITIONS:
                     _DECOMPOSITIONS[node.target](node)
         if table is None or any(_has_decomposition(node, table) for node in self.graph.nodes):
@@ -140,4 +152,6 @@ _DECOMPOSITIONS: Mapping[Any, Callable[[fx.Node], None]] = {
     aten.conv_transpose2d.input: _transposed_convolution,
     aten.conv_transpose3d.input: _transposed_convolution,
     aten.batch_norm.default: _inference_norm,
+    aten.unbind.int: write_parts,
+    _ATTENTION: write_attention,
 }

@@ -17,6 +17,7 @@ from bnconvert.exporting.decomposed_program import DecomposedProgram
 from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
+from bnconvert.exporting.onnx_means import write_means_as_pooling
 from bnconvert.exporting.onnx_names import graph_output_keys, rename
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.exporting.onnx_opset import lower_form, lower_opset
@@ -76,8 +77,7 @@ def write(
     try:
         with torch.no_grad(), quiet(), tried_where_they_may_match():
             program = _program(model, args, kwargs, dynamic_shapes, form, keys)
-            write_as_norms(program.model, summands)
-            drop_zero_states(program.model)
+            _rewrite(program.model, summands)
             save(program, path, beside=large)
             if form.is_older_than(program.model.opset_imports.get("")):
                 lower_opset(path, form.opset or 0)
@@ -96,6 +96,13 @@ def write(
         raise ExportError(
             f"{path.name}: no ONNX file can be made ({reason(failure)}); {remedy}"
         ) from failure
+
+
+def _rewrite(model: Any, summands: Collection[str]) -> None:
+    """Write in memory what torch.onnx writes in more operators, or in dearer ones."""
+    write_as_norms(model, summands)
+    drop_zero_states(model)
+    write_means_as_pooling(model)
 
 
 def _program(
@@ -153,7 +160,7 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
     summands = summands_of(folded)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
-            decomposed = DecomposedProgram.of(program)
+            decomposed = DecomposedProgram.of(program, has_attention=form.has_attention)
             write(decomposed, args, kwargs, shapes, path, form, keys, summands)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))

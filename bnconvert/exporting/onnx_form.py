@@ -8,6 +8,8 @@ import torch
 
 from bnconvert.errors import ExportError
 
+_ATTENTION = 23  # the first opset with an operator for it
+
 
 @dataclass(frozen=True)
 class OnnxForm:
@@ -51,6 +53,11 @@ class OnnxForm:
         if dtype not in (None, torch.float16):
             raise ExportError(f"dtype={dtype}: a file can be rewritten in torch.float16; give that")
         return cls(opset, tuple(inputs or ()), tuple(outputs or ()), dtype is not None)
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether attention is an operator of its opset."""
+        return self.opset is not None and self.opset >= _ATTENTION
 
     def is_older_than(self, written: Any) -> bool:
         """Tell whether an older opset is asked for than the exporter wrote."""

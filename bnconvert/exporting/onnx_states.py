@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from bnconvert.exporting.onnx_unused import remove_unused
+
 #: By recurrent operator, the places of its inputs that are initial states.
 _STATES = {"RNN": (5,), "GRU": (5,), "LSTM": (5, 6)}
 #: Operators whose result is zeros where their first input is.
@@ -22,7 +24,7 @@ def drop_zero_states(model: Any) -> None:
             state = node.inputs[place] if place < len(node.inputs) else None
             if state is not None and _is_zero(state):
                 node.replace_input_with(place, None)
-                _remove_unused(model.graph, state)
+                remove_unused(model.graph, state)
 
 
 def _is_zero(value: Any) -> bool:
@@ -38,17 +40,3 @@ def _is_zero(value: Any) -> bool:
         filled = node.attributes.get("value")
         return filled is not None and not np.any(filled.value.numpy())
     return node.op_type in _MOVERS and _is_zero(node.inputs[0])
-
-
-def _remove_unused(graph: Any, value: Any) -> None:
-    """Remove what makes a value that nothing reads, and what only that reads."""
-    node = value.producer()
-    if value.uses() or value.is_graph_output() or value.is_graph_input():
-        return
-    if node is None:
-        graph.initializers.pop(value.name, None)
-    elif not any(out.uses() or out.is_graph_output() for out in node.outputs):
-        read = [given for given in node.inputs if given is not None]
-        graph.remove(node, safe=True)
-        for given in dict.fromkeys(read):
-            _remove_unused(graph, given)
