@@ -85,7 +85,7 @@ def _in_main_memory(value: Any, copies: "dict[int, UntypedStorage]") -> Any:
         return value.cpu()
     storage = value.untyped_storage()
     if storage.data_ptr() not in copies:
-        copies[storage.data_ptr()] = storage.cpu()
+        copies[storage.data_ptr()] = storage.cpu()  # type: ignore[no-untyped-call]
     empty: Tensor = torch.empty(0, dtype=value.dtype, device="cpu")
     held = copies[storage.data_ptr()]
     return empty.set_(held, value.storage_offset(), value.shape, value.stride())
