@@ -12,6 +12,7 @@ from tests.remedies.command_line import COMMAND_LINE
 from tests.remedies.conversion import CONVERSION
 from tests.remedies.copies import COPIES
 from tests.remedies.data import DATA
+from tests.remedies.device import DEVICE
 from tests.remedies.domain_names import DOMAIN_NAMES
 from tests.remedies.domains import DOMAINS
 from tests.remedies.equalizing import EQUALIZING
@@ -37,6 +38,7 @@ ROWS = (
     *CONVERSION,
     *COPIES,
     *DATA,
+    *DEVICE,
     *DOMAIN_NAMES,
     *DOMAINS,
     *EQUALIZING,

@@ -61,11 +61,12 @@ def _diagnosed(given: Mapping[str, Any]) -> "Report":
     from bnconvert.diagnosis.diagnosis import diagnose
 
     model, source = model_and_data(given)
+    scored = source.labels, given["device"]
     return diagnose(
         model,
         source.first(given["samples"]),
-        loss=loss_of(given["loss"], source.labels),
-        metric=metric_of(given["metric"], source.labels),
+        loss=loss_of(given["loss"], *scored),
+        metric=metric_of(given["metric"], *scored),
         forward=source.run,
         domains=source.domains,
     )

@@ -22,6 +22,7 @@ def command(
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.program_file import move_to_main_memory
     from bnconvert.folding.folding import fold
 
     presentation = Presentation.of(context)
@@ -32,6 +33,8 @@ def command(
         if output is not None:
             say(0, None, "writing")
             folded.save(output)
+            if chosen.device is not None:
+                move_to_main_memory(output)
     shown = presentation.show(folded.report)
     if output is not None:
         presentation.tell(

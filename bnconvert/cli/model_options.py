@@ -58,12 +58,23 @@ ModelArguments = Annotated[
         "for several.",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        rich_help_panel=_PANEL,
+        help="Where the model runs: cpu, cuda, cuda:1, or another of torch's names. Inputs and "
+        "batches follow it; what is written is as without. By default it stays where it was made.",
+    ),
+]
 #: By the parameter of a command, its option and default.
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "weights": (Weights, None),
     "ema": (Ema, False),
     "pretrained": (Pretrained, False),
     "model_kwargs": (ModelArguments, None),
+    "device": (Device, None),
 }
 #: The parameters of a command that say which model it is about.
 MODEL_PARAMETERS = ("model", *_OPTIONS)
@@ -79,6 +90,7 @@ class ModelChoice:
         ema: whether its averaged weights are taken.
         pretrained: whether the package's own weights are loaded.
         arguments: of the function that makes the model, as they were typed.
+        device: where it runs, if that is said.
     """
 
     source: str
@@ -86,13 +98,14 @@ class ModelChoice:
     ema: bool = False
     pretrained: bool = False
     arguments: tuple[str, ...] = ()
+    device: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "ModelChoice":
         """Return what the parameters of a command say."""
         ema, pretrained = given["ema"], given["pretrained"]
         texts = tuple(given["model_kwargs"] or ())
-        return cls(given["model"], given["weights"], ema, pretrained, texts)
+        return cls(given["model"], given["weights"], ema, pretrained, texts, given["device"])
 
     def load(
         self, inputs: Sequence[str] | None = None, preprocess: "Preprocess | None" = None
@@ -116,6 +129,7 @@ class ModelChoice:
             ema=self.ema,
             pretrained=self.pretrained,
             arguments=self.arguments,
+            device=self.device,
         )
 
     def load_in_eval(
@@ -135,6 +149,7 @@ class ModelChoice:
             weights: a checkpoint that replaces those of the choice.
         """
         words = [word for text in self.arguments for word in ("--model-kwargs", text)]
+        words += ["--device", self.device] if self.device is not None else []
         if weights is None:
             words += ["--pretrained"] * self.pretrained
             words += ["--weights", str(self.weights)] if self.weights is not None else []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bnconvert.cli.checkpoints import load_checkpoint
+from bnconvert.cli.device import beside, device_of_option, moved
 from bnconvert.cli.example_inputs import example_inputs, generator, is_archive, raw_example
 from bnconvert.cli.model_arguments import model_arguments
 from bnconvert.cli.program_file import load_program
@@ -36,6 +37,7 @@ def load_model(
     ema: bool = False,
     pretrained: bool = False,
     arguments: Sequence[str] = (),
+    device: str | None = None,
 ) -> tuple["nn.Module", "Inputs | None"]:
     """Return the model, with its weights loaded, and example inputs where any are known.
 
@@ -48,18 +50,21 @@ def load_model(
         ema: whether the averaged weights of the checkpoint are taken.
         pretrained: whether the weights of the package that has the model are loaded.
         arguments: texts of --model-kwargs.
+        device: the value of --device: where both are moved.
 
     Raises:
+        UsageError: an option does not fit, or there is no such device.
         LoadError: says what cannot be found or read, and what to give instead.
     """
     kind, _, name = model_or_program(source).partition(":")
     if ema and weights is None:
         raise UsageError("--ema: there is no checkpoint; give --weights FILE too")
+    place = None if device is None else device_of_option(device)
     _seed()  # the same MODEL has the same weights in the next command
     given = model_arguments(arguments)
     if source.endswith(PROGRAM):
         _refuse_options(source, weights=weights, pretrained=pretrained, model_kwargs=given)
-        model, example = load_program(Path(source))
+        model, example = load_program(Path(source), place)
     elif kind in _ZOOS:
         loads = pretrained or (None if weights is None else False)
         model, example = _from_zoo(kind, name, given, loads)
@@ -74,7 +79,9 @@ def load_model(
     drawn = example is not None and (kind in _ZOOS or inputs) and not is_archive(inputs)
     if preprocess is not None and example is not None and drawn:
         example = raw_example(model, example, preprocess)
-    return model, example
+    if place is not None:
+        return moved(model, example, place)
+    return model, _beside_model(example, model) if inputs else example
 
 
 def require_example(example: "Inputs | None") -> "Inputs":
@@ -141,6 +148,14 @@ def _from_user(
             "tuple of tensors, or a dict of keyword tensors"
         )
     return model, tuple(example) if isinstance(example, list) else example
+
+
+def _beside_model(example: "Inputs | None", model: "nn.Module") -> "Inputs | None":
+    """Return inputs of --input where a factory has put its model."""
+    from bnconvert.modules.placement import device_of
+
+    device = device_of(model)
+    return example if device is None else beside(example, device)
 
 
 def _refuse_options(source: str, **options: Any) -> None:

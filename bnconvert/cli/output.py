@@ -33,9 +33,10 @@ def write_weights(model: "nn.Module", labels: Mapping[str, str], path: Path) -> 
     """
     import torch
 
+    from bnconvert.cli.device import in_main_memory
     from bnconvert.reporting.whole_file import whole_file
 
-    state = model.state_dict()
+    state = in_main_memory(model.state_dict())
     if path.suffix == ".safetensors":
         from safetensors.torch import save_file
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bnconvert.errors import LoadError, first_line
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from bnconvert.graphs.example import Inputs
@@ -26,13 +27,20 @@ _WRITTEN = re.compile(
 _OBJECTS = ("custom_obj", "opaque_obj")
 
 
-def load_program(path: Path) -> tuple["nn.Module", "Inputs | None"]:
+def load_program(
+    path: Path, device: "torch.device | None" = None
+) -> tuple["nn.Module", "Inputs | None"]:
     """Return the module of a program, in eval mode, and the inputs it was captured with.
+
+    Args:
+        path: the file.
+        device: where it is to run, whatever its operators say; by default where it was captured.
 
     Raises:
         LoadError: there is no such file, it is no program, or it would run code from the file.
     """
     import torch
+    from torch.export.passes import move_to_device_pass
 
     if not path.is_file():
         raise LoadError(f"{path}: there is no such file; write one with torch.export.save")
@@ -56,6 +64,8 @@ def load_program(path: Path) -> tuple["nn.Module", "Inputs | None"]:
         raise LoadError(
             f"{path}: cannot be loaded ({first_line(failure)}); write it again with this torch"
         ) from None
+    if device is not None:
+        program = move_to_device_pass(program, device)
     module = program.module()
     for part in module.modules():  # its own eval() refuses; the graph is what it is
         part.training = False
@@ -63,6 +73,18 @@ def load_program(path: Path) -> tuple["nn.Module", "Inputs | None"]:
         return module, None
     args, kwargs = program.example_inputs
     return module, dict(kwargs) if kwargs and not args else tuple(args)
+
+
+def move_to_main_memory(path: Path) -> None:
+    """Rewrite a program that was captured on another device as one that runs in main memory."""
+    import torch
+    from torch.export.passes import move_to_device_pass
+
+    from bnconvert.reporting.whole_file import whole_file
+
+    program = move_to_device_pass(torch.export.load(path), "cpu")
+    with whole_file(path) as file:
+        torch.export.save(program, file)
 
 
 def _pickled(path: Path) -> str:

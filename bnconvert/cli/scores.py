@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from bnconvert.cli.device import beside
 from bnconvert.cli.user_code import describe_with_line, load_object
 from bnconvert.errors import LoadError
 
@@ -16,25 +17,34 @@ _LOGITS = "logits", "out"
 Labels = Callable[[Any], Any]
 
 
-def loss_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
+def loss_of(
+    source: str | None, labels: Labels | None, device: str | None = None
+) -> "ScoreFunction | None":
     """Return the loss that the user named, or the cross entropy, or None without labels.
+
+    Args:
+        source: how the user named it, if at all.
+        labels: returns the classes of a batch, if it has any.
+        device: the value of --device: the user's loss gets its batches there.
 
     Raises:
         LoadError: there is no such function. The loss raises it too, where it cannot be computed.
     """
     if source:
-        return _named("--loss", source)
+        return _named("--loss", source, device)
     return labels and _checked("the cross entropy", cross_entropy(labels))
 
 
-def metric_of(source: str | None, labels: Labels | None) -> "ScoreFunction | None":
+def metric_of(
+    source: str | None, labels: Labels | None, device: str | None = None
+) -> "ScoreFunction | None":
     """Return the metric that the user named, or the error rate, or None without labels.
 
     Raises:
         LoadError: as `loss_of`.
     """
     if source:
-        return _named("--metric", source)
+        return _named("--metric", source, device)
     return labels and _checked("the error rate", error_rate(labels))
 
 
@@ -76,14 +86,21 @@ def _logits_in(output: Any) -> Any:
     return (usual or floating)[0] if usual or len(floating) == 1 else output
 
 
-def _named(option: str, source: str) -> "ScoreFunction":
-    """Load the function that the user named, as a score."""
+def _named(option: str, source: str, device: str | None) -> "ScoreFunction":
+    """Load the function that the user named, as a score of batches on the device."""
+    import torch
+
     function = load_object(source)
     if not callable(function):
         raise LoadError(
             f"{option} {source}: is not a function; name one that takes (output, batch)"
         )
-    return _checked(f"{option} {source}", function)
+    if device is None:
+        return _checked(f"{option} {source}", function)
+    place = torch.device(device)
+    return _checked(
+        f"{option} {source}", lambda output, batch: function(output, beside(batch, place))
+    )
 
 
 def _checked(name: str, score: "ScoreFunction") -> "ScoreFunction":

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example
+from bnconvert.modules.placement import device_of
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import BatchReader, required_arguments
@@ -58,6 +59,7 @@ def proven_on_data(
 
 
 def _examples(model: nn.Module, batches: Iterable[Any], steps: Steps) -> Iterator[Example]:
+    device = device_of(model)
     for batch in BatchReader(batches, None):
         steps.tell(f"verifying on your data: batch {batch.index + 1}")
         value = batch.value
@@ -65,4 +67,5 @@ def _examples(model: nn.Module, batches: Iterable[Any], steps: Steps) -> Iterato
             value = tuple(value[: required_arguments(model, value)])
         elif not isinstance(value, Tensor | Mapping):
             value = (value,)
-        yield Example.of(value)
+        example = Example.of(value)
+        yield example if device is None else example.map(lambda tensor: tensor.to(device))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.graphs.example import Example
+from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.reporting.records import Check, Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.agreement import Outputs, agreement, agreement_checks
@@ -96,7 +96,8 @@ class FileComparison:
             elif report.verdict == "agrees" and not self._is_quantized:
                 files, few = (reference.path, reference.moved), reference.fed(inputs.few_rows)
                 values = ReferenceValues(files, few, self._lower, Path(scratch))
-                report = _with_unseen_weights(report, values, self._paths[1])
+                others = [reference.fed(case.example) for case in tried]
+                report = _with_unseen_weights(report, values, self._paths[1], others)
         return report
 
     @property
@@ -199,14 +200,19 @@ class FileComparison:
             yield "only the given inputs are compared: beyond its range a quantized file saturates"
 
 
-def _with_unseen_weights(report: Report, reference: ReferenceValues, candidate: Path) -> Report:
+def _with_unseen_weights(
+    report: Report,
+    reference: ReferenceValues,
+    candidate: Path,
+    others: Sequence[Sequence[NamedTensor]],
+) -> Report:
     """Return a report that says which weights were not seen."""
     try:
-        found = unseen_weights(reference, candidate)
+        found = tuple(unseen_weights(reference, candidate, others))
     except ExportError as failure:
         note = f"whether all weights were seen is not known: {first_line(failure)}"
         return replace(report, notes=(*report.notes, note))
-    return replace(report, findings=(*report.findings, found)) if found else report
+    return replace(report, findings=(*report.findings, *found))
 
 
 def _excess(checks: Sequence[Check]) -> float:

@@ -92,6 +92,11 @@ class ReferenceValues:
     precision: Precision | None
     folder: Path
 
+    @property
+    def eps(self) -> float:
+        """The unit in the last place of what either file computes in."""
+        return self.precision.eps if self.precision else float(torch.finfo(torch.float32).eps)
+
     def all(self) -> dict[str, ReferenceValue]:
         """Return the inputs, which a file may cast, and all other values."""
         right, other = (graph_of(path, self.tensors, self.folder) for path in self.files)
@@ -100,7 +105,7 @@ class ReferenceValues:
 
     def computed_from(self, given: Mapping[str, Tensor]) -> dict[str, ReferenceValue]:
         """Return the values where operators read given ones in place of those of their name."""
-        eps = self.precision.eps if self.precision else float(torch.finfo(torch.float32).eps)
+        eps = self.eps
         generator = torch.Generator().manual_seed(SEED)
         right, other = self._copy(0, given), self._copy(1, given)
         runs = []

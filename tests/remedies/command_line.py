@@ -79,7 +79,7 @@ def in_folder(folder: Path, name: str, text: str) -> None:
 
 def converting(folder: Path, name: str) -> None:
     nothing: dict[str, Any] = {"weights": None, "model_kwargs": None}
-    made_so = {"ema": False, "pretrained": False}
+    made_so = {"ema": False, "pretrained": False, "device": None}
     convert.command(model=code(folder, name), policy=["Keep()"], **nothing, **made_so)
 
 

@@ -87,7 +87,9 @@ ONNX_FILES = (
         _PROOF,
         "All checks hold, but an output is empty, the same or nothing but rounding errors on every "
         "input that was tried, or weights move neither an output nor a value inside of the file. A "
-        "warning where they only do not matter because other weights are zero.",
+        "warning where they only do not matter because other weights are zero, and between two "
+        "files, where some channels of a weight meet nothing but zeros, or end in an activation "
+        "that is constant there, and the weights are not the reference's either.",
         "A file with anything else in that place would agree too. An error makes the verdict "
         "*cannot be judged*: `InconclusiveError`, exit code 5.",
         "Give real inputs for which the outputs differ, and several of them; load trained weights.",
