@@ -18,8 +18,14 @@ RunOperator = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class OperatorObserver:
-    """While it is entered, every operator runs through `run_operator`."""
+    """While it is entered, every operator runs through `run_operator`.
 
+    Attributes:
+        calls_regions: whether an operator on functions ran, such as `torch.cond`, of which only
+            what the branch that was taken computes is seen, or nothing.
+    """
+
+    calls_regions = False
     _mode: TorchDispatchMode
     _eagerly: AbstractContextManager[None]
 
@@ -38,7 +44,7 @@ class OperatorObserver:
         """
         self._eagerly = uncompiled()
         self._eagerly.__enter__()
-        self._mode = _Mode(self.run_operator)
+        self._mode = _Mode(self)
         self._mode.__enter__()
         return self
 
@@ -53,9 +59,9 @@ class OperatorObserver:
 class _Mode(TorchDispatchMode):
     supports_higher_order_operators = True
 
-    def __init__(self, run_operator: RunOperator) -> None:
+    def __init__(self, observer: OperatorObserver) -> None:
         super().__init__()
-        self.run_operator = run_operator
+        self._observer = observer
 
     def __torch_dispatch__(
         self,
@@ -65,8 +71,9 @@ class _Mode(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if calls_subgraphs(func):
+            self._observer.calls_regions = True
             return self._run_region(func, args, kwargs or {})
-        return self.run_operator(func, args, kwargs or {})
+        return self._observer.run_operator(func, args, kwargs or {})
 
     def _run_region(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run an operator of functions; those of the branch that `torch.cond` takes are seen."""

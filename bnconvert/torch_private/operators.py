@@ -3,6 +3,7 @@
 Stands in for a public description of operators. Known to work since torch 2.10.
 """
 
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -48,6 +49,23 @@ def changes_further_inputs(operator: Any) -> bool:
 def may_return_its_inputs(operator: Any) -> bool:
     """Tell whether an operator may return a view of a tensor that it is given, or that tensor."""
     return any(formal.alias_info for formal in operator._schema.arguments)
+
+
+def reads_numbers(operator: Any) -> bool:
+    """Tell whether an operator hands numbers of a tensor to Python, as `item` does."""
+    return torch.Tag.data_dependent_output in operator.tags
+
+
+def shapes_by_numbers(operator: Any, args: Sequence[Any]) -> bool:
+    """Tell whether numbers of a tensor may decide how large a result is, as with `nonzero`.
+
+    Operators that are not torch's own do not say so, as torchvision's `nms`.
+    """
+    if base_name(operator) == "index":  # by a mask, and not by positions
+        indices = (index for index in args[1] if isinstance(index, torch.Tensor))
+        return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    foreign = not name_of(operator).startswith("aten::")
+    return foreign or torch.Tag.dynamic_output_shape in operator.tags
 
 
 def is_composite(operator: OpOverload[..., Any]) -> bool:

@@ -21,6 +21,7 @@ from bnconvert.verification.influence import GradientRun, weight_names
 from bnconvert.verification.noise import noisy_outputs
 from bnconvert.verification.reference import Reference
 from bnconvert.verification.tolerance import Answers, Tolerance
+from bnconvert.verification.weight_dependence import weights_without_outputs
 from bnconvert.verification.weight_trials import WeightTrials
 
 Hidden = Literal["empty", "the same"]
@@ -144,6 +145,8 @@ class Evidence:
         if left:  # before the trials, which take forwards for each weight
             left -= self._seen_inside()
         if left:
+            left -= self._without_outputs(left, trials)
+        if left:
             left &= trials.used(left)
         if left:  # outputs in steps, as rounded ones, move where their gradient is zero
             left -= trials.moving_outputs(left, but=self._smooth_outputs())
@@ -197,6 +200,22 @@ class Evidence:
         except Exception as failure:
             self.reference.note(f"no inner value of the file was compared: {first_line(failure)}")
             return set()
+
+    def _without_outputs(self, left: set[str], trials: WeightTrials) -> set[str]:
+        """Return the weights from which no output is computed, and note it."""
+        sizes = {
+            tuple(t.shape for t in case.example.tensors()): case.example for case in self.tried
+        }
+        try:
+            found = weights_without_outputs(self.reference.model, sizes.values(), left)
+        except Exception:  # forwards that do not run while they are watched
+            return set()
+        if not found or trials.move_outputs(sorted(found)):
+            return set()
+        self.reference.note(
+            f"no output depends on {listed(sorted(found))}: there is nothing to compare"
+        )
+        return found
 
 
 def _cut(weights: set[str]) -> Iterator[Finding]:

@@ -11,8 +11,8 @@ from bnconvert.modules.copying import copy_in_double, copy_model
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool
+from bnconvert.verification.dependence import INPUTS, followed
 from bnconvert.verification.exact_precision import ExactPrecision
-from bnconvert.verification.input_dependence import InputDependence
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.model_outputs import leaves_of, outputs_of
 from bnconvert.verification.perturbation import PerturbedRuns, Roundings, roundings_of
@@ -158,10 +158,8 @@ class Reference:
 
     def outputs_of_inputs(self, example: Example) -> set[int]:
         """Return which outputs are computed from the numbers of the inputs."""
-        copied = example.map(Tensor.clone)
-        with torch.no_grad(), InputDependence(copied.tensors()) as watch:
-            result = self.model(*copied.args, **copied.kwargs)
-        return watch.among(leaves_of(result, self._count))
+        result, watch = followed(self.model, example)
+        return watch.among(leaves_of(result, self._count), INPUTS)
 
     def normalizes_by_batch(self, example: Example) -> bool:
         """Tell whether some norm takes its statistics from several samples in eval mode."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -57,14 +57,19 @@ class WeightTrials:
         """
         if len(names) > _MOST_RUNS:
             return set()
-        before, found = self._outputs(), set[str]()
-        for name in sorted(names):
-            generator = torch.Generator().manual_seed(SEED)
-            with self._changed([name], partial(_draw, generator=generator)):
-                after = self._outputs()
-            if before is not None and after is not None and _change(before, after) - {*but}:
-                found.add(name)
-        return found
+        return {name for name in sorted(names) if self.move_outputs([name], but)}
+
+    def move_outputs(self, names: Sequence[str], but: Collection[int] = ()) -> bool:
+        """Tell whether an output changes when weights are drawn anew, all at once.
+
+        Args:
+            names: the weights.
+            but: outputs that do not count, by place.
+        """
+        before, generator = self._before, torch.Generator().manual_seed(SEED)
+        with self._changed(names, partial(_draw, generator=generator)):
+            after = self._outputs()
+        return before is not None and after is not None and bool(_change(before, after) - {*but})
 
     def cut_by_zeros(self) -> set[str]:
         """Return the weights that move an output once all-zero parameters are drawn anew."""
@@ -78,6 +83,10 @@ class WeightTrials:
             return run.moving([*run.outputs.values()]) if zeros else set()
         except Exception:
             return set()
+
+    @cached_property
+    def _before(self) -> list[Tensor] | None:
+        return self._outputs()
 
     def _outputs(self) -> list[Tensor] | None:
         try:

@@ -70,3 +70,13 @@ def test_nothing_keeps_it_once_it_is_left() -> None:
         assert reference() is None
     finally:
         gc.enable()
+
+
+def test_it_says_whether_an_operator_on_functions_ran() -> None:
+    x = torch.ones(1)
+    with Names() as names:
+        torch.sigmoid(x)
+        assert not names.calls_regions
+        torch.cond(x.sum() > 0, torch.sin, torch.cos, (x,))
+    assert names.calls_regions
+    assert names.seen[-1] == "sin"

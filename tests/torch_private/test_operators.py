@@ -13,6 +13,8 @@ from bnconvert.torch_private.operators import (
     is_composite,
     is_operator,
     name_of,
+    reads_numbers,
+    shapes_by_numbers,
 )
 
 aten = torch.ops.aten
@@ -62,3 +64,23 @@ def test_the_functional_counterpart_has_the_same_overload() -> None:
     assert functional_counterpart(aten.relu_.default) is aten.relu.default
     assert functional_counterpart(aten.add_.Scalar) is aten.add.Scalar
     assert functional_counterpart(aten.requires_grad_.default) is None
+
+
+def test_operators_by_whose_numbers_python_or_a_size_may_be_decided() -> None:
+    assert reads_numbers(aten._local_scalar_dense.default)
+    assert reads_numbers(aten.equal.default)
+    assert not reads_numbers(aten.nonzero.default)
+    x = torch.ones(3)
+    assert shapes_by_numbers(aten.nonzero.default, (x,))
+    assert shapes_by_numbers(aten.repeat_interleave.Tensor, (x,))
+    assert not shapes_by_numbers(aten.add.Tensor, (x, x))
+
+
+def test_indexing_has_a_size_of_its_own_only_by_a_mask() -> None:
+    x, index = torch.ones(3), aten.index.Tensor
+    assert shapes_by_numbers(index, (x, [x > 0]))
+    assert not shapes_by_numbers(index, (x, [None, torch.tensor([0, 1])]))
+
+
+def test_operators_that_are_not_torchs_own_do_not_say() -> None:
+    assert shapes_by_numbers(torch.ops.prim.device.default, (torch.ones(1),))

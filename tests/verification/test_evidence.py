@@ -165,6 +165,28 @@ def test_weights_that_are_not_used_need_no_evidence(tmp_path: Path) -> None:
     assert {finding.severity for finding in report.findings} <= {"info"}
 
 
+class Queries(nn.Module):
+    """Its queries begin as constant zeros, as a DETR's do; the result of a head is dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values, self.other = nn.Linear(8, 8, bias=False), nn.Linear(8, 8)
+        self.norm, self.last = nn.BatchNorm1d(8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.other(x)
+        y: Tensor = self.last(self.norm(x + self.values(torch.zeros_like(x))))
+        return y
+
+
+def test_weights_on_which_no_output_depends_are_noted(tmp_path: Path) -> None:
+    """No input would show them, and a fault in them changes nothing."""
+    report = bnc.export(trained(Queries()), (IMAGE[:, 0, 0],), tmp_path / "m.onnx")
+    assert (report.verdict, report.findings) == ("agrees", ())
+    names = "other.bias, other.weight, values.weight"
+    assert f"no output depends on {names}: there is nothing to compare" in report.notes
+
+
 @pytest.mark.parametrize(
     "head",
     [with_nan, lambda y: y / torch.tensor([1.0, 0.0, 1.0]), lambda y: (y, y.log() * 0 - 1e999)],

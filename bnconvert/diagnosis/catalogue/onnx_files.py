@@ -89,7 +89,9 @@ ONNX_FILES = (
         "input that was tried, or weights move neither an output nor a value inside of the file. A "
         "warning where they only do not matter because other weights are zero, and between two "
         "files, where some channels of a weight meet nothing but zeros, or end in an activation "
-        "that is constant there, and the weights are not the reference's either.",
+        "that is constant there, and the weights are not the reference's either. Weights on which "
+        "no output depends whatever they are, as those of a head for training whose result is "
+        "dropped, are noted.",
         "A file with anything else in that place would agree too. An error makes the verdict "
         "*cannot be judged*: `InconclusiveError`, exit code 5.",
         "Give real inputs for which the outputs differ, and several of them; load trained weights.",
