@@ -1,4 +1,4 @@
-"""All architectures: 154 real ones, traps, variants, and 44 for the benchmark only."""
+"""All architectures: 154 real ones, 23 small ones of transformers, traps, variants, and 44 more."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,12 @@ from tests.architectures.segmentation_models import SEGMENTATION
 from tests.architectures.timm_models import TIMM, TIMM_TRAPS
 from tests.architectures.torchvision_models import TORCHVISION, TORCHVISION_BACKBONES
 from tests.architectures.trained_models import TRAINED
+from tests.architectures.transformers_models import TRANSFORMERS
 from tests.architectures.variants import VARIANTS
 
 REAL = (*TIMM, *TORCHVISION, *TORCHVISION_BACKBONES, *SEGMENTATION, *OTHERS)
 #: What tests sweep.
-ALL = (*REAL, *TIMM_TRAPS, *VARIANTS)
+ALL = (*REAL, *TRANSFORMERS, *TIMM_TRAPS, *VARIANTS)
 #: What only the benchmark measures.
 MORE = (*FAMILIES, *TRAINED)
 BY_NAME = {architecture.full_name: architecture for architecture in (*ALL, *MORE)}
