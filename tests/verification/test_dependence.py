@@ -72,8 +72,7 @@ class Zeros(nn.Module):
         self.scale = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + torch.zeros(3) * self.first(x)
-        y = y + self.scale * self.second(x)
+        y: Tensor = x + torch.zeros(3) * self.first(x) + self.scale * self.second(x)
         return y
 
 
