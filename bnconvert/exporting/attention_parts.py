@@ -6,6 +6,7 @@ number of axes is known. A runtime makes one product of a transposition, a scale
 """
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from torch import fx
@@ -13,7 +14,12 @@ from torch import fx
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.symbolic_sizes import holds_always
 
-_AXES = 4  # torch.onnx writes attention over no other number of them
+_AXES = 4  # torch.onnx writes attention over no other number of them, not even as one operator
+
+
+def is_written_by_torch(node: fx.Node) -> bool:
+    """Tell whether torch.onnx has an operator for attention over as many axes."""
+    return len(argument(node, "query").meta["val"].shape) == _AXES
 
 
 def write_attention(node: fx.Node) -> None:
@@ -44,10 +50,16 @@ def _is_plain(node: fx.Node) -> bool:
         not argument(node, "dropout_p")
         and not argument(node, "is_causal")
         and (mask is None or mask.meta["val"].dtype == query.meta["val"].dtype)
-        and all(len(size) == _AXES for size in sizes)
-        and all(holds_always(size[axis] == sizes[0][axis]) for size in sizes for axis in (0, 1))
+        and all(_are_same(size[:-2], sizes[0][:-2]) for size in sizes)
         and isinstance(sizes[0][-1], int)
     )
+
+
+def _are_same(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Tell whether sizes are the same at all that a dynamic axis may have."""
+    if len(first) != len(second):
+        return False
+    return all(holds_always(one == other) for one, other in zip(first, second, strict=True))
 
 
 def _inserted(node: fx.Node, target: Any, args: tuple[Any, ...], value: Any) -> fx.Node:

@@ -13,7 +13,11 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from bnconvert.exporting import onnx_sample_convolution
-from bnconvert.exporting.attention_parts import write_attention, write_parts
+from bnconvert.exporting.attention_parts import (
+    is_written_by_torch,
+    write_attention,
+    write_parts,
+)
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import (
     base_name,
@@ -58,7 +62,8 @@ class DecomposedProgram(ExportedProgram):
         table = None if decomp_table is None else dict(decomp_table)
         if table is not None:
             for node in list(self.graph.nodes):
-                if node.target is _ATTENTION and self.has_attention:
+                kept = node.target is _ATTENTION and self.has_attention
+                if kept and is_written_by_torch(node):
                     continue
                 if node.target in _DECOMPOSITIONS:
                     _DECOMPOSITIONS[node.target](node)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from bnconvert.errors import ExportError, first_line
-from bnconvert.verification.onnx_nodes import nodes_of
 
 #: Attributes that older versions of an operator do not have, where they say what is usual.
 _USUAL = {"noop_with_empty_axes": 0}
@@ -15,6 +14,8 @@ _FUNCTIONS = 8  # the first form that holds functions
 def lower_form(model: Any) -> None:
     """Give a file the form that came with its opset: runtimes of its time read no later one.
 
+    Attributes that operators of its opset may not have are left out where they say what is usual.
+
     Args:
         model: of onnx_ir, in memory; is changed in place.
     """
@@ -24,6 +25,10 @@ def lower_form(model: Any) -> None:
     form = find_min_ir_version_for(imports, ignore_unknown=True)
     form = max(form, _FUNCTIONS if model.functions else 0)
     nodes = list(model.graph.all_nodes())
+    for node in nodes:
+        for name, usual in _USUAL.items():
+            if name in node.attributes and node.attributes[name].as_int() == usual:
+                del node.attributes[name]
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     values += [out for node in nodes for out in node.outputs]
     newer = any(value.dtype is not None and value.dtype > _BFLOAT16 for value in values)
@@ -48,10 +53,6 @@ def lower_opset(path: Path, opset: int) -> None:
 
     model = onnx.load(str(path), load_external_data=False)
     written = next(one.version for one in model.opset_import if not one.domain)
-    for node in nodes_of(model.graph):
-        kept = [a for a in node.attribute if a.name not in _USUAL or a.i != _USUAL[a.name]]
-        del node.attribute[:]
-        node.attribute.extend(kept)
     try:
         lowered = onnx.version_converter.convert_version(model, opset)
         lowered.ir_version = onnx.helper.find_min_ir_version_for(lowered.opset_import)

@@ -43,6 +43,14 @@ class ShortKeys(Attention):
         return scaled_dot_product_attention(q, q[:, :, :3], q[:, :, :3, :4])
 
 
+class OneHead(Attention):
+    """Without an axis for heads, over which torch.onnx writes no attention."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.inputs(x).chunk(3, -1)
+        return self.output(scaled_dot_product_attention(q, k, v))  # type: ignore[no-any-return]
+
+
 def exported(model: nn.Module, path: Path, **options: object) -> Counter[str]:
     torch.manual_seed(0)
     report = bnc.export(model.eval(), (TOKENS,), path, **options)  # type: ignore[arg-type]
@@ -52,8 +60,8 @@ def exported(model: nn.Module, path: Path, **options: object) -> Counter[str]:
 
 @pytest.mark.parametrize(
     "model",
-    [Attention(), Attention(scale=0.3), Attention(torch.randn(2, 5, 5)), ShortKeys()],
-    ids=["plain", "scaled", "position bias", "short keys"],
+    [Attention(), Attention(scale=0.3), Attention(torch.randn(2, 5, 5)), ShortKeys(), OneHead()],
+    ids=["plain", "scaled", "position bias", "short keys", "one head"],
 )
 def test_keys_are_transposed_once_and_one_side_is_scaled(model: nn.Module, tmp_path: Path) -> None:
     kinds = exported(model, tmp_path / "m.onnx")
@@ -80,6 +88,15 @@ def test_any_number_of_tokens(tmp_path: Path) -> None:
 )
 def test_masked_attention_is_left_to_torch(model: nn.Module, tmp_path: Path) -> None:
     assert exported(model, tmp_path / "m.onnx")["Mul"] == 2
+
+
+@pytest.mark.parametrize("opset", [18, 23])
+def test_without_an_axis_for_heads_a_file_of_any_tokens_can_be_written(
+    opset: int, tmp_path: Path
+) -> None:
+    axes = {"x": {0: "batch", 1: "tokens"}}
+    kinds = exported(OneHead(), tmp_path / "m.onnx", dynamic_shapes=axes, opset=opset)
+    assert (kinds["Softmax"], kinds["Attention"]) == (1, 0)
 
 
 def test_it_is_one_operator_where_the_opset_has_it(tmp_path: Path) -> None:
