@@ -358,6 +358,7 @@ ROOMS = {
         "parts",
         "traceability",
         "capturing",
+        "capture_refusals",
         "capture_attempts",
         "mutable_graph",
         "functionalizing",

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bnconvert.cli.file_options import Dynamic
 from bnconvert.cli.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import Input, output_file
 from bnconvert.cli.report_options import with_report_options
@@ -18,8 +19,10 @@ def command(
     chosen: ModelChoice,
     inputs: Input = None,
     output: Annotated[Path | None, output_file("Write the folded program: .pt2.")] = None,
+    dynamic: Dynamic = None,
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
+    from bnconvert.cli.dynamic_axes import dynamic_shapes
     from bnconvert.cli.model_source import require_example
     from bnconvert.cli.presentation import Presentation
     from bnconvert.cli.program_file import move_to_main_memory
@@ -29,7 +32,9 @@ def command(
     with showing_progress(first="loading the model") as say:
         loaded, example = chosen.load_in_eval(inputs)
         say(0, None, "capturing and folding")
-        folded = fold(loaded, require_example(example))
+        example = require_example(example)
+        shapes = dynamic_shapes(loaded, example, dynamic) if dynamic else None
+        folded = fold(loaded, example, dynamic_shapes=shapes)
         if output is not None:
             say(0, None, "writing")
             folded.save(output)

@@ -20,13 +20,13 @@ from bnconvert.graphs.capture_attempts import (
     is_hopeless,
     probe_of,
 )
+from bnconvert.graphs.capture_refusals import refusal_of_fixed_sizes, refusal_of_shapes
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.single_sizes import larger_than_one
 from bnconvert.graphs.size_limits import SizeLimits
 from bnconvert.graphs.state import ForwardWatch, require_no_state
 from bnconvert.graphs.subgraphs import switches_autocast_off
-from bnconvert.graphs.torch_words import reason_of
 from bnconvert.modules.copying import copy_model
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
@@ -170,30 +170,13 @@ def _refusal(
     dynamic_shapes: Any,
     failures: Mapping[Attempt, Exception],
 ) -> CaptureError:
-    """Return the error that says why no capture succeeded, and what to do about it.
-
-    Where dynamic shapes were given, torch's own words are kept: they say which size cannot vary
-    and what to write instead. Whether the shapes are the reason is tried out.
-    """
-    name = type(model).__name__
+    """Return the error that says why no capture succeeded; try out whether the shapes are why."""
     if are_fixed(dynamic_shapes):
-        said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
-        remedy = "capture a submodule, or give example inputs that its forward accepts"
-        return CaptureError(f"{name}: torch.export cannot capture it ({said}); {remedy}")
-    told = {reason_of(why).partition(": ")[2]: reason_of(why) for why in failures.values()}
-    words = " / ".join(told.values())
+        return refusal_of_fixed_sizes(model, failures)
     fixed = [tried for tried in attempts_for(copy, example, None) if not tried.dynamic_shapes]
     others: dict[Attempt, Exception] = {}
-    if next(_captures(model, copy, fixed, others), None) is not None:
-        return CaptureError(
-            f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "
-            "change them as torch says, or leave them out: then the batch size varies if it can"
-        )
-    said = "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in others.items())
-    return CaptureError(
-        f"{name}: torch.export cannot capture it, neither with the given dynamic_shapes ({words}) "
-        f"nor without ({said}); capture a submodule, or leave them out to fold its parts"
-    )
+    captured = next(_captures(model, copy, fixed, others), None) is not None
+    return refusal_of_shapes(model, failures, None if captured else others)
 
 
 def eval_copy(model: nn.Module) -> nn.Module:

@@ -134,6 +134,22 @@ def test_fold_writes_a_program_that_computes_the_same(run: Run, factory: str) ->
     torch.testing.assert_close(module(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+def test_a_program_is_written_for_any_size_of_some_axes(run: Run, factory: str) -> None:
+    model = (f"{factory}:classifier", "--input", "2,3,8,8")
+    small = run("fold", *model, "-o", "small.pt2")
+    assert small.code == 0
+    refused = run("export", "small.pt2", "-o", "m.onnx", "--dynamic", "batch,height,width")
+    assert refused.code != 0
+    assert "capture the model again with dynamic ones (bnconvert fold --dynamic" in refused.err
+    assert not Path("m.onnx").exists()
+    axes = ("--dynamic", "batch,height,width")
+    assert run("fold", *model, "-o", "any.pt2", *axes).code == 0
+    module = torch.export.load("any.pt2").module()
+    assert module(torch.randn(3, 3, 11, 17)).shape == (3, 4)
+    done = run("export", "any.pt2", "-o", "m.onnx", *axes)
+    assert (done.code, Path("m.onnx").exists()) == (0, True)
+
+
 def test_export_then_verify(run: Run, factory: str) -> None:
     result = run("export", f"{factory}:plain", "-o", "m.onnx", "--report", "r.json")
     assert (result.code, result.err) == (0, "")

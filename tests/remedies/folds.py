@@ -55,7 +55,13 @@ def captured(model: nn.Module, shapes: Any = None) -> Any:
     capture(model.eval(), Example.of(IMAGE), shapes)
 
 
+def graph(shapes: Any) -> nn.Module:
+    """Return the module of a program, of fixed sizes or not."""
+    return torch.export.export(trained(Net()), IMAGE, dynamic_shapes=shapes).module()
+
+
 BATCH = ({0: Dim("batch")},)
+HEIGHT = ({0: Dim("batch"), 2: Dim("height")},)
 SERIES = torch.randn(4, 3, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -99,14 +105,14 @@ FOLDS = (
         lambda _: bnc.fold(nn.BatchNorm1d(3).eval(), (SERIES,)).module(SERIES),
     ),
     Row(
-        "graphs/capturing.py",
+        "graphs/capture_refusals.py",
         "{}: torch.export cannot capture it ({}); {}",
         lambda _: captured(Branching()),
         lambda _: captured(Branching().net),
         slow=True,
     ),
     Row(
-        "graphs/capturing.py",
+        "graphs/capture_refusals.py",
         "nor without",
         lambda _: captured(Branching(), BATCH),
         lambda _: (
@@ -116,10 +122,17 @@ FOLDS = (
         slow=True,
     ),
     Row(
-        "graphs/capturing.py",
+        "graphs/capture_refusals.py",
         "leave them out: then the batch size varies",
-        lambda _: captured(Flat(), ({0: Dim("batch"), 2: Dim("height")},)),
+        lambda _: captured(Flat(), HEIGHT),
         lambda _: captured(Flat()),
+        slow=True,
+    ),
+    Row(
+        "graphs/capture_refusals.py",
+        "leave them out: then the batch size varies",
+        lambda _: bnc.fold(graph(None), IMAGE, dynamic_shapes=HEIGHT),
+        lambda _: bnc.fold(graph(HEIGHT), IMAGE, dynamic_shapes=HEIGHT),
         slow=True,
     ),
     Row(
