@@ -108,6 +108,7 @@ ROOMS = {
         "onnx_means",
         "onnx_norms",
         "onnx_states",
+        "onnx_splits",
         "onnx_unused",
         "onnx_opset",
         "onnx_rules",

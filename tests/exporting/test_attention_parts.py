@@ -90,7 +90,7 @@ def test_masked_attention_is_left_to_torch(model: nn.Module, tmp_path: Path) -> 
     assert exported(model, tmp_path / "m.onnx")["Mul"] == 2
 
 
-@pytest.mark.parametrize("opset", [18, 23])
+@pytest.mark.parametrize("opset", [17, 18, 23])
 def test_without_an_axis_for_heads_a_file_of_any_tokens_can_be_written(
     opset: int, tmp_path: Path
 ) -> None:
