@@ -23,7 +23,7 @@ from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.exporting.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.onnx_rules import tried_where_they_may_match
 from bnconvert.exporting.onnx_saving import save
-from bnconvert.exporting.onnx_splits import precedes_splits, write_splits_as_slices
+from bnconvert.exporting.onnx_splits import give_sizes
 from bnconvert.exporting.onnx_states import drop_zero_states
 from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
@@ -134,8 +134,8 @@ def _program(
         form.require_opset(written)
     rename(program.model, form, keys)
     _strip_paths(program.model)
-    if form.is_older_than(written) and precedes_splits(form.opset):
-        write_splits_as_slices(program.model)
+    if form.is_older_than(written):
+        give_sizes(program.model)
     if form.opset is not None:
         lower_form(program.model)
     return program

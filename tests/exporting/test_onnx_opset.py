@@ -41,6 +41,25 @@ def test_it_has_the_same_operators_any_batch_and_an_old_form(
     assert bnc.verify(tmp_path / "18.onnx", path, (X,)).verdict == "agrees"
 
 
+@pytest.mark.parametrize("opset", [13, 17])
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_padding_is_written_in_an_older_opset(mode: str, opset: int, tmp_path: Path) -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = nn.functional.pad(x, (1, 2, 0, 1), mode).relu() * 2
+            return self.norm(self.conv(x)) + 1  # type: ignore[no-any-return]
+
+    report = bnc.export(trained(Padded()), (X,), tmp_path / "m.onnx", opset=opset)
+    assert (report.verdict, report.findings) == ("agrees", ())
+    model = onnx.load(str(tmp_path / "m.onnx"))
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    assert {node.domain for node in model.graph.node} == {""}
+
+
 class Attention(nn.Module):
     """torch.onnx takes it down to 17 itself."""
 
