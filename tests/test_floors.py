@@ -344,6 +344,7 @@ ROOMS = {
         "dependence",
         "needed_operands",
         "perturbation",
+        "continuity",
         "raw_inputs",
         "tolerance",
         "cases",
