@@ -1,4 +1,4 @@
-"""Which operators cannot jump: the smaller a change of what they read, the smaller that of the result.
+"""Which operators cannot jump: a smaller change of what they read changes their result by less.
 
 All others may: they compare, choose, count or round, or divide by what may be close to zero.
 """

@@ -1,4 +1,4 @@
-"""What compares, chooses, rounds or divides may jump; what layers and activations compute cannot."""
+"""What compares, chooses, rounds or divides may jump; layers and activations cannot."""
 
 from collections.abc import Callable
 
