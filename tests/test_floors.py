@@ -366,6 +366,7 @@ ROOMS = {
         "single_sizes",
         "size_limits",
         "state",
+        "frame_room",
         "torch_words",
         "example",
         "subgraphs",
