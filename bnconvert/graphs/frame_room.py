@@ -19,9 +19,8 @@ R = TypeVar("R")
 def with_room(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function run where the frames of its calls lie in one piece of memory."""
 
-    @wraps(function)
     def roomy(*args: P.args, **kwargs: P.kwargs) -> R:
         return function(*args, **kwargs)
 
     roomy.__code__ = roomy.__code__.replace(co_stacksize=_SLOTS)
-    return roomy
+    return wraps(function)(roomy)

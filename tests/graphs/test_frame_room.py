@@ -1,6 +1,7 @@
 """Calls below a frame with room ask the system for no memory, at whatever depth it stands."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -35,7 +36,7 @@ def page_faults(function: Callable[[], None]) -> int:
 
 def test_no_call_crosses_an_edge_between_chunks_of_frames() -> None:
     roomy = with_room(lambda: below(5, work))
-    most = max(page_faults(lambda depth=depth: below(depth, roomy)) for depth in range(150))
+    most = max(page_faults(partial(below, depth, roomy)) for depth in range(150))
     assert most < CALLS / 2, "less than one for each call, at some depth"
 
 
