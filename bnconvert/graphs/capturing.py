@@ -22,6 +22,7 @@ from bnconvert.graphs.capture_attempts import (
 )
 from bnconvert.graphs.capture_refusals import refusal_of_fixed_sizes, refusal_of_shapes
 from bnconvert.graphs.example import Example
+from bnconvert.graphs.frame_room import with_room
 from bnconvert.graphs.functionalizing import functional_module
 from bnconvert.graphs.single_sizes import larger_than_one
 from bnconvert.graphs.size_limits import SizeLimits
@@ -58,6 +59,7 @@ class Captured:
 
 
 @one_at_a_time()
+@with_room
 def capture(
     model: nn.Module,
     example: Example,
@@ -98,6 +100,7 @@ def capture(
 
 
 @one_at_a_time()
+@with_room
 def capture_part(
     module: nn.Module, example: Example, agrees: Callable[[Captured], bool], any_size: bool = True
 ) -> Captured | None:

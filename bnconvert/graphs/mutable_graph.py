@@ -1,6 +1,7 @@
 """A captured graph while it is rewritten: constants in float64, and which operators share them."""
 
 from collections import defaultdict
+from operator import attrgetter
 
 import torch
 from torch import Tensor, fx, nn
@@ -233,8 +234,7 @@ def constant(module: fx.GraphModule, node: object) -> Tensor | None:
     """Return the tensor that a node reads from the module, or None where it is computed."""
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
-    prefix, _, name = str(node.target).rpartition(".")
-    value = getattr(module.get_submodule(prefix), name)
+    value = attrgetter(str(node.target))(module)
     return value if isinstance(value, Tensor) else None
 
 

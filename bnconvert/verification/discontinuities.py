@@ -4,7 +4,7 @@ The position of a maximum is such an output, and so is a value that is read at i
 file may give what the model gives on either side, but nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +35,20 @@ def nearest_model_output(
             best = torch.where(nearer, value.to(truth.dtype), best)
             gap = torch.where(nearer, distance, gap)
     return torch.where(discontinuous, best, truth)
+
+
+def beyond(output: Tensor, truth: Tensor, runs: Sequence[Tensor], times: float) -> Tensor:
+    """Return the truth plus what is left of each of the file's errors beyond the model's own.
+
+    Args:
+        output: the file's output.
+        truth: the model's output, of the same shape.
+        runs: the model's outputs on perturbed inputs, of the same shape.
+        times: how many times the largest change in any of them counts as the model's own.
+    """
+    own = times * max(float(_gap(run, truth).max()) for run in runs)
+    error = output.double() - truth.double()
+    return truth.double() + error.sign() * (error.abs() - own).clamp(min=0.0)
 
 
 def _gap(first: Tensor, second: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bnconvert.graphs.example import Example
 from bnconvert.torch_private.operator_observer import OperatorObserver
 from bnconvert.torch_private.operators import base_name
+from bnconvert.verification.continuity import may_jump
 from bnconvert.verification.selections import TiesInOrder, orders_ties
 
 #: Functions whose error in other kernels is about a unit in the last place of 1, not of the value.
@@ -34,12 +35,13 @@ class Roundings(OperatorObserver):
         eps: the unit in the last place of 1 of the lowest precision that it computes in.
         orders_ties: whether it sorts.
         approximates: whether it computes functions that kernels approximate.
+        may_jump: whether its result may change by more than in proportion to its inputs' changes.
     """
 
     def __init__(self) -> None:
         """Start with float64, and nothing sorted or approximated."""
         self.eps = float(torch.finfo(torch.float64).eps)
-        self.orders_ties = self.approximates = False
+        self.orders_ties = self.approximates = self.may_jump = False
 
     def run_operator(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operator; note the precision of its result."""
@@ -48,6 +50,7 @@ class Roundings(OperatorObserver):
             self.eps = max(self.eps, float(torch.finfo(result.dtype).eps))
         self.orders_ties |= orders_ties(operator)
         self.approximates |= _is_approximated(operator)
+        self.may_jump |= may_jump(operator, args, result)
         return result
 
 
@@ -119,12 +122,18 @@ class PerturbedRuns:
             yield self._known[place]
             place += 1
 
+    @property
+    def may_jump(self) -> bool:
+        """Whether one may be much farther off than others; it is known from the first run on."""
+        known = self._roundings
+        return known is None or known.may_jump or known.calls_regions
+
     def _runs(
         self, model: nn.Module, example: Example, run: RunModel, units: float, count: int
     ) -> Iterator[list[Tensor]]:
         generator = torch.Generator().manual_seed(0)
         try:
-            roundings = self._roundings or roundings_of(model, example, run)
+            self._roundings = roundings = self._roundings or roundings_of(model, example, run)
             if roundings.orders_ties:
                 with TiesInOrder():
                     outputs = run(model, example)
@@ -164,6 +173,11 @@ class PerturbedRows:
         for outputs in self.runs:
             if all(output.dim() and len(output) == self.size for output in outputs):
                 yield [output[picks] for output in outputs]
+
+    @property
+    def may_jump(self) -> bool:
+        """As of the runs."""
+        return self.runs.may_jump
 
 
 def roundings_of(model: nn.Module, example: Example, run: RunModel) -> Roundings:

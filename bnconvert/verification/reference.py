@@ -195,7 +195,7 @@ class Reference:
         except Exception:
             return self._run(self.model, example)
         if self.precision is not None:
-            watch.eps = max(watch.eps, self.precision.eps)
+            watch.eps, watch.may_jump = max(watch.eps, self.precision.eps), True
         self._roundings[example] = watch
         return outputs
 

@@ -16,8 +16,9 @@ from bnconvert.numerics.distance import Measure, difference, relative_errors
 from bnconvert.reporting.records import Check, Finding, Verdict
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.discontinuities import nearest_model_output
+from bnconvert.verification.discontinuities import beyond, nearest_model_output
 from bnconvert.verification.parts import WrongPart, wrong_part
+from bnconvert.verification.perturbation import PerturbedRows, PerturbedRuns
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 _BLAME = (
@@ -26,6 +27,8 @@ _BLAME = (
 )
 #: Perturbed runs that cost as much as answers in float64, by which no more of them are needed.
 _TRIED = 2
+#: Perturbed runs of a model that cannot jump, than which no other is so many times farther off.
+_FEW, _FARTHER = 6, 8.0
 #: How a report's title says each verdict.
 WORDS: dict[Verdict, str] = {
     "agrees": "agrees with",
@@ -160,8 +163,11 @@ class Judge:
             index, truth = output.index, self.answers[output.case].true[output.index]
             if (selection := self.answers[output.case].selections.get(index)) is not None:
                 truth = selection.with_ties(output.value, truth)
-            least = output.tolerance.allowed(index, "peak")
-            truth = nearest_model_output(output.value, truth, self._perturbed(output), least)
+            runs = self.perturbed(output.case)
+            if _is_out_of_reach(output, truth, runs):
+                return {}
+            least, own = output.tolerance.allowed(index, "peak"), (run[index] for run in runs)
+            truth = nearest_model_output(output.value, truth, own, least)
             found[output] = relative_errors(output.value, truth)
             if not output.tolerance.allows(index, found[output]):
                 return {}  # no discontinuity explains it, so the run is wrong anyhow
@@ -193,6 +199,20 @@ class _Output:
     detail: str
     errors: Mapping[Measure, float]
     tolerance: Tolerance
+
+
+def _is_out_of_reach(output: _Output, truth: Tensor, runs: Iterable[Sequence[Tensor]]) -> bool:
+    """Tell by a few perturbed runs of a model that cannot jump whether any could excuse an output.
+
+    All runs of such a model are about as far from the truth.
+    """
+    few = [run[output.index] for run in islice(runs, _FEW)]
+    if not isinstance(runs, PerturbedRuns | PerturbedRows) or runs.may_jump or len(few) < _FEW:
+        return False
+    if not truth.is_floating_point() or any(run.shape != truth.shape for run in few):
+        return False
+    left = relative_errors(beyond(output.value, truth, few, _FARTHER), truth)
+    return not output.tolerance.allows(output.index, left)
 
 
 def blaming_optimizations(check: Check) -> Check:

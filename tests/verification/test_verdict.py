@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
+from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.perturbation import PerturbedRuns
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import Judge, Judgement
 
@@ -79,6 +81,40 @@ def test_the_model_is_asked_again_only_where_something_fails() -> None:
     assert asked == []
     judging.judge({one: [WRONG], two: [TIE]})
     assert asked == [one], "nothing can excuse the run any more"
+
+
+class Counted(nn.Module):
+    """A layer, rounded if asked for, that counts its forwards."""
+
+    def __init__(self, digits: int | None) -> None:
+        super().__init__()
+        self.layer, self.digits, self.calls = nn.Linear(3, 50), digits, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        y: Tensor = self.layer(x)
+        return y if self.digits is None else y.round(decimals=self.digits)
+
+
+@pytest.mark.parametrize(
+    ("digits", "off", "forwards"),
+    [(None, 0.1, 7), (None, 1e-6, 33), (2, 0.1, 33)],
+    ids=["far from a model that cannot jump", "near it", "far from one that may"],
+)
+def test_few_perturbed_runs_tell_that_a_model_without_jumps_comes_nowhere_near(
+    digits: int | None, off: float, forwards: int
+) -> None:
+    torch.manual_seed(0)
+    model, one = Counted(digits), case("one")
+    with torch.no_grad():
+        value = model(RIGHT)
+    runs = PerturbedRuns(model, one.example, outputs_of, units=4, count=32)
+    answers = {one: Answers([value.double()], [value])}
+    tolerance = replace(Tolerance.of(answers.values()), given=1e-7)
+    model.calls = 0
+    judging = Judge(["y"], answers, tolerance, lambda case: runs)
+    assert judging.judge({one: [value + off]}).fails(one)
+    assert model.calls == forwards, "one is watched"
 
 
 def test_a_run_that_fails_otherwise_excuses_nothing() -> None:
