@@ -111,6 +111,7 @@ ROOMS = {
         "onnx_unused",
         "onnx_opset",
         "onnx_rules",
+        "onnx_size_names",
         "onnx_saving",
         "onnx_sample_convolution",
         "onnx_names",
