@@ -103,6 +103,7 @@ ROOMS = {
         "onnx_file",
         "decomposed_program",
         "attention_parts",
+        "token_rows",
         "file_findings",
         "onnx_half",
         "onnx_means",

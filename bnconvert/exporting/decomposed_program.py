@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 
 from bnconvert.exporting import onnx_sample_convolution
 from bnconvert.exporting.attention_parts import write_attention, write_parts
+from bnconvert.exporting.token_rows import write_rows
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import (
     base_name,
@@ -64,8 +65,11 @@ class DecomposedProgram(ExportedProgram):
                     _DECOMPOSITIONS[node.target](node)
         if table is None or any(_has_decomposition(node, table) for node in self.graph.nodes):
             decomposed: ExportedProgram = super().run_decompositions(table, **options)
-            return decomposed
-        return self
+        else:
+            decomposed = self
+        if table is not None:
+            write_rows(decomposed.graph)
+        return decomposed
 
 
 def _has_decomposition(node: fx.Node, table: Mapping[Any, Any]) -> bool:
