@@ -23,6 +23,7 @@ from bnconvert.verification.lowered_precision import Precision
 _ALIKE = 0.1
 #: Runs, rounded otherwise, from which it is known how far a part of few numbers may be off.
 _FURTHER_RUNS = 6
+_MATRIX = 2  # axes
 _SAMPLE = 128  # numbers of a value that are compared before all are
 _WITH_BIAS = frozenset(
     getattr(aten, name).default
@@ -35,11 +36,11 @@ class FileValues:
     """The values of a file on one input, searched by their numbers."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
-        """Sort the values by shape, and take a sample of each."""
+        """Sort the values by the shape that they have on rows, and take a sample of each."""
         self.values = values
         self._names: dict[torch.Size, list[str]] = {}
         for name, value in values.items():
-            self._names.setdefault(value.shape, []).append(name)
+            self._names.setdefault(_as_matrix(value.shape), []).append(name)
         self._samples = {
             shape: torch.stack([_sample(values[name]) for name in names])
             for shape, names in self._names.items()
@@ -74,11 +75,12 @@ class FileValues:
         return names[least] if float(errors[least]) < _ALIKE else None
 
     def _alike(self, shape: torch.Size) -> tuple[list[str], Tensor]:
-        """Return the names of the values of a shape, or of its matrix; and their samples."""
-        shapes = [s for s in dict.fromkeys((shape, _as_matrix(shape))) if s in self._names]
-        samples = [self._samples[s] for s in shapes]
-        names = [name for s in shapes for name in self._names[s]]
-        return names, torch.cat(samples) if samples else torch.empty(0, device="cpu")
+        """Return the names of the values of a shape, or of its matrix, and their samples."""
+        names = self._names.get(_as_matrix(shape), [])
+        places = [i for i, name in enumerate(names) if _is_alike(self.values[name].shape, shape)]
+        if not places:
+            return [], torch.empty(0, device="cpu")
+        return [names[place] for place in places], self._samples[_as_matrix(shape)][places]
 
 
 @dataclass(eq=False)
@@ -188,18 +190,25 @@ def _without_bias(run: DualPrecisionRun, expected: Expected) -> Expected | None:
 
 
 def in_shape(value: Tensor, shape: torch.Size) -> Tensor:
-    """Return what a file computes on the rows of a matrix as a model does, over tokens.
+    """Return what one file computes on the rows of a matrix as another one does, over tokens.
 
     Args:
         value: of the file.
-        shape: of the model's value; where its matrix has another shape, nothing is changed.
+        shape: of the other's value; where that cannot be the same one, nothing is changed.
     """
-    return value.reshape(shape) if value.shape == _as_matrix(shape) else value
+    return value.reshape(shape) if _is_alike(value.shape, shape) else value
+
+
+def _is_alike(shape: torch.Size, other: torch.Size) -> bool:
+    """Tell whether two shapes are the same, or one is the matrix of the other."""
+    return shape == other or (
+        _MATRIX in (len(shape), len(other)) and _as_matrix(shape) == _as_matrix(other)
+    )
 
 
 def _as_matrix(shape: torch.Size) -> torch.Size:
     """Return the shape that a value of several axes has on rows: one for each of its tokens."""
-    return torch.Size((shape[:-1].numel(), shape[-1])) if len(shape) > 2 else shape
+    return torch.Size((shape[:-1].numel(), shape[-1])) if len(shape) > _MATRIX else shape
 
 
 def _sample(tensor: Tensor) -> Tensor:

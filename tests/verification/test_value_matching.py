@@ -130,3 +130,12 @@ def test_a_wrong_value_on_rows_is_near_and_other_matrices_are_not() -> None:
     assert values.holders(expected(exact)) == {}
     assert values.nearest(expected(exact)) == "wrong"
     assert FileValues({"columns": exact.float().flatten(1)}).nearest(expected(exact)) is None
+
+
+def test_tokens_are_what_another_file_computes_on_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(12, 60, dtype=torch.float64, generator=generator)
+    tokens = exact.float().unflatten(0, (3, 4))
+    assert [*FileValues({"tokens": tokens}).holders(expected(exact))] == ["tokens"]
+    other = exact.unflatten(0, (2, 6))  # no reshape from tokens to other tokens is right
+    assert not FileValues({"tokens": tokens}).holders(expected(other))
