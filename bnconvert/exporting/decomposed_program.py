@@ -68,7 +68,7 @@ class DecomposedProgram(ExportedProgram):
         else:
             decomposed = self
         if table is not None:
-            write_rows(decomposed.graph)
+            write_rows(decomposed.graph, decomposed.graph_signature.user_inputs)
         return decomposed
 
 

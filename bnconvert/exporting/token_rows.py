@@ -6,7 +6,7 @@ token by itself (layer norms, activations, sums of two values) computes the same
 network is reshaped where attention begins and ends, which reshapes anyway.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,7 +17,7 @@ from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import is_elementwise
 from bnconvert.torch_private.symbolic_sizes import holds_always
 
-_RESHAPES = (aten.reshape.default, aten.view.default, aten._unsafe_view.default)
+_RESHAPES = (aten.reshape.default, aten.view.default)
 _NORMS = (aten.layer_norm.default, aten.rms_norm.default)
 _LINEAR, _SOFTMAX = aten.linear.default, aten.softmax.int
 _REST = -1  # as large as what the other sizes leave
@@ -27,14 +27,21 @@ _MATRIX = 2  # axes
 Operands = Callable[[fx.Node], Sequence[fx.Node]]
 
 
-def write_rows(graph: fx.Graph) -> None:
+def write_rows(graph: fx.Graph, inputs: Collection[str]) -> None:
     """Write layers over tokens on rows, where the graph gets no more operators by it.
+
+    What is computed from constants alone stays: it is a constant in the file.
 
     Args:
         graph: of ATen operators, with an example of each value; is changed in place.
+        inputs: the names of the placeholders that are no weights.
     """
+    varying = set[fx.Node]()
+    for node in graph.nodes:
+        if node.name in inputs or not varying.isdisjoint(node.all_input_nodes):
+            varying.add(node)
     for operands in (_operands, _operands_of_layers):
-        for run in _runs(graph, operands):
+        for run in _runs([node for node in graph.nodes if node in varying], operands):
             if run.layers and run.layers >= run.reshapes:
                 run.write()
 
@@ -105,9 +112,9 @@ class _Run:
         return [user for user in others if user.target not in _RESHAPES]
 
 
-def _runs(graph: fx.Graph, operands: Operands) -> Iterator[_Run]:
-    """Yield the runs of a graph, each as long as can be."""
-    taken = {node: found for node in graph.nodes if (found := operands(node))}
+def _runs(nodes: Sequence[fx.Node], operands: Operands) -> Iterator[_Run]:
+    """Yield the runs among some operators, each as long as can be."""
+    taken = {node: found for node in nodes if (found := operands(node))}
     pending = dict.fromkeys(taken)
     while pending:
         run, ahead = set[fx.Node](), [next(iter(pending))]

@@ -123,6 +123,25 @@ def test_layers_alone_are_on_rows_where_what_is_between_them_costs_more() -> Non
     assert in_rows(Wide(), TOKENS) == (2, 0)
 
 
+class Positioned(nn.Module):
+    """Adds what two layers make of constants, as some networks do with positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Buffer(torch.randn(1, 5, 2))
+        self.layers = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x * self.layers(self.places)
+        return y
+
+
+def test_what_is_made_of_constants_stays_a_constant(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    assert in_rows(Positioned(), TOKENS) == (0, 2)
+    assert exported(Positioned(), tmp_path / "m.onnx") == {"Mul": 1}
+
+
 def test_two_sizes_that_may_vary(tmp_path: Path) -> None:
     """No reshape in numbers has two unknown ones: what ends in tokens stays on them."""
     torch.manual_seed(0)
