@@ -10,7 +10,7 @@ from typing import Any
 
 from bnconvert.verification.onnx_outline import outline_of, write_outline
 
-_CONVOLUTIONS = "Conv", "ConvTranspose"
+_IMAGES = "AveragePool", "Conv", "ConvTranspose", "MaxPool", "Resize"
 _LARGE = 2**14  # bytes of a weight whose numbers need not be read as such
 
 
@@ -30,13 +30,13 @@ def forget_size_names(path: Path) -> None:
 def forget_names(model: Any) -> bool:
     """Do the same with a model of onnx in memory; tell whether there were any names.
 
-    What convolutions read and make keeps them: ONNX Runtime adds two images in the blocks that
-    convolutions compute in only where it knows that they are equally large.
+    What operators on images read and make keeps them: ONNX Runtime adds two images in the blocks
+    that convolutions compute in only where it knows that they are equally large.
     """
     images = {
         name
         for node in model.graph.node
-        if node.op_type in _CONVOLUTIONS
+        if node.op_type in _IMAGES
         for name in (node.input[0], node.output[0])
     }
     inside = (value for value in model.graph.value_info if value.name not in images)
