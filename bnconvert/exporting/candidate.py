@@ -13,6 +13,7 @@ from bnconvert.errors import CaptureError, ExportError
 from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.jitter import jittered, untrained_norms, with_random_statistics
 from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.onnx_size_names import forget_size_names
 from bnconvert.exporting.onnx_slimming import simplified
 from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
@@ -166,6 +167,7 @@ class Candidate:
         report = self._proof_of_simpler() if second or not other else None
         steps.begin(VERIFYING)
         if report is None:
+            forget_size_names(self.path)
             proof, second = self._proof(), None
             if fixed := self._of_given_batch(proof):
                 return fixed.proven(steps)

@@ -18,6 +18,7 @@ from bnconvert.exporting.attention_parts import (
     write_attention,
     write_parts,
 )
+from bnconvert.exporting.token_rows import write_rows
 from bnconvert.graphs.aten import argument, aten
 from bnconvert.torch_private.operators import (
     base_name,
@@ -69,8 +70,11 @@ class DecomposedProgram(ExportedProgram):
                     _DECOMPOSITIONS[node.target](node)
         if table is None or any(_has_decomposition(node, table) for node in self.graph.nodes):
             decomposed: ExportedProgram = super().run_decompositions(table, **options)
-            return decomposed
-        return self
+        else:
+            decomposed = self
+        if table is not None:
+            write_rows(decomposed.graph, decomposed.graph_signature.user_inputs)
+        return decomposed
 
 
 def _has_decomposition(node: fx.Node, table: Mapping[Any, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bnconvert.exporting.onnx_size_names import forget_names
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 from bnconvert.verification.onnx_nodes import nodes_of
@@ -50,6 +51,7 @@ def simplified(path: Path) -> Path | None:
         slim, numbers = _slim(outline, path)
         if len(slim.graph.node) >= count:
             return None
+        forget_names(slim)
         target.parent.mkdir(exist_ok=True)
         write_outline(slim, numbers, target)
         onnx.checker.check_model(str(target), full_check=True)

@@ -68,6 +68,14 @@ def shapes_by_numbers(operator: Any, args: Sequence[Any]) -> bool:
     return foreign or torch.Tag.dynamic_output_shape in operator.tags
 
 
+def is_elementwise(operator: Any) -> bool:
+    """Tell whether each number of a result is computed from numbers at the same place alone."""
+    if not is_operator(operator) or changes_its_inputs(operator):
+        return False
+    tagged = torch.Tag.pointwise in operator.tags
+    return tagged or operator is torch.ops.aten.hardswish.default  # which torch forgot
+
+
 def is_composite(operator: OpOverload[..., Any]) -> bool:
     """Tell whether an operator is defined by other operators, which autograd sees instead."""
     name, key = str(operator.name()), "CompositeImplicitAutograd"  # type: ignore[no-untyped-call]

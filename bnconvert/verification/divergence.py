@@ -8,7 +8,7 @@ from bnconvert.numerics.distance import relative_error
 from bnconvert.verification.expected_values import Expected
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator
 from bnconvert.verification.operator_mapping import is_primitive, may_compute
-from bnconvert.verification.value_matching import ValueMatches
+from bnconvert.verification.value_matching import ValueMatches, in_shape
 
 _COPIES = ("Identity", "Dropout", "Cast")
 _LIKE = 0.5  # the relative error up to which a value is a wrong version of another
@@ -182,7 +182,9 @@ class DivergenceSearch:
 
     def _error(self, operator: Operator, expected: Expected) -> float:
         value = self._graph.values.get(operator.outputs[0]) if operator.outputs else None
-        return math.inf if value is None else relative_error(value, expected.exact, "norm")
+        if value is None:
+            return math.inf
+        return relative_error(in_shape(value, expected.exact.shape), expected.exact, "norm")
 
     def _are_related(self, operator: Operator, expected: Expected) -> bool:
         """Tell by kind, name and inputs whether an operator is meant to compute a value."""

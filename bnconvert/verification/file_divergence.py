@@ -22,7 +22,7 @@ from bnconvert.verification.finding_ids import DIVERGENCE
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.reference_values import ReferenceValue, ReferenceValues
-from bnconvert.verification.value_matching import FileValues
+from bnconvert.verification.value_matching import FileValues, in_shape
 
 #: Up to this relative error, a value of the name of another one is a version of it.
 _ALIKE = 0.3
@@ -71,7 +71,8 @@ def _find_locally(
     values, inputs = FileValues(candidate.values), {name for name, _ in reference.tensors}
     found = {n: _version(n, w, values) for n, w in wanted.items() if n not in inputs}
     versions = {name: version for name, version in found.items() if version is not None}
-    given = {n: values.values[v].to(wanted[n].dtype) for n, v in versions.items()}
+    own_values = {n: in_shape(values.values[v], wanted[n].exact.shape) for n, v in versions.items()}
+    given = {n: value.to(wanted[n].dtype) for n, value in own_values.items()}
     try:
         local = reference.computed_from(given)
     except Exception:  # it does not run on other numbers than its own
@@ -79,7 +80,7 @@ def _find_locally(
     right: set[Operator] = set()
     for operator in candidate.operators:
         own = [n for n, v in versions.items() if v in operator.outputs and n in local]
-        if any(local[n].error_of(values.values[versions[n]]) is not None for n in own):
+        if any(local[n].error_of(own_values[n]) is not None for n in own):
             right.add(operator)
         elif own:
             first = _first_between(right, operator, candidate, values.held(wanted.values()))
@@ -156,7 +157,8 @@ def _what_is_wrong(operator: Operator, graph: OnnxGraph, wanted: Mapping[str, Wa
 
 
 def _how_far(name: str, graph: OnnxGraph, expected: Wanted) -> str:
-    error = relative_error(graph.values[name], expected.exact, "norm")
+    value = in_shape(graph.values[name], expected.exact.shape)
+    error = relative_error(value, expected.exact, "norm")
     return f"its value {name} is off by {error:.1e}, {expected.allowed['norm']:.1e} allowed"
 
 

@@ -28,7 +28,12 @@ from bnconvert.verification.finding_ids import DIVERGENCE
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.operator_mapping import operator_name
-from bnconvert.verification.value_matching import FileValues, ValueMatches, match_values
+from bnconvert.verification.value_matching import (
+    FileValues,
+    ValueMatches,
+    in_shape,
+    match_values,
+)
 
 _FIX = "check the operator's weights, attributes and inputs, and the tool that wrote them"
 _FIX_FOLD = (
@@ -172,6 +177,7 @@ def _wrong(divergence: Divergence, operator: Operator, graph: OnnxGraph) -> str:
     if divergence.expected is None:
         return f"its value {name}, of shape {tuple(value.shape)}, is not a value of the model"
     exact, allowed = divergence.expected.exact, divergence.expected.allowed
+    value = in_shape(value, exact.shape)
     if mismatch := difference(value, exact.to(value.dtype)):
         return f"its value {name} has {mismatch}"
     errors = [(e, allowed[measure]) for measure, e in relative_errors(value, exact).items()]

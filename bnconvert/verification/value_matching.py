@@ -23,6 +23,7 @@ from bnconvert.verification.lowered_precision import Precision
 _ALIKE = 0.1
 #: Runs, rounded otherwise, from which it is known how far a part of few numbers may be off.
 _FURTHER_RUNS = 6
+_MATRIX = 2  # axes
 _SAMPLE = 128  # numbers of a value that are compared before all are
 _WITH_BIAS = frozenset(
     getattr(aten, name).default
@@ -35,11 +36,11 @@ class FileValues:
     """The values of a file on one input, searched by their numbers."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
-        """Sort the values by shape, and take a sample of each."""
+        """Sort the values by the shape that they have on rows, and take a sample of each."""
         self.values = values
         self._names: dict[torch.Size, list[str]] = {}
         for name, value in values.items():
-            self._names.setdefault(value.shape, []).append(name)
+            self._names.setdefault(_as_matrix(value.shape), []).append(name)
         self._samples = {
             shape: torch.stack([_sample(values[name]) for name in names])
             for shape, names in self._names.items()
@@ -47,15 +48,16 @@ class FileValues:
 
     def holders(self, expected: Wanted) -> dict[str, float]:
         """Return the names of the values equal to the expected one up to rounding; their errors."""
-        names = self._names.get(expected.exact.shape, [])
+        names, samples = self._alike(expected.exact.shape)
         if not names:
             return {}
         exact = expected.exact.double()
         size = float(exact.square().mean().sqrt()) if exact.numel() else 0.0
         most = expected.allowed["peak"] * (size if 0 < size < float("inf") else 1.0)
-        gaps = (self._samples[expected.exact.shape] - _sample(exact)).abs()
+        gaps = (samples - _sample(exact)).abs()
         near = (gaps.amax(1) <= most).tolist() if gaps.shape[1] else [True] * len(names)
-        found = ((n, expected.error_of(self.values[n])) for n in compress(names, near))
+        alike = ((n, in_shape(self.values[n], exact.shape)) for n in compress(names, near))
+        found = ((n, expected.error_of(value)) for n, value in alike)
         return {name: error for name, error in found if error is not None}
 
     def held(self, wanted: Iterable[Wanted]) -> set[str]:
@@ -64,13 +66,21 @@ class FileValues:
 
     def nearest(self, expected: Expected) -> str | None:
         """Return the name of the value most similar to the expected one, if any is similar."""
-        names = self._names.get(expected.exact.shape, [])
+        names, samples = self._alike(expected.exact.shape)
         if not names or not expected.exact.is_floating_point():
             return None
         exact = _sample(expected.exact)
-        errors = (self._samples[expected.exact.shape] - exact).norm(dim=1) / exact.norm()
+        errors = (samples - exact).norm(dim=1) / exact.norm()
         least = int(errors.argmin())
         return names[least] if float(errors[least]) < _ALIKE else None
+
+    def _alike(self, shape: torch.Size) -> tuple[list[str], Tensor]:
+        """Return the names of the values of a shape, or of its matrix, and their samples."""
+        names = self._names.get(_as_matrix(shape), [])
+        places = [i for i, name in enumerate(names) if _is_alike(self.values[name].shape, shape)]
+        if not places:
+            return [], torch.empty(0, device="cpu")
+        return [names[place] for place in places], self._samples[_as_matrix(shape)][places]
 
 
 @dataclass(eq=False)
@@ -135,7 +145,7 @@ def match_values(
             if holders := values.holders(expected):
                 found.note_holders(expected, holders)
                 best = min(holders, key=holders.__getitem__)
-                run.replace(node, values.values[best])
+                run.replace(node, in_shape(values.values[best], exact.shape))
                 for read in node.all_input_nodes:
                     if list(read.users) == [node]:
                         found.missing.pop(read, None)  # absorbed: its memory is not needed
@@ -177,6 +187,28 @@ def _without_bias(run: DualPrecisionRun, expected: Expected) -> Expected | None:
         added = [b.reshape(-1, *[1] * (weight.dim() - 2)) for b in added]
     own = [value - b for value, b in zip(run.own_values(node), added[1:], strict=True)]
     return Expected.of(node, expected.exact - added[0], own)
+
+
+def in_shape(value: Tensor, shape: torch.Size) -> Tensor:
+    """Return what one file computes on the rows of a matrix as another one does, over tokens.
+
+    Args:
+        value: of the file.
+        shape: of the other's value; where that cannot be the same one, nothing is changed.
+    """
+    return value.reshape(shape) if _is_alike(value.shape, shape) else value
+
+
+def _is_alike(shape: torch.Size, other: torch.Size) -> bool:
+    """Tell whether two shapes are the same, or one is the matrix of the other."""
+    return shape == other or (
+        _MATRIX in (len(shape), len(other)) and _as_matrix(shape) == _as_matrix(other)
+    )
+
+
+def _as_matrix(shape: torch.Size) -> torch.Size:
+    """Return the shape that a value of several axes has on rows: one for each of its tokens."""
+    return torch.Size((shape[:-1].numel(), shape[-1])) if len(shape) > _MATRIX else shape
 
 
 def _sample(tensor: Tensor) -> Tensor:

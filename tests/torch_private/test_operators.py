@@ -11,6 +11,7 @@ from bnconvert.torch_private.operators import (
     formals_of,
     functional_counterpart,
     is_composite,
+    is_elementwise,
     is_operator,
     name_of,
     reads_numbers,
@@ -48,6 +49,13 @@ def test_operators_that_write_are_known_and_where_they_write() -> None:
     assert not changes_further_inputs(aten.relu_.default)
     assert changes_further_inputs(aten.add.out)
     assert changes_further_inputs(aten._native_batch_norm_legit.default)  # the statistics
+
+
+def test_operators_on_each_number_by_itself() -> None:
+    assert is_elementwise(aten.gelu.default)
+    assert is_elementwise(aten.hardswish.default)
+    assert not is_elementwise(aten.relu_.default)  # it writes
+    assert not is_elementwise(aten.softmax.int)
 
 
 @pytest.mark.parametrize("composite", [aten.linear.default, aten.conv2d.default])

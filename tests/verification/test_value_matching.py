@@ -110,3 +110,32 @@ def test_an_operator_is_rounded_otherwise_only_where_a_part_of_its_value_looks_w
     found = match_values(graph, EXAMPLE, FileValues(values), in_parts=True)
     assert titles(e.node for e in found.first_missing()) == ["batch_norm"]
     assert rerun[0] == "batch_norm"
+
+
+def test_what_a_file_computes_on_rows_is_the_value_of_tokens(
+    graph: fx.GraphModule, values: dict[str, Tensor]
+) -> None:
+    for name in ("v1", "v2"):
+        values[name] = values[name].flatten(0, -2)
+    found = found_by(graph, values)
+    assert list(found.held.values()) == [["v0"], ["v1"], ["v2"], ["v3"]]
+    assert not found.missing
+
+
+def test_a_wrong_value_on_rows_is_near_and_other_matrices_are_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(3, 4, 60, dtype=torch.float64, generator=generator)
+    rows = exact.float().flatten(0, 1) * 1.01
+    values = FileValues({"columns": exact.float().flatten(1), "wrong": rows})
+    assert values.holders(expected(exact)) == {}
+    assert values.nearest(expected(exact)) == "wrong"
+    assert FileValues({"columns": exact.float().flatten(1)}).nearest(expected(exact)) is None
+
+
+def test_tokens_are_what_another_file_computes_on_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.randn(12, 60, dtype=torch.float64, generator=generator)
+    tokens = exact.float().unflatten(0, (3, 4))
+    assert [*FileValues({"tokens": tokens}).holders(expected(exact))] == ["tokens"]
+    other = exact.unflatten(0, (2, 6))  # no reshape from tokens to other tokens is right
+    assert not FileValues({"tokens": tokens}).holders(expected(other))
