@@ -162,9 +162,12 @@ class Candidate:
         Raises:
             ExportError: ONNX Runtime cannot run it.
         """
-        other = self._with_random_statistics(steps) if untrained_norms(self.model) else None
+        is_new = bool(untrained_norms(self.model))
+        other = self._with_random_statistics(steps) if is_new else None
         second = other._proof_of_simpler(replaces=False) if other else None
-        report = self._proof_of_simpler() if second or not other else None
+        if second:
+            other = None  # as large as the model, and again in float64
+        report = self._proof_of_simpler() if second or not is_new else None
         steps.begin(VERIFYING)
         if report is None:
             forget_size_names(self.path)
@@ -172,8 +175,10 @@ class Candidate:
             if fixed := self._of_given_batch(proof):
                 return fixed.proven(steps)
             report = self._localized(proof, steps)
-        if other and not report.failures:
-            second = second or other._localized(other._proof(), Steps(None, *STEPS))
+        if is_new and not report.failures:
+            if second is None:
+                other = other or self._with_random_statistics(steps)
+                second = other._localized(other._proof(), Steps(None, *STEPS))
             report = with_random_statistics(report, second)
         return self, report
 

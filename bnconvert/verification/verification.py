@@ -1,5 +1,6 @@
 """`prove`: compare a model with an ONNX file in every way, and describe a failure in words."""
 
+import gc
 from pathlib import Path
 
 from torch import nn
@@ -29,6 +30,7 @@ _MEANING = {
     "top-1": "the best class differs in {c.error:.1%} of the given rows, {c.allowed:.1%} allowed",
     "rows": "depends on the rest of its batch by {c.error:.1e}, {c.allowed:.1e} allowed",
 }
+_LARGE = 2**27  # bytes of weights, of which a proof takes several times as much
 _SHOWN = 3  # failing checks that are listed; more say nothing new
 
 
@@ -44,6 +46,8 @@ def prove(model: nn.Module, example: Example, path: Path, claim: Claim | None = 
     Raises:
         ExportError: ONNX Runtime cannot load the file, or the inputs do not fit file or model.
     """
+    if sum(parameter.nbytes for parameter in model.parameters()) > _LARGE:
+        gc.collect()  # graphs and earlier proofs, which refer to themselves
     with preserved_random_state(), restored(model):  # a forward may draw numbers, fill caches
         return Comparison(model, example, path, claim).proof()
 
