@@ -132,6 +132,13 @@ def _same_convolution(node: fx.Node) -> None:
     onnx_sample_convolution.mark(node)
 
 
+def _extreme(node: fx.Node) -> None:
+    """Write the largest or smallest number of all, without axes, which torch.onnx asks for."""
+    if not argument(node, "dim") and not argument(node, "keepdim"):
+        node.target = {"amax": aten.max.default, "amin": aten.min.default}[base_name(node.target)]
+        node.args, node.kwargs = (node.args[0],), {}
+
+
 def _inference_norm(node: fx.Node) -> None:
     """Write a batch norm with running statistics as the operator that has no other mode."""
     if argument(node, "training"):
@@ -160,6 +167,8 @@ _DECOMPOSITIONS: Mapping[Any, Callable[[fx.Node], None]] = {
     aten.conv_transpose1d.default: _transposed_convolution,
     aten.conv_transpose2d.input: _transposed_convolution,
     aten.conv_transpose3d.input: _transposed_convolution,
+    aten.amax.default: _extreme,
+    aten.amin.default: _extreme,
     aten.batch_norm.default: _inference_norm,
     aten.unbind.int: write_parts,
     _ATTENTION: write_attention,

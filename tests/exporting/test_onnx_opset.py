@@ -81,7 +81,7 @@ class Reduced(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         y = self.norm(self.conv(x))
-        return y - y.mean(), y.sum(), y.max(), y / y.norm()
+        return y - y.mean(), y.sum(), y.max(), y.amin(), y.amax(), y / y.norm()
 
 
 @pytest.mark.parametrize("opset", [17, 18])
