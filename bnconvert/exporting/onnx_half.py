@@ -30,6 +30,10 @@ def halve(path: Path) -> None:
                     f"{tensor.name}: has the number {largest:.3g}, and float16 ends at {most:.3g}; "
                     "export in float32 (leave dtype, --half out)"
                 )
+    names = {tensor.name for tensor in model.graph.initializer}
+    values = [value for value in model.graph.value_info if value.name not in names]
+    del model.graph.value_info[:]  # the tool casts weights that have such an entry too
+    model.graph.value_info.extend(values)
     halved = convert_float_to_float16(model, disable_shape_infer=False)
     weights_beside(path).unlink(missing_ok=True)  # of the file in float32
     large = sum(len(tensor.raw_data) for tensor in halved.graph.initializer) > SINGLE_FILE_LIMIT

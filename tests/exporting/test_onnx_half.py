@@ -33,3 +33,25 @@ def test_a_number_too_large_for_half_precision_is_refused(tmp_path: Path) -> Non
         halve(tmp_path / "m.onnx")
     with pytest.raises(bnc.ExportError, match="can be rewritten in"):
         bnc.export(conv, IMAGE, tmp_path / "m.onnx", dtype=torch.int8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_factors_that_stay_in_float32_are_not_cast_also_where_a_file_says_their_shape(
+    tmp_path: Path,
+) -> None:
+    """As in Segformer: ONNX Runtime's tool cast them after their use, and to what they were not."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N, 3, 4, 4] x) => (float[N, 3, 8, 8] z) '
+        "<float[4] factors = {1.0, 1.0, 2.0, 2.0}, float[N, 3, 4, 4] y> "
+        "{ y = Relu(x) z = Resize(y, , factors) }"
+    )
+    shape = onnx.helper.make_tensor_value_info("factors", onnx.TensorProto.FLOAT, [4])
+    model.graph.value_info.append(shape)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, str(path))
+    halve(path)
+    onnx.checker.check_model(str(path), full_check=True)
+    halved = onnx.load(str(path)).graph
+    assert halved.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+    assert [n.op_type for n in halved.node if n.input[0] == "factors"] == []
+    assert [t.data_type for t in halved.initializer] == [onnx.TensorProto.FLOAT]
