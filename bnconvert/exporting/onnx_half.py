@@ -18,13 +18,15 @@ def halve(path: Path) -> None:
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     most = float(np.finfo(np.float16).max)
     model = onnx.load(str(path))
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT:
             values = np.abs(onnx.numpy_helper.to_array(tensor))
-            largest = float(values.max(initial=0.0, where=np.isfinite(values)))
+            ends = values == np.finfo(np.float32).max  # of a mask, or of a clamp without a bound
+            largest = float(values.max(initial=0.0, where=np.isfinite(values) & ~ends))
             if largest > most:
                 raise ExportError(
                     f"{tensor.name}: has the number {largest:.3g}, and float16 ends at {most:.3g}; "
@@ -34,7 +36,8 @@ def halve(path: Path) -> None:
     values = [value for value in model.graph.value_info if value.name not in names]
     del model.graph.value_info[:]  # the tool casts weights that have such an entry too
     model.graph.value_info.extend(values)
-    halved = convert_float_to_float16(model, disable_shape_infer=False)
+    halved = convert_float_to_float16(model, max_finite_val=most, disable_shape_infer=False)
+    OnnxModel(halved).topological_sort()  # the tool casts values before they are computed
     weights_beside(path).unlink(missing_ok=True)  # of the file in float32
     large = sum(len(tensor.raw_data) for tensor in halved.graph.initializer) > SINGLE_FILE_LIMIT
     onnx.save(

@@ -55,3 +55,18 @@ def test_factors_that_stay_in_float32_are_not_cast_also_where_a_file_says_their_
     assert halved.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
     assert [n.op_type for n in halved.node if n.input[0] == "factors"] == []
     assert [t.data_type for t in halved.initializer] == [onnx.TensorProto.FLOAT]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_as_large_as_float32_can_be_is_as_large_as_float16_can(tmp_path: Path) -> None:
+    """As a mask's numbers, or a clamp's without a bound."""
+    most = float(torch.finfo(torch.float32).max)
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> f (float[N] x) => (float[N] y) '
+        "<float large = {1.0}> { y = Add(x, large) }"
+    )
+    model.graph.initializer[0].float_data[0] = most
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    halve(tmp_path / "m.onnx")
+    (large,) = onnx.load(str(tmp_path / "m.onnx")).graph.initializer
+    assert float(onnx.numpy_helper.to_array(large)) == torch.finfo(torch.float16).max
