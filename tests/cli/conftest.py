@@ -63,13 +63,18 @@ def number():
 """
 
 
+def stand_beside(name: str, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a file of factories into a folder, which a command is then called in."""
+    (folder / f"{name}.py").write_text(code)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+
+
 @pytest.fixture
 def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Write a file of factories and stand beside it; return its name."""
-    (tmp_path / "models.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "models", raising=False)
+    stand_beside("models", FACTORY, tmp_path, monkeypatch)
     return "models.py"
 
 

@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,16 +8,13 @@ from safetensors.torch import save_file
 from bnconvert.cli.model_source import load_model, require_example
 from bnconvert.errors import LoadError, UsageError
 from bnconvert.graphs.example import Example
-from tests.cli.conftest import FACTORY
+from tests.cli.conftest import FACTORY, stand_beside
 from tests.zoo import Net, build, trained
 
 
 @pytest.fixture(autouse=True)
 def _beside_the_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "models.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "models", raising=False)
+    stand_beside("models", FACTORY, tmp_path, monkeypatch)
 
 
 ODD = """

@@ -1,6 +1,5 @@
 """`--device cuda`: commands run there, and write what they write without it."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 
 from bnconvert.__main__ import main
 from bnconvert.cli.device import in_main_memory
+from tests.cli.conftest import stand_beside
 from tests.cuda.models import needs_cuda
 
 pytestmark = needs_cuda
@@ -34,10 +34,7 @@ def loss(output, batch):
 
 @pytest.fixture(autouse=True)
 def _beside_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "net.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.delitem(sys.modules, "net", raising=False)
+    stand_beside("net", CODE, tmp_path, monkeypatch)
 
 
 def called(*words: str, code: int = 0) -> None:
