@@ -110,6 +110,7 @@ ROOMS = {
         "onnx_norms",
         "onnx_states",
         "onnx_splits",
+        "onnx_constants",
         "onnx_unused",
         "onnx_opset",
         "onnx_rules",

@@ -61,8 +61,8 @@ def dynamic_axes(texts: Sequence[str] | None) -> list[str] | None:
     return None if texts is None else [*texts]
 
 
-def dynamic_shapes(model: "nn.Module", inputs: "Inputs", texts: Sequence[str]) -> Any:
-    """Return dynamic shapes, as `export` takes them, from the texts of --dynamic.
+def dynamic_shapes(model: "nn.Module", inputs: "Inputs", texts: Sequence[str] | None) -> Any:
+    """Return dynamic shapes, as `export` takes them, from the texts of --dynamic; None for none.
 
     Args:
         model: says how its inputs are called.
@@ -74,6 +74,8 @@ def dynamic_shapes(model: "nn.Module", inputs: "Inputs", texts: Sequence[str]) -
     """
     from bnconvert.graphs.example import Example, named_tensors
 
+    if not texts:
+        return None
     example = Example.of(inputs)
     named = named_tensors(model, example)
     found: dict[int, dict[int, str]] = {}

@@ -94,6 +94,6 @@ def file_settings(context: typer.Context, model: "nn.Module", inputs: "Inputs") 
         for key in ("input_names", "output_names")
         if given[key]
     }
-    shapes = dynamic_shapes(model, inputs, given["dynamic"]) if given["dynamic"] else None
+    shapes = dynamic_shapes(model, inputs, given["dynamic"])
     dtype = torch.float16 if given["half"] else None
     return {"opset": given["opset"], "dynamic_shapes": shapes, "dtype": dtype, **names}

@@ -33,7 +33,7 @@ def command(
         loaded, example = chosen.load_in_eval(inputs)
         say(0, None, "capturing and folding")
         example = require_example(example)
-        shapes = dynamic_shapes(loaded, example, dynamic) if dynamic else None
+        shapes = dynamic_shapes(loaded, example, dynamic)
         folded = fold(loaded, example, dynamic_shapes=shapes)
         if output is not None:
             say(0, None, "writing")

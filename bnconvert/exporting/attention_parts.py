@@ -6,13 +6,11 @@ number of axes is known. A runtime makes one product of a transposition, a scale
 """
 
 import operator
-from collections.abc import Sequence
-from typing import Any
 
 from torch import fx
 
-from bnconvert.graphs.aten import argument, aten
-from bnconvert.torch_private.symbolic_sizes import holds_always
+from bnconvert.graphs.aten import argument, aten, inserted_before
+from bnconvert.torch_private.symbolic_sizes import are_same
 
 _AXES = 4  # torch.onnx writes attention over no other number of them, not even as one operator
 
@@ -31,12 +29,12 @@ def write_attention(node: fx.Node) -> None:
     scale = many.shape[-1] ** -0.5 if scale is None else scale
     turned = key.meta["val"].transpose(-2, -1)
     weights = many.new_empty((*many.shape[:-1], turned.shape[-1]))
-    keys = _inserted(node, aten.transpose.int, (key, -2, -1), turned)
-    queries = _inserted(node, aten.mul.Tensor, (query, scale), many)
-    scores = _inserted(node, aten.matmul.default, (queries, keys), weights)
+    keys = inserted_before(node, aten.transpose.int, (key, -2, -1), turned)
+    queries = inserted_before(node, aten.mul.Tensor, (query, scale), many)
+    scores = inserted_before(node, aten.matmul.default, (queries, keys), weights)
     if mask is not None:
-        scores = _inserted(node, aten.add.Tensor, (scores, mask), weights)
-    shares = _inserted(node, aten.softmax.int, (scores, -1), weights)
+        scores = inserted_before(node, aten.add.Tensor, (scores, mask), weights)
+    shares = inserted_before(node, aten.softmax.int, (scores, -1), weights)
     node.args, node.kwargs, node.target = (shares, value), {}, aten.matmul.default
     for view in node.graph.find_nodes(op="call_function", target=aten.view.default):
         view.target = aten.reshape.default  # a product lies in memory otherwise than attention
@@ -50,24 +48,9 @@ def _is_plain(node: fx.Node) -> bool:
         not argument(node, "dropout_p")
         and not argument(node, "is_causal")
         and (mask is None or mask.meta["val"].dtype == query.meta["val"].dtype)
-        and all(_are_same(size[:-2], sizes[0][:-2]) for size in sizes)
+        and all(are_same(size[:-2], sizes[0][:-2]) for size in sizes)
         and isinstance(sizes[0][-1], int)
     )
-
-
-def _are_same(first: Sequence[Any], second: Sequence[Any]) -> bool:
-    """Tell whether sizes are the same at all that a dynamic axis may have."""
-    if len(first) != len(second):
-        return False
-    return all(holds_always(one == other) for one, other in zip(first, second, strict=True))
-
-
-def _inserted(node: fx.Node, target: Any, args: tuple[Any, ...], value: Any) -> fx.Node:
-    """Return an operator that is put before another, which it is a part of."""
-    with node.graph.inserting_before(node):
-        part = node.graph.call_function(target, args)
-    part.meta = node.meta | {"val": value}
-    return part
 
 
 def write_parts(node: fx.Node) -> None:

@@ -19,7 +19,7 @@ from bnconvert.exporting.attention_parts import (
     write_parts,
 )
 from bnconvert.exporting.token_rows import write_rows
-from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten, inserted_before
 from bnconvert.torch_private.operators import (
     base_name,
     is_composite,
@@ -145,11 +145,10 @@ def _inference_norm(node: fx.Node) -> None:
         return
     names = ("input", "weight", "bias", "running_mean", "running_var", "momentum", "eps")
     given = tuple(argument(node, name) for name in names)
-    with node.graph.inserting_before(node):
-        several = node.graph.call_function(aten._native_batch_norm_legit_no_training.default, given)
     value = node.meta["val"]
     saved = value.new_empty((0,))
-    several.meta = node.meta | {"val": (value, saved, saved)}
+    target = aten._native_batch_norm_legit_no_training.default
+    several = inserted_before(node, target, given, (value, saved, saved))
     node.args, node.kwargs, node.target = (several, 0), {}, operator.getitem
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bnconvert.exporting.onnx_constants import constant
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.canonical_forms import EPS
 
@@ -63,6 +64,5 @@ def _rewrite(graph: Any, node: Any, summand: Any) -> None:
     node.replace_input_with(0, image)
     for place, vector in enumerate(vectors, 1):
         name = f"{summand.name}_{_VECTORS[place - 1]}"
-        held = onnx_ir.Value(name=name, const_value=onnx_ir.tensor(vector, name=name))
-        node.replace_input_with(place, graph.initializers.setdefault(name, held))
+        node.replace_input_with(place, constant(graph, name, vector))
     node.attributes["epsilon"] = onnx_ir.AttrFloat32("epsilon", EPS)

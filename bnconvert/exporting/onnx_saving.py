@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnconvert.verification.onnx_outline import write_outline
+from bnconvert.verification.onnx_outline import LARGE, write_outline
 
-_LARGE = 2**14  # bytes; smaller weights may as well be copied
 _ALONE = 1536 * 2**20  # bytes of weights from which on torch writes them beside the file
 #: What a file holds as NumPy holds it.
 _KINDS = "fi"
@@ -37,7 +36,7 @@ def save(program: torch.onnx.ONNXProgram, path: Path, *, beside: bool) -> None:
     try:
         for value, tensor in tensors.items():
             name = tensor.name
-            if not name or named[name] > 1 or tensor.nbytes < _LARGE:
+            if not name or named[name] > 1 or tensor.nbytes < LARGE:
                 continue
             if (found := _numbers_of(tensor)) is not None:
                 numbers[name] = found

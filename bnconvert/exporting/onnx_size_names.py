@@ -8,10 +8,9 @@ more of it: without the names a transformer runs in 0.95 of the time, in a third
 from pathlib import Path
 from typing import Any
 
-from bnconvert.verification.onnx_outline import outline_of, write_outline
+from bnconvert.verification.onnx_outline import LARGE, outline_of, write_outline
 
 _IMAGES = "AveragePool", "Conv", "ConvTranspose", "MaxPool", "Resize"
-_LARGE = 2**14  # bytes of a weight whose numbers need not be read as such
 
 
 def forget_size_names(path: Path) -> None:
@@ -20,7 +19,7 @@ def forget_size_names(path: Path) -> None:
     Args:
         path: the file; is written again where it has such names.
     """
-    outline = outline_of(path, _LARGE)
+    outline = outline_of(path, LARGE)
     if forget_names(outline.model):
         held = memoryview(path.read_bytes())
         numbers = {name: held[place] for name, place in outline.numbers.items()}

@@ -17,7 +17,7 @@ from bnconvert.exporting.onnx_size_names import forget_names
 from bnconvert.exporting.onnx_weights import weights_beside
 from bnconvert.torch_private.silence import quiet
 from bnconvert.verification.onnx_nodes import nodes_of
-from bnconvert.verification.onnx_outline import OnnxOutline, outline_of, write_outline
+from bnconvert.verification.onnx_outline import LARGE, OnnxOutline, outline_of, write_outline
 
 #: Operators that compute shapes, or move numbers without changing them.
 _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Shape",
@@ -26,7 +26,6 @@ _MOVERS = ("Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape
 _ABSORBED = "BatchNormalization", "Dropout", "Identity", "Pad"
 _ARITHMETIC = "Add", "Div", "Mul", "Sub"
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_LARGE = 2**14  # bytes; onnxslim compares the numbers of smaller weights
 _TIED = 1000  # numbers; of two constants with fewer that are equal, onnxslim keeps one
 _PLACE = "location"
 
@@ -42,7 +41,7 @@ def simplified(path: Path) -> Path | None:
 
     if weights_beside(path).exists():
         return None
-    outline = outline_of(path, _LARGE)
+    outline = outline_of(path, LARGE)
     graph, target = outline.model.graph, path.parent / "simplified" / path.name
     if not _may_shrink(graph):
         return None

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
+from bnconvert.exporting.onnx_constants import constant
+
 
 def give_sizes(model: Any) -> None:
     """Give each Split that says how many parts it makes their sizes instead, if these are known.
@@ -17,15 +21,5 @@ def give_sizes(model: Any) -> None:
             if all(isinstance(size, int) for size in sizes):
                 del node.attributes["num_outputs"]
                 node.resize_inputs(2)
-                node.replace_input_with(1, _constant(node, sizes))
-
-
-def _constant(node: Any, sizes: list[Any]) -> Any:
-    """Return a constant of a node's graph that holds these sizes."""
-    import onnx_ir
-
-    held = onnx_ir.tensor(sizes, onnx_ir.DataType.INT64, f"{node.outputs[0].name}_sizes")
-    value = onnx_ir.Value(name=held.name, const_value=held)
-    value.type, value.shape = onnx_ir.TensorType(held.dtype), onnx_ir.Shape([len(sizes)])
-    node.graph.register_initializer(value)
-    return value
+                name = f"{node.outputs[0].name}_sizes"
+                node.replace_input_with(1, constant(node.graph, name, np.array(sizes)))

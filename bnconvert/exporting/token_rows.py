@@ -9,13 +9,12 @@ network is reshaped where attention begins and ends, which reshapes anyway.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from torch import Tensor, fx
 
-from bnconvert.graphs.aten import argument, aten
+from bnconvert.graphs.aten import argument, aten, inserted_before
 from bnconvert.torch_private.operators import is_elementwise
-from bnconvert.torch_private.symbolic_sizes import holds_always
+from bnconvert.torch_private.symbolic_sizes import are_same
 
 _RESHAPES = (aten.reshape.default, aten.view.default)
 _NORMS = (aten.layer_norm.default, aten.rms_norm.default)
@@ -77,13 +76,15 @@ class _Run:
             reader = next(node for node, taken in self.nodes.items() if value in taken)
             source = value.args[0] if self._is_reshaped_for_it(value) else value
             sizes = [_REST, _width(value)]
-            rows[value] = _inserted(reader, aten.reshape.default, (source, sizes), {}, value)
+            rows[value] = inserted_before(
+                reader, aten.reshape.default, (source, sizes), _as_rows(value)
+            )
         for node in self.nodes:
             args = fx.map_arg(node.args, lambda given: rows.get(given, given))
             kwargs = fx.map_arg(node.kwargs, lambda given: rows.get(given, given))
             if node.target is _SOFTMAX:
                 args = (args[0], -1, *args[2:])
-            rows[node] = _inserted(node, node.target, args, kwargs, node)
+            rows[node] = inserted_before(node, node.target, args, _as_rows(node), kwargs)
         for value in reversed([*self._entering(), *self.nodes]):
             self._leave(value, rows[value])
 
@@ -154,14 +155,9 @@ def _elementwise(node: fx.Node) -> Sequence[fx.Node]:
     """Return the inputs as large as the result, if others are the same for all tokens."""
     given = [(value, value.meta.get("val")) for value in node.all_input_nodes]
     tensors = [(value, held) for value, held in given if isinstance(held, Tensor)]
-    many = [value for value, held in tensors if held.dim() > 1]
-    return many if all(_are_alike(value, node) for value in many) else ()
-
-
-def _are_alike(value: fx.Node, other: fx.Node) -> bool:
-    sizes, others = value.meta["val"].shape, other.meta["val"].shape
-    pairs = zip(sizes, others, strict=False)
-    return len(sizes) == len(others) and all(holds_always(one == two) for one, two in pairs)
+    many = {value: held.shape for value, held in tensors if held.dim() > 1}
+    shape = node.meta["val"].shape
+    return [*many] if all(are_same(sizes, shape) for sizes in many.values()) else ()
 
 
 def _holds_tokens(node: fx.Node) -> bool:
@@ -182,12 +178,7 @@ def _numbers(node: fx.Node) -> list[int] | None:
     return sizes if sizes.count(_REST) <= 1 else None
 
 
-def _inserted(
-    node: fx.Node, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], of: fx.Node
-) -> fx.Node:
-    """Return an operator that is put before another, and computes the rows of a value."""
-    value = of.meta["val"]
-    with node.graph.inserting_before(node):
-        rows = node.graph.call_function(target, args, kwargs)
-    rows.meta = node.meta | {"val": value.new_empty((prod(value.shape[:-1]), _width(of)))}
-    return rows
+def _as_rows(node: fx.Node) -> Tensor:
+    """Return an example of the rows of a value."""
+    value: Tensor = node.meta["val"]
+    return value.new_empty((prod(value.shape[:-1]), _width(node)))

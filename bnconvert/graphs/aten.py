@@ -51,18 +51,36 @@ class NormCall:
     channels: int
 
 
+def inserted_before(
+    node: fx.Node,
+    target: Any,
+    args: tuple[Any, ...],
+    value: Any,
+    kwargs: dict[str, Any] | None = None,
+) -> fx.Node:
+    """Return a call of an operator that is put before another, and is a part of what it was.
+
+    Args:
+        node: the other.
+        target: the operator.
+        args: its arguments.
+        value: an example of its result.
+        kwargs: its keyword arguments.
+    """
+    with node.graph.inserting_before(node):
+        part = node.graph.call_function(target, args, kwargs)
+    part.meta = node.meta | {"val": value}
+    return part
+
+
 def normalize_batch_norms(module: fx.GraphModule) -> None:
     """Write every eval batch norm of the graph as `aten.batch_norm`, one node, one output."""
     graph = module.graph
     found = [node for node in graph.nodes if node.target is _EVAL]
     for node in found:
         x, weight, bias, mean, var, momentum, eps = node.args
-        with graph.inserting_before(node):
-            norm = graph.call_function(
-                aten.batch_norm.default,
-                (x, weight, bias, mean, var, False, momentum, eps, False),
-            )
-        norm.meta = {**node.meta, "val": node.meta["val"][0]}
+        given = (x, weight, bias, mean, var, False, momentum, eps, False)
+        norm = inserted_before(node, aten.batch_norm.default, given, node.meta["val"][0])
         for user in list(node.users):
             if user.target is operator.getitem and user.args[1] == 0:
                 user.replace_all_uses_with(norm)

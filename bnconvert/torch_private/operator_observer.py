@@ -4,7 +4,6 @@ Stands in for a public way to observe operators below autograd: `TorchDispatchMo
 torch's documents and lives in a private module. Known to work since torch 2.10.
 """
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
@@ -12,9 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnconvert.torch_private.compilation import uncompiled
 from bnconvert.torch_private.operators import calls_subgraphs
-
-#: An operator with its arguments, to its result.
-RunOperator = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class OperatorObserver:

@@ -4,6 +4,7 @@ Stands in for public ways to compare them without a new guard, and to read the e
 Known to work since torch 2.10.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -12,6 +13,13 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 def holds_always(condition: Any) -> bool:
     """Tell whether a comparison of sizes is true whatever the dynamic ones turn out to be."""
     return bool(statically_known_true(condition))
+
+
+def are_same(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Tell whether two shapes are the same whatever the dynamic sizes turn out to be."""
+    if len(first) != len(second):
+        return False
+    return all(holds_always(one == other) for one, other in zip(first, second, strict=True))
 
 
 def example_value(size: Any) -> int:

@@ -7,7 +7,7 @@ same inputs, every part of an output by its own size, every row by itself.
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,7 +96,7 @@ class FileComparison:
             elif report.verdict == "agrees" and not self._is_quantized:
                 files, few = (reference.path, reference.moved), reference.fed(inputs.few_rows)
                 values = ReferenceValues(files, few, self._lower, Path(scratch))
-                others = [reference.fed(case.example) for case in tried]
+                others = (reference.fed(case.example) for case in tried)
                 report = _with_unseen_weights(report, values, self._paths[1], others)
         return report
 
@@ -204,7 +204,7 @@ def _with_unseen_weights(
     report: Report,
     reference: ReferenceValues,
     candidate: Path,
-    others: Sequence[Sequence[NamedTensor]],
+    others: Iterable[Sequence[NamedTensor]],
 ) -> Report:
     """Return a report that says which weights were not seen."""
     try:

@@ -43,12 +43,17 @@ def _weights(model: nn.Module) -> dict[str, Tensor | None]:
 
 def weights_of(model: nn.Module, names: Iterable[str]) -> list[Tensor]:
     """Return the floating-point tensors of some weights: a norm's are all that it holds."""
-    weights, found = _weights(model), list[Tensor]()
+    return [tensor for held in weights_by_name(model, names).values() for tensor in held]
+
+
+def weights_by_name(model: nn.Module, names: Iterable[str]) -> dict[str, list[Tensor]]:
+    """Return the same for each weight."""
+    weights, found = _weights(model), dict[str, list[Tensor]]()
     for name in names:
         parameter = weights[name]
         norm = model.get_submodule(name) if parameter is None else None
         held = (parameter,) if norm is None else (*norm.parameters(), *norm.buffers())
-        found += [t for t in held if t is not None and t.is_floating_point()]
+        found[name] = [t for t in held if t is not None and t.is_floating_point()]
     return found
 
 

@@ -16,6 +16,8 @@ Numbers = Any
 #: Given the name of a weight and where its numbers lie, what takes their place; None to keep them.
 _Replace = Callable[[str, slice], Numbers | None]
 
+#: Bytes of a weight from which on its numbers stay where they lie: fewer may as well be copied.
+LARGE = 2**14
 #: The numbers of fields in protobuf: a model's graph, its weights, the name and numbers of each.
 _GRAPH, _WEIGHT, _NAME, _NUMBERS = 7, 5, 8, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # how a field is written

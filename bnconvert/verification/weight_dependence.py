@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.graphs.example import Example
 from bnconvert.verification.dependence import INPUTS, followed
-from bnconvert.verification.influence import weights_of
+from bnconvert.verification.influence import weights_by_name
 
 
 def weights_without_outputs(
@@ -25,7 +25,7 @@ def weights_without_outputs(
         examples: inputs of these sizes.
         names: the weights, as `weight_names` has them.
     """
-    weights, left = {name: weights_of(model, [name]) for name in names}, set(names)
+    weights, left = weights_by_name(model, names), set(names)
     for example in examples:
         result, watch = followed(model, example, weights)
         untold = watch.read | watch.shaping

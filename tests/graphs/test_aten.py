@@ -16,6 +16,7 @@ from bnconvert.graphs.aten import (
     comes_from_constant,
     consumers_of,
     describe,
+    inserted_before,
     names_of,
     norm_calls,
     normalize_batch_norms,
@@ -179,3 +180,18 @@ def test_of_many_operators_three_are_named_and_none_twice() -> None:
     assert names_of({made[0], made[4]}) == "sin"
     assert names_of(set(made[:3])) == "cos, sin, tan"
     assert names_of(set(made)) == "cos, exp, sin and 1 more"
+
+
+def test_a_call_before_a_node_has_its_notes_and_an_example_of_its_own() -> None:
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    node = graph.call_function(aten.relu.default, (x,))
+    graph.output(node)
+    node.meta = {"val": torch.ones(2), "stack_trace": "forward"}
+    value = torch.ones(3)
+    part = inserted_before(node, aten.add.Tensor, (x, x), value, {"alpha": 2})
+    assert [n.name for n in graph.nodes if n.op == "call_function"] == [part.name, node.name]
+    assert (part.target, part.args, part.kwargs) == (aten.add.Tensor, (x, x), {"alpha": 2})
+    assert part.meta["val"] is value
+    assert part.meta["stack_trace"] == "forward"
+    assert torch.equal(node.meta["val"], torch.ones(2)), "its own is as it was"

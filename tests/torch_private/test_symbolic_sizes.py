@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, export
 
-from bnconvert.torch_private.symbolic_sizes import example_value, holds_always
+from bnconvert.torch_private.symbolic_sizes import are_same, example_value, holds_always
 
 
 class Stacked(nn.Module):
@@ -43,6 +43,14 @@ def test_plain_numbers_are_compared() -> None:
     three, four = (len(range(n)) for n in (3, 4))
     assert holds_always(three == 3)
     assert not holds_always(four == 3)
+
+
+def test_shapes_are_the_same_where_every_size_is(sizes: tuple[Any, Any, Any]) -> None:
+    x, y, both = sizes
+    assert are_same((both, 3), (x + y, 3))
+    assert not are_same((x, 3), (y + 2, 3)), "in the example only"
+    assert not are_same((x, 3), (x, 4))
+    assert not are_same((x, 3), (x, 3, 1))
 
 
 def test_a_dynamic_size_counts_as_in_the_example(sizes: tuple[Any, Any, Any]) -> None:
