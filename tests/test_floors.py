@@ -383,6 +383,7 @@ ROOMS = {
         "wrappers",
         "replacement",
         "survey",
+        "parameter_copies",
         "copying",
         "preserving",
         "rewrite",
