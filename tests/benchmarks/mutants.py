@@ -34,8 +34,16 @@ Row = dict[str, Any]
 #: What else says something about a whole package.
 PACKAGES = {
     "numerics": (),
-    "folding/folds": ("tests/folding/test_folding.py", "tests/folding/test_fixpoint.py"),
-    "folding/operators": ("tests/folding/test_folding.py", "tests/folding/test_fixpoint.py"),
+    "folding/folds": (
+        "tests/folding/test_folding.py",
+        "tests/folding/test_fixpoint.py",
+        "tests/folding/test_bounded_searches.py",
+    ),
+    "folding/operators": (
+        "tests/folding/test_folding.py",
+        "tests/folding/test_fixpoint.py",
+        "tests/folding/test_bounded_searches.py",
+    ),
     "verification": ("tests/exporting/test_export.py",),
     "norms": ("tests/test_contract.py", "tests/test_every_norm.py"),
 }
