@@ -61,9 +61,8 @@ def test_what_is_folded_for_a_file_reads_the_models_own_weights_and_what_users_g
     theirs = {parameter.data_ptr() for parameter in model.parameters()}
 
     def shared(folded: bnc.Folded) -> int:
-        graphs = folded.captured.module, folded.module
-        held = {tensor.data_ptr() for graph in graphs for tensor in graph.state_dict().values()}
-        return len(held & theirs)
+        weights = [*folded.captured.module.parameters(), *folded.module.parameters()]
+        return len({weight.data_ptr() for weight in weights} & theirs)
 
     assert shared(fold_for_file(model, Example.of(inputs), None)) == len(theirs)
     assert shared(bnc.fold(model, inputs)) == 0
