@@ -384,6 +384,7 @@ ROOMS = {
         "wrappers",
         "replacement",
         "survey",
+        "parameter_copies",
         "copying",
         "preserving",
         "rewrite",

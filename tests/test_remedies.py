@@ -13,6 +13,7 @@ from tests.remedies.conversion import CONVERSION
 from tests.remedies.copies import COPIES
 from tests.remedies.data import DATA
 from tests.remedies.device import DEVICE
+from tests.remedies.diagnosis import DIAGNOSIS
 from tests.remedies.domain_names import DOMAIN_NAMES
 from tests.remedies.domains import DOMAINS
 from tests.remedies.equalizing import EQUALIZING
@@ -27,6 +28,7 @@ from tests.remedies.norms import NORMS
 from tests.remedies.policies import POLICIES
 from tests.remedies.preprocess import PREPROCESS
 from tests.remedies.reports import REPORTS
+from tests.remedies.restoring import RESTORING
 from tests.remedies.row import Row
 from tests.remedies.runtime import RUNTIME
 from tests.remedies.statistics import STATISTICS
@@ -39,6 +41,7 @@ ROWS = (
     *COPIES,
     *DATA,
     *DEVICE,
+    *DIAGNOSIS,
     *DOMAIN_NAMES,
     *DOMAINS,
     *EQUALIZING,
@@ -52,6 +55,7 @@ ROWS = (
     *POLICIES,
     *PREPROCESS,
     *REPORTS,
+    *RESTORING,
     *RUNTIME,
     *STATISTICS,
 )

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bnconvert.modules.copying import copy_model
 from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.parameter_copies import copy_viewing_parameters
 from bnconvert.modules.tracking import is_untrained
 from bnconvert.reporting.report import Report
 
@@ -32,9 +32,11 @@ def jittered(model: nn.Module, generator: torch.Generator) -> nn.Module:
     """Return a copy whose untrained norms have random statistics, weight and bias.
 
     With mean 0, variance 1, gamma 1 and beta 0 nearly every folding bug computes the right
-    numbers.
+    numbers. All other weights are the model's own, and not to be written to.
     """
-    copied = copy_model(model)
+    copied = copy_viewing_parameters(
+        model, but=(p for norm in untrained_norms(model) for p in norm.parameters())
+    )
     for module in untrained_norms(copied):
         state: dict[str, Tensor | None] = {**module._buffers, **module._parameters}
         with torch.no_grad():

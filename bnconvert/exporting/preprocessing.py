@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.parameter_copies import copy_viewing_parameters
 from bnconvert.verification.raw_inputs import RawInput
 
 
@@ -22,7 +22,7 @@ def with_preprocess(model: nn.Module, inputs: Sequence[RawInput]) -> nn.Module:
     """
     if not inputs:
         return model
-    copied = copy_model(model)
+    copied = copy_viewing_parameters(model)  # a hook writes to none
     # In front of the user's own hooks, which see what they always see.
     copied.register_forward_pre_hook(Normalizing(inputs), with_kwargs=True, prepend=True)
     return copied

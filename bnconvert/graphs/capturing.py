@@ -29,6 +29,7 @@ from bnconvert.graphs.size_limits import SizeLimits
 from bnconvert.graphs.state import ForwardWatch, require_no_state
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copying import copy_model
+from bnconvert.modules.parameter_copies import copy_viewing_parameters
 from bnconvert.modules.preserving import preserved
 from bnconvert.modules.surgery import replace_by_plain_batch_norm
 from bnconvert.numerics.random_state import preserved_random_state
@@ -42,7 +43,8 @@ class Captured:
     """A captured model; whoever rewrites its graph does so on a copy.
 
     Attributes:
-        module: the graph of functional ATen operators; its weights are copies of its own.
+        module: the graph of functional ATen operators; its weights are copies of its own, unless
+            it was captured for a file.
         example: the inputs that it was captured with; a single sample is doubled.
         dynamic_shapes: what may vary, as torch.export or torch.onnx take it; None for nothing.
         range_constraints: what symbolic sizes may be, as torch.export found it.
@@ -66,6 +68,7 @@ def capture(
     dynamic_shapes: Any = None,
     *,
     watch: ForwardWatch | None = None,
+    for_file: bool = False,
 ) -> Captured:
     """Capture the eval model as a functional graph of ATen operators.
 
@@ -81,13 +84,16 @@ def capture(
             have any size; by default the batch size may vary, falling back to fixed shapes and
             then to strict capture of both.
         watch: as for `why_stateful`.
+        for_file: whether it is read only while the model is not changed: its weights are not
+            copied.
 
     Raises:
         CaptureError: torch.export fails every way, which says whether the given shapes are why;
             or the forward changes state.
         UnsupportedModelError: the copy runs modules of the model itself.
     """
-    asks, copy = require_no_state(model, example, watch), eval_copy(model)
+    copying = copy_viewing_parameters if for_file else copy_model
+    asks, copy = require_no_state(model, example, watch), eval_copy(model, copying)
     attempts, failures = [*attempts_for(model, example, dynamic_shapes)], dict[Attempt, Exception]()
     if asks and (probe := probe_of(attempts[0])):
         next(_captures(model, copy, [probe], failures), None)
@@ -182,16 +188,22 @@ def _refusal(
     return refusal_of_shapes(model, failures, None if captured else others)
 
 
-def eval_copy(model: nn.Module) -> nn.Module:
+def eval_copy(
+    model: nn.Module, copying: Callable[[nn.Module], nn.Module] = copy_model
+) -> nn.Module:
     """Return a copy in eval mode whose fixed norms are plain batch norm.
 
     A norm that is in training mode inside an eval model stays so.
+
+    Args:
+        model: looked at only.
+        copying: returns a copy of it.
 
     Raises:
         CaptureError: the model cannot be copied.
     """
     try:
-        copy = copy_model(model)
+        copy = copying(model)
     except UnsupportedModelError as failure:
         raise CaptureError(str(failure)) from failure
     if model.training:

@@ -59,7 +59,7 @@ def capture_parts(
         example: its inputs.
         dynamic_shapes: as for `capture`.
         any_size: whether parts will get inputs of other sizes than in that forward; else they
-            are for a file that is traced.
+            are for a file that is traced, and what is captured whole is captured for one.
         watch: as for `why_stateful`, of the whole model.
 
     Returns:
@@ -71,7 +71,9 @@ def capture_parts(
             whole.
     """
     try:
-        return [Part("", capture(model, example, dynamic_shapes, watch=watch))], []
+        for_file = not any_size
+        whole = capture(model, example, dynamic_shapes, watch=watch, for_file=for_file)
+        return [Part("", whole)], []
     except CaptureError as failure:
         if dynamic_shapes is not None:
             raise  # they are of the whole model's inputs, and say how it was meant to be captured

@@ -54,6 +54,15 @@ def copy_model(model: nn.Module, *, remedy: str = _REMEDY) -> nn.Module:
     return _Copier(model).copied((), remedy)
 
 
+def copy_with(model: nn.Module, others: Mapping[int, object]) -> nn.Module:
+    """Return `copy_model(model)` with others in the place of some objects, by id of the original.
+
+    Raises:
+        UnsupportedModelError: an attribute of the model cannot be copied.
+    """
+    return _Copier(model).copied((), others=others)
+
+
 def copy_sharing_parameters(model: nn.Module) -> nn.Module:
     """Return a copy that shares the model's parameters, but not its buffers; modes are kept.
 
@@ -61,19 +70,6 @@ def copy_sharing_parameters(model: nn.Module) -> nn.Module:
         UnsupportedModelError: an attribute of the model cannot be copied.
     """
     return _Copier(model).copied(model.parameters())
-
-
-def copy_in_double(model: nn.Module) -> nn.Module:
-    """Return `copy_model(model).double()`, of which no weight is copied in its own precision first.
-
-    Raises:
-        UnsupportedModelError: an attribute of the model cannot be copied.
-    """
-    weights = [p for p in model.parameters() if type(p) is nn.Parameter and p.is_floating_point()]
-    double = {id(p): nn.Parameter(p.detach().to(torch.float64, copy=True)) for p in weights}
-    for parameter in weights:
-        double[id(parameter)].requires_grad_(parameter.requires_grad)
-    return _Copier(model).copied((), others=double).double()
 
 
 def replicate(model: nn.Module) -> nn.Module:

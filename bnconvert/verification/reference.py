@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
-from bnconvert.modules.copying import copy_in_double, copy_model
+from bnconvert.modules.copying import copy_model
+from bnconvert.modules.parameter_copies import copy_in_double
 from bnconvert.verification.batch_statistics import BatchStatistics
 from bnconvert.verification.bounded_outputs import BoundedValues
 from bnconvert.verification.cases import Case, Pool

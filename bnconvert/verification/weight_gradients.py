@@ -2,9 +2,13 @@
 
 The gradient by a convolution's weight takes as long as its forward. That of a few output channels
 tells that the weight moves something; only where it is zero, all of them are computed.
+
+All of them together are as large as the model. So one by a large weight is looked at as soon as it
+is there, and let go of.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +17,7 @@ from torch import Tensor
 from bnconvert.torch_private.operator_observer import OperatorObserver
 
 _FEW = 8  # output channels
+_LARGE = 2**22  # bytes
 
 
 def moving_weights(total: Tensor, weights: Sequence[tuple[str, Tensor]]) -> set[str]:
@@ -23,11 +28,33 @@ def moving_weights(total: Tensor, weights: Sequence[tuple[str, Tensor]]) -> set[
         weights: tensors with their names, leaves of the graph or values in it.
     """
     tensors = [tensor for _, tensor in weights]
-    with FewChannels(tensors) as few:
+    with judged_at_once(tensors), FewChannels(tensors) as few:
         found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
     if few.reused:  # what two calls owe to one weight may cancel out
-        found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
+        with judged_at_once(tensors):
+            found = torch.autograd.grad(total, tensors, allow_unused=True, retain_graph=True)
     return {name for (name, _), slope in zip(weights, found, strict=True) if _is_nonzero(slope)}
+
+
+@contextmanager
+def judged_at_once(weights: Iterable[Tensor]) -> Iterator[None]:
+    """Let one number stand for the gradient by a large leaf: whether any of it is not zero.
+
+    It has the gradient's sizes, and the memory of one number. Of values in the graph, gradients
+    are what those upstream are computed from, and stay.
+    """
+    large = {id(w): w for w in weights if w.nbytes >= _LARGE and w.is_leaf and w.requires_grad}
+    leaves: list[Any] = [*large.values()]  # torch's method has no types
+    hooks = [leaf.register_hook(_judged) for leaf in leaves]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _judged(slope: Tensor) -> Tensor:
+    return slope.new_full((), float(_is_nonzero(slope))).expand_as(slope)
 
 
 def _is_nonzero(slope: Tensor | None) -> bool:

@@ -34,10 +34,27 @@ Row = dict[str, Any]
 #: What else says something about a whole package.
 PACKAGES = {
     "numerics": (),
-    "folding/folds": ("tests/folding/test_folding.py", "tests/folding/test_fixpoint.py"),
-    "folding/operators": ("tests/folding/test_folding.py", "tests/folding/test_fixpoint.py"),
-    "verification": ("tests/exporting/test_export.py",),
-    "norms": ("tests/test_contract.py", "tests/test_every_norm.py"),
+    "folding/folds": (
+        "tests/folding/test_folding.py",
+        "tests/folding/test_fixpoint.py",
+        "tests/folding/test_bounded_searches.py",
+    ),
+    "folding/operators": (
+        "tests/folding/test_folding.py",
+        "tests/folding/test_fixpoint.py",
+        "tests/folding/test_bounded_searches.py",
+    ),
+    "verification": (
+        "tests/exporting/test_export.py",
+        "tests/verification/test_compared_outputs.py",
+        "tests/verification/test_near_ties.py",
+    ),
+    "norms": (
+        "tests/test_contract.py",
+        "tests/test_every_norm.py",
+        "tests/norms/test_domains_by_call.py",
+        "tests/norms/test_mixed_batches.py",
+    ),
 }
 #: Seconds of the processor after which a file's own tests have noticed that something is wrong.
 _OWN_SECONDS = 120

@@ -31,3 +31,14 @@ def test_jitter_moves_the_untrained_norms_of_a_copy_only() -> None:
     tensors = ("running_mean", "running_var", "weight", "bias")
     assert moved == {f"{i}.norm.{name}" for i in (0, 2) for name in tensors}
     assert (twin.get_buffer("0.norm.running_var") > 0).all()
+
+
+def test_all_other_weights_are_not_copied() -> None:
+    model = nn.Sequential(Net(), trained(Net()))
+    twin = jittered(model, torch.Generator().manual_seed(0))
+    copied = {
+        name
+        for name, parameter in twin.named_parameters()
+        if parameter.data_ptr() != model.get_parameter(name).data_ptr()
+    }
+    assert copied == {"0.norm.weight", "0.norm.bias"}

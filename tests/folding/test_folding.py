@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import bnconvert as bnc
+from bnconvert.folding.folding import fold_for_file
+from bnconvert.graphs.example import Example
 from tests.submodules import submodule
 from tests.zoo import IMAGE, ZOO, Net, ZooModel, build, trained
 
@@ -50,6 +52,21 @@ def test_the_model_is_not_touched() -> None:
     for name, tensor in model.state_dict(keep_vars=True).items():
         assert id(tensor) == state[name][0]
         assert torch.equal(tensor, state[name][1])
+
+
+def test_what_is_folded_for_a_file_reads_the_models_own_weights_and_what_users_get_does_not() -> (
+    None
+):
+    model, inputs = build("plain")
+    theirs = {parameter.data_ptr() for parameter in model.parameters()}
+
+    def shared(folded: bnc.Folded) -> int:
+        graphs = folded.captured.module, folded.module
+        held = {tensor.data_ptr() for graph in graphs for tensor in graph.state_dict().values()}
+        return len(held & theirs)
+
+    assert shared(fold_for_file(model, Example.of(inputs), None)) == len(theirs)
+    assert shared(bnc.fold(model, inputs)) == 0
 
 
 def test_the_folded_graph_has_no_trace_of_the_norm() -> None:

@@ -15,16 +15,16 @@ import bnconvert as bnc
 from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.copying import (
     Replicas,
-    copy_in_double,
     copy_model,
     copy_sharing_parameters,
     replicate,
 )
+from bnconvert.modules.parameter_copies import copy_viewing_parameters
 from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, build
 
 PACKAGE = Path(__file__).parent.parent.parent / "bnconvert"
-COPIES = (copy_model, copy_sharing_parameters, replicate)
+COPIES = (copy_model, copy_sharing_parameters, copy_viewing_parameters, replicate)
 every_copy = pytest.mark.parametrize("copied", COPIES, ids=lambda copied: copied.__name__)
 Copy = Callable[[nn.Module], nn.Module]
 
@@ -262,26 +262,3 @@ def test_in_a_replica_observers_that_have_seen_data_rest() -> None:
     replica = replicate(model)
     assert [int(replica.get_buffer(f"{index}.observer_enabled")) for index in (0, 1)] == [0, 1]
     assert all(model.get_buffer(f"{index}.observer_enabled") for index in (0, 1))
-
-
-def test_a_copy_in_double_is_a_copy_that_was_cast() -> None:
-    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 4), nn.Linear(4, 4)
-    layers[3].weight = layers[2].weight
-    layers[0].weight.requires_grad_(False)
-    model = nn.Sequential(*layers)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    double, cast = copy_in_double(model), copy_model(model).double()
-    expected = cast.state_dict()
-    assert double.state_dict().keys() == expected.keys()
-    for name, tensor in double.state_dict().items():
-        assert tensor.dtype is expected[name].dtype
-        assert torch.equal(tensor, expected[name])
-        assert torch.equal(model.state_dict()[name], before[name])
-        assert model.state_dict()[name].dtype is before[name].dtype
-    assert submodule(double, "3", nn.Linear).weight is submodule(double, "2", nn.Linear).weight
-    assert [p.requires_grad for p in double.parameters()] == [
-        p.requires_grad for p in model.parameters()
-    ]
-    for tensor in double.state_dict().values():
-        tensor.zero_()
-    assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)

@@ -1,7 +1,6 @@
 """Ways in which a module may lead to the model that it is in; a copy must not run that model."""
 
 import functools
-import sys
 import types
 import weakref
 from collections.abc import Callable
@@ -11,39 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import bnconvert as bnc
-from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.copying import copy_model, copy_sharing_parameters, replicate
-
-X = torch.randn(8, 4, 5, generator=torch.Generator().manual_seed(0))
-GLOBAL: dict[str, Any] = {}
-other_file: Any = None
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.inner = nn.Sequential(nn.Conv1d(4, 4, 1), nn.BatchNorm1d(4))
-        self.outer: Any = nn.Identity()
-
-    def forward(self, x: Tensor) -> Any:
-        return self.outer(self.inner(x))
+from tests.modules.nested_net import GLOBAL, Holder, Net, X
 
 
 class Pair(NamedTuple):
     first: Any
     second: Any
-
-
-class Holder:
-    __slots__ = ("run",)
-
-    def __init__(self, run: Any) -> None:
-        self.run = run
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        return self.run(output)
 
 
 def bound(module: nn.Module, forward: Callable[..., Any]) -> None:
@@ -193,6 +166,7 @@ WAYS = (
     weak_proxy, weak_method, weak_containers, hook_with_a_partial, hook_of_an_object_in_a_closure,
     hook_that_keeps_what_another_reads, weight_in_a_closure,
 )  # fmt: skip
+
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 
 
@@ -241,21 +215,6 @@ def test_other_copies_run_themselves(
     assert calls_of_its_own(model, lambda: twin(X)) == []
 
 
-def test_what_does_not_lead_back_stays_the_same_object() -> None:
-    model, seen = Net(), []
-
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        seen.append(1)
-
-    vars(model)["activation"] = torch.relu
-    model.register_forward_hook(note)
-    twin = copy_model(model)
-    assert list(twin._forward_hooks.values()) == [note]
-    assert vars(twin)["activation"] is torch.relu
-    twin(X)
-    assert seen == [1]
-
-
 def test_variables_that_two_functions_share_stay_shared() -> None:
     model, count = Net(), 0
     inner = model.inner
@@ -278,45 +237,3 @@ def test_other_globals_of_a_rebound_function_are_read_as_they_are_at_the_time(
     twin = copy_model(model)
     monkeypatch.setitem(globals(), "functools", None)
     assert twin.inner.forward.__globals__["functools"] is None  # type: ignore[union-attr]
-
-
-class Registered(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(4)
-        GLOBAL["registered"] = self
-
-    def forward(self, x: Tensor) -> Any:
-        return GLOBAL["registered"].norm(x)
-
-
-@pytest.fixture
-def another_file(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    module = types.ModuleType("other_file")
-    monkeypatch.setitem(sys.modules, "other_file", module)
-    monkeypatch.setitem(globals(), "other_file", module)
-    return module
-
-
-def test_a_class_that_reads_the_model_from_a_variable_is_refused() -> None:
-    model = Registered()
-    with pytest.raises(UnsupportedModelError, match=r"\(root\): the forward of its class reads"):
-        bnc.convert(model, bnc.Frozen())
-    assert bnc.convert(model, bnc.Frozen(), inplace=True) is model  # as the message advises
-
-
-def test_a_variable_of_another_file_is_refused(another_file: Any) -> None:
-    model = Net()
-    another_file.run = model.inner.forward
-    vars(model.inner)["forward"] = lambda x: other_file.run(x)
-    said = r"inner\.forward: leads back to the model, .* reads other_file\.run of .*inplace=True$"
-    with pytest.raises(UnsupportedModelError, match=said):
-        bnc.convert(model, bnc.Frozen())
-
-
-def test_what_cannot_be_copied_but_leads_back_is_refused_by_its_place() -> None:
-    model = Net()
-    holder = Holder((model.inner, (row for row in range(3))))
-    vars(model.outer)["forward"] = lambda x: holder.run[0](x)
-    with pytest.raises(UnsupportedModelError, match=r"^outer\.forward: leads back to the model"):
-        copy_model(model)

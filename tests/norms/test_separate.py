@@ -1,44 +1,14 @@
 import copy
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import CheckpointError, checkpoint
 
 import bnconvert as bnc
-from bnconvert.modules.rewrite import Rewrite
-from bnconvert.norms.separate_norm import SeparateNorm
-from bnconvert.numerics.blocks import Blocks
-from tests.submodules import submodule
-from tests.zoo import Net, NormCalledTwice, build, trained
-
-CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-POSITIONS = {2: (), 3: (7,), 4: (4, 3), 5: (2, 3, 2)}
-EACH = [bnc.Keep(), bnc.Ghost(2), bnc.Renorm(), bnc.Sync()]
-LABELS = [[0, 0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 0, 0, 1], [1, 1, 1, 1, 0, 0, 0]]
-DOMAINS = ("source", "target")
-
-
-def batch(samples: int = 7, dimensions: int = 4, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(samples, 5, *POSITIONS[dimensions], generator=generator, dtype=torch.float64)
-    return x * 3 + 2 + seed
-
-
-def plain(dimensions: int = 4) -> nn.Module:
-    return trained(CLASSES[dimensions](5)).double().train()
-
-
-def separate(norm: nn.Module | None = None, **settings: Any) -> SeparateNorm:
-    converted = bnc.convert(plain() if norm is None else norm, bnc.Separate(**settings))
-    return submodule(converted, "", SeparateNorm).train()
-
-
-def alone(norm: nn.Module, each: Rewrite) -> nn.Module:
-    """One domain's norm, by itself."""
-    return bnc.convert(norm, each).train()
+from tests.norms.domains import DOMAINS, EACH, alone, batch, plain, separate
+from tests.zoo import Net, trained
 
 
 @pytest.mark.parametrize("each", EACH, ids=repr)
@@ -54,98 +24,6 @@ def test_each_domain_is_a_norm_of_its_own(each: bnc.Keep) -> None:
         assert type(reverted) is nn.BatchNorm2d
         for key, buffer in bnc.revert(single[name]).state_dict().items():
             torch.testing.assert_close(reverted.state_dict()[key], buffer)
-
-
-@pytest.mark.parametrize("affine", ["shared", "separate"])
-@pytest.mark.parametrize("labels", LABELS, ids=str)
-@pytest.mark.parametrize("each", EACH, ids=repr)
-@pytest.mark.parametrize("dimensions", CLASSES)
-def test_a_mixed_batch_is_each_domains_norm_on_its_subset(
-    dimensions: int, each: bnc.Keep, labels: list[int], affine: str
-) -> None:
-    norm = separate(plain(dimensions), each=each, affine=affine)
-    single = {name: alone(plain(dimensions), each) for name in DOMAINS}
-    x = batch(dimensions=dimensions).requires_grad_()
-    where = torch.tensor(labels)
-    gradient = torch.randn_like(x)
-    with bnc.domain(norm, where):
-        y = norm(x)
-    (dx,) = torch.autograd.grad(y, x, gradient)
-    for index, name in enumerate(DOMAINS):
-        subset = x[where == index].detach().requires_grad_()
-        expected = single[name](subset)
-        torch.testing.assert_close(y[where == index], expected)
-        (other,) = torch.autograd.grad(expected, subset, gradient[where == index])
-        torch.testing.assert_close(dx[where == index], other)
-        reverted = bnc.revert(norm, domain=name)
-        torch.testing.assert_close(reverted.running_var, single[name].running_var)
-    norm.eval()
-    with bnc.domain(norm, where):
-        y = norm(x)
-    for index, name in enumerate(DOMAINS):
-        torch.testing.assert_close(y[where == index], single[name].eval()(x[where == index]))
-
-
-@pytest.mark.parametrize("affine", ["shared", "separate"])
-@pytest.mark.parametrize("training", [True, False])
-def test_images_that_are_too_large_to_move_are_normalized_where_they_lie(
-    affine: str, training: bool
-) -> None:
-    norm = separate(affine=affine).train(training)
-    single = {name: plain().train(training) for name in DOMAINS}
-    x = torch.randn(7, 5, 60, 60, dtype=torch.float64).requires_grad_()
-    where = torch.tensor(LABELS[1])
-    gradient = torch.randn_like(x)
-    with bnc.domain(norm, where):
-        assert isinstance(norm.active, Blocks)
-        assert norm.active.suits_runs(x)
-        y = norm(x)
-    (dx,) = torch.autograd.grad(y, x, gradient)
-    for index, name in enumerate(DOMAINS):
-        subset = x[where == index].detach().requires_grad_()
-        expected = single[name](subset)
-        torch.testing.assert_close(y[where == index], expected)
-        (other,) = torch.autograd.grad(expected, subset, gradient[where == index])
-        torch.testing.assert_close(dx[where == index], other)
-        reverted = bnc.revert(norm, domain=name)
-        torch.testing.assert_close(dict(reverted.state_dict()), dict(single[name].state_dict()))
-
-
-@pytest.mark.parametrize("labels", LABELS, ids=str)
-@pytest.mark.parametrize("positions", [(4, 3), (60, 60)])
-@pytest.mark.parametrize("each", EACH, ids=repr)
-def test_an_inplace_activation_may_follow_a_mixed_batch(
-    each: bnc.Keep, positions: tuple[int, ...], labels: list[int]
-) -> None:
-    plain = nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.ReLU(inplace=True))
-    model = bnc.convert(plain, bnc.Separate(each=each)).train()
-    for memory in (torch.contiguous_format, torch.channels_last):
-        x = torch.randn(7, 3, *positions).to(memory_format=memory)
-        with bnc.domain(model, torch.tensor(labels)):
-            model(x).sum().backward()
-    gradient = model.get_parameter("0.weight").grad
-    assert gradient is not None
-    assert gradient.isfinite().all()
-
-
-def test_a_mixed_batch_compiles_into_one_graph() -> None:
-    norm, twin = separate(), separate()
-    torch.compiler.reset()  # what other tests compiled counts against a limit
-    compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
-    where = torch.tensor(LABELS[1])
-    x = batch()
-    with bnc.domain(norm, where), bnc.domain(twin, where):
-        torch.testing.assert_close(compiled(x), norm(x))
-    torch.testing.assert_close(dict(twin.state_dict()), dict(norm.state_dict()))
-
-
-def test_one_value_of_a_domain_is_refused_as_by_torch() -> None:
-    norm = separate(plain(2))
-    with (
-        bnc.domain(norm, torch.tensor([0, 0, 1])),
-        pytest.raises(ValueError, match="more than 1 value per channel"),
-    ):
-        norm(batch(3, 2))
 
 
 def test_shared_affine_learns_from_all_and_separate_affine_apart() -> None:
@@ -311,111 +189,6 @@ def test_the_checkpoint_contexts_bring_the_domain_back() -> None:
         reference.get_buffer("running_var"),
     )
     assert norm.active is None
-
-
-def test_calls_have_statistics_of_their_own() -> None:
-    shared = trained(NormCalledTwice()).double()
-    model = bnc.convert(shared, bnc.Separate(domains="calls")).train()
-    twins = [copy.deepcopy(shared.norm).train() for _ in range(2)]
-    for step in range(3):
-        x = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(step)).double()
-        first, second = twins[0](shared.conv1(x)), twins[1](shared.conv2(x))
-        torch.testing.assert_close(model(x), first - second.relu())
-    for name, twin in zip(("0", "1"), twins, strict=True):
-        reverted = bnc.revert(model, domain=name)
-        torch.testing.assert_close(reverted.get_buffer("norm.running_var"), twin.running_var)
-
-
-class Failing(NormCalledTwice):
-    """Fails between the calls, when it is told to."""
-
-    fails = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(self.conv1(x))
-        if self.fails:
-            raise RuntimeError("out of memory")
-        output: Tensor = y - self.norm(self.conv2(x))
-        return output
-
-
-def test_an_exception_between_the_calls_shifts_nothing() -> None:
-    converted = bnc.convert(trained(Failing()).double(), bnc.Separate(domains="calls"))
-    model = submodule(converted, "", Failing)
-    x = torch.randn(4, 3, 5, 5).double()
-    expected = model(x)
-    model.fails = True
-    with pytest.raises(RuntimeError, match="out of memory"):
-        model(x)
-    assert submodule(model, "norm", SeparateNorm).position is None
-    model.fails = False
-    assert torch.equal(model(x), expected)
-
-
-class CheckpointedCalls(NormCalledTwice):
-    """Checkpoints both calls, with or without the contexts."""
-
-    contexts = False
-    reentrant = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        again = partial(checkpoint, self.norm, use_reentrant=self.reentrant)
-        if self.contexts:
-            again = partial(again, context_fn=lambda: bnc.checkpoint_contexts(self))
-        y, z = again(self.conv1(x)), again(self.conv2(x))
-        output: Tensor = y - z.relu()
-        return output
-
-
-@pytest.mark.parametrize("reentrant", [False, True])
-def test_a_checkpointed_call_is_an_error_or_right_but_never_shifted(reentrant: bool) -> None:
-    torch.manual_seed(0)
-    plain_model = trained(NormCalledTwice()).double()
-    torch.manual_seed(0)
-    checkpointed = trained(CheckpointedCalls()).double()
-    policy = bnc.Separate(domains="calls")
-    model = submodule(bnc.convert(checkpointed, policy, inplace=True), "", CheckpointedCalls)
-    reference = bnc.convert(plain_model, policy, inplace=True).train()
-    model.train()
-    model.reentrant = reentrant
-    x = torch.randn(4, 3, 5, 5).double()
-    with pytest.raises(RuntimeError, match="called outside of the converted model's forward"):
-        model(x).square().sum().backward()
-    model.load_state_dict(reference.state_dict())
-    if not reentrant:
-        model.contexts = True
-        for net in (model, reference):
-            net.zero_grad()
-            net(x).square().sum().backward()
-        for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, theirs.grad)
-        torch.testing.assert_close(dict(model.state_dict()), dict(reference.state_dict()))
-
-
-def test_a_call_too_many_and_a_call_outside_are_errors() -> None:
-    model = bnc.convert(trained(NormCalledTwice()), bnc.Separate(domains="calls"))
-    norm = submodule(model, "norm", SeparateNorm)
-    with pytest.raises(RuntimeError, match="outside of the converted model's forward, where its"):
-        norm(torch.randn(2, 8, 3, 3))
-    norm.position = 2
-    with pytest.raises(RuntimeError, match="converted for 2 calls is called once more"):
-        norm(torch.randn(2, 8, 3, 3))
-
-
-def test_revert_takes_the_counting_hooks_away_and_domains_need_none() -> None:
-    model = bnc.convert(trained(NormCalledTwice()), bnc.Separate(domains="calls"))
-    assert len(model._forward_pre_hooks) == len(model._forward_hooks) == 1
-    by_domain = bnc.convert(trained(NormCalledTwice()), bnc.Separate())
-    for uncounted in (bnc.revert(model), by_domain):
-        assert not uncounted._forward_pre_hooks
-        assert not uncounted._forward_hooks
-
-
-def test_calls_that_are_hidden_from_the_trace_are_refused() -> None:
-    model, _ = build("branch_in_child")
-    policy = bnc.Policy({"closed.*": bnc.Separate(domains="calls")})
-    with pytest.raises(bnc.RefusedError, match="its calls are hidden from the trace, so that"):
-        bnc.convert(model, policy)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnconvert.torch_private.storages import StorageReference
 from bnconvert.verification.weight_gradients import FewChannels, moving_weights
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -67,3 +68,39 @@ def test_it_can_be_asked_again() -> None:
     total = F.conv2d(X, w).sum()
     assert moving_weights(total, [("w", w)]) == moving_weights(total, [("w", w)]) == {"w"}
     assert moving_weights(total, [("w", w), ("other", weight(2))]) == {"w"}
+
+
+def test_gradients_by_large_weights_are_let_go_of_one_by_one() -> None:
+    layers = [nn.Linear(1024, 1024, bias=False) for _ in range(4)]
+    seen: list[StorageReference] = []
+    alive: list[int] = []
+
+    def watch(slope: Tensor) -> None:
+        alive.append(sum(before.is_alive() for before in seen))
+        seen.append(StorageReference(slope.untyped_storage()))
+
+    for layer in layers:
+        layer.weight.register_hook(watch)
+    y = torch.ones(1, 1024)
+    for layer in layers:
+        y = layer(y)
+    weights = [(str(place), layer.weight) for place, layer in enumerate(layers)]
+    assert moving_weights((y * 1).sum(), weights) == {"0", "1", "2", "3"}
+    assert len(alive) == 4
+    assert max(alive) <= 1, "one, while the next is computed"
+    assert not any(slope.is_alive() for slope in seen)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, float("nan")])
+def test_a_large_weight_is_judged_by_its_whole_gradient(factor: float) -> None:
+    w = weight(2048, 1024)
+    only_last = (w[-1, -1] * factor).sum()
+    assert moving_weights(only_last, [("w", w)]) == (set() if factor == 0 else {"w"})
+    assert w._backward_hooks is None or not w._backward_hooks, "nothing is left on it"
+
+
+def test_large_values_upstream_of_others_keep_their_gradients() -> None:
+    w = weight(3)
+    norm = w.repeat(2**19, 1)
+    total = (norm * torch.tensor([0.0, 0.0, 1.0])).sum()
+    assert moving_weights(total, [("norm", norm), ("w", w)]) == {"norm", "w"}
