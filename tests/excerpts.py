@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 from torch.utils import _pytree as pytree
 
-from bnconvert.graphs.capturing import Captured, capture
+from bnconvert.graphs.capture.capturing import Captured, capture
 from bnconvert.graphs.example import Example, Inputs
 
 Shape = tuple[int, ...]

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.folding.fixpoint import fold_graph
 from bnconvert.graphs.aten import norm_calls
-from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.capture.capturing import capture
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.mutable_graph import MutableGraph
-from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.copies.copying import copy_graph
 from tests.benchmarks import growth
 from tests.zoo import trained
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bnconvert.cli.formats import save
-from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import PolicyOption, output_file
-from bnconvert.cli.report_options import ReportPath
+from bnconvert.cli.reports.formats import save
+from bnconvert.cli.reports.report_options import ReportPath
 from bnconvert.reporting.progress import showing_progress
 
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnconvert.cli.domain_names import DomainsOption
-from bnconvert.cli.model_options import MODEL_PARAMETERS, ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import MODEL_PARAMETERS, ModelChoice, with_model_options
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -20,7 +19,8 @@ from bnconvert.cli.options import (
     Samples,
     Std,
 )
-from bnconvert.cli.report_options import REPORT_PARAMETERS, with_report_options
+from bnconvert.cli.reports.report_options import REPORT_PARAMETERS, with_report_options
+from bnconvert.cli.sources.domain_names import DomainsOption
 
 if TYPE_CHECKING:
     from bnconvert.reporting.report import Report
@@ -45,7 +45,7 @@ def command(
     plot: Plot = None,
 ) -> None:
     """Compare MODEL's running statistics with those of its training --data; report problems."""
-    from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.reports.presentation import Presentation
 
     presentation = Presentation.of(context)
     shown = presentation.show(_diagnosed(context.params))
@@ -56,8 +56,8 @@ def command(
 
 def _diagnosed(given: Mapping[str, Any]) -> "Report":
     """Return the report that the values of the options ask for."""
-    from bnconvert.cli.data_source import model_and_data
-    from bnconvert.cli.scores import loss_of, metric_of
+    from bnconvert.cli.sources.data_source import model_and_data
+    from bnconvert.cli.sources.scores import loss_of, metric_of
     from bnconvert.diagnosis.diagnosis import diagnose
 
     model, source = model_and_data(given)

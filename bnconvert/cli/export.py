@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnconvert.cli.file_options import file_settings, with_file_options
-from bnconvert.cli.model_options import ModelChoice, with_program_options
+from bnconvert.cli.models.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import (
     AllowNonfinite,
     BatchSize,
@@ -21,7 +21,7 @@ from bnconvert.cli.options import (
     output_file,
 )
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
-from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.reports.report_options import with_report_options
 from bnconvert.cli.values import has_images
 from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
@@ -82,8 +82,8 @@ def command(
 
     One that cannot be judged is kept as *.unproven.onnx.
     """
-    from bnconvert.cli.model_source import require_example
-    from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.models.model_source import require_example
+    from bnconvert.cli.reports.presentation import Presentation
     from bnconvert.exporting.export import export
     from bnconvert.exporting.failure_bundle import nonfinite_words
 
@@ -130,7 +130,7 @@ def _data(
 
     `again`, the options to calibrate once more, gets the size at which images are read.
     """
-    from bnconvert.cli.data_source import load_data, preprocessing_of
+    from bnconvert.cli.sources.data_source import load_data, preprocessing_of
 
     found: dict[str, Iterable[Any]] = {}
     size = given["batch_size"]

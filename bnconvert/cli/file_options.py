@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnconvert.cli.dynamic_axes import dynamic_axes, dynamic_shapes
-from bnconvert.cli.report_options import with_options
+from bnconvert.cli.reports.report_options import with_options
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from bnconvert.cli.file_options import Dynamic
-from bnconvert.cli.model_options import ModelChoice, with_program_options
+from bnconvert.cli.models.model_options import ModelChoice, with_program_options
 from bnconvert.cli.options import Input, output_file
-from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.reports.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
@@ -23,9 +23,9 @@ def command(
 ) -> None:
     """Fold MODEL's norms into its weights; with -o, write the folded graph (torch.export)."""
     from bnconvert.cli.dynamic_axes import dynamic_shapes
-    from bnconvert.cli.model_source import require_example
-    from bnconvert.cli.presentation import Presentation
-    from bnconvert.cli.program_file import move_to_main_memory
+    from bnconvert.cli.models.model_source import require_example
+    from bnconvert.cli.models.program_file import move_to_main_memory
+    from bnconvert.cli.reports.presentation import Presentation
     from bnconvert.folding.folding import fold
 
     presentation = Presentation.of(context)

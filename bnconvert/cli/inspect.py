@@ -2,9 +2,9 @@
 
 import typer
 
-from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import Input
-from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.reports.report_options import with_report_options
 from bnconvert.reporting.progress import showing_progress
 
 
@@ -16,7 +16,7 @@ def command(
     inputs: Input = None,
 ) -> None:
     """List MODEL's norms and what is wrong with them; with --input, also whether each folds."""
-    from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.reports.presentation import Presentation
     from bnconvert.diagnosis.inspection import inspect
 
     presentation = Presentation.of(context)

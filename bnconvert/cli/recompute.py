@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import (
     BatchSize,
     CropPct,
@@ -21,7 +21,7 @@ from bnconvert.cli.options import (
     StateDict,
     Std,
 )
-from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.reports.report_options import with_report_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,7 @@ def command(
 ) -> None:
     """Recompute MODEL's running statistics precisely over --data, and write the weights."""
     from bnconvert.cli.output import write_weights
-    from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.reports.presentation import Presentation
 
     presentation = Presentation.of(context)
     measured, result = _recomputed(context.params)
@@ -62,7 +62,7 @@ def command(
 
 def _recomputed(given: Mapping[str, Any]) -> tuple["nn.Module", "Recomputation"]:
     """Return the model with the statistics that the values of the options ask for."""
-    from bnconvert.cli.data_source import model_and_data
+    from bnconvert.cli.sources.data_source import model_and_data
     from bnconvert.statistics.recomputation import recompute_statistics
 
     model, source = model_and_data(given)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnconvert.graphs.example import Inputs
-    from bnconvert.verification.onnx_runner import OnnxRunner
+    from bnconvert.verification.files.onnx_runner import OnnxRunner
 
 _BATCH = 4  # rows of an input whose first axis may have any size
 
@@ -57,7 +57,7 @@ def file_inputs(path: Path, texts: Sequence[str] | None) -> "Inputs":
         return read_bundle(Path(texts[0]))
     if not path.is_file():
         raise LoadError(f"{path}: there is no such file; give the file to compare with")
-    from bnconvert.verification.onnx_runner import OnnxRunner
+    from bnconvert.verification.files.onnx_runner import OnnxRunner
 
     file = OnnxRunner(path)
     if texts:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import ModelChoice, with_model_options
 from bnconvert.reporting.progress import showing_progress
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from bnconvert.cli.judgement import ONNX_RUNTIME, Agreement, Providers, RuntimeName, Tolerance
-from bnconvert.cli.model_options import ModelChoice, with_model_options
+from bnconvert.cli.models.model_options import ModelChoice, with_model_options
 from bnconvert.cli.options import AllowNonfinite, Input
 from bnconvert.cli.preprocessing import PreprocessOption, parse_preprocess, preprocess_words
 from bnconvert.cli.reference_file import ModelOrFile, file_inputs, is_file
-from bnconvert.cli.report_options import with_report_options
+from bnconvert.cli.reports.report_options import with_report_options
 from bnconvert.errors import UsageError
 from bnconvert.reporting.progress import showing_progress
 
@@ -37,8 +37,8 @@ def command(
     Where they do, what reproduces it is left beside FILE, as *.failed.zip; where that cannot be
     judged, as *.unproven.zip. `bnconvert verify REFERENCE.onnx CANDIDATE.onnx` needs no model.
     """
-    from bnconvert.cli.model_source import require_example
-    from bnconvert.cli.presentation import Presentation
+    from bnconvert.cli.models.model_source import require_example
+    from bnconvert.cli.reports.presentation import Presentation
     from bnconvert.exporting.failure_bundle import nonfinite_words
     from bnconvert.exporting.verify import verify
 

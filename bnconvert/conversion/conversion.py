@@ -9,7 +9,7 @@ from bnconvert.conversion.plan import Plan, make_plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import RefusedError, UnsupportedModelError
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.copies.copying import copy_model
 from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization

@@ -13,9 +13,9 @@ from bnconvert.diagnosis.findings.measured_data import measured_findings
 from bnconvert.diagnosis.findings.training_batches import training_batch_findings
 from bnconvert.diagnosis.findings.uncertainty import uncertainty_findings
 from bnconvert.diagnosis.findings.value_range import range_findings
+from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.digests import digests
 from bnconvert.modules.lazy_modules import require_numbers
-from bnconvert.modules.preserving import preserved
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report

@@ -14,9 +14,9 @@ from bnconvert.diagnosis.influence import MOST_NORMS, output_changes
 from bnconvert.diagnosis.norm_samples import ArrivalWatch, NormSamples
 from bnconvert.diagnosis.scores import BatchScores, intervals_of, is_worse, mean_of, scores_of
 from bnconvert.errors import StatisticsError
-from bnconvert.modules.copying import copy_sharing_parameters, replicate
+from bnconvert.modules.copies.copying import copy_sharing_parameters, replicate
+from bnconvert.modules.copies.preserving import restored
 from bnconvert.modules.normalization import Normalization
-from bnconvert.modules.preserving import restored
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example
-from bnconvert.modules.copying import replicate
-from bnconvert.modules.preserving import preserved
+from bnconvert.modules.copies.copying import replicate
+from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.site import Site
 from bnconvert.numerics.random_state import preserved_random_state
 

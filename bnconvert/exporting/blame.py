@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, Refusal
-from bnconvert.exporting.file_findings import file_findings
 from bnconvert.exporting.jitter import untrained_norms
-from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
+from bnconvert.exporting.writing.file_findings import file_findings
+from bnconvert.exporting.writing.onnx_contents import OnnxContents
 from bnconvert.modules.kinds import norms_in
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report

@@ -10,19 +10,19 @@ import torch
 from torch import fx, nn
 
 from bnconvert.errors import CaptureError, ExportError
-from bnconvert.exporting import onnx_file, onnx_weights
 from bnconvert.exporting.jitter import jittered, untrained_norms, with_random_statistics
-from bnconvert.exporting.onnx_form import OnnxForm
-from bnconvert.exporting.onnx_size_names import forget_size_names
-from bnconvert.exporting.onnx_slimming import simplified
-from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
 from bnconvert.exporting.preconditions import why_by_batch
 from bnconvert.exporting.preprocessing import with_preprocess
+from bnconvert.exporting.writing import onnx_file, onnx_weights
+from bnconvert.exporting.writing.onnx_form import OnnxForm
+from bnconvert.exporting.writing.onnx_size_names import forget_size_names
+from bnconvert.exporting.writing.onnx_slimming import simplified
+from bnconvert.exporting.writing.onnx_tracing import FlatCall, write_trace
 from bnconvert.folding.folding import Folded, fold_for_file
+from bnconvert.graphs.capture.state import why_stateful
+from bnconvert.graphs.capture.traceability import decided_size
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
-from bnconvert.graphs.state import why_stateful
-from bnconvert.graphs.traceability import decided_size
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -32,7 +32,7 @@ from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.comparison import Proof
 from bnconvert.verification.finding_ids import TRACED
 from bnconvert.verification.localization import Graphs, localize
-from bnconvert.verification.reference import SEED
+from bnconvert.verification.references.reference import SEED
 from bnconvert.verification.verification import prove
 
 #: The steps of an export, as progress shows them.

@@ -12,21 +12,21 @@ import torch
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, OutputError, VerificationError
-from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.candidate import STEPS, Candidate
 from bnconvert.exporting.failure_bundle import Outcome, bundle_of, nonfinite_words, write_bundle
 from bnconvert.exporting.input_choice import Preprocess, describe, raw_inputs
 from bnconvert.exporting.metadata import metadata
-from bnconvert.exporting.onnx_contents import OnnxContents
-from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.origin import Origin
 from bnconvert.exporting.preconditions import require_exportable
 from bnconvert.exporting.users_data import proven_on_data
+from bnconvert.exporting.writing import onnx_weights
+from bnconvert.exporting.writing.onnx_contents import OnnxContents
+from bnconvert.exporting.writing.onnx_form import OnnxForm
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.copying import copy_sharing_parameters
-from bnconvert.modules.preserving import preserved, restored
+from bnconvert.modules.copies.copying import copy_sharing_parameters
+from bnconvert.modules.copies.preserving import preserved, restored
 from bnconvert.reporting.progress import Progress, Steps
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import (

@@ -19,7 +19,7 @@ from bnconvert.errors import ExportError, OutputError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import whole_file
-from bnconvert.verification.reference import SEED
+from bnconvert.verification.references.reference import SEED
 
 #: What became of a file that is not verified: it differs, or it cannot be judged.
 Outcome = Literal["failed", "unproven"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from bnconvert.modules.copies.parameter_copies import copy_viewing_parameters
 from bnconvert.modules.kinds import norms_in
-from bnconvert.modules.parameter_copies import copy_viewing_parameters
 from bnconvert.modules.tracking import is_untrained
 from bnconvert.reporting.report import Report
 

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal
-from bnconvert.exporting.onnx_contents import OnnxContents
+from bnconvert.exporting.writing.onnx_contents import OnnxContents
 from bnconvert.modules.digests import (
     digest_of,
     statistics_digest,

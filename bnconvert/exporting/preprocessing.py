@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bnconvert.modules.parameter_copies import copy_viewing_parameters
+from bnconvert.modules.copies.parameter_copies import copy_viewing_parameters
 from bnconvert.verification.raw_inputs import RawInput
 
 

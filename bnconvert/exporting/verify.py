@@ -7,15 +7,15 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.errors import ExportError, InconclusiveError, VerificationError
-from bnconvert.exporting import onnx_weights
 from bnconvert.exporting.blame import Blame
 from bnconvert.exporting.candidate import VERIFYING
 from bnconvert.exporting.input_choice import Preprocess, raw_inputs
 from bnconvert.exporting.preprocessing import with_preprocess
+from bnconvert.exporting.writing import onnx_weights
 from bnconvert.folding.folded_part import FoldedPart
-from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.capture.capturing import capture
+from bnconvert.graphs.capture.parts import Part
 from bnconvert.graphs.example import Example, Inputs
-from bnconvert.graphs.parts import Part
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.progress import Progress, Steps
@@ -23,8 +23,8 @@ from bnconvert.reporting.report import Report
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.file_comparison import FileComparison
+from bnconvert.verification.files.onnx_runtime import Runtime
 from bnconvert.verification.localization import Graphs, localize
-from bnconvert.verification.onnx_runtime import Runtime
 from bnconvert.verification.verification import failure_sentences, prove, unproven_sentences
 
 

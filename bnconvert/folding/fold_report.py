@@ -10,9 +10,9 @@ from bnconvert.folding.outcome import NormOutcome
 from bnconvert.folding.standing_norms import standing_findings
 from bnconvert.folding.training_forms import training_form_findings
 from bnconvert.folding.weight_range import weight_range_findings
+from bnconvert.graphs.capture.parts import capture_parts
+from bnconvert.graphs.capture.state import ForwardWatch
 from bnconvert.graphs.example import Example
-from bnconvert.graphs.parts import capture_parts
-from bnconvert.graphs.state import ForwardWatch
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.survey import require_runnable, scripted_paths

@@ -8,10 +8,10 @@ from torch import fx
 from bnconvert.folding.fixpoint import fold_graph, outcomes_in
 from bnconvert.folding.outcome import NormOutcome
 from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
+from bnconvert.graphs.capture.parts import Part
 from bnconvert.graphs.mutable_graph import MutableGraph
-from bnconvert.graphs.parts import Part
 from bnconvert.graphs.subgraphs import calls_in_regions
-from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.copies.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 
 

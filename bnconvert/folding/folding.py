@@ -13,10 +13,10 @@ from bnconvert.errors import CaptureError
 from bnconvert.folding.fold_report import report_of
 from bnconvert.folding.folded_part import FoldedPart
 from bnconvert.folding.grafting import graft_rows, grafted
-from bnconvert.graphs.capturing import Captured
+from bnconvert.graphs.capture.capturing import Captured
+from bnconvert.graphs.capture.parts import Part, capture_parts, with_parts
 from bnconvert.graphs.example import Example, Inputs
 from bnconvert.graphs.exported_program import exported_program
-from bnconvert.graphs.parts import Part, capture_parts, with_parts
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.digests import digests
 from bnconvert.modules.folded_module import FoldedModule

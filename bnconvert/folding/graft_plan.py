@@ -17,10 +17,10 @@ from bnconvert.folding.folds.through import Through
 from bnconvert.folding.operators.graph_plan import GraphPlan, Reweighted, combined
 from bnconvert.folding.operators.propagation import MapPropagator
 from bnconvert.graphs.aten import NormCall, argument, names_of, norm_calls
+from bnconvert.graphs.capture.parts import Part
 from bnconvert.graphs.mutable_graph import MutableGraph, alike
-from bnconvert.graphs.parts import Part
 from bnconvert.graphs.subgraphs import calls_in_regions
-from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.copies.copying import copy_graph
 from bnconvert.modules.site import Site
 
 _FOLDS = (Direct(), Through(), Forward())

@@ -9,13 +9,13 @@ from bnconvert.errors import Refusal, UnsupportedModelError, first_line
 from bnconvert.folding.folds.direct import Direct
 from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
 from bnconvert.folding.same_function import first_difference
+from bnconvert.graphs.capture.parts import Part
 from bnconvert.graphs.mutable_graph import constant
-from bnconvert.graphs.parts import Part
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.copies.copying import copy_model
+from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.folded_norm import remember_norm
 from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind
-from bnconvert.modules.preserving import preserved
 from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import swap, write_weights
 from bnconvert.reporting.records import NormRow

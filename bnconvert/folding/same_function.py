@@ -6,8 +6,8 @@ from torch import nn
 
 from bnconvert.graphs.example import Example
 from bnconvert.numerics.distance import difference, relative_error
-from bnconvert.verification.model_outputs import outputs_of
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.references.model_outputs import outputs_of
+from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import Tolerance
 
 

@@ -12,9 +12,9 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from bnconvert.graphs.aten import argument, aten
-from bnconvert.graphs.functionalizing import functional_module
+from bnconvert.graphs.capture.functionalizing import functional_module
 from bnconvert.graphs.mutable_graph import constant
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.copies.copying import copy_model
 from bnconvert.torch_private.operators import formals_of
 
 _LAYERS: dict[Any, type[nn.Module]] = {

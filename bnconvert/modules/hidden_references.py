@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from bnconvert.errors import Refusal
-from bnconvert.modules.references import CONTAINERS, can_lead, is_of_library, reached_from
-from bnconvert.modules.self_references import forwards_of, variables_of
+from bnconvert.modules.copies.references import CONTAINERS, can_lead, is_of_library, reached_from
+from bnconvert.modules.copies.self_references import forwards_of, variables_of
 from bnconvert.modules.surgery import instances_in
 from bnconvert.torch_private.module_state import is_own_table, is_tree_table
 

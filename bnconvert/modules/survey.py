@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from bnconvert.errors import UnsupportedModelError, first_line
-from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.copies.copying import copy_sharing_parameters
+from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.kinds import is_only_a_norm, kind_of
 from bnconvert.modules.lazy_modules import require_numbers
-from bnconvert.modules.preserving import preserved
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
 from bnconvert.modules.sharding import why_sharded
 from bnconvert.modules.site import Survey

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from bnconvert.errors import Refusal, first_line
-from bnconvert.modules.copying import copy_sharing_parameters
-from bnconvert.modules.preserving import preserved
+from bnconvert.modules.copies.copying import copy_sharing_parameters
+from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.site import Site
 from bnconvert.numerics.random_state import preserved_random_state
 

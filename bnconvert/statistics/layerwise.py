@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnconvert.errors import StatisticsError
-from bnconvert.modules.copying import Replicas
-from bnconvert.statistics.activation_paging import Memory
+from bnconvert.modules.copies.copying import Replicas
 from bnconvert.statistics.batch_forward import BatchForward, Role
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import Estimate
+from bnconvert.statistics.paging.activation_paging import Memory
 from bnconvert.statistics.reach_order import ReachOrder
 from bnconvert.statistics.targets import StatisticsTarget
 from bnconvert.statistics.task import UNREACHED, Task, TaskResult, merge_into, why_no_data

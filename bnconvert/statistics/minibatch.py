@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bnconvert.errors import StatisticsError
-from bnconvert.modules.copying import replicate
+from bnconvert.modules.copies.copying import replicate
 from bnconvert.statistics.batch_forward import why_unusable
 from bnconvert.statistics.batches import Batch
 from bnconvert.statistics.estimate import Estimate, measure

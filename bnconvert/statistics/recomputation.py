@@ -10,22 +10,22 @@ from torch import Tensor, nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.ambient_modes import writing_to
+from bnconvert.modules.copies.preserving import refusing_calls, restored
 from bnconvert.modules.digests import digest_of, digests, tensor_digest
-from bnconvert.modules.preserving import refusing_calls, restored
 from bnconvert.modules.survey import require_runnable
 from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
-from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
 from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
+from bnconvert.statistics.paging.activation_paging import LimitedMemory, Memory
+from bnconvert.statistics.paging.swap_space import can_be_emptied, swap_space_for
 from bnconvert.statistics.ranks import Ranks, all_ranks
 from bnconvert.statistics.report_rows import statistics_rows
-from bnconvert.statistics.swap_space import can_be_emptied, swap_space_for
 from bnconvert.statistics.targets import SavedStatistics, Targets, find_targets
 from bnconvert.statistics.task import Task, TaskResult
 from bnconvert.torch_private.one_at_a_time import one_at_a_time

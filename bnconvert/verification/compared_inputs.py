@@ -15,10 +15,10 @@ from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example
 from bnconvert.verification.cases import Case, Pool, stronger
 from bnconvert.verification.evidence import hidden_outputs
-from bnconvert.verification.onnx_runner import ONNX_RUNTIME, Feed
-from bnconvert.verification.onnx_runtime import Runtime
+from bnconvert.verification.files.onnx_runner import ONNX_RUNTIME, Feed
+from bnconvert.verification.files.onnx_runtime import Runtime
 from bnconvert.verification.raw_inputs import RawInput
-from bnconvert.verification.reference import SEED
+from bnconvert.verification.references.reference import SEED
 from bnconvert.verification.sizes import Resized, free_axes, resized, were_apart
 from bnconvert.verification.tolerance import Answers
 

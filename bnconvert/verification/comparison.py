@@ -26,12 +26,12 @@ from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Evidence
 from bnconvert.verification.file_judgement import FileJudgement
+from bnconvert.verification.files.onnx_precision import precision_of
+from bnconvert.verification.files.onnx_runner import OnnxRunner
 from bnconvert.verification.inner_values import weights_seen_inside
-from bnconvert.verification.lowered_precision import INT8, Precision
 from bnconvert.verification.noise import notes_on_noise
-from bnconvert.verification.onnx_precision import precision_of
-from bnconvert.verification.onnx_runner import OnnxRunner
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.references.reference import Reference
+from bnconvert.verification.rounding.lowered_precision import INT8, Precision
 from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import FACTOR, Tolerance
 from bnconvert.verification.verdict import WORDS, Judge, verdict_of

@@ -17,12 +17,12 @@ from bnconvert.reporting.records import Finding
 from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case
 from bnconvert.verification.finding_ids import NOT_FINITE, UNPROVEN
-from bnconvert.verification.influence import GradientRun, weight_names
 from bnconvert.verification.noise import noisy_outputs
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import Answers, Tolerance
-from bnconvert.verification.weight_dependence import weights_without_outputs
-from bnconvert.verification.weight_trials import WeightTrials
+from bnconvert.verification.weights.influence import GradientRun, weight_names
+from bnconvert.verification.weights.weight_dependence import weights_without_outputs
+from bnconvert.verification.weights.weight_trials import WeightTrials
 
 Hidden = Literal["empty", "the same"]
 #: Values that differ by less than so many units in the last place are the same.

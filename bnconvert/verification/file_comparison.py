@@ -19,18 +19,18 @@ from bnconvert.verification.agreement import Outputs, agreement, agreement_check
 from bnconvert.verification.cases import Case, given_only
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
 from bnconvert.verification.evidence import Hidden, hidden_outputs
-from bnconvert.verification.file_divergence import find_file_divergence
+from bnconvert.verification.files.onnx_outputs import outputs_of_inputs
+from bnconvert.verification.files.onnx_precision import precision_of
+from bnconvert.verification.files.onnx_runner import OnnxRunner
 from bnconvert.verification.finding_ids import UNPROVEN
-from bnconvert.verification.lowered_precision import INT8
-from bnconvert.verification.onnx_outputs import outputs_of_inputs
-from bnconvert.verification.onnx_precision import precision_of
-from bnconvert.verification.onnx_runner import OnnxRunner
-from bnconvert.verification.onnx_unseen_weights import unseen_weights
-from bnconvert.verification.reference_file import ReferenceFile
-from bnconvert.verification.reference_values import ReferenceValues
+from bnconvert.verification.references.reference_file import ReferenceFile
+from bnconvert.verification.rounding.lowered_precision import INT8
 from bnconvert.verification.row_independence import RowIndependence
 from bnconvert.verification.tolerance import Answers, Tolerance
+from bnconvert.verification.values.file_divergence import find_file_divergence
+from bnconvert.verification.values.reference_values import ReferenceValues
 from bnconvert.verification.verdict import WORDS, Judge, verdict_of
+from bnconvert.verification.weights.onnx_unseen_weights import unseen_weights
 
 _LOCALIZED = 3  # inputs that fail on which the operator is searched, the worst first
 

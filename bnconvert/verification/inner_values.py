@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.numerics.distance import MEASURES, relative_errors, rounding_errors
-from bnconvert.verification.expected_values import LOCAL, ROUNDING, Wanted
-from bnconvert.verification.influence import GradientRun, Place
-from bnconvert.verification.onnx_graph import graph_of
-from bnconvert.verification.value_matching import FileValues
+from bnconvert.verification.files.onnx_graph import graph_of
+from bnconvert.verification.values.expected_values import LOCAL, ROUNDING, Wanted
+from bnconvert.verification.values.value_matching import FileValues
+from bnconvert.verification.weights.influence import GradientRun, Place
 
 
 def weights_seen_inside(

@@ -23,12 +23,12 @@ from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.verification.comparison import Proof
-from bnconvert.verification.divergence import Divergence, DivergenceSearch
+from bnconvert.verification.files.onnx_graph import OnnxGraph, Operator, graph_of
 from bnconvert.verification.finding_ids import DIVERGENCE
-from bnconvert.verification.lowered_precision import Precision
-from bnconvert.verification.onnx_graph import OnnxGraph, Operator, graph_of
-from bnconvert.verification.operator_mapping import operator_name
-from bnconvert.verification.value_matching import (
+from bnconvert.verification.rounding.lowered_precision import Precision
+from bnconvert.verification.values.divergence import Divergence, DivergenceSearch
+from bnconvert.verification.values.operator_mapping import operator_name
+from bnconvert.verification.values.value_matching import (
     FileValues,
     ValueMatches,
     in_shape,

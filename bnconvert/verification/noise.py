@@ -9,7 +9,7 @@ from bnconvert.reporting.records import Finding
 from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case
 from bnconvert.verification.finding_ids import UNPROVEN
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import NO_DIGIT, Answers, Tolerance
 
 _RANDOM = (

@@ -17,7 +17,7 @@ from bnconvert.numerics.distance import relative_error
 from bnconvert.reporting.records import Check
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.reference import SEED
+from bnconvert.verification.references.reference import SEED
 from bnconvert.verification.tolerance import Tolerance
 
 

@@ -16,7 +16,7 @@ from bnconvert.numerics.distance import (
     rounding_errors,
 )
 from bnconvert.verification.cases import Rows
-from bnconvert.verification.selections import Selection
+from bnconvert.verification.rounding.selections import Selection
 
 #: How many times the model's own rounding error a file may have. Kernels sum in other orders.
 FACTOR = 4.0

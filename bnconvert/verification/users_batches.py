@@ -8,15 +8,15 @@ from torch import nn
 
 from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example, named_tensors
-from bnconvert.modules.preserving import restored
+from bnconvert.modules.copies.preserving import restored
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.records import Check
 from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim
-from bnconvert.verification.lowered_precision import INT8
-from bnconvert.verification.onnx_precision import precision_of
-from bnconvert.verification.onnx_runner import OnnxRunner
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.files.onnx_precision import precision_of
+from bnconvert.verification.files.onnx_runner import OnnxRunner
+from bnconvert.verification.references.reference import Reference
+from bnconvert.verification.rounding.lowered_precision import INT8
 from bnconvert.verification.task_agreement import TaskAgreement
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import Judge

@@ -16,9 +16,9 @@ from bnconvert.numerics.distance import Measure, difference, relative_errors
 from bnconvert.reporting.records import Check, Finding, Verdict
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.discontinuities import beyond, nearest_model_output
 from bnconvert.verification.parts import WrongPart, wrong_part
-from bnconvert.verification.perturbation import PerturbedRows, PerturbedRuns
+from bnconvert.verification.rounding.discontinuities import beyond, nearest_model_output
+from bnconvert.verification.rounding.perturbation import PerturbedRows, PerturbedRuns
 from bnconvert.verification.tolerance import FACTOR, Answers, Tolerance
 
 _BLAME = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from bnconvert.graphs.example import Example
-from bnconvert.modules.preserving import restored
+from bnconvert.modules.copies.preserving import restored
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.records import Check
 from bnconvert.reporting.report import Report

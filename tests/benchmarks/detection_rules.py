@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.verification.agreement import cosine
-from bnconvert.verification.model_outputs import outputs_of
-from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.files.onnx_runner import OnnxRunner
+from bnconvert.verification.references.model_outputs import outputs_of
 from bnconvert.verification.verification import prove
 
 #: What a rule says of a file; every one but ours knows the first two only.

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import bnconvert as bnc
-from tests.exporting.test_interrupted import X, in_another_process, is_of, network
+from tests.exporting.writing.test_interrupted import X, in_another_process, is_of, network
 
 #: No export of the network takes longer.
 _LONGEST = 4.0

@@ -47,7 +47,7 @@ PACKAGES = {
     "verification": (
         "tests/exporting/test_export.py",
         "tests/verification/test_compared_outputs.py",
-        "tests/verification/test_near_ties.py",
+        "tests/verification/rounding/test_near_ties.py",
     ),
     "norms": (
         "tests/test_contract.py",
@@ -62,7 +62,7 @@ _OWN_SECONDS = 120
 
 def sampled(package: str, count: int, seed: int) -> list[tuple[str, Mutation]]:
     """Return files with an edit of each, drawn from all edits of a package."""
-    files = sorted((TREE / "bnconvert" / package).glob("*.py"))
+    files = sorted((TREE / "bnconvert" / package).rglob("*.py"))
     every = [
         (str(file.relative_to(TREE)), each) for file in files for each in mutations(_text(file))
     ]

@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bnconvert.cli.device import beside, device_of_option, moved
-from bnconvert.cli.model_source import load_model
-from bnconvert.cli.program_file import load_program
-from bnconvert.cli.scores import loss_of
+from bnconvert.cli.models.model_source import load_model
+from bnconvert.cli.models.program_file import load_program
+from bnconvert.cli.sources.scores import loss_of
 from bnconvert.errors import LoadError, UsageError
 from tests.cli.conftest import Run
 

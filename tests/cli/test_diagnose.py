@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnconvert.cli.model_source import load_model
+from bnconvert.cli.models.model_source import load_model
 from tests.cli.conftest import Run
 
 SCORES = """

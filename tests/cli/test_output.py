@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from bnconvert.cli.formats import save
 from bnconvert.cli.output import command_line
+from bnconvert.cli.reports.formats import save
 from bnconvert.reporting.records import Finding, NormRow
 from bnconvert.reporting.report import Report
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import bnconvert as bnc
-from bnconvert.exporting import onnx_file
 from bnconvert.exporting.candidate import Candidate
+from bnconvert.exporting.writing import onnx_file
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report

@@ -9,8 +9,8 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.exporting.input_choice import raw_inputs
-from bnconvert.exporting.onnx_contents import OnnxContents
 from bnconvert.exporting.origin import Origin, is_unedited
+from bnconvert.exporting.writing.onnx_contents import OnnxContents
 from bnconvert.graphs.example import Example
 from tests.onnx_metadata import metadata_of
 from tests.zoo import IMAGE, Net, build, trained

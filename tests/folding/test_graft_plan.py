@@ -2,7 +2,7 @@ from torch import Tensor, nn
 
 from bnconvert.errors import Refusal
 from bnconvert.folding.graft_plan import GraftOutcome, plan_graft
-from bnconvert.graphs.parts import Part
+from bnconvert.graphs.capture.parts import Part
 from bnconvert.modules.survey import survey
 from tests.excerpts import capture_of
 from tests.zoo import IMAGE, Net, build, trained

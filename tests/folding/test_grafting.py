@@ -144,7 +144,7 @@ def test_a_graft_captures_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None
     model, inputs = build("plain")
     folded = bnc.fold(model, inputs)
     monkeypatch.setattr(torch.export, "export", None)
-    monkeypatch.setattr("bnconvert.graphs.capturing.export", None)
+    monkeypatch.setattr("bnconvert.graphs.capture.capturing.export", None)
     first, second = folded.graft(model), folded.graft(model)
     assert [row.outcome for row in folded.graft_report(model).norms] == ["folded"]
     for name, value in first.state_dict().items():

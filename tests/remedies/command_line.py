@@ -10,7 +10,7 @@ from torch import nn
 
 from bnconvert.cli import convert
 from bnconvert.cli.dynamic_axes import dynamic_axes, dynamic_shapes
-from bnconvert.cli.model_source import load_model, require_example
+from bnconvert.cli.models.model_source import load_model, require_example
 from bnconvert.cli.user_code import load_object, without_exits
 from bnconvert.diagnosis.catalogue import explain
 from tests.remedies.row import Row
@@ -113,7 +113,7 @@ COMMAND_LINE = (
         lambda folder: explain("BN202"),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "no example inputs",
         lambda folder: require_example(model(folder, "model")[1]),
         lambda folder: (
@@ -122,7 +122,7 @@ COMMAND_LINE = (
         ),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "name a torch.nn.Module, or a function",
         lambda folder: model(folder, "constant"),
         lambda folder: model(folder, "model"),
@@ -140,13 +140,13 @@ COMMAND_LINE = (
         lambda folder: without_exits(converting)(folder, "raises"),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "return a torch.nn.Module",
         lambda folder: model(folder, "number"),
         lambda folder: (model(folder, "model"), model(folder, "with_inputs")),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "as example inputs",
         lambda folder: model(folder, "with_words"),
         lambda folder: model(folder, "with_inputs"),

@@ -158,13 +158,13 @@ CONVERSION = (
         lambda _: bnc.revert(called_elsewhere(through_model=True, frozen=True)),
     ),
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "{}: cannot be copied",
         lambda _: planned(bnc.Frozen(), with_lock()),
         lambda _: bnc.convert(with_lock(), bnc.Frozen(), inplace=True),
     ),
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "{}: cannot be copied",
         lambda _: bnc.prepare(with_lock(), bnc.Frozen()),
         lambda _: without_lock(lambda model: bnc.prepare(model, bnc.Frozen())),

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.exporting.onnx_tracing import FlatCall
+from bnconvert.exporting.writing.onnx_tracing import FlatCall
+from bnconvert.graphs.capture.state import why_stateful
 from bnconvert.graphs.example import Example
-from bnconvert.graphs.state import why_stateful
 from tests.disguises import Sliced
 from tests.remedies.row import Row
 
@@ -168,31 +168,31 @@ def flat(form: Any, value: Any = X) -> Any:
 
 COPIES = (
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "leads back to the model",
         lambda _: bnc.recompute_statistics(with_forward_that_leads_back(), [X]),
         lambda _: bnc.recompute_statistics(Plus(), [X]),
     ),
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "leads back to the model",
         lambda _: bnc.recompute_statistics(leading_back(), [X]),
         lambda _: without(leading_back(), "again"),
     ),
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "the forward of its class reads the model",
         lambda _: bnc.convert(registered(), bnc.Frozen()),
         lambda _: bnc.convert(registered(), bnc.Frozen(), inplace=True),
     ),
     Row(
-        "modules/copying.py",
+        "modules/copies/copying.py",
         "the forward of its class reads the model",
         lambda _: bnc.recompute_statistics(registered(), [X]),
         lambda _: bnc.recompute_statistics(Layers(), [X]),
     ),
     Row(
-        "modules/preserving.py",
+        "modules/copies/preserving.py",
         "calls this module of the model itself",
         lambda _: bnc.recompute_statistics(hidden(), [X]),
         lambda _: bnc.recompute_statistics(Layers(), [X]),
@@ -222,7 +222,7 @@ COPIES = (
         ),
     ),
     Row(
-        "graphs/state.py",
+        "graphs/capture/state.py",
         "{}; {}",
         lambda _: require_stateless(Counting(in_training_only=False)),
         lambda _: (

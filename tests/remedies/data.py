@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bnconvert.cli.data_source import load_data
-from bnconvert.cli.images import ImagePreprocessing, open_image
-from bnconvert.cli.scores import loss_of
+from bnconvert.cli.sources.data_source import load_data
+from bnconvert.cli.sources.images import ImagePreprocessing, open_image
+from bnconvert.cli.sources.scores import loss_of
 from tests.remedies.command_line import code, file
 from tests.remedies.row import Row
 
@@ -33,7 +33,7 @@ def npz(folder: Path, **arrays: Any) -> list[Any]:
 def bomb(folder: Path) -> None:
     """Read an archive that unpacks to much more than its size."""
     np.savez_compressed(folder / "data.npz", x=np.zeros(100_000), y=np.zeros(100_000))
-    with patch("bnconvert.cli.npz._LARGE", 2**20):
+    with patch("bnconvert.cli.sources.npz._LARGE", 2**20):
         data(folder, f"npz:{folder / 'data.npz'}", TwoInputs())
 
 
@@ -83,25 +83,25 @@ def score(folder: Path, name: str) -> None:
 ROWS = np.ones((4, 3), dtype=np.float32)
 DATA = (
     Row(
-        "cli/data_source.py",
+        "cli/sources/data_source.py",
         "random numbers",
         lambda folder: data(folder, "random:4"),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data_source.py",
+        "cli/sources/data_source.py",
         "is not a source of data",
         lambda folder: data(folder, "folder"),
         lambda folder: data(folder, f"images:{picture(folder)}"),
     ),
     Row(
-        "cli/data_source.py",
+        "cli/sources/data_source.py",
         "let it return an iterable",
         lambda folder: data(folder, code(folder, "tensor")),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data_source.py",
+        "cli/sources/data_source.py",
         "never ends",
         lambda folder: data(folder, code(folder, "endless")),
         lambda folder: data(folder, code(folder, "hundred")),
@@ -119,103 +119,103 @@ DATA = (
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/data.py",
+        "cli/sources/data.py",
         "give what its forward takes",
         lambda folder: data(folder, code(folder, "wide")),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "crop_pct",
         lambda _: ImagePreprocessing(crop_pct=2),
         lambda _: ImagePreprocessing(crop_pct=1),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "interpolation",
         lambda _: ImagePreprocessing(interpolation="spline"),
         lambda _: ImagePreprocessing(interpolation="bicubic"),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "crop_mode",
         lambda _: ImagePreprocessing(crop_mode="tiles"),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "std: is",
         lambda _: ImagePreprocessing(std=(0, 1, 1)),
         lambda _: ImagePreprocessing(std=(0.2, 1, 1)),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "the model expects {} x {} pixels",
         lambda _: ImagePreprocessing.of(wide_images()),
         lambda folder: data(folder, code(folder, "loader"), wide_images()),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "remove it",
         lambda folder: spoilt(folder, removed=False),
         lambda folder: spoilt(folder, removed=True),
     ),
     Row(
-        "cli/images.py",
+        "cli/sources/images.py",
         "more than 8 bits",
         lambda folder: open_image(deep(folder)),
         lambda folder: data(folder, code(folder, "loader")),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "there is no such file",
         lambda folder: data(folder, f"npz:{folder / 'none.npz'}"),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "is not an .npz file",
         lambda folder: data(folder, f"npz:{file(folder, 'text')}"),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "arrays of the same length",
         lambda folder: npz(folder, x=ROWS, y=ROWS[:2]),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "unpacks to",
         lambda folder: bomb(folder),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "name the arrays so",
         lambda folder: npz(folder, a=ROWS, b=ROWS),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "cannot be read",
         lambda folder: npz(folder, x=ROWS, y=np.array([None] * 4)),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "leave it out",
         lambda folder: npz(folder, x=ROWS, y=ROWS, z=np.array(["a"] * 4)),
         lambda folder: npz(folder, x=ROWS, y=ROWS),
     ),
     Row(
-        "cli/scores.py",
+        "cli/sources/scores.py",
         "name one that takes",
         lambda folder: score(folder, "constant"),
         lambda folder: score(folder, "loss"),
     ),
     Row(
-        "cli/scores.py",
+        "cli/sources/scores.py",
         "for an output of class",
         lambda folder: score(folder, "words"),
         lambda folder: score(folder, "loss"),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bnconvert.cli.data_source import load_data
-from bnconvert.cli.images import ImagePreprocessing
+from bnconvert.cli.sources.data_source import load_data
+from bnconvert.cli.sources.images import ImagePreprocessing
 from tests.remedies.row import Row
 from tests.zoo import Net
 
@@ -34,25 +34,25 @@ def named(folder: Path, where: str, kind: str = "npz") -> list[Any]:
 
 DOMAIN_NAMES = (
     Row(
-        "cli/npz.py",
+        "cli/sources/npz.py",
         "with the domain",
         lambda folder: named(folder, "weather"),
         lambda folder: named(folder, "light"),
     ),
     Row(
-        "cli/domain_names.py",
+        "cli/sources/domain_names.py",
         "have no such names",
         lambda folder: named(folder, "light", "loader"),
         lambda folder: (named(folder, "mine:of", "loader"), named(folder, "light")),
     ),
     Row(
-        "cli/domain_names.py",
+        "cli/sources/domain_names.py",
         "is not a function",
         lambda folder: named(folder, "mine:number", "loader"),
         lambda folder: named(folder, "mine:of", "loader"),
     ),
     Row(
-        "cli/domain_names.py",
+        "cli/sources/domain_names.py",
         "return a name for the batch",
         lambda folder: named(folder, "mine:bad", "loader"),
         lambda folder: named(folder, "mine:of", "loader"),

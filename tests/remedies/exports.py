@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.exporting import onnx_file
-from bnconvert.exporting.onnx_form import OnnxForm
-from bnconvert.exporting.onnx_half import halve
-from bnconvert.exporting.onnx_names import rename
-from bnconvert.exporting.onnx_tracing import FlatCall, write_trace
+from bnconvert.exporting.writing import onnx_file
+from bnconvert.exporting.writing.onnx_form import OnnxForm
+from bnconvert.exporting.writing.onnx_half import halve
+from bnconvert.exporting.writing.onnx_names import rename
+from bnconvert.exporting.writing.onnx_tracing import FlatCall, write_trace
 from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import agreement_checks
 from bnconvert.verification.cases import Case
 from bnconvert.verification.compared_inputs import Claim
-from bnconvert.verification.onnx_runner import OnnxRunner
-from bnconvert.verification.onnx_runtime import Runtime
+from bnconvert.verification.files.onnx_runner import OnnxRunner
+from bnconvert.verification.files.onnx_runtime import Runtime
 from bnconvert.verification.tolerance import Answers
 from tests.remedies.forms import DIFFERENCE, FORMS
 from tests.remedies.row import Row
@@ -117,25 +117,25 @@ CASE = Case("given", Example(SMALL, {}), (0,), True)
 EXPORTS = (
     *FORMS,
     Row(
-        "verification/onnx_runtime.py",
+        "verification/files/onnx_runtime.py",
         "is not known; give",
         lambda folder: Runtime("tvm"),
         lambda folder: Runtime("openvino"),
     ),
     Row(
-        "verification/onnx_runtime.py",
+        "verification/files/onnx_runtime.py",
         "leave one of both out",
         lambda folder: Runtime("openvino", ("CPUExecutionProvider",)),
         lambda folder: [Runtime("openvino"), Runtime(providers=("CPUExecutionProvider",))],
     ),
     Row(
-        "verification/onnx_runtime.py",
+        "verification/files/onnx_runtime.py",
         "is not in this onnxruntime",
         lambda folder: Runtime(providers=("NoExecutionProvider",)),
         lambda folder: Runtime(providers=("CPUExecutionProvider",)),
     ),
     Row(
-        "exporting/onnx_form.py",
+        "exporting/writing/onnx_form.py",
         "is there twice",
         lambda folder: named(["a", "b"], ["a"]),
         lambda folder: named(["a", "b"], ["c"]),
@@ -153,25 +153,25 @@ EXPORTS = (
         lambda _: Claim(agreement=0.99),
     ),
     Row(
-        "exporting/onnx_form.py",
+        "exporting/writing/onnx_form.py",
         "one is empty",
         lambda folder: named([], [""]),
         lambda folder: named([], ["c"]),
     ),
     Row(
-        "exporting/onnx_form.py",
+        "exporting/writing/onnx_form.py",
         "torch.onnx cannot write this model in it",
         lambda folder: OnnxForm(opset=99).require_opset(18),
         lambda folder: OnnxForm(opset=18).require_opset(18),
     ),
     Row(
-        "exporting/onnx_form.py",
+        "exporting/writing/onnx_form.py",
         "a file can be rewritten in torch.float16",
         lambda folder: OnnxForm.of(None, [], [], torch.int8),
         lambda folder: OnnxForm.of(None, [], [], torch.float16),
     ),
     Row(
-        "exporting/onnx_half.py",
+        "exporting/writing/onnx_half.py",
         "and float16 ends at",
         lambda folder: halved(folder, 1e5),
         lambda folder: halved(folder, None),
@@ -184,13 +184,13 @@ EXPORTS = (
         lambda folder: None,
     ),
     Row(
-        "exporting/onnx_names.py",
+        "exporting/writing/onnx_names.py",
         "is what input {} of the model is called",
         lambda folder: named(["y", "x"]),
         lambda folder: named(["a", "y"]),
     ),
     Row(
-        "exporting/onnx_names.py",
+        "exporting/writing/onnx_names.py",
         "give one name for each",
         lambda folder: named(["a"]),
         lambda folder: named(["a", "b"]),
@@ -224,14 +224,14 @@ EXPORTS = (
         slow=True,
     ),
     Row(
-        "exporting/onnx_file.py",
+        "exporting/writing/onnx_file.py",
         "no ONNX file can be made",
         lambda folder: written(folder, small().bfloat16(), SMALL[0].bfloat16()),
         lambda folder: written(folder, small().bfloat16().float(), SMALL[0]),
         slow=True,
     ),
     Row(
-        "exporting/onnx_file.py",
+        "exporting/writing/onnx_file.py",
         "no ONNX file can be made",
         lambda folder: written(folder, nn.Sequential(small(), Bessel())),
         lambda folder: (
@@ -241,7 +241,7 @@ EXPORTS = (
         slow=True,
     ),
     Row(
-        "exporting/onnx_tracing.py",
+        "exporting/writing/onnx_tracing.py",
         "no ONNX file can be made by tracing",
         lambda folder: traced(folder, nn.Sequential(small(), Bessel())),
         lambda folder: traced(folder, small()),

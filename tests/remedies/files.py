@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 import bnconvert as bnc
 from bnconvert.cli.example_inputs import example_inputs
 from bnconvert.exporting.failure_bundle import bundle_of, read_bundle, write_bundle
-from bnconvert.exporting.onnx_weights import require_contained
+from bnconvert.exporting.writing.onnx_weights import require_contained
 from bnconvert.graphs.example import Example
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.whole_file import require_writable, whole_file
@@ -92,7 +92,7 @@ FILES = (
         lambda folder: (bundle(folder), example_inputs(Sum(), ["1,3"])),
     ),
     Row(
-        "exporting/onnx_weights.py",
+        "exporting/writing/onnx_weights.py",
         "reads its weights from",
         lambda folder: require_contained(with_weights(folder, "../w.data")),
         lambda folder: require_contained(with_weights(made(folder / "other"), "w.data")),

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 import bnconvert as bnc
-from bnconvert.graphs.capturing import capture
+from bnconvert.graphs.capture.capturing import capture
 from bnconvert.graphs.example import Example
 from tests.remedies.row import Row
 from tests.zoo import IMAGE, Net, trained
@@ -105,14 +105,14 @@ FOLDS = (
         lambda _: bnc.fold(nn.BatchNorm1d(3).eval(), (SERIES,)).module(SERIES),
     ),
     Row(
-        "graphs/capture_refusals.py",
+        "graphs/capture/capture_refusals.py",
         "{}: torch.export cannot capture it ({}); {}",
         lambda _: captured(Branching()),
         lambda _: captured(Branching().net),
         slow=True,
     ),
     Row(
-        "graphs/capture_refusals.py",
+        "graphs/capture/capture_refusals.py",
         "nor without",
         lambda _: captured(Branching(), BATCH),
         lambda _: (
@@ -122,14 +122,14 @@ FOLDS = (
         slow=True,
     ),
     Row(
-        "graphs/capture_refusals.py",
+        "graphs/capture/capture_refusals.py",
         "leave them out: then the batch size varies",
         lambda _: captured(Flat(), HEIGHT),
         lambda _: captured(Flat()),
         slow=True,
     ),
     Row(
-        "graphs/capture_refusals.py",
+        "graphs/capture/capture_refusals.py",
         "leave them out: then the batch size varies",
         lambda _: bnc.fold(graph(None), IMAGE, dynamic_shapes=HEIGHT),
         lambda _: bnc.fold(graph(HEIGHT), IMAGE, dynamic_shapes=HEIGHT),
@@ -157,7 +157,7 @@ FOLDS = (
         slow=True,
     ),
     Row(
-        "graphs/parts.py",
+        "graphs/capture/parts.py",
         "does not run on the example inputs",
         lambda _: bnc.fold(Branching().eval(), (torch.randn(2, 5, 4, 4),)),
         lambda _: bnc.fold(Branching().eval(), IMAGE),

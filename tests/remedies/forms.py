@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import bnconvert as bnc
-from bnconvert.exporting.onnx_file import write
-from bnconvert.exporting.onnx_form import OnnxForm
+from bnconvert.exporting.writing.onnx_file import write
+from bnconvert.exporting.writing.onnx_form import OnnxForm
 from tests.remedies.row import Row
 
 DIFFERENCE = """
@@ -35,7 +35,7 @@ def opset_of(folder: Path, opset: int) -> None:
 
 FORMS = (
     Row(
-        "exporting/onnx_opset.py",
+        "exporting/writing/onnx_opset.py",
         "knows no way down",
         lambda folder: opset_of(folder, 15),
         lambda folder: opset_of(folder, 18),
@@ -62,7 +62,7 @@ FORMS = (
         slow=True,
     ),
     Row(
-        "verification/reference_file.py",
+        "verification/references/reference_file.py",
         "{}: {}; give inputs that it takes",
         lambda folder: pair(folder, {"x": torch.ones(2), "y": torch.ones(3)}),
         lambda folder: pair(folder),

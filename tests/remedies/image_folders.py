@@ -19,31 +19,31 @@ def beside_an_empty_folder(folder: Path, removed: bool = False) -> Any:
 
 IMAGE_FOLDERS = (
     Row(
-        "cli/image_folders.py",
+        "cli/sources/image_folders.py",
         "give one with images",
         lambda folder: data(folder, f"images:{folder / 'none'}"),
         lambda folder: data(folder, f"images:{picture(folder)}"),
     ),
     Row(
-        "cli/image_folders.py",
+        "cli/sources/image_folders.py",
         "give imagefolder:",
         lambda folder: data(folder, f"images:{picture(folder, 'cats')}"),
         lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
     ),
     Row(
-        "cli/image_folders.py",
+        "cli/sources/image_folders.py",
         "give one with a folder per class",
         lambda folder: data(folder, f"imagefolder:{folder / 'none'}"),
         lambda folder: data(folder, f"imagefolder:{picture(folder, 'cats')}"),
     ),
     Row(
-        "cli/image_folders.py",
+        "cli/sources/image_folders.py",
         "for a flat one, give images:",
         lambda folder: data(folder, f"imagefolder:{picture(folder)}"),
         lambda folder: data(folder, f"images:{picture(folder)}"),
     ),
     Row(
-        "cli/image_folders.py",
+        "cli/sources/image_folders.py",
         "would count as a class",
         beside_an_empty_folder,
         lambda folder: (

@@ -11,9 +11,9 @@ from torch import nn
 import bnconvert as bnc
 from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
 from bnconvert.cli.export import require_raw
-from bnconvert.cli.model_arguments import model_arguments
-from bnconvert.cli.model_source import load_model
-from bnconvert.cli.program_file import load_program
+from bnconvert.cli.models.model_arguments import model_arguments
+from bnconvert.cli.models.model_source import load_model
+from bnconvert.cli.models.program_file import load_program
 from bnconvert.cli.values import model_source
 from tests.remedies.checkpoints import CHECKPOINTS, state, weights
 from tests.remedies.command_line import code, model
@@ -79,37 +79,37 @@ MODELS = (
     *CHECKPOINTS,
     *DATA,
     Row(
-        "cli/model_arguments.py",
+        "cli/models/model_arguments.py",
         "is given twice",
         lambda _: model_arguments(["a=1", "a=2"]),
         lambda _: model_arguments(["a=1"]),
     ),
     Row(
-        "cli/model_arguments.py",
+        "cli/models/model_arguments.py",
         "is no JSON",
         lambda _: model_arguments(["{a: 1}"]),
         lambda _: model_arguments(['{"num_classes": 10}']),
     ),
     Row(
-        "cli/model_arguments.py",
+        "cli/models/model_arguments.py",
         "is no key=value",
         lambda _: model_arguments(["10"]),
         lambda _: model_arguments(["num_classes=10"]),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "--ema: there is no checkpoint",
         lambda folder: model(folder, "model", ema=True),
         lambda folder: weights(folder, {"ema": state()}, ema=True),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "takes no argument pretrained",
         lambda folder: model(folder, "model", pretrained=True),
         lambda folder: (model(folder, "classes", pretrained=True), weights(folder, state())),
     ),
     Row(
-        "cli/model_source.py",
+        "cli/models/model_source.py",
         "is a model already",
         lambda folder: model(folder, "made", pretrained=True),
         lambda folder: (model(folder, "made"), model(folder, "classes", pretrained=True)),
@@ -121,25 +121,25 @@ MODELS = (
         lambda folder: model_source(code(folder, "model")),
     ),
     Row(
-        "cli/program_file.py",
+        "cli/models/program_file.py",
         "there is no such file",
         lambda folder: load_program(folder / "none.pt2"),
         program,
     ),
     Row(
-        "cli/program_file.py",
+        "cli/models/program_file.py",
         "is no torch.export program",
         not_a_program,
         program,
     ),
     Row(
-        "cli/program_file.py",
+        "cli/models/program_file.py",
         "cannot be loaded",
         lambda folder: program(folder, "models/model.json", "{}"),
         program,
     ),
     Row(
-        "cli/program_file.py",
+        "cli/models/program_file.py",
         "cannot be read",
         lambda folder: program(folder, "weights_config.json", "[]"),
         program,
@@ -151,34 +151,34 @@ MODELS = (
         lambda folder: of_two_models("student."),
     ),
     Row(
-        "cli/program_file.py",
+        "cli/models/program_file.py",
         "could run code from the file",
         lambda folder: program(folder, "weights_config.json", PICKLED),
         lambda folder: model(folder, "model"),
     ),
     Row(
-        "cli/zoo_models.py",
+        "cli/models/zoo_models.py",
         "torchvision.models.list_models()",
         lambda _: zoo("torchvision:resnet_18"),
         lambda _: zoo("torchvision:resnet18"),
         slow=True,
     ),
     Row(
-        "cli/zoo_models.py",
+        "cli/models/zoo_models.py",
         "there are no such weights",
         lambda _: zoo("torchvision:resnet18@NONE"),
         lambda _: zoo("torchvision:resnet18"),
         slow=True,
     ),
     Row(
-        "cli/zoo_models.py",
+        "cli/models/zoo_models.py",
         "--model-kwargs gives what its function takes",
         lambda _: zoo("torchvision:resnet18", "classes=10"),
         lambda _: zoo("torchvision:resnet18", "num_classes=10"),
         slow=True,
     ),
     Row(
-        "cli/zoo_models.py",
+        "cli/models/zoo_models.py",
         "these weights have their own classes",
         lambda _: zoo("torchvision:resnet18", "num_classes=10", pretrained=True),
         lambda _: zoo("torchvision:resnet18", "num_classes=10"),

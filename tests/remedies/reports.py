@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from bnconvert.cli.baseline import Baseline
-from bnconvert.cli.settings import project_settings
+from bnconvert.cli.reports.baseline import Baseline
+from bnconvert.cli.reports.settings import project_settings
 from bnconvert.cli.values import finding_ids
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -31,43 +31,43 @@ def project(folder: Path, text: str) -> object:
 
 REPORTS = (
     Row(
-        "cli/baseline.py",
+        "cli/reports/baseline.py",
         "there is no such baseline",
         lambda folder: baseline(folder),
         lambda folder: (written(folder, "known.json"), baseline(folder)),
     ),
     Row(
-        "cli/baseline.py",
+        "cli/reports/baseline.py",
         "is no baseline",
         lambda folder: baseline(folder, text="[]"),
         lambda folder: Baseline.read(written(folder, "new.json")),
     ),
     Row(
-        "cli/settings.py",
+        "cli/reports/settings.py",
         "cannot be read",
         lambda folder: project(folder, "= 3"),
         lambda folder: project(folder, "[tool.bnconvert]"),
     ),
     Row(
-        "cli/settings.py",
+        "cli/reports/settings.py",
         "is no table",
         lambda folder: project(folder, "tool.bnconvert = 3"),
         lambda folder: project(folder, "[tool.bnconvert]\nfail-on = 'warning'"),
     ),
     Row(
-        "cli/settings.py",
+        "cli/reports/settings.py",
         "has no key",
         lambda folder: project(folder, "[tool.bnconvert]\nfail_on = 'error'"),
         lambda folder: project(folder, "[tool.bnconvert]\nfail-on = 'error'"),
     ),
     Row(
-        "cli/settings.py",
+        "cli/reports/settings.py",
         "is no text",
         lambda folder: project(folder, "[tool.bnconvert]\nbaseline = 3"),
         lambda folder: project(folder, "[tool.bnconvert]\nbaseline = 'known.json'"),
     ),
     Row(
-        "cli/settings.py",
+        "cli/reports/settings.py",
         "select and ignore are lists of ids",
         lambda folder: project(folder, "[tool.bnconvert]\nfail-on = 'loud'"),
         lambda folder: project(folder, "[tool.bnconvert]\nfail-on = 'never'\nselect = ['BN2']"),

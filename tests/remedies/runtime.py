@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 import bnconvert as bnc
-from bnconvert.verification.onnx_graph import graph_of
-from bnconvert.verification.onnx_runner import OnnxRunner
+from bnconvert.verification.files.onnx_graph import graph_of
+from bnconvert.verification.files.onnx_runner import OnnxRunner
 from tests.remedies.row import Row
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -71,43 +71,43 @@ def broken(folder: Path) -> Path:
 
 RUNTIME = (
     Row(
-        "verification/onnx_runner.py",
+        "verification/files/onnx_runner.py",
         "give one tensor for each",
         lambda folder: run(adding(folder), (None, X)),
         lambda folder: run(adding(folder), (None, X), (None, X)),
     ),
     Row(
-        "verification/onnx_runner.py",
+        "verification/files/onnx_runner.py",
         "by their names",
         lambda folder: run(adding(folder), (None, X.long()), (None, X)),
         lambda folder: run(adding(folder), ("b", X), ("a", X)),
     ),
     Row(
-        "verification/onnx_runner.py",
+        "verification/files/onnx_runner.py",
         "does not take inputs of shape",
         lambda folder: run(adding(folder), (None, X[:, :2]), (None, X[:, :2])),
         lambda folder: run(adding(folder), (None, X), (None, X)),
     ),
     Row(
-        "verification/onnx_runner.py",
+        "verification/files/onnx_runner.py",
         "cannot load it ({})",
         lambda folder: run(adding(folder, ir_version=99), (None, X), (None, X)),
         lambda folder: run(lowered(adding(folder, ir_version=99)), (None, X), (None, X)),
     ),
     Row(
-        "verification/onnx_runner.py",
+        "verification/files/onnx_runner.py",
         "cannot load it ({})",
         lambda folder: run(broken(folder), (None, X), (None, X)),
         lambda folder: run(adding(folder), (None, X), (None, X)),
     ),
     Row(
-        "verification/onnx_graph.py",
+        "verification/files/onnx_graph.py",
         "give inputs that it was exported for",
         lambda folder: values(folder, X[0, :2]),
         lambda folder: values(folder, X[1]),
     ),
     Row(
-        "verification/reference.py",
+        "verification/references/reference.py",
         "give inputs that its forward accepts",
         lambda folder: bnc.verify(Double(), adding(folder, names="x"), (torch.ones(2, 4),)),
         lambda folder: bnc.verify(Double(), adding(folder, names="x"), (X,)),

@@ -4,21 +4,21 @@ _OTHERS = "passes on sentences that have rows of their own"
 _PACKAGE = "needs an environment without an optional package"
 _RANKS = "needs several processes: tests/statistics/test_ranks.py"
 _FIGURES = "lists figures; what differs is in the report, and the advice is the finding's"
-_COMMAND = "the whole command: tests/cli/test_presentation.py, test_formats.py"
+_COMMAND = "the whole command: tests/cli/reports/test_presentation.py, test_formats.py"
 _CAUGHT = "is caught, and told in another message or a note"
 _DISK = "needs a full disk: "
 
 UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/explain.py": {"{}": _OTHERS},
-    "cli/images.py": {
+    "cli/sources/images.py": {
         "Pillow cannot be imported": _PACKAGE,
     },
     "cli/checkpoints/__init__.py": {
         "the model does not load it": "modules that load in their own way: passes on what they say",
     },
-    "cli/zoo_models.py": {
+    "cli/models/zoo_models.py": {
         "cannot be imported": _PACKAGE,
-        "cannot be downloaded": "needs to be offline: tests/cli/test_zoo_models.py",
+        "cannot be downloaded": "needs to be offline: tests/cli/models/test_zoo_models.py",
         "{}: {}; {}": _OTHERS,
     },
     "cli/prepare.py": {"{}": _OTHERS, "nothing to do": "the whole command: tests/cli/test_cli.py"},
@@ -28,8 +28,8 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "give one --input for each": "tests/cli/test_reference_file.py",
     },
     "cli/verify.py": {"is as it is; leave it out": "tests/cli/test_reference_file.py"},
-    "cli/settings.py": {"{} is no list of ids": _CAUGHT},
-    "cli/presentation.py": {
+    "cli/reports/settings.py": {"{} is no list of ids": _CAUGHT},
+    "cli/reports/presentation.py": {
         "give --baseline FILE too": _COMMAND,
         "--verbose and --quiet: give one of them": _COMMAND,
     },
@@ -38,7 +38,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "conversion/restoring/decisions.py": {"{}": _OTHERS},
     "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
     "exporting/blame.py": {"{}; {}": _OTHERS},
-    "exporting/onnx_sample_convolution.py": {
+    "exporting/simplification/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,
         "are not channels of a single image": _CAUGHT,
         "is not a multiple": _CAUGHT,
@@ -50,30 +50,30 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "a {} cannot be written": _CAUGHT,
     },
     "cli/values.py": {"{}": _OTHERS},
-    "exporting/onnx_file.py": {
-        "cannot be written": f"{_DISK}tests/exporting/test_onnx_file.py",
-        "{}": "tests/exporting/test_onnx_tracing.py: a trace is tried, and says the same",
+    "exporting/writing/onnx_file.py": {
+        "cannot be written": f"{_DISK}tests/exporting/writing/test_onnx_file.py",
+        "{}": "tests/exporting/writing/test_onnx_tracing.py: a trace is tried, and says the same",
     },
-    "exporting/onnx_tracing.py": {
+    "exporting/writing/onnx_tracing.py": {
         "{}: {}": _OTHERS,
     },
     "exporting/verify.py": {"{}": _FIGURES},
-    "verification/onnx_outline.py": {
+    "verification/files/onnx_outline.py": {
         "a field of kind": _CAUGHT,
         "a field that is longer than its message": _CAUGHT,
     },
-    "verification/onnx_runner.py": {
-        "is bfloat16": "needs a file of another exporter: tests/verification/test_onnx_runner.py"
+    "verification/files/onnx_runner.py": {
+        "is bfloat16": "needs another exporter: tests/verification/files/test_onnx_runner.py"
     },
-    "graphs/capturing.py": {
+    "graphs/capture/capturing.py": {
         "{}": _OTHERS,
         "the model computes other things unless {}": _CAUGHT,
     },
-    "graphs/parts.py": {"{}": _OTHERS},
-    "graphs/state.py": {"{}": _OTHERS},
-    "graphs/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
+    "graphs/capture/parts.py": {"{}": _OTHERS},
+    "graphs/capture/state.py": {"{}": _OTHERS},
+    "graphs/capture/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
     "modules/lazy_modules.py": {"{}": _OTHERS},
-    "modules/rebinding.py": {"{}": _OTHERS},
+    "modules/copies/rebinding.py": {"{}": _OTHERS},
     "reporting/frame.py": {"pandas cannot be imported": _PACKAGE},
     "reporting/plot.py": {"matplotlib cannot be imported": _PACKAGE},
     "reporting/whole_file.py": {"{}": f"{_DISK}tests/reporting/test_whole_file.py"},
@@ -87,13 +87,13 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "memory_limit moves": "needs another device",
         "which ranks do not have": _RANKS,
     },
-    "statistics/swap_memory.py": {
-        "main memory has no room": "needs full memory: tests/statistics/test_swap_memory.py",
+    "statistics/paging/swap_memory.py": {
+        "main memory has no room": "needs full memory: tests/statistics/paging/test_swap_memory.py",
     },
-    "statistics/swap_file.py": {
+    "statistics/paging/swap_file.py": {
         "cannot be written": f"{_DISK}tests/reporting/test_whole_file.py",
     },
-    "verification/onnx_runtime.py": {
+    "verification/files/onnx_runtime.py": {
         "OpenVINO always optimizes": _CAUGHT,
         "openvino cannot be imported": _PACKAGE,
     },

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.statistics import recomputation
+from bnconvert.statistics.paging.swap_memory import SwapMemory
 from bnconvert.statistics.recomputation import _memory_for
-from bnconvert.statistics.swap_memory import SwapMemory
 from tests.statistics.networks import built, vector_net
 from tests.zoo import ZOO, ZooModel
 

@@ -335,12 +335,16 @@ _NORM = "medium: what export calls a norm by has changed before"
 #: Operators that are private by name; files say which they are about.
 _OPERATORS = (
     ("_native_batch_norm_legit_no_training.default", "graphs/aten.py", _NORM),
-    ("_native_batch_norm_legit_no_training.default", "exporting/decomposed_program.py", _NORM),
+    (
+        "_native_batch_norm_legit_no_training.default",
+        "exporting/simplification/decomposed_program.py",
+        _NORM,
+    ),
     ("_native_batch_norm_legit_functional.default", "graphs/aten.py", _NORM),
     ("_native_batch_norm_legit.no_stats", "graphs/aten.py", _NORM),
     ("_assert_tensor_metadata.default", "graphs/aten.py", _OPERATOR),
-    ("_convolution.default", "exporting/onnx_sample_convolution.py", _OPERATOR),
-    ("_to_copy.default", "graphs/borrowed_shapes.py", _OPERATOR),
+    ("_convolution.default", "exporting/simplification/onnx_sample_convolution.py", _OPERATOR),
+    ("_to_copy.default", "graphs/capture/borrowed_shapes.py", _OPERATOR),
     ("_assert_tensor_metadata.default", "folding/constants.py", _OPERATOR),
     ("_adaptive_avg_pool2d.default", "folding/operators/pooling.py", _OPERATOR),
     ("_adaptive_avg_pool3d.default", "folding/operators/pooling.py", _OPERATOR),

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from bnconvert.graphs.example import Example
 from bnconvert.verification.compared_inputs import Claim, ComparedInputs
-from bnconvert.verification.onnx_runner import Feed
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.files.onnx_runner import Feed
+from bnconvert.verification.references.reference import Reference
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 

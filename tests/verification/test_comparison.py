@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
 from bnconvert.verification import comparison
-from bnconvert.verification.onnx_runner import Feed, OnnxRunner
+from bnconvert.verification.files.onnx_runner import Feed, OnnxRunner
 from bnconvert.verification.tolerance import FACTOR
 from bnconvert.verification.verification import prove
 from tests.zoo import IMAGE, Net, build, trained

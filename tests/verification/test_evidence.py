@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.exporting.failure_bundle import read_bundle
 from bnconvert.verification.evidence import Evidence
-from bnconvert.verification.weight_trials import WeightTrials
+from bnconvert.verification.weights.weight_trials import WeightTrials
 from tests.zoo import trained
 
 IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from onnxruntime.transformers import float16
 
 import bnconvert as bnc
-from tests.verification.test_onnx_precision import X, network, quantized
+from tests.verification.files.test_onnx_precision import X, network, quantized
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
 from bnconvert.verification.parts import WrongPart, wrong_part
-from bnconvert.verification.reference import Reference
+from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import FACTOR
 from tests.zoo import IMAGE
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import bnconvert as bnc
 from bnconvert.errors import ExportError
-from bnconvert.exporting.onnx_file import write
+from bnconvert.exporting.writing.onnx_file import write
 from bnconvert.graphs.example import Example
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.users_batches import prove_on

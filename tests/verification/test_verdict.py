@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from bnconvert.graphs.example import Example
 from bnconvert.verification.agreement import Outputs
 from bnconvert.verification.cases import Case
-from bnconvert.verification.model_outputs import outputs_of
-from bnconvert.verification.perturbation import PerturbedRuns
+from bnconvert.verification.references.model_outputs import outputs_of
+from bnconvert.verification.rounding.perturbation import PerturbedRuns
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.verdict import Judge, Judgement
 

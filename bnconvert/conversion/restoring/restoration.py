@@ -18,7 +18,7 @@ from bnconvert.conversion.restoring.restored_norm import (
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.layer_modules import has_layer_operators, layers_as_modules
 from bnconvert.modules.ambient_modes import usual_modes
-from bnconvert.modules.copying import copy_model
+from bnconvert.modules.copies.copying import copy_model
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalized_layer import NormalizedLayer, normalized, without_bias

@@ -7,7 +7,7 @@ from torch import nn
 from bnconvert.diagnosis.findings.code_lines import converting, for_each
 from bnconvert.diagnosis.findings.rule import Rule, found_by
 from bnconvert.diagnosis.findings.training_mode import tracks_batch
-from bnconvert.modules.copying import copy_sharing_parameters
+from bnconvert.modules.copies.copying import copy_sharing_parameters
 from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.site import Site, Survey

@@ -21,10 +21,10 @@ from bnconvert.folding.operators.weights import weights_of
 from bnconvert.graphs.aten import argument
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.mutable_graph import MutableGraph
-from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.copies.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.numerics.distance import relative_error
-from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.references.model_outputs import outputs_of
 
 #: For which rounding biases are corrected: none, or 8 bits with one scale for each of these.
 Biases = Literal["keep", "per-tensor", "per-channel"]

@@ -13,8 +13,8 @@ from bnconvert.folding.equalizing.clipping import Clipping
 from bnconvert.folding.equalizing.equalized_graph import equalize_graph
 from bnconvert.folding.equalizing.equalized_pair import EqualizedPair
 from bnconvert.folding.folding import Folded, fold
+from bnconvert.graphs.capture.parts import with_parts
 from bnconvert.graphs.exported_program import exported_program
-from bnconvert.graphs.parts import with_parts
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.reporting.records import Finding

@@ -17,11 +17,11 @@ from bnconvert.folding.same_function import first_difference
 from bnconvert.graphs.aten import describe
 from bnconvert.graphs.example import Example
 from bnconvert.graphs.mutable_graph import MutableGraph
-from bnconvert.modules.copying import copy_graph
+from bnconvert.modules.copies.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
 from bnconvert.numerics.channel_ranges import probe_factors
 from bnconvert.numerics.distance import relative_error
-from bnconvert.verification.model_outputs import outputs_of
+from bnconvert.verification.references.model_outputs import outputs_of
 
 
 @dataclass(frozen=True, eq=False)

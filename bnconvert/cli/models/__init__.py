@@ -1,0 +1,1 @@
+"""MODEL and its options: where the model and its weights come from."""

@@ -1,0 +1,1 @@
+"""How a report is shown: which findings count, in which format, and where their code stands."""

@@ -1,0 +1,1 @@
+"""Simplification: fewer and faster operators for the same function."""

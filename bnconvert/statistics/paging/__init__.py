@@ -1,0 +1,1 @@
+"""Paging: activations that exceed a limit wait in a file or in main memory."""

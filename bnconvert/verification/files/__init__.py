@@ -1,0 +1,1 @@
+"""An ONNX file: its operators, its precision, and what runs it."""

@@ -1,0 +1,1 @@
+"""The values inside a model and its file: matched, expected, and the first that is wrong."""

@@ -1,0 +1,1 @@
+"""Weights: whether what is compared shows each of them."""
