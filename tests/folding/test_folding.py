@@ -54,9 +54,7 @@ def test_the_model_is_not_touched() -> None:
         assert torch.equal(tensor, state[name][1])
 
 
-def test_what_is_folded_for_a_file_reads_the_models_own_weights_and_what_users_get_does_not() -> (
-    None
-):
+def test_a_file_is_folded_from_the_models_own_weights_and_users_get_copies() -> None:
     model, inputs = build("plain")
     theirs = {parameter.data_ptr() for parameter in model.parameters()}
 

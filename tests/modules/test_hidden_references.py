@@ -1,7 +1,5 @@
 import functools
-import types
 import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +14,7 @@ from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.group import Group
 from bnconvert.norms.keep import Keep
-from tests.zoo import HeldInList, Net, trained
+from tests.zoo import Net, trained
 
 
 def place_of(model: nn.Module, norm: nn.Module) -> str | None:
@@ -228,36 +226,3 @@ def test_a_revert_is_refused_too_and_changes_nothing() -> None:
     with pytest.raises(RefusedError, match=r"norm: is also reached through call.*; read the norm"):
         revert(model, inplace=True)
     assert model.norm is norm
-
-
-def test_a_norm_that_a_plain_list_holds_is_found() -> None:
-    model: Any = HeldInList()  # its attribute takes other kinds of values
-    assert place_of(model, model.norm) == "norms"
-    proxy = types.MappingProxyType({"norm": model.norm})
-    for value in ({"deep": ([model.norm],)}, deque([model.norm]), {model.norm: "name"}, proxy):
-        model.norms = value
-        assert place_of(model, model.norm) == "norms"
-    model.norms = None
-    object.__setattr__(model, "shortcut", model.norm)
-    assert place_of(model, model.norm) == "shortcut"
-    assert hidden_references(Net(), [Net().norm]) == {}
-
-
-def test_a_module_outside_of_the_tree_may_hold_the_norm() -> None:
-    model: Any = Net()
-    model.outside = [nn.Sequential(model.norm)]
-    assert place_of(model, model.norm) == "outside"
-
-
-def test_a_list_may_be_called_like_a_table_of_torch() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(4))
-    object.__setattr__(model, "_norm_modules", [model[0]])
-    assert place_of(model, model[0]) == "_norm_modules"
-
-
-def test_only_a_container_can_become_a_module_list() -> None:
-    model: Any = Net()
-    model.held, norm = [model.norm], model.norm
-    assert "ModuleList" in hidden_references(model, [norm])[id(norm)].refusal.remedy
-    model.held = [model.norm.forward]
-    assert "as in model.norm" in hidden_references(model, [norm])[id(norm)].refusal.remedy

@@ -1,19 +1,16 @@
 import copy
 import pickle
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
 from bnconvert.modules.site import sites_in
 from bnconvert.norms.virtual import ReferencePass, VirtualNorm
 from tests.submodules import submodule
-from tests.zoo import Net, Residual, build, trained
+from tests.zoo import Net, Residual, trained
 
 
 def images(samples: int, seed: int = 0) -> Tensor:
@@ -185,40 +182,6 @@ def test_a_norm_that_is_called_before_its_reference_ran_says_so() -> None:
         model.get_submodule("norm")(torch.zeros(2, 8, 3, 3).double())
 
 
-class Block(nn.Module):
-    """A convolution and a norm that may be checkpointed."""
-
-    def __init__(self, checkpointed: bool) -> None:
-        super().__init__()
-        self.conv, self.norm, self.checkpointed = (
-            nn.Conv2d(3, 4, 1),
-            nn.BatchNorm2d(4),
-            checkpointed,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        normalize: Callable[[Tensor], Tensor] = self.norm
-        if self.checkpointed:
-            normalize = partial(checkpoint, self.norm, use_reentrant=False)
-        return normalize(self.conv(x))
-
-
-def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:
-    gradients = []
-    for checkpointed in (False, True):
-        torch.manual_seed(0)
-        block = bnc.convert(Block(checkpointed).double(), bnc.Virtual(REFERENCE)).train()
-        block(images(2)).square().sum().backward()
-        gradients.append(block.get_parameter("conv.weight").grad)
-    torch.testing.assert_close(*gradients)
-
-
-def test_a_norm_of_several_calls_is_refused() -> None:
-    model, _ = build("norm_called_twice")
-    with pytest.raises(bnc.RefusedError, match="called 2 times in one forward, and the reference"):
-        bnc.convert(model, bnc.Virtual(REFERENCE))
-
-
 def test_what_is_no_batch_is_refused_and_the_repr_shows_shapes() -> None:
     empty = torch.zeros(0, 3)
     for wrong in (torch.tensor(1.0), empty, (), "images", (REFERENCE, empty)):
@@ -234,48 +197,3 @@ def test_it_is_done_where_all_of_the_reference_is_the_same() -> None:
     for other in (REFERENCE + 1, (REFERENCE, REFERENCE)):
         assert not bnc.Virtual(other).is_already_done(site)
     assert not bnc.Virtual(REFERENCE, per_sample=True).is_already_done(site)
-
-
-class Steps(nn.Module):
-    """Calls its norm once for each step; torch.fx cannot count them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([self.norm(x[:, step]) for step in range(x.shape[1])])
-
-
-class Halving(Steps):
-    def forward(self, x: Tensor) -> Tensor:
-        while x.abs().max() > 1:
-            x = self.norm(x / 2) / 2
-        return x
-
-
-@pytest.mark.parametrize(
-    ("model", "reference"),
-    [(Steps(), torch.randn(8, 2, 3)), (Halving(), torch.full((8, 3), 9.0))],
-)
-def test_a_norm_that_a_loop_calls_is_refused(model: nn.Module, reference: Tensor) -> None:
-    (refusal,) = bnc.plan(model, bnc.Virtual(reference)).refusals
-    assert "times in one forward, and the reference's moments of one call" in refusal
-    assert torch.equal(model.get_buffer("norm.num_batches_tracked"), torch.tensor(0))
-
-
-def test_hidden_calls_are_counted_with_the_reference() -> None:
-    assert bnc.plan(Steps(), bnc.Virtual(torch.randn(8, 1, 3))).refusals == ()
-    (refusal,) = bnc.plan(Steps(), bnc.Virtual(torch.randn(8, 1, 4))).refusals
-    assert "the reference does not run through the model (RuntimeError" in refusal
-
-
-def test_a_reference_that_comes_twice_after_all_is_an_error() -> None:
-    class More(Steps):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(torch.cat([x, x], 1) if self.training else x)
-
-    model = bnc.convert(More(), bnc.Virtual(torch.randn(8, 1, 3))).train()
-    with pytest.raises(RuntimeError, match="called twice in one forward of its reference"):
-        model(torch.randn(4, 1, 3))
-    assert torch.equal(model.get_buffer("norm.running_mean"), torch.zeros(3))

@@ -91,7 +91,7 @@ def with_forward_that_leads_back() -> nn.Module:
 
 
 def without(model: nn.Module, name: str) -> None:
-    """Fold a model without an attribute, which is set again afterwards."""
+    """Measure a model without an attribute, which is set again afterwards."""
     removed = vars(model).pop(name)
     bnc.recompute_statistics(model, [X])
     vars(model)[name] = removed

@@ -1,4 +1,3 @@
-import ast
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ from bnconvert.modules.copies.parameter_copies import copy_viewing_parameters
 from tests.submodules import submodule
 from tests.zoo import ZOO, Net, ZooModel, build
 
-PACKAGE = Path(__file__).parents[3] / "bnconvert"
 COPIES = (copy_model, copy_sharing_parameters, copy_viewing_parameters, replicate)
 every_copy = pytest.mark.parametrize("copied", COPIES, ids=lambda copied: copied.__name__)
 Copy = Callable[[nn.Module], nn.Module]
@@ -201,29 +199,6 @@ def test_the_caller_may_know_a_better_remedy() -> None:
     model.rows = (row for row in range(3))
     with pytest.raises(UnsupportedModelError, match=r"\); use inplace=True$"):
         copy_model(model, remedy="use inplace=True")
-
-
-def mentions_deepcopy(source: str) -> bool:
-    """Tell whether code uses `copy.deepcopy`, under whatever name it is imported."""
-    for node in ast.walk(ast.parse(source)):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-        if "deepcopy" in names or (isinstance(node, ast.Attribute) and node.attr == "deepcopy"):
-            return True
-    return False
-
-
-def test_one_file_deep_copies() -> None:
-    found = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if mentions_deepcopy(path.read_text())
-    }
-    assert found == {"modules/copies/copying.py"}
-
-
-@pytest.mark.parametrize("use", ["import copy\ncopy.deepcopy(x)", "from copy import deepcopy as d"])
-def test_a_deep_copy_elsewhere_is_seen(use: str) -> None:
-    assert mentions_deepcopy(use)
 
 
 class Uncopied:
