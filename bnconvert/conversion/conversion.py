@@ -10,12 +10,12 @@ from bnconvert.conversion.policy import Policy
 from bnconvert.errors import RefusedError, UnsupportedModelError
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.copies.copying import copy_model
-from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
+from bnconvert.modules.tracing.hidden_references import hidden_references
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 #: The class of the user's model, which its copy has too; but for a model that is itself a norm.

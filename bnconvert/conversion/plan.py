@@ -8,12 +8,12 @@ from torch import nn
 
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import Refusal, RefusedError
-from bnconvert.modules.hidden_references import HiddenReference, hidden_references
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.replacement import Replacement
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.site import FunctionalNorm, Site, Survey
 from bnconvert.modules.survey import survey
+from bnconvert.modules.tracing.hidden_references import HiddenReference, hidden_references
 from bnconvert.reporting.cells import norm_cells
 from bnconvert.reporting.records import REFUSED, NormRow
 from bnconvert.reporting.report import Report

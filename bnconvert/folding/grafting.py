@@ -14,10 +14,10 @@ from bnconvert.graphs.mutable_graph import constant
 from bnconvert.modules.copies.copying import copy_model
 from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.folded_norm import remember_norm
-from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind
 from bnconvert.modules.site import Site, sites_in
 from bnconvert.modules.surgery import swap, write_weights
+from bnconvert.modules.tracing.hidden_references import hidden_references
 from bnconvert.reporting.records import NormRow
 from bnconvert.torch_private.module_hooks import share_forward_hooks
 

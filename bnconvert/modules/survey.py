@@ -17,13 +17,13 @@ from bnconvert.modules.lazy_modules import require_numbers
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
 from bnconvert.modules.sharding import why_sharded
 from bnconvert.modules.site import Survey
-from bnconvert.modules.trace import (
+from bnconvert.modules.tracing.trace import (
     Trace,
     functional_norms,
     registered_sites,
     unregistered_sites,
 )
-from bnconvert.modules.unregistered import unregistered_norms
+from bnconvert.modules.tracing.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.compilation import is_compiled
 from bnconvert.torch_private.one_at_a_time import one_at_a_time

@@ -12,8 +12,8 @@ from bnconvert.modules.kinds import Kind, eps_of, has_running_statistics, kind_o
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.modules.survey import survey
+from bnconvert.modules.tracing.unregistered import unregistered_norms
 from bnconvert.modules.tracking import TrackingNorm
-from bnconvert.modules.unregistered import unregistered_norms
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.torch_switches import is_switched
 from bnconvert.numerics.blocks import Blocks

@@ -134,7 +134,7 @@ CONVERSION = (
         lambda _: planned(POLICY({"[ab]": bnc.Frozen()}), shared()),
     ),
     Row(
-        "modules/hidden_references.py",
+        "modules/tracing/hidden_references.py",
         "plain attribute",
         lambda _: planned(bnc.Frozen(), Held(in_modules=False)),
         lambda _: (
@@ -143,7 +143,7 @@ CONVERSION = (
         ),
     ),
     Row(
-        "modules/hidden_references.py",
+        "modules/tracing/hidden_references.py",
         "is also reached through",
         lambda _: planned(bnc.Frozen(), called_elsewhere(through_model=False)),
         lambda _: (

@@ -204,7 +204,7 @@ COPIES = (
         lambda _: nn.Sequential(nn.DataParallel(bnc.convert(Layers(), bnc.Frozen()))),
     ),
     Row(
-        "modules/trace.py",
+        "modules/tracing/trace.py",
         "in a plain attribute",
         lambda _: bnc.convert(Listed(in_modules=False), bnc.Frozen()),
         lambda _: (

@@ -22,7 +22,6 @@ from bnconvert.conversion.restoring.restore_plan import (
 )
 from bnconvert.errors import PolicyError, Refusal, RefusedError
 from bnconvert.modules.folded_norm import FoldedNorm, remembered_norm
-from bnconvert.modules.hidden_references import HiddenReference, hidden_references
 from bnconvert.modules.normalized_layer import (
     CHILD,
     LAYERS,
@@ -31,7 +30,8 @@ from bnconvert.modules.normalized_layer import (
     only_adds_bias,
 )
 from bnconvert.modules.survey import traced
-from bnconvert.modules.trace import Trace
+from bnconvert.modules.tracing.hidden_references import HiddenReference, hidden_references
+from bnconvert.modules.tracing.trace import Trace
 
 
 def make_restore_plan(model: nn.Module, layers: LayerRules) -> RestorePlan:

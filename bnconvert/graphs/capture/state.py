@@ -13,7 +13,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.modules.copies.copying import copy_sharing_parameters
 from bnconvert.modules.copies.preserving import preserved
 from bnconvert.modules.kinds import norms_in
-from bnconvert.modules.unregistered import unregistered_norms
+from bnconvert.modules.tracing.unregistered import unregistered_norms
 from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.data_dependence import Noticing, asks_for_numbers
 from bnconvert.torch_private.module_state import is_own_table

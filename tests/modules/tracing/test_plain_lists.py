@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from bnconvert.modules.hidden_references import hidden_references
-from tests.modules.test_hidden_references import place_of
+from bnconvert.modules.tracing.hidden_references import hidden_references
+from tests.modules.tracing.test_hidden_references import place_of
 from tests.zoo import HeldInList, Net
 
 

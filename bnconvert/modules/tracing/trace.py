@@ -10,12 +10,12 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from bnconvert.errors import Refusal
-from bnconvert.modules.forward_code import names_in_forward
-from bnconvert.modules.hidden_references import hidden_references
 from bnconvert.modules.kinds import Kind, is_only_a_norm, kind_of
 from bnconvert.modules.running_statistics import STATISTICS_NAMES
 from bnconvert.modules.site import FunctionalNorm, Site, sites_in
-from bnconvert.modules.unregistered import unregistered_norms
+from bnconvert.modules.tracing.forward_code import names_in_forward
+from bnconvert.modules.tracing.hidden_references import hidden_references
+from bnconvert.modules.tracing.unregistered import unregistered_norms
 
 #: The functions that normalize, and where each takes the running mean.
 _MEAN_POSITIONS: dict[Any, int] = {F.batch_norm: 1, torch.batch_norm: 3}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnconvert.conversion.conversion import convert, revert
 from bnconvert.conversion.policy import Policy
 from bnconvert.errors import RefusedError
-from bnconvert.modules.hidden_references import hidden_references
+from bnconvert.modules.tracing.hidden_references import hidden_references
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.group import Group
 from bnconvert.norms.keep import Keep

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from bnconvert.modules.unregistered import unregistered_norms
+from bnconvert.modules.tracing.unregistered import unregistered_norms
 
 
 def places(**attributes: object) -> list[str]:

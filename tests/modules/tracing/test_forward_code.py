@@ -1,7 +1,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnconvert.modules.forward_code import names_in_forward
+from bnconvert.modules.tracing.forward_code import names_in_forward
 
 
 def normalize(x: Tensor) -> Tensor:
