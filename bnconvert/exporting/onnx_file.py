@@ -18,7 +18,7 @@ from bnconvert.exporting.file_findings import names_a_local_path
 from bnconvert.exporting.onnx_form import OnnxForm
 from bnconvert.exporting.onnx_half import halve
 from bnconvert.exporting.onnx_means import write_means_as_pooling
-from bnconvert.exporting.onnx_names import graph_output_keys, rename
+from bnconvert.exporting.onnx_names import axes_of_tensors, graph_output_keys, rename
 from bnconvert.exporting.onnx_norms import summands_of, write_as_norms
 from bnconvert.exporting.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.onnx_rules import tried_where_they_may_match
@@ -164,7 +164,8 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
             decomposed = DecomposedProgram.of(program, has_attention=form.has_attention)
-            write(decomposed, args, kwargs, shapes, path, form, keys, summands)
+            named = axes_of_tensors(module, captured.example, shapes)
+            write(decomposed, args, kwargs, named, path, form, keys, summands)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
     write(module, args, kwargs, None if fixed else shapes, path, form, keys, summands)
