@@ -16,7 +16,13 @@ from bnconvert.verification.dependence import INPUTS, followed
 from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.lowered_precision import Precision
 from bnconvert.verification.model_outputs import leaves_of, outputs_of
-from bnconvert.verification.perturbation import PerturbedRuns, Roundings, roundings_of
+from bnconvert.verification.perturbation import (
+    PerturbedRuns,
+    Roundings,
+    is_below_float32,
+    rounded_anew,
+    roundings_of,
+)
 from bnconvert.verification.pool_answers import PoolAnswers, have_same_shapes
 from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.selections import Selections
@@ -111,7 +117,8 @@ class Reference:
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self.native_outputs(example)
-        perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
+        with rounded_anew(self.model):
+            perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
         exact = self.exact_answers(example)
         if exact is None:
             roundings = self._roundings.get(example)
@@ -187,6 +194,13 @@ class Reference:
     def nudged_outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype on inputs perturbed by one unit in the last place."""
         return self._run(self.model, self._floating(example).perturbed())
+
+    def rounded_outputs(self, example: Example) -> list[Tensor] | None:
+        """Run the same with its weights below float32 rounded anew; None where it has none."""
+        if not any(map(is_below_float32, self.model.parameters())):
+            return None
+        with rounded_anew(self.model):
+            return self.nudged_outputs(example)
 
     def native_outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype, and keep what it rounds, if that can be watched."""
