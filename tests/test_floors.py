@@ -309,6 +309,7 @@ ROOMS = {
         "file_judgement",
         "batch_dependence",
         "divergence",
+        "missing_values",
         "compared_inputs",
         "inner_values",
         "row_independence",

@@ -115,6 +115,6 @@ def test_folded_weights_in_half_precision_may_be_rounded_anew(tmp_path: Path) ->
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert bnc.export(model, (x,), path).facts["folded"] == 3
     with torch.no_grad():
-        model.backbone[4].running_mean[:2] += 0.1
+        model.get_buffer("backbone.4.running_mean")[:2] += 0.1
     with pytest.raises(bnc.VerificationError):
         bnc.verify(model, path, (x,))
