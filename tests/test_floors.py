@@ -326,6 +326,8 @@ ROOMS = {
         "expected_values",
         "finding_ids",
         "onnx_runner",
+        "input_shapes",
+        "onnx_loading",
         "onnx_runtime",
         "operator_mapping",
         "parts",

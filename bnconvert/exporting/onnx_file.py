@@ -29,7 +29,7 @@ from bnconvert.exporting.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
-from bnconvert.verification.onnx_runner import WITHOUT_BFLOAT16
+from bnconvert.verification.onnx_loading import WITHOUT_BFLOAT16
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"

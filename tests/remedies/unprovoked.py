@@ -62,6 +62,9 @@ UNPROVOKED: dict[str, dict[str, str]] = {
         "a field of kind": _CAUGHT,
         "a field that is longer than its message": _CAUGHT,
     },
+    "verification/input_shapes.py": {
+        "does not take inputs of shape": "a runtime that refuses what fits: test_input_shapes.py"
+    },
     "verification/onnx_runner.py": {
         "is bfloat16": "needs a file of another exporter: tests/verification/test_onnx_runner.py"
     },
