@@ -318,6 +318,7 @@ ROOMS = {
         "task_agreement",
         "discontinuities",
         "evidence",
+        "nonfinite_outputs",
         "noise",
         "onnx_graph",
         "sizes",
