@@ -55,6 +55,7 @@ ROOMS = {
         "checkpoints.numpy_weights",
         "checkpoints.key_prefixes",
         "checkpoints.misfit",
+        "checkpoints.model_part",
         "program_file",
         "zoo_models",
         "hub",

@@ -15,6 +15,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     },
     "cli/checkpoints/__init__.py": {
         "the model does not load it": "modules that load in their own way: passes on what they say",
+        "{}: {}": _OTHERS,
     },
     "cli/zoo_models.py": {
         "cannot be imported": _PACKAGE,
