@@ -375,6 +375,7 @@ ROOMS = {
         "borrowed_shapes",
         "single_sizes",
         "size_limits",
+        "given_shapes",
         "state",
         "frame_room",
         "torch_words",

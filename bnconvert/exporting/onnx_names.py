@@ -1,7 +1,7 @@
 """The names of a file's inputs, outputs and axes: asked for, or the model's own."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -9,7 +9,8 @@ from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
 from bnconvert.exporting.onnx_form import OnnxForm
-from bnconvert.graphs.example import Example, arguments_of
+from bnconvert.graphs.example import Example
+from bnconvert.graphs.given_shapes import shapes_of_tensors
 from bnconvert.torch_private.exported_graphs import calling_convention
 
 
@@ -66,26 +67,8 @@ def axes_of_tensors(module: nn.Module, example: Example, dynamic_shapes: Any) ->
         example: the inputs.
         dynamic_shapes: for all of them, as torch.export takes it.
     """
-    if not isinstance(dynamic_shapes, Mapping):
-        pairs = [*zip(example.args, dynamic_shapes or (), strict=False)]
-    else:
-        given = arguments_of(module, example)
-        pairs = [(given.get(name), axes) for name, axes in dynamic_shapes.items()]
-    found: list[Any] = []
-    for value, axes in pairs:
-        leaves, shapes = pytree.tree_leaves(value), pytree.tree_leaves(axes, is_leaf=_are_axes)
-        if len(leaves) != len(shapes):
-            return dynamic_shapes
-        found += [s for leaf, s in zip(leaves, shapes, strict=True) if isinstance(leaf, Tensor)]
-    return tuple(found)
-
-
-def _are_axes(shape: Any) -> bool:
-    """Tell whether a part of dynamic shapes is for one tensor: what may vary, by axis."""
-    if isinstance(shape, Mapping):
-        return all(isinstance(axis, int) for axis in shape)
-    nested = Mapping, list, tuple
-    return isinstance(shape, list | tuple) and not any(isinstance(s, nested) for s in shape)
+    found = shapes_of_tensors(module, example, dynamic_shapes)
+    return dynamic_shapes if found is None else tuple(axes for _, _, axes in found)
 
 
 def rename(model: Any, form: OnnxForm, keys: Sequence[str]) -> None:

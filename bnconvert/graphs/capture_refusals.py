@@ -6,7 +6,7 @@ from torch import fx, nn
 
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capture_attempts import Attempt
-from bnconvert.graphs.torch_words import reason_of
+from bnconvert.graphs.torch_words import fixed_axes, reason_of, short_reason_of
 
 Failures = Mapping[Attempt, Exception]
 _SHAPES = "change them as torch says"
@@ -50,14 +50,16 @@ def refusal_of_shapes(
             f"({words}) nor without ({_listed(others)}); capture a submodule, or leave them out to "
             "fold its parts"
         )
-    remedy = _SHAPES
+    remedy, rest = _SHAPES, "leave them out"
+    if fixed := next(filter(None, map(fixed_axes, failures.values())), ""):
+        words, remedy, rest = fixed, "leave these axes out", "all"
     if isinstance(model, fx.GraphModule):
         words, remedy = next(map(first_line, failures.values())), _GRAPH
     return CaptureError(
         f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "
-        f"{remedy}, or leave them out: then the batch size varies if it can"
+        f"{remedy}, or {rest}: then the batch size varies if it can"
     )
 
 
 def _listed(failures: Failures) -> str:
-    return "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
+    return "; ".join(f"{tried.name}: {short_reason_of(why)}" for tried, why in failures.items())
