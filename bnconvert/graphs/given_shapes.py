@@ -30,7 +30,9 @@ def shapes_of_tensors(
             given = arguments_of(model, example)
         except TypeError:  # the forward does not take these inputs
             return None
-        found = [(name, given.get(name), axes) for name, axes in dynamic_shapes.items()]
+        if not given.keys() >= dynamic_shapes.keys():
+            return None
+        found = [(name, given[name], axes) for name, axes in dynamic_shapes.items()]
     else:
         names = (f"input {place}" for place in range(len(example.args)))
         found = [*zip(names, example.args, dynamic_shapes or (), strict=False)]

@@ -185,6 +185,18 @@ def test_an_input_that_is_an_output_keeps_its_name_and_axes_beside_flags_and_non
     assert axes(path) == [["rows", 3, "length"], ["rows", 4]]
 
 
+class Views(nn.Module):
+    """Takes any number of inputs."""
+
+    def forward(self, *views: Tensor) -> Tensor:
+        return sum(views[1:], views[0])
+
+
+def test_the_axes_of_any_number_of_inputs_have_names(tmp_path: Path) -> None:
+    bnc.export(Views().eval(), (torch.randn(2, 3), torch.randn(2, 3)), tmp_path / "m.onnx")
+    assert axes(tmp_path / "m.onnx") == [["batch", 3], ["batch", 3]]
+
+
 def axes(path: Path) -> list[list[Any]]:
     """Return the axes of a file's inputs: their names or sizes."""
     graph = onnx.load(str(path)).graph
