@@ -38,9 +38,12 @@ class OnnxForm:
         """Take what a user asks for.
 
         Raises:
-            ExportError: a name is empty, is given twice, or is an input's and an output's; or the
-                dtype is not float16.
+            ExportError: a name is empty, is given twice, or is an input's and an output's; a string
+                stands in the place of a list; or the dtype is not float16.
         """
+        for argument, given in (("input_names", inputs), ("output_names", outputs)):
+            if isinstance(given, str):
+                raise ExportError(f"{argument}: {given!r} is one name; give a list: [{given!r}]")
         names = [*(inputs or ()), *(outputs or ())]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:

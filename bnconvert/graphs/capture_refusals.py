@@ -7,6 +7,8 @@ from torch import fx, nn
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capture_attempts import Attempt
 from bnconvert.graphs.torch_words import fixed_axes, reason_of, short_reason_of
+from bnconvert.modules.survey import scripted_paths
+from bnconvert.reporting.table import listed
 
 Failures = Mapping[Attempt, Exception]
 _SHAPES = "change them as torch says"
@@ -25,6 +27,12 @@ def refusal_of_fixed_sizes(model: nn.Module, failures: Failures) -> CaptureError
     """
     remedy = "capture a submodule, or give example inputs that its forward accepts"
     name = type(model).__name__
+    scripted = [*scripted_paths(model)]
+    if scripted and any("torch.jit" in str(failure) for failure in failures.values()):
+        return CaptureError(
+            f"{name}: torch.export cannot capture it, because {listed(scripted)} is TorchScript; "
+            "put the module there that it was made from, or capture a submodule without it"
+        )
     return CaptureError(f"{name}: torch.export cannot capture it ({_listed(failures)}); {remedy}")
 
 

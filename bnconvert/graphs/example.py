@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from numbers import Number
 from typing import Any, Union
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from bnconvert.errors import ExportError
 
 #: A tensor, and the name of the file's input that it is, where that is known.
 NamedTensor = tuple[str | None, Tensor]
@@ -150,6 +153,26 @@ class Example:
             return other
 
         return self.map(replaced)
+
+
+def require_no_arrays(example: Example) -> None:
+    """Require that a file's inputs are tensors, and no arrays, which would be constants in it.
+
+    Raises:
+        ExportError: there is an array or an image of NumPy, Pillow and the like.
+    """
+    leaves = pytree.tree_leaves((example.args, example.kwargs))
+    if kinds := [type(leaf) for leaf in leaves if _is_array(leaf)]:
+        raise ExportError(
+            f"the inputs: {kinds[0].__module__}.{kinds[0].__name__} is no tensor; give tensors, "
+            "such as torch.from_numpy makes of arrays"
+        )
+
+
+def _is_array(leaf: object) -> bool:
+    """Tell whether a leaf of the inputs gives its memory to NumPy, and is no single number."""
+    holds_one = hasattr(type(leaf), "__array_interface__")
+    return holds_one and not isinstance(leaf, Tensor | Number) and bool(getattr(leaf, "size", 0))
 
 
 def _with_whole_columns(drawn: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:

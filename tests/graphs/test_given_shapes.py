@@ -17,7 +17,8 @@ class Both(nn.Module):
     """Takes tensors, nested ones too, beside what is none."""
 
     def forward(self, x: Tensor, flag: bool, more: dict[str, Any]) -> Tensor:
-        return x.sum() + more["y"]
+        y: Tensor = x.sum() + more["y"]
+        return y
 
 
 EXAMPLE = Example((X, True, {"y": Y, "none": None}), {})
@@ -72,6 +73,8 @@ def test_shapes_of_what_is_no_tensor_are_left_out() -> None:
 
 def test_fold_and_export_say_so(tmp_path: Any) -> None:
     model, x = nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), torch.randn(2, 3, 8, 8)
-    for call in (bnc.fold, lambda *args, **how: bnc.export(*args, tmp_path / "m.onnx", **how)):
-        with pytest.raises(bnc.CaptureError, match="input has the axes 0 to 3, and axis 7"):
-            call(model, (x,), dynamic_shapes={"input": {7: "batch"}})
+    message, shapes = "input has the axes 0 to 3, and axis 7", {"input": {7: "batch"}}
+    with pytest.raises(bnc.CaptureError, match=message):
+        bnc.fold(model, (x,), dynamic_shapes=shapes)
+    with pytest.raises(bnc.CaptureError, match=message):
+        bnc.export(model, (x,), tmp_path / "m.onnx", dynamic_shapes=shapes)
