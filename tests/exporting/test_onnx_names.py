@@ -204,3 +204,19 @@ def axes(path: Path) -> list[list[Any]]:
         [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
         for value in graph.input
     ]
+
+
+@pytest.mark.parametrize(
+    ("opset", "inputs", "message"),
+    [
+        ("18", None, "opset='18': is no opset that ONNX Runtime runs; give a number from 7"),
+        (6, None, "opset=6: is no opset"),
+        (None, "image", "input_names: 'image' is one name; give a list: ['image']"),
+    ],
+)
+def test_a_form_that_is_none_is_refused_before_anything_is_written(
+    opset: Any, inputs: Any, message: str
+) -> None:
+    with pytest.raises(bnc.ExportError) as failure:
+        OnnxForm.of(opset, inputs, None)
+    assert message in str(failure.value)

@@ -72,6 +72,12 @@ FORMS = (
         lambda _: named(["image"]),
     ),
     Row(
+        "exporting/onnx_form.py",
+        "is no opset that ONNX Runtime runs",
+        lambda _: OnnxForm.of(6, None, None),
+        lambda _: OnnxForm.of(7, None, None),
+    ),
+    Row(
         "exporting/candidate.py",
         "TorchScript, which neither",
         lambda folder: scripted(folder, torch.jit.script),
