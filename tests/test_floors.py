@@ -380,6 +380,7 @@ ROOMS = {
         "frame_room",
         "torch_words",
         "example",
+        "drawn_tensors",
         "subgraphs",
         "aten",
     ),

@@ -50,8 +50,8 @@ class DynamicAxis:
             return self.axis % tensor.dim() if known else None
         if self.name == _BATCH:
             return 0 if batched else None
-        known = _KNOWN[self.name].get(tensor.dim())
-        return known - 1 if known is not None and _has_channels_last(tensor) else known
+        usual = _KNOWN[self.name].get(tensor.dim())
+        return usual - 1 if usual is not None and _has_channels_last(tensor) else usual
 
 
 def _has_channels_last(tensor: "Tensor") -> bool:
