@@ -147,12 +147,16 @@ class DivergenceSearch:
 
     def _is_added_to(self, name: str) -> bool:
         """Tell whether the file adds something to a value, which may be its bias."""
-        return any(
-            consumer.kind in _ADDITIONS
-            or consumer.kind.startswith(("Bias", "Fast"))  # operators that ONNX Runtime fuses
-            or (consumer.kind in _MOVES and any(map(self._is_added_to, consumer.outputs)))
-            for consumer in self._consumers.get(name, ())
-        )
+        seen, pending = {name}, [name]
+        while pending:
+            for consumer in self._consumers.get(pending.pop(), ()):
+                # Operators that ONNX Runtime fuses begin so: BiasGelu, FastGelu.
+                if consumer.kind in _ADDITIONS or consumer.kind.startswith(("Bias", "Fast")):
+                    return True
+                if consumer.kind in _MOVES:
+                    pending += set(consumer.outputs) - seen
+                    seen.update(consumer.outputs)
+        return False
 
     def _right_operators(self, held: Sequence[Sequence[str]]) -> set[Operator]:
         """Return the operators whose values are the model's, or lead to right values only."""
