@@ -21,6 +21,8 @@ _KNOWN = {
     "width": {4: 3, 5: 4},
     "depth": {5: 2},
 }
+_IMAGES = (4, 5)  # axes, with those of a batch and of colours
+_COLOURS = (1, 3, 4)
 _NAMES = (_BATCH, *_KNOWN)
 _WORD = re.compile(r"(?:(?P<axis>-?\d+)=)?(?P<name>[A-Za-z_]\w*)")
 
@@ -48,7 +50,15 @@ class DynamicAxis:
             return self.axis % tensor.dim() if known else None
         if self.name == _BATCH:
             return 0 if batched else None
-        return _KNOWN[self.name].get(tensor.dim())
+        usual = _KNOWN[self.name].get(tensor.dim())
+        return usual - 1 if usual is not None and _has_channels_last(tensor) else usual
+
+
+def _has_channels_last(tensor: "Tensor") -> bool:
+    """Tell whether an input is an image whose colours are its last axis, as cameras give it."""
+    if tensor.dim() not in _IMAGES:
+        return False
+    return tensor.shape[-1] in _COLOURS and tensor.shape[1] not in _COLOURS
 
 
 def dynamic_axes(texts: Sequence[str] | None) -> list[str] | None:

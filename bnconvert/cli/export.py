@@ -153,17 +153,21 @@ def _data(
 def _saying_how_to_compare_again(
     chosen: ModelChoice, raw: list[str], given: dict[str, Any]
 ) -> Iterator[None]:
-    """Print the whole command where the verification inside fails, or proves nothing."""
+    """Where the verification inside fails, or proves nothing, say the whole command with MODEL."""
     from bnconvert.errors import InconclusiveError, VerificationError
+
+    def known(failure: InconclusiveError | VerificationError) -> tuple[Any, ...]:
+        again = ""
+        if failure.bundle is not None and failure.path is not None:
+            again = _again(chosen, failure.path, ["--input", str(failure.bundle), *raw], given)
+        return failure.report, failure.path, failure.bundle, again
 
     try:
         yield
-    except (InconclusiveError, VerificationError) as failure:
-        if failure.bundle is not None and failure.path is not None:
-            words = ["--input", str(failure.bundle), *raw]
-            again = _again(chosen, failure.path, words, given)
-            typer.echo(f"to compare {failure.path} again: {again}", err=True)
-        raise
+    except InconclusiveError as failure:
+        raise InconclusiveError(failure.reasons, *known(failure)) from failure
+    except VerificationError as failure:
+        raise VerificationError(failure.failures, *known(failure)) from failure
 
 
 def _again(chosen: ModelChoice, output: Path, more: list[str], given: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from bnconvert.graphs.capture.state import why_stateful
 from bnconvert.graphs.capture.traceability import decided_size
 from bnconvert.graphs.example import Example, named_tensors
 from bnconvert.graphs.exported_program import drop_numbers
+from bnconvert.modules.survey import scripted_paths
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
@@ -125,6 +126,11 @@ class Candidate:
 
     def _traced(self, reason: str) -> "Candidate":
         """Write one forward as the tracer sees it, and say what that means in a finding."""
+        if scripted := [*scripted_paths(self.model)]:
+            raise ExportError(
+                f"{listed(scripted)}: TorchScript, which neither torch.export nor a trace takes "
+                "inside of an eager model; put the modules there that it was made from"
+            )
         if self.folded.is_whole and (why := decided_size(self.folded.captured.module)):
             raise ExportError(f"{reason}, and it cannot be traced: {why}")
         forward = FlatCall(self.folded.module, self.example)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
-from bnconvert.graphs.example import Example, named_tensors
+from bnconvert.graphs.example import Example, named_tensors, require_no_arrays
 from bnconvert.verification.raw_inputs import RawInput
 
 #: One number, one for each channel, or a tensor that broadcasts.
@@ -34,9 +34,10 @@ def raw_inputs(
         preprocess: as for `export`; None where nothing is raw.
 
     Raises:
-        ExportError: it may mean several inputs, names one that is not there, fits no axis or
-            several, or holds numbers that nothing can be divided by.
+        ExportError: inputs are arrays; or `preprocess` may mean several inputs, names one that is
+            not there, fits no axis or several, or holds numbers that nothing can be divided by.
     """
+    require_no_arrays(example)
     if preprocess is None:
         return ()
     found = list(_places(model, example))

@@ -15,7 +15,7 @@ from bnconvert.exporting.writing import onnx_weights
 from bnconvert.folding.folded_part import FoldedPart
 from bnconvert.graphs.capture.capturing import capture
 from bnconvert.graphs.capture.parts import Part
-from bnconvert.graphs.example import Example, Inputs
+from bnconvert.graphs.example import Example, Inputs, require_no_arrays
 from bnconvert.modules.ambient_modes import usual_modes
 from bnconvert.modules.survey import require_runnable
 from bnconvert.reporting.progress import Progress, Steps
@@ -87,6 +87,7 @@ def verify(
     if not isinstance(model, str | Path):
         require_runnable(model)
     path, example = _readable(onnx_path), Example.of(inputs)
+    require_no_arrays(example)
     claim = Claim(
         allow_nonfinite=allow_nonfinite,
         tolerance=tolerance,
@@ -128,6 +129,8 @@ def _compared(model: nn.Module, path: Path, example: Example, claim: Claim, step
 def _readable(file: str | Path) -> Path:
     """Return the path of a file that exists, and reads nothing outside its folder."""
     path = Path(file)
+    if path.is_dir():
+        raise ExportError(f"{path}: is a folder; give the file in it")
     if not path.is_file():
         raise ExportError(f"{path}: there is no such file; export the model first")
     onnx_weights.require_contained(path)

@@ -4,12 +4,17 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from numbers import Number
 from typing import Any, Union
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from bnconvert.errors import ExportError
+from bnconvert.graphs.drawn_tensors import drawn_like
 
 #: A tensor, and the name of the file's input that it is, where that is known.
 NamedTensor = tuple[str | None, Tensor]
@@ -108,23 +113,7 @@ class Example:
 
     def like(self, generator: torch.Generator) -> "Example":
         """Draw an example like this one: normal with its mean and deviation, or of its values."""
-
-        def drawn(tensor: Tensor) -> Tensor:
-            if not tensor.is_floating_point():
-                values = tensor.flatten()
-                picks = torch.randint(
-                    max(values.numel(), 1), tensor.shape, generator=generator, device="cpu"
-                )
-                return values[picks] if values.numel() else tensor.clone()
-            noise = torch.randn(
-                tensor.shape, generator=generator, dtype=torch.float64, device="cpu"
-            )
-            noise = noise.to(tensor.device)
-            spread = tensor.double().std(correction=0) if tensor.numel() else 0.0
-            numbers = (noise * spread + tensor.double().mean()).to(tensor)
-            return _with_whole_columns(numbers, tensor, generator)
-
-        return self.map(drawn)
+        return self.map(partial(drawn_like, generator=generator))
 
     def perturbed(self, units: float = 1) -> "Example":
         """Return the example with its numbers perturbed by units in the last place, up or down."""
@@ -152,13 +141,24 @@ class Example:
         return self.map(replaced)
 
 
-def _with_whole_columns(drawn: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return a drawn table whose columns of whole numbers, such as indices, have given values."""
-    if like.dim() != 2 or not like.numel():
-        return drawn
-    whole = (like == like.round()).all(0)
-    picks = torch.randint(len(like), like.shape, generator=generator, device="cpu").to(like.device)
-    return torch.where(whole, like.gather(0, picks), drawn)
+def require_no_arrays(example: Example) -> None:
+    """Require that a file's inputs are tensors, and no arrays, which would be constants in it.
+
+    Raises:
+        ExportError: there is an array or an image of NumPy, Pillow and the like.
+    """
+    leaves = pytree.tree_leaves((example.args, example.kwargs))
+    if kinds := [type(leaf) for leaf in leaves if _is_array(leaf)]:
+        raise ExportError(
+            f"the inputs: {kinds[0].__module__}.{kinds[0].__name__} is no tensor; give tensors, "
+            "such as torch.from_numpy makes of arrays"
+        )
+
+
+def _is_array(leaf: object) -> bool:
+    """Tell whether a leaf of the inputs gives its memory to NumPy, and is no single number."""
+    holds_one = hasattr(type(leaf), "__array_interface__")
+    return holds_one and not isinstance(leaf, Tensor | Number) and bool(getattr(leaf, "size", 0))
 
 
 def arguments_of(model: nn.Module, example: Example) -> dict[str, Any]:

@@ -49,11 +49,13 @@ class Claim:
         return self.tolerance is None and self.agreement is None
 
     def __post_init__(self) -> None:
-        """Refuse limits that are none.
+        """Take one name for a list of one, and refuse limits that are none.
 
         Raises:
             ExportError: `tolerance` is negative or no number, or `agreement` is no share.
         """
+        if isinstance(self.allow_nonfinite, str):  # of which every part of the name is one too
+            object.__setattr__(self, "allow_nonfinite", (self.allow_nonfinite,))
         if self.tolerance is not None and not self.tolerance >= 0:
             raise ExportError(f"tolerance={self.tolerance}: is no error; give one from 0, as 0.05")
         if self.agreement is not None and not 0 <= self.agreement <= 1:

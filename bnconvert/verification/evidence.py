@@ -16,8 +16,9 @@ from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case
-from bnconvert.verification.finding_ids import NOT_FINITE, UNPROVEN
+from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.noise import noisy_outputs
+from bnconvert.verification.nonfinite_outputs import nonfinite_outputs, without_numbers
 from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.weights.influence import GradientRun, weight_names
@@ -81,10 +82,12 @@ class Evidence:
 
     def findings(self, allow_nonfinite: Collection[str]) -> Iterator[Finding]:
         """Yield a finding for every output and every weight that was not compared."""
-        yield from self._not_finite(allow_nonfinite)
+        known = self.names, self.answers, allow_nonfinite
+        yield from nonfinite_outputs(self.reference.model, *known)
+        nowhere = without_numbers(*known)
         first = next(iter(self.answers))
         yield from noisy_outputs(self.reference, self.names, first, self.tolerance)
-        hidden = self._hidden()
+        hidden = {index: kind for index, kind in self._hidden().items() if index not in nowhere}
         for kind in sorted(set(hidden.values())):
             named = [self.names[i] for i, this in hidden.items() if this == kind]
             yield Finding(
@@ -96,26 +99,8 @@ class Evidence:
                 "give inputs on which it is not, such as images in which the model finds "
                 "something, and several of them",
             )
-        yield from self._unseen_weights(WeightTrials(self.reference.model, self.example))
-
-    def _not_finite(self, allowed: Collection[str]) -> Iterator[Finding]:
-        for index, name in enumerate(self.names):
-            bad = [
-                (int((~torch.isfinite(known.native[index])).sum()), known.native[index].numel())
-                for case, known in self.answers.items()
-                if case.given and index < len(known.native)
-            ]
-            worst, total = max(bad, default=(0, 0))
-            if worst and name not in allowed:
-                yield Finding(
-                    NOT_FINITE,
-                    "error",
-                    ("(root)",),
-                    f"the model's own output {name} is NaN or infinite in {worst} of {total} "
-                    "entries on the given inputs",
-                    "look for weights that are not finite (bnconvert inspect) and for inputs that "
-                    f'overflow; if it is meant, allow it: allow_nonfinite=("{name}",)',
-                )
+        if len(nowhere) < len(self.names):
+            yield from self._unseen_weights(WeightTrials(self.reference.model, self.example))
 
     def _hidden(self) -> dict[int, Hidden]:
         """Return the outputs that say nothing, though they are computed from the inputs."""

@@ -77,7 +77,7 @@ class FileComparison:
         """Compare both on the given inputs and others like them; localize a difference.
 
         Raises:
-            ExportError: the reference does not run on the inputs.
+            ExportError: the reference does not run on the inputs, or they do not fit the candidate.
         """
         eps = self._lower.eps if self._lower else 0.0
         with tempfile.TemporaryDirectory() as scratch:
@@ -87,6 +87,7 @@ class FileComparison:
             shapes, claim = self._shapes(reference), self._claim
             inputs = ComparedInputs(reference, reference.feed(self._inputs), shapes, claim)
             tried = inputs.answers(self._inputs, at_once=False)
+            self._candidate.run(self._candidate.feed(reference.fed(inputs.given)))  # or raises
             report, differing = self._judged(reference, tried, inputs.size)
             if differing:
                 files = reference.path, reference.moved
@@ -113,9 +114,8 @@ class FileComparison:
                 f"{self._reference.name} has {len(ours)} ({', '.join(ours)}); compare files with "
                 "the same outputs"
             )
-        if set(ours) == set(theirs):
-            return [theirs.index(name) for name in ours]
-        return list(range(len(ours)))
+        named = set(ours) == set(theirs)
+        return [theirs.index(name) for name in ours] if named else list(range(len(ours)))
 
     def _shapes(self, reference: ReferenceFile) -> dict[str, list[int | str | None]]:
         """Return the reference's input shapes; a size that the candidate fixes is fixed.

@@ -27,6 +27,11 @@ from bnconvert.verification.files.onnx_graph import OnnxGraph, Operator, graph_o
 from bnconvert.verification.finding_ids import DIVERGENCE
 from bnconvert.verification.rounding.lowered_precision import Precision
 from bnconvert.verification.values.divergence import Divergence, DivergenceSearch
+from bnconvert.verification.values.missing_values import (
+    is_without_bias,
+    unlike_outputs,
+    unread_input,
+)
 from bnconvert.verification.values.operator_mapping import operator_name
 from bnconvert.verification.values.value_matching import (
     FileValues,
@@ -126,7 +131,7 @@ def _find(
             divergence = DivergenceSearch(graph, matches).divergence()
             if divergence is not None:
                 return _finding(divergence, graph, [folded, truth], fix)
-    return _ROUNDING
+    return unlike_outputs(graph.outputs, graphs.captured, truth) or _ROUNDING
 
 
 def _finding(
@@ -146,6 +151,9 @@ def _finding(
         path = called_in(divergence.expected.node)
         paths = (path,)
         meaning = f"it should be {operator_name(divergence.expected.node)} of {path or 'the root'}"
+        meaning += unread_input(divergence.expected.node, matches)
+        if any(is_without_bias(last, divergence.expected.node, match) for match in matches):
+            meaning += ", and is that without its bias"
     names = [name for o in divergence.operators for name in o.constants]
     constants = f"; its constants are computed by {', '.join(names)}" if names else ""
     count = divergence.others

@@ -13,8 +13,8 @@ from bnconvert.verification.references.reference import Reference
 from bnconvert.verification.tolerance import NO_DIGIT, Answers, Tolerance
 
 _RANDOM = (
-    "the model draws random numbers in eval mode, so that agreement proves {}; find the dropout "
-    "that is called with training=True"
+    "the model draws random numbers in eval mode, so that agreement proves {}; find what "
+    "draws them: a dropout that is called with training=True, or noise that is to be an input"
 )
 
 

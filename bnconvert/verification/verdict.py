@@ -103,7 +103,7 @@ class Judge:
             return outputs
         count = len(self.answers[case].true)
         if len(outputs) != count:
-            return f"the file has {len(outputs)} outputs, the model {count}"
+            return f"the file has {_outputs(len(outputs))}, the model {count}"
         return ""
 
     def _compared(self, case: Case, outputs: Outputs) -> list["_Output"]:
@@ -232,3 +232,7 @@ def verdict_of(
         return "differs"
     unproven = any(finding.severity == "error" for finding in findings)
     return "cannot be judged" if unproven else "agrees"
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count} outputs"

@@ -24,6 +24,23 @@ def test_known_words_mean_the_axes_that_are_called_so() -> None:
     assert shapes("length") == (None, {1: "length"})
 
 
+@pytest.mark.parametrize(
+    ("size", "axes"),
+    [
+        ((2, 24, 32, 3), {0: "batch", 1: "height", 2: "width"}),
+        ((2, 3, 24, 32), {0: "batch", 2: "height", 3: "width"}),
+        ((2, 3, 24, 3), {0: "batch", 2: "height", 3: "width"}),
+        ((2, 64, 7, 7), {0: "batch", 2: "height", 3: "width"}),
+        ((2, 8, 24, 32, 1), {0: "batch", 2: "height", 3: "width"}),
+    ],
+)
+def test_height_and_width_come_before_colours_that_are_the_last_axis(
+    size: tuple[int, ...], axes: dict[int, str]
+) -> None:
+    (found,) = dynamic_shapes(nn.ReLU(), (torch.zeros(size),), ["batch,height,width"])
+    assert found == axes
+
+
 def test_any_axis_of_any_input_can_be_named() -> None:
     assert shapes("ids:0=batch,-1=tokens") == (None, {0: "batch", 1: "tokens"})
     assert shapes("image:3=w", "ids:1=tokens") == ({3: "w"}, {1: "tokens"})

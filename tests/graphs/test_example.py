@@ -1,11 +1,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from bnconvert.graphs.example import Example, named_tensors
+from bnconvert.errors import ExportError
+from bnconvert.graphs.example import Example, named_tensors, require_no_arrays
 
 
 def test_inputs_come_as_a_tuple_a_mapping_or_one_tensor() -> None:
@@ -120,3 +123,13 @@ def test_inputs_are_named_as_the_exporter_names_them(name: str) -> None:
     assert [known for known, _ in named_tensors(model, example)] == names
     program = torch.export.export(model, example.args, example.kwargs)
     assert list(program.graph_signature.user_inputs) == names
+
+
+def test_arrays_are_refused_and_single_numbers_are_not() -> None:
+    require_no_arrays(Example((torch.ones(2), np.float32(0.5), 3, "text", None), {"k": [1.0]}))
+    for leaf, name in (
+        (np.ones(2), "numpy.ndarray"),
+        (Image.new("RGB", (2, 2)), "PIL.Image.Image"),
+    ):
+        with pytest.raises(ExportError, match=f"the inputs: {name} is no tensor; give tensors"):
+            require_no_arrays(Example((torch.ones(2),), {"images": [leaf]}))

@@ -1,23 +1,20 @@
 """Rows for the checkpoints of --weights: files, sets of weights, shards, arrays."""
 
-import json
 import os
-from collections.abc import Callable
-from functools import partial
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from bnconvert.cli.checkpoints import load_checkpoint
 from tests.remedies.command_line import model
 from tests.remedies.row import Row
+from tests.remedies.shards import SHARDS, state
 
 FILE, SETS = "cli/checkpoints/checkpoint_file.py", "cli/checkpoints/weight_sets.py"
-SHARDS = "cli/checkpoints/shards.py"
 
 
 def weights(folder: Path, state: Any, name: str = "model", **more: Any) -> Any:
@@ -30,42 +27,6 @@ def written(folder: Path, content: bytes) -> Any:
     """Write something, and load it as weights."""
     (folder / "weights.pt").write_bytes(content)
     return model(folder, "model", weights="weights.pt")
-
-
-def shards(folder: Path, spoil: Callable[[Path], object] = lambda folder: None) -> Any:
-    """Save weights in two files and their index, change something, and load the folder."""
-    place = folder / "weights"
-    place.mkdir(exist_ok=True)
-    values = state()
-    save_file({"weight": values["weight"]}, place / "first.safetensors")
-    save_file({"bias": values["bias"]}, place / "second.safetensors")
-    with_index(place)
-    spoil(place)
-    index = place / "model.safetensors.index.json"
-    return model(folder, "model", weights=str(index if index.exists() else place))
-
-
-def with_index(folder: Path, bias: str = "second.safetensors", weight_map: Any = None) -> None:
-    places = weight_map or {"weight": "first.safetensors", "bias": bias}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-
-
-def with_key_twice(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    bias = '"bias": "second.safetensors"'
-    index.write_text(index.read_text().replace(bias, f"{bias}, {bias}"))
-
-
-def pickled_shard(folder: Path) -> None:
-    torch.save(torch.zeros(2), folder / "second.pt")
-    with_index(folder, bias="second.pt")
-
-
-def with_two_indices(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    for name in ("a", "b"):
-        (folder / f"{name}.safetensors.index.json").write_bytes(index.read_bytes())
-    index.unlink()
 
 
 class OfArrays(nn.Linear):
@@ -86,23 +47,32 @@ def arrays(folder: Path, module: nn.Module, **values: Any) -> object:
     return load_checkpoint(module, folder / "weights.npz")
 
 
-def state(classes: int = 2) -> dict[str, Any]:
-    return nn.Conv2d(3, classes, 1).state_dict()
-
-
 def module_of(path: Path) -> Any:
     """Do as the message says of a file that one trusts."""
     return torch.load(path, weights_only=False).state_dict()
 
 
-SPOILT: dict[str, Callable[[Path], object]] = {
-    "is a folder without": lambda folder: (folder / "model.safetensors.index.json").unlink(),
-    "its shard": lambda folder: (folder / "second.safetensors").unlink(),
-    "which is not in its folder": partial(with_index, bias="../x.safetensors"),
-    "holds other keys than": partial(with_index, bias="first.safetensors"),
-    "is no index of shards": partial(with_index, weight_map=3),
-    "twice; ": with_key_twice,
-}
+def scripted(folder: Path) -> Any:
+    """Give a TorchScript program in place of weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Conv2d(3, 2, 1)).save(folder / "program.pt")
+    return model(folder, "model", weights="program.pt")
+
+
+def exported(folder: Path) -> Any:
+    """Give a program of torch.export in place of weights."""
+    layer = nn.Conv2d(3, 2, 1)
+    torch.export.save(torch.export.export(layer, (torch.ones(1, 3, 2, 2),)), folder / "program.pt2")
+    return model(folder, "model", weights="program.pt2")
+
+
+def tensors_of(path: Path) -> Any:
+    """Do as the message says of a file of pickled arrays that one trusts."""
+    held = torch.load(path, weights_only=False)
+    return {key: torch.from_numpy(value) for key, value in held.items()}
+
+
 CHECKPOINTS = (
     Row(
         FILE,
@@ -121,6 +91,24 @@ CHECKPOINTS = (
         "is a web page",
         lambda folder: written(folder, b"<html>"),
         lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "is empty",
+        lambda folder: written(folder, b""),
+        lambda folder: weights(folder, state()),
+    ),
+    Row(
+        FILE,
+        "is a TorchScript program",
+        scripted,
+        lambda folder: weights(folder, torch.jit.load(folder / "program.pt").state_dict()),
+    ),
+    Row(
+        FILE,
+        "is a program of torch.export",
+        exported,
+        lambda folder: weights(folder, dict(torch.export.load(folder / "program.pt2").state_dict)),
     ),
     Row(
         FILE,
@@ -176,21 +164,13 @@ CHECKPOINTS = (
         lambda folder: weights(folder, nn.Conv2d(3, 2, 1)),
         lambda folder: weights(folder, module_of(folder / "weights.pt")),
     ),
-    *(Row(SHARDS, part, partial(shards, spoil=spoil), shards) for part, spoil in SPOILT.items()),
     Row(
-        SHARDS,
-        "holds several indices of shards",
-        lambda folder: shards(folder, spoil=with_two_indices),
-        lambda folder: model(
-            folder, "model", weights=str(folder / "weights" / "a.safetensors.index.json")
-        ),
+        SETS,
+        "holds pickled NumPy arrays",
+        lambda folder: weights(folder, {key: value.numpy() for key, value in state().items()}),
+        lambda folder: weights(folder, tensors_of(folder / "weights.pt")),
     ),
-    Row(
-        SHARDS,
-        "and no weights",
-        lambda folder: shards(folder, spoil=pickled_shard),
-        shards,
-    ),
+    *SHARDS,
     Row(
         "cli/checkpoints/numpy_weights.py",
         "cannot load; give a file of",

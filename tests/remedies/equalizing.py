@@ -49,6 +49,12 @@ EQUALIZING = (
     ),
     Row(
         "folding/equalizing/equalization.py",
+        "is not folded",
+        lambda _: bnc.equalize(network()),  # type: ignore[arg-type]
+        lambda _: bnc.equalize(bnc.fold(network(), IMAGE)),
+    ),
+    Row(
+        "folding/equalizing/equalization.py",
         "is not one of",
         lambda _: equalize(network(), IMAGE, relu6="per channel"),
         lambda _: equalize(network(), IMAGE, relu6="per-channel"),

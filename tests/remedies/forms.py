@@ -1,8 +1,10 @@
 """Rows for two files that are compared, and for a file in an older opset."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -33,7 +35,73 @@ def opset_of(folder: Path, opset: int) -> None:
     write(nn.LayerNorm(3).eval(), (torch.ones(2, 3),), {}, None, folder / "m.onnx", form)
 
 
+def named(inputs: Any) -> None:
+    OnnxForm.of(None, inputs, None)
+
+
+def layers(wrap: Any, last: nn.Module) -> nn.Module:
+    """Return two layers, of which the first may be TorchScript."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return nn.Sequential(wrap(nn.Conv2d(3, 4, 1).eval()), last).eval()
+
+
+def scripted(folder: Path, wrap: Any) -> None:
+    bnc.export(layers(wrap, nn.BatchNorm2d(4)), (torch.randn(2, 3, 4, 4),), folder / "m.onnx")
+
+
+def captured(wrap: Any) -> None:
+    bnc.fold(layers(wrap, nn.ReLU()), (torch.randn(2, 3, 4, 4),))
+
+
+def as_tensors(folder: Path, array: Any) -> None:
+    bnc.export(nn.ReLU().eval(), (array,), folder / "m.onnx")
+
+
+def written(folder: Path) -> Path:
+    as_tensors(folder, torch.eye(2, 3))
+    return folder / "m.onnx"
+
+
 FORMS = (
+    Row(
+        "exporting/writing/onnx_form.py",
+        "is one name",
+        lambda _: named("image"),
+        lambda _: named(["image"]),
+    ),
+    Row(
+        "exporting/writing/onnx_form.py",
+        "is no opset that ONNX Runtime runs",
+        lambda _: OnnxForm.of(6, None, None),
+        lambda _: OnnxForm.of(7, None, None),
+    ),
+    Row(
+        "exporting/candidate.py",
+        "TorchScript, which neither",
+        lambda folder: scripted(folder, torch.jit.script),
+        lambda folder: scripted(folder, lambda layer: layer),
+        slow=True,
+    ),
+    Row(
+        "graphs/capture/capture_refusals.py",
+        "is TorchScript; ",
+        lambda _: captured(torch.jit.script),
+        lambda _: captured(lambda layer: layer),
+    ),
+    Row(
+        "graphs/example.py",
+        "such as torch.from_numpy makes",
+        lambda folder: as_tensors(folder, np.ones((2, 3), np.float32)),
+        lambda folder: as_tensors(folder, torch.from_numpy(np.eye(2, 3, dtype=np.float32))),
+    ),
+    Row(
+        "exporting/verify.py",
+        "give the file in it",
+        lambda folder: bnc.verify(nn.ReLU(), folder, (torch.eye(2, 3),)),
+        lambda folder: bnc.verify(nn.ReLU(), written(folder), (torch.eye(2, 3),)),
+    ),
     Row(
         "exporting/writing/onnx_opset.py",
         "knows no way down",

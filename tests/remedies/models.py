@@ -15,9 +15,10 @@ from bnconvert.cli.models.model_arguments import model_arguments
 from bnconvert.cli.models.model_source import load_model
 from bnconvert.cli.models.program_file import load_program
 from bnconvert.cli.values import model_source
-from tests.remedies.checkpoints import CHECKPOINTS, state, weights
+from tests.remedies.checkpoints import CHECKPOINTS, weights
 from tests.remedies.command_line import code, model
 from tests.remedies.row import Row
+from tests.remedies.shards import state
 
 
 def zoo(name: str, *arguments: str, **more: Any) -> Any:

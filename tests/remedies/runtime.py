@@ -83,19 +83,19 @@ RUNTIME = (
         lambda folder: run(adding(folder), ("b", X), ("a", X)),
     ),
     Row(
-        "verification/files/onnx_runner.py",
-        "does not take inputs of shape",
+        "verification/files/input_shapes.py",
+        "and {} was given",
         lambda folder: run(adding(folder), (None, X[:, :2]), (None, X[:, :2])),
         lambda folder: run(adding(folder), (None, X), (None, X)),
     ),
     Row(
-        "verification/files/onnx_runner.py",
+        "verification/files/onnx_loading.py",
         "cannot load it ({})",
         lambda folder: run(adding(folder, ir_version=99), (None, X), (None, X)),
         lambda folder: run(lowered(adding(folder, ir_version=99)), (None, X), (None, X)),
     ),
     Row(
-        "verification/files/onnx_runner.py",
+        "verification/files/onnx_loading.py",
         "cannot load it ({})",
         lambda folder: run(broken(folder), (None, X), (None, X)),
         lambda folder: run(adding(folder), (None, X), (None, X)),

@@ -15,6 +15,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     },
     "cli/checkpoints/__init__.py": {
         "the model does not load it": "modules that load in their own way: passes on what they say",
+        "{}: {}": _OTHERS,
     },
     "cli/models/zoo_models.py": {
         "cannot be imported": _PACKAGE,
@@ -61,6 +62,9 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "verification/files/onnx_outline.py": {
         "a field of kind": _CAUGHT,
         "a field that is longer than its message": _CAUGHT,
+    },
+    "verification/files/input_shapes.py": {
+        "does not take inputs of shape": "a runtime that refuses what fits: test_input_shapes.py"
     },
     "verification/files/onnx_runner.py": {
         "is bfloat16": "needs another exporter: tests/verification/files/test_onnx_runner.py"

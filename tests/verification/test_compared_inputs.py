@@ -37,3 +37,9 @@ def test_sizes_for_which_the_file_is_not_made_are_left_out() -> None:
 def test_stronger_inputs_are_added_where_an_output_stays_the_same() -> None:
     assert not [n for n in names(nn.ReLU(), ["batch", 3], Claim()) if "times" in n]
     assert [n for n in names(Threshold(), ["batch", 3], Claim()) if "times" in n]
+
+
+def test_one_name_is_a_list_of_one_and_allows_no_part_of_it() -> None:
+    claim = Claim(allow_nonfinite="logits_aux")
+    assert [*claim.allow_nonfinite] == ["logits_aux"]
+    assert "logits" not in claim.allow_nonfinite

@@ -41,7 +41,7 @@ def test_another_number_of_outputs_is_caught(tmp_path: Path) -> None:
     model = trained(Two())
     bnc.export(trained(Net()), IMAGE, tmp_path / "one.onnx")
     report = prove(model, Example.of(IMAGE), tmp_path / "one.onnx").report
-    assert {check.detail for check in report.failures} == {"the file has 1 outputs, the model 2"}
+    assert {check.detail for check in report.failures} == {"the file has 1 output, the model 2"}
 
 
 class Sized(nn.Module):

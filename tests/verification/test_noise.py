@@ -52,7 +52,7 @@ UNJUDGED = {
         lambda y: (y * 1e-5 + 1e3) - 1e3, "rounding alone changes", "load trained weights"
     ),
     "dropout that is never off": Ending(
-        lambda y: nn.functional.dropout(y), "draws random numbers", "find the dropout"
+        lambda y: nn.functional.dropout(y), "draws random numbers", "find what draws them"
     ),
 }
 

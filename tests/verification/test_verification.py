@@ -3,11 +3,13 @@
 import gc
 import math
 import weakref
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
@@ -87,3 +89,32 @@ def test_of_a_large_model_a_proof_first_lets_go_of_what_refers_to_itself(
         assert (kept() is None) is large
     finally:
         gc.enable()
+
+
+class HalfBackbone(nn.Module):
+    """A backbone in half precision, averaged in float32, which hides what its layers round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        channels = (3, 8, 16, 32)
+        layers = [
+            layer
+            for i, o in pairwise(channels)
+            for layer in (nn.Conv2d(i, o, 3, padding=1, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+        ]
+        self.backbone, self.head = trained(nn.Sequential(*layers)).half(), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.backbone(x.half()).float().mean((2, 3)))
+        return y
+
+
+def test_folded_weights_in_half_precision_may_be_rounded_anew(tmp_path: Path) -> None:
+    model, path = HalfBackbone().eval(), tmp_path / "m.onnx"
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert bnc.export(model, (x,), path).facts["folded"] == 3
+    with torch.no_grad():
+        model.get_buffer("backbone.4.running_mean")[:2] += 0.1
+    with pytest.raises(bnc.VerificationError):
+        bnc.verify(model, path, (x,))

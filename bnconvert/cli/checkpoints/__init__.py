@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from bnconvert.cli.checkpoints.checkpoint_file import require_file_itself
 from bnconvert.cli.checkpoints.key_prefixes import with_keys_of
 from bnconvert.cli.checkpoints.misfit import misfit
+from bnconvert.cli.checkpoints.model_part import completed_by_constants, constants_of
 from bnconvert.cli.checkpoints.numpy_weights import SUFFIXES, load_arrays
-from bnconvert.cli.checkpoints.shards import read_weights
+from bnconvert.cli.checkpoints.shards import read_weights, remedy_of_shard
 from bnconvert.cli.checkpoints.weight_sets import chosen_weights, without_one_average
 from bnconvert.errors import LoadError, first_line
 
@@ -43,10 +44,15 @@ def load_checkpoint(
         return ()
     wanted = model.state_dict()
     state, chosen = chosen_weights(path, read_weights(path), wanted, ema=ema)
-    state, stripped = with_keys_of(wanted, state)
+    try:
+        state, stripped = with_keys_of(wanted, state)
+    except LoadError as failure:
+        raise LoadError(f"{path}: {failure}") from None
+    state, placed = completed_by_constants(wanted, state, constants_of(model))
     state, tied = _with_tied(wanted, state)
     if found := misfit(wanted, state, classes):
-        raise LoadError(f"{path}: does not fit the model: {found.fact}; {found.remedy}")
+        remedy = remedy_of_shard(path) or found.remedy
+        raise LoadError(f"{path}: does not fit the model: {found.fact}; {remedy}")
     try:
         model.load_state_dict(state)
     except Exception as failure:  # modules may load in their own way, and raise anything
@@ -54,7 +60,7 @@ def load_checkpoint(
             f"{path}: the model does not load it ({first_line(failure)}); give the checkpoint of "
             "this very model"
         ) from None
-    return (*chosen, *stripped, *tied)
+    return (*chosen, *stripped, *placed, *tied)
 
 
 def _with_tied(

@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,11 @@ def read_checkpoint(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        _require_no_program(path)
         with torch.serialization.safe_globals([*_stand_ins(path)]):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except LoadError:
+        raise
     except pickle.UnpicklingError as failure:
         if "GLOBAL" not in str(failure):  # as torch names a class or a function in a pickle
             raise LoadError(
@@ -79,6 +83,30 @@ def require_file_itself(path: Path) -> None:
         )
     if start.startswith(_PAGE):
         raise LoadError(f"{path}: is a web page; download the file itself")
+    if not start:
+        raise LoadError(f"{path}: is empty; copy the file again")
+
+
+def _require_no_program(path: Path) -> None:
+    """Refuse a program, which is a zip file as what torch.save writes.
+
+    Raises:
+        LoadError: it is one of TorchScript or of torch.export.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if "constants.pkl" in names:
+        raise LoadError(
+            f"{path}: is a TorchScript program, not weights; save its weights: "
+            f"torch.save(torch.jit.load({str(path)!r}).state_dict(), 'weights.pt')"
+        )
+    if any(name.startswith("models/") for name in names):
+        raise LoadError(
+            f"{path}: is a program of torch.export, not weights; give it as MODEL, or save its "
+            f"weights: torch.save(dict(torch.export.load({str(path)!r}).state_dict), 'weights.pt')"
+        )
 
 
 def _stand_ins(path: Path) -> Iterator[Any]:

@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from bnconvert.cli.checkpoints.model_part import part_of
 from bnconvert.reporting.table import listed
 
 State = Mapping[str, Any]
 _SAME = "give the checkpoint of this very model"
+_STATISTICS = "running_mean", "running_var"
 _COUNTER = "num_batches_tracked"  # files older than torch 0.4.1 have none, and load
 _FEW = 0.1  # of the model's keys: with fewer in common, the file is of another architecture
 _HEADS = 2  # modules that may differ in their outputs; more are another width
@@ -37,6 +39,14 @@ def misfit(wanted: State, state: State, classes: str | None = None) -> Misfit | 
         return Misfit(f"{odd[0]} is of {type(state[odd[0]]).__name__}, which is no tensor", _SAME)
     missing = [k for k in wanted if k not in state and not k.endswith(_COUNTER)]
     besides = [k for k in state if k not in wanted]
+    if missing and not besides and all(key.endswith(_STATISTICS) for key in missing):
+        fact = f"it has no running statistics, by which eval mode normalizes ({_some(missing)})"
+        return Misfit(fact, "save model.state_dict(), which has them; parameters alone do not do")
+    if (found := part_of(wanted, state)) is not None:
+        part, _ = found
+        rest = [key for key in wanted if not key.startswith(f"{part}.")]
+        fact = f"it is of the model's part `{part}`, and has nothing for {_some(rest)}"
+        return Misfit(fact, f"load it where the model is made: model.{part}.load_state_dict(...)")
     if missing or besides:
         return Misfit(_other_keys(wanted, state, missing, besides), _SAME)
     differing = [k for k, v in wanted.items() if k in state and _sizes(v) != _sizes(state[k])]

@@ -1,6 +1,7 @@
 """A checkpoint in several files, as Hugging Face writes large ones: an index, and its shards."""
 
 import json
+import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from bnconvert.errors import LoadError, first_line
 from bnconvert.reporting.table import listed
 
 _INDEX = ".index.json"
+_SHARD = re.compile(r"-\d+-of-\d+\.\w+$")
 #: What a folder of Hugging Face's holds, in the order in which its own libraries look.
 _NAMES = ("model.safetensors", f"model.safetensors{_INDEX}", "pytorch_model.bin",
           f"pytorch_model.bin{_INDEX}", f"diffusion_pytorch_model.safetensors{_INDEX}",
@@ -27,6 +29,13 @@ def read_weights(path: Path) -> Any:
     if path.is_dir():
         path = _file_in(path)
     return _joined(path) if path.name.endswith(_INDEX) else read_checkpoint(path)
+
+
+def remedy_of_shard(path: Path) -> str:
+    """Return what to give in place of one shard of several; "" where a file is none."""
+    if not _SHARD.search(path.name):
+        return ""
+    return f"it is one shard of several: give the folder, --weights {path.parent}"
 
 
 def _file_in(folder: Path) -> Path:

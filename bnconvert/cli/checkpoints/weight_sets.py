@@ -126,7 +126,10 @@ def _is_averaged(key: str, content: State) -> bool:
 
 
 def _fits(wanted: State, state: State) -> bool:
-    return misfit(wanted, with_keys_of(wanted, state)[0]) is None
+    try:
+        return misfit(wanted, with_keys_of(wanted, state)[0]) is None
+    except LoadError:  # it holds the keys of several models, which is said where it is loaded
+        return False
 
 
 def _require_mapping(path: Path, content: Any) -> None:
@@ -152,6 +155,12 @@ def _without_weights(path: Path, content: State) -> LoadError:
 
 def _pickled(path: Path, key: str, value: Unread) -> LoadError:
     package = value.name.partition(".")[0]
+    if package == "numpy":
+        return LoadError(
+            f"{path}: holds pickled NumPy arrays, and unpickling could run code from the file; "
+            "save tensors, if you trust it: torch.save({k: torch.from_numpy(v) for k, v in "
+            f"torch.load({str(path)!r}, weights_only=False).items()}}, 'weights.pt')"
+        )
     return LoadError(
         f"{path}: holds a pickled {value.name}, and unpickling it would run code from the file; "
         f"save its weights where {package} is installed, if you trust the file: torch.save("

@@ -22,14 +22,14 @@ from bnconvert.exporting.simplification.onnx_states import drop_zero_states
 from bnconvert.exporting.writing.file_findings import names_a_local_path
 from bnconvert.exporting.writing.onnx_form import OnnxForm
 from bnconvert.exporting.writing.onnx_half import halve
-from bnconvert.exporting.writing.onnx_names import graph_output_keys, rename
+from bnconvert.exporting.writing.onnx_names import axes_of_tensors, graph_output_keys, rename
 from bnconvert.exporting.writing.onnx_opset import lower_form, lower_opset
 from bnconvert.exporting.writing.onnx_saving import save
 from bnconvert.exporting.writing.onnx_weights import SINGLE_FILE_LIMIT
 from bnconvert.folding.folding import Folded
 from bnconvert.graphs.capture.capture_attempts import BATCH
 from bnconvert.torch_private.silence import quiet
-from bnconvert.verification.files.onnx_runner import WITHOUT_BFLOAT16
+from bnconvert.verification.files.onnx_loading import WITHOUT_BFLOAT16
 
 PLAIN = OnnxForm()  # as torch.onnx writes it by itself
 _NO_OUTPUT = "the model: its forward returns no tensor; return what the file should compute"
@@ -164,7 +164,8 @@ def write_folded(folded: Folded, path: Path, form: OnnxForm, *, any_batch: bool)
     if program is not None:
         with contextlib.suppress(ExportError):  # the module, which is traced again, may do
             decomposed = DecomposedProgram.of(program, has_attention=form.has_attention)
-            write(decomposed, args, kwargs, shapes, path, form, keys, summands)
+            named = axes_of_tensors(module, captured.example, shapes)
+            write(decomposed, args, kwargs, named, path, form, keys, summands)
             return
     fixed = all(leaf is None for leaf in pytree.tree_leaves(shapes))
     write(module, args, kwargs, None if fixed else shapes, path, form, keys, summands)

@@ -9,6 +9,7 @@ import torch
 from bnconvert.errors import ExportError
 
 _ATTENTION = 23  # the first opset with an operator for it
+_OLDEST = 7  # the first opset that ONNX Runtime has operators of
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class OnnxForm:
         """Take what a user asks for.
 
         Raises:
-            ExportError: a name is empty, is given twice, or is an input's and an output's; or the
-                dtype is not float16.
+            ExportError: a name is empty, is given twice, or is an input's and an output's; a string
+                stands in the place of a list; the dtype is not float16; or the opset is none that
+                ONNX Runtime runs.
         """
+        for argument, given in (("input_names", inputs), ("output_names", outputs)):
+            if isinstance(given, str):
+                raise ExportError(f"{argument}: {given!r} is one name; give a list: [{given!r}]")
         names = [*(inputs or ()), *(outputs or ())]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -51,7 +56,14 @@ class OnnxForm:
         if not all(names):
             raise ExportError("input_names and output_names: one is empty; give a name for each")
         if dtype not in (None, torch.float16):
-            raise ExportError(f"dtype={dtype}: a file can be rewritten in torch.float16; give that")
+            raise ExportError(
+                f"dtype={dtype}: a file can be rewritten in torch.float16; give that, or leave it "
+                "out for the model's own"
+            )
+        if opset is not None and not (isinstance(opset, int) and opset >= _OLDEST):
+            raise ExportError(
+                f"opset={opset!r}: is no opset that ONNX Runtime runs; give a number from {_OLDEST}"
+            )
         return cls(opset, tuple(inputs or ()), tuple(outputs or ()), dtype is not None)
 
     @property

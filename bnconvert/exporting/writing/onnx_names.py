@@ -1,14 +1,16 @@
-"""The names of a file's inputs and outputs: asked for, or the keys of the model's own output."""
+"""The names of a file's inputs, outputs and axes: asked for, or the model's own."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import ExportError
 from bnconvert.exporting.writing.onnx_form import OnnxForm
+from bnconvert.graphs.example import Example
+from bnconvert.graphs.given_shapes import shapes_of_tensors
 from bnconvert.torch_private.exported_graphs import calling_convention
 
 
@@ -54,6 +56,21 @@ def _places(path: Sequence[Any]) -> Iterator[str]:
     yield from (str(step.idx) for step in path if isinstance(step, pytree.SequenceKey))
 
 
+def axes_of_tensors(module: nn.Module, example: Example, dynamic_shapes: Any) -> Any:
+    """Return dynamic shapes for the tensors among the inputs of a program, in their order.
+
+    Torch names the axes of a file's inputs by them one by one, and none at all where there are more
+    shapes than inputs: a file has none for a number, a flag or None.
+
+    Args:
+        module: says what its inputs are called.
+        example: the inputs.
+        dynamic_shapes: for all of them, as torch.export takes it.
+    """
+    found = shapes_of_tensors(module, example, dynamic_shapes)
+    return dynamic_shapes if found is None else tuple(axes for _, _, axes in found)
+
+
 def rename(model: Any, form: OnnxForm, keys: Sequence[str]) -> None:
     """Give a file's inputs and outputs their names; other values that have them get new ones.
 
@@ -67,7 +84,7 @@ def rename(model: Any, form: OnnxForm, keys: Sequence[str]) -> None:
             called as another one is.
     """
     graph = model.graph
-    own = [value.name for value in graph.inputs]
+    own = [_own_name(value, graph) for value in graph.inputs]
     inputs = _asked("input_names", form.inputs, own) or own
     for place, name in enumerate(inputs):
         if name in own and own.index(name) != place:
@@ -77,15 +94,35 @@ def rename(model: Any, form: OnnxForm, keys: Sequence[str]) -> None:
             )
     asked = _asked("output_names", form.outputs, [value.name for value in graph.outputs])
     if not asked and len(keys) == len(graph.outputs):
-        named = [key if key not in inputs else f"{key}_output" for key in keys]
+        named = [_instead_of(key, inputs) or key for key in keys]
         asked = [name if named.count(name) == 1 else "" for name in named]
-    outputs = asked or [""] * len(graph.outputs)
+    outputs = [
+        name or _instead_of(value.name, [*inputs, *asked])
+        for name, value in zip(asked or [""] * len(graph.outputs), graph.outputs, strict=True)
+    ]
     _make_room(graph, {*inputs, *outputs})
     for value, name in zip(graph.inputs, inputs, strict=True):
         value.name = name
     _separate_outputs(graph)
     for value, name in zip(graph.outputs, outputs, strict=True):
         value.name = name or value.name
+
+
+def _own_name(value: Any, graph: Any) -> str:
+    """Return what an input of the model is called.
+
+    Torch calls one that the model returns as it is "x_orig", and its copy among the outputs "x".
+    """
+    name = str(value.name).removesuffix("_orig")
+    makers = [output.producer() for output in graph.outputs if output.name == name]
+    is_copied = any(maker is not None and value in maker.inputs for maker in makers)
+    return name if is_copied else str(value.name)
+
+
+def _instead_of(name: str, taken: Sequence[str]) -> str:
+    """Return the name of an output that would be called as an input is; "" where it is free."""
+    other = f"{name}_output"
+    return other if name in taken and other not in taken else ""
 
 
 def _asked(argument: str, names: Sequence[str], own: Sequence[str]) -> list[str]:

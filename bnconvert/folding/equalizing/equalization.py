@@ -7,7 +7,7 @@ from typing import get_args
 from torch import nn
 from torch.export import ExportedProgram
 
-from bnconvert.errors import CaptureError
+from bnconvert.errors import CaptureError, UnsupportedModelError
 from bnconvert.folding.equalizing.bias_correction import Biases, correct_biases
 from bnconvert.folding.equalizing.clipping import Clipping
 from bnconvert.folding.equalizing.equalized_graph import equalize_graph
@@ -21,6 +21,10 @@ from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
+
+_LEFT = (
+    "quantize per channel; why these layers are as they were stands in their lines of the report"
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,6 +103,7 @@ def equalize(
 
     Raises:
         CaptureError: a program has no example inputs, or cannot be captured.
+        UnsupportedModelError: what is given is neither folded nor a program.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1)).eval()
@@ -148,12 +153,18 @@ def _findings(report: Report, pairs: Sequence[EqualizedPair]) -> Iterator[Findin
     for found in report.findings:
         paths = tuple(path for path in found.paths if found.id != "BN405" or path in wide)
         if paths:
-            yield replace(found, paths=paths)
+            fix = _LEFT if found.id == "BN405" else found.fix
+            yield replace(found, paths=paths, fix=fix)
 
 
 def _as_folded(given: Folded | ExportedProgram) -> Folded:
     if isinstance(given, Folded):
         return given
+    if not isinstance(given, ExportedProgram):
+        raise UnsupportedModelError(
+            f"a {type(given).__name__} is not folded; fold the model first: "
+            "bnc.equalize(bnc.fold(model, inputs))"
+        )
     if given.example_inputs is None:
         raise CaptureError(
             "the program has no example inputs, and the proof needs some; fold the model, and "

@@ -6,7 +6,9 @@ from torch import fx, nn
 
 from bnconvert.errors import CaptureError, first_line
 from bnconvert.graphs.capture.capture_attempts import Attempt
-from bnconvert.graphs.capture.torch_words import reason_of
+from bnconvert.graphs.capture.torch_words import fixed_axes, reason_of, short_reason_of
+from bnconvert.modules.survey import scripted_paths
+from bnconvert.reporting.table import listed
 
 Failures = Mapping[Attempt, Exception]
 _SHAPES = "change them as torch says"
@@ -25,6 +27,12 @@ def refusal_of_fixed_sizes(model: nn.Module, failures: Failures) -> CaptureError
     """
     remedy = "capture a submodule, or give example inputs that its forward accepts"
     name = type(model).__name__
+    scripted = [*scripted_paths(model)]
+    if scripted and any("torch.jit" in str(failure) for failure in failures.values()):
+        return CaptureError(
+            f"{name}: torch.export cannot capture it, because {listed(scripted)} is TorchScript; "
+            "put the module there that it was made from, or capture a submodule without it"
+        )
     return CaptureError(f"{name}: torch.export cannot capture it ({_listed(failures)}); {remedy}")
 
 
@@ -50,14 +58,16 @@ def refusal_of_shapes(
             f"({words}) nor without ({_listed(others)}); capture a submodule, or leave them out to "
             "fold its parts"
         )
-    remedy = _SHAPES
+    remedy, rest = _SHAPES, "leave them out"
+    if fixed := next(filter(None, map(fixed_axes, failures.values())), ""):
+        words, remedy, rest = fixed, "leave these axes out", "all"
     if isinstance(model, fx.GraphModule):
         words, remedy = next(map(first_line, failures.values())), _GRAPH
     return CaptureError(
         f"{name}: torch.export cannot capture it with the given dynamic_shapes ({words}); "
-        f"{remedy}, or leave them out: then the batch size varies if it can"
+        f"{remedy}, or {rest}: then the batch size varies if it can"
     )
 
 
 def _listed(failures: Failures) -> str:
-    return "; ".join(f"{tried.name}: {first_line(why)}" for tried, why in failures.items())
+    return "; ".join(f"{tried.name}: {short_reason_of(why)}" for tried, why in failures.items())

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.utils import _pytree as pytree
 
-from bnconvert.errors import CaptureError, UnsupportedModelError, first_line
+from bnconvert.errors import CaptureError, UnsupportedModelError
 from bnconvert.graphs.aten import normalize_batch_norms
 from bnconvert.graphs.capture.capture_attempts import (
     Attempt,
@@ -26,7 +26,9 @@ from bnconvert.graphs.capture.functionalizing import functional_module
 from bnconvert.graphs.capture.single_sizes import larger_than_one
 from bnconvert.graphs.capture.size_limits import SizeLimits
 from bnconvert.graphs.capture.state import ForwardWatch, require_no_state
+from bnconvert.graphs.capture.torch_words import fixed_axes, short_reason_of
 from bnconvert.graphs.example import Example
+from bnconvert.graphs.given_shapes import require_axes
 from bnconvert.graphs.subgraphs import switches_autocast_off
 from bnconvert.modules.copies.copying import copy_model
 from bnconvert.modules.copies.parameter_copies import copy_viewing_parameters
@@ -36,6 +38,8 @@ from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 from bnconvert.torch_private.silence import quiet
 from bnconvert.torch_private.size_guards import add_guards, in_words
+
+_OTHER_AXIS = "; where another axis is the batch, name it in dynamic_shapes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ def capture(
         UnsupportedModelError: the copy runs modules of the model itself.
     """
     copying = copy_viewing_parameters if for_file else copy_model
+    require_axes(model, example, dynamic_shapes)
     asks, copy = require_no_state(model, example, watch), eval_copy(model, copying)
     attempts, failures = [*attempts_for(model, example, dynamic_shapes)], dict[Attempt, Exception]()
     if asks and (probe := probe_of(attempts[0])):
@@ -164,8 +169,9 @@ def _notes(
 ) -> Iterator[str]:
     """Yield what was done otherwise than asked, with the reason."""
     if failures:
-        said = (f"{tried.name}: {first_line(failure)}" for tried, failure in failures.items())
-        yield f"captured with {attempt.name}, because {'; '.join(said)}"
+        said = (f"{tried.name}: {short_reason_of(why)}" for tried, why in failures.items())
+        other = _OTHER_AXIS if any(map(fixed_axes, failures.values())) else ""
+        yield f"captured with {attempt.name}, because {'; '.join(said)}{other}"
     if switches_autocast_off(program.graph_module):
         yield "its forward switches autocast off: run what is captured without autocast"
     if limits.conditions:

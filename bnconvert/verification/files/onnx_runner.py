@@ -1,6 +1,5 @@
 """Run an ONNX file in ONNX Runtime on the CPU: tensors in, by name or order, and tensors out."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnconvert.errors import ExportError, first_line
+from bnconvert.errors import ExportError
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.verification.complex_numbers import in_real_numbers
-from bnconvert.verification.files.onnx_precision import precision_of
-from bnconvert.verification.files.onnx_runtime import Runtime, Session
-from bnconvert.verification.rounding.lowered_precision import BFLOAT16
+from bnconvert.verification.files.input_shapes import misfit
+from bnconvert.verification.files.onnx_loading import loaded, message_of
+from bnconvert.verification.files.onnx_runtime import Runtime
 
 ONNX_RUNTIME = Runtime()  # on the CPU
 _DTYPES = {
@@ -29,35 +28,7 @@ _DTYPES = {
     "tensor(uint8)": torch.uint8,
     "tensor(bool)": torch.bool,
 }
-#: Words in ONNX Runtime's message when it cannot load a file, and what to do then.
-_NEXT_STEPS = (
-    (
-        "IR version",
-        "upgrade onnxruntime, or lower ir_version in the file where it uses nothing newer",
-    ),
-    (
-        "official released onnx opset",
-        "upgrade onnxruntime, or export with an opset_version that it names, or convert the file "
-        "with onnx.version_converter",
-    ),
-    (
-        "Could not find an implementation",
-        "export model.float(), without autocast in its forward, where it lacks a kernel",
-    ),
-    ("is not a registered function/op", "the operator is custom: export without it"),
-    ("No Op registered", "no opset of the file has the operator: export with a newer opset"),
-    ("External data path", "put the file's weights (*.data) into the same folder"),
-    ("ShapeInferenceError", "the operator that is named gets a wrong shape: export again"),
-    ("parsing failed", "it is not an ONNX file, or a damaged one: export again"),
-)
-#: What to do where a file computes in bfloat16.
-WITHOUT_BFLOAT16 = (
-    "ONNX Runtime's CPU computes nothing in bfloat16: export model.float(), without autocast in "
-    "its forward, which has the same weights; with dtype=torch.float16 (--half) in half precision"
-)
 _INSIDE = "Non-zero status code returned while running"  # a kernel fails, on inputs that fit
-_SIGNATURE = re.compile(r"/\S+\.(?:cc|h):\d+ [\w:<>&,*~ ]*\([^()]*\)(?: const)? ")
-_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +75,7 @@ class OnnxRunner:
             ExportError: the runtime cannot load it, for example because it has no kernel.
         """
         self.name = path.name
-        self._session = _session(path, content, unoptimized, runtime)
+        self._session = loaded(path, content, unoptimized, runtime)
 
     @property
     def input_names(self) -> list[str]:
@@ -197,12 +168,9 @@ class OnnxRunner:
             outputs = self._session.run(names, arrays)
         except Exception as failure:
             if _INSIDE in str(failure):
-                return f"ONNX Runtime cannot run it: {_message_of(failure)}"
-            shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in inputs.items())
-            raise ExportError(
-                f"{self.name}: does not take inputs of shape {shapes} ({_message_of(failure)}); "
-                "give inputs of the shapes that it was exported for"
-            ) from failure
+                return f"ONNX Runtime cannot run it: {message_of(failure)}"
+            shapes = {name: self.shape_of(name) for name in inputs}
+            raise misfit(self.name, inputs, shapes, message_of(failure)) from failure
         return [torch.from_numpy(np.asarray(output)) for output in outputs]
 
     def _cast(self, name: str, tensor: Tensor) -> Tensor:
@@ -223,26 +191,3 @@ class OnnxRunner:
                 "give the tensors in the order of the file's inputs, or by their names"
             )
         return tensor.to(dtype)
-
-
-def _session(path: Path, content: bytes | None, unoptimized: bool, runtime: Runtime) -> Session:
-    """Load a file into a runtime, with hints where that fails."""
-    try:
-        return runtime.session(path, content, unoptimized=unoptimized)
-    except ExportError:
-        raise
-    except Exception as failure:
-        steps = [step for words, step in _NEXT_STEPS if words in str(failure)]
-        if steps and precision_of(path) is BFLOAT16:
-            steps = [WITHOUT_BFLOAT16]
-        title = "OpenVINO" if runtime.name == "openvino" else "ONNX Runtime"
-        raise ExportError(
-            f"{path.name}: {title} cannot load it ({_message_of(failure)}); "
-            f"{next(iter(steps), 'export it again, or upgrade onnxruntime')}"
-        ) from failure
-
-
-def _message_of(failure: Exception) -> str:
-    """Return ONNX Runtime's message without its error code and C++ signatures."""
-    sentence = _SIGNATURE.sub("", _CODE.sub("", str(failure)))
-    return first_line(type(failure)(sentence))

@@ -33,6 +33,9 @@ class Forwards(Protocol):
     def nudged_outputs(self, example: Example) -> list[Tensor]:
         """Return the same on inputs perturbed by one unit in the last place."""
 
+    def rounded_outputs(self, example: Example) -> list[Tensor] | None:
+        """Return these with weights below float32 rounded anew; None where it has none."""
+
     def perturbed_outputs(self, example: Example, like: Example | None = None) -> PerturbedRuns:
         """Return the outputs where roundings are drawn otherwise, as large as on `like`."""
 
@@ -66,7 +69,7 @@ class PoolAnswers:
         found = self._by_case(exact._replace(native=native))
         if not found or not Tolerance.of(found.values()).holds(found[self._first], nudged):
             return None
-        found[self._first] = found[self._first]._replace(perturbed=nudged)
+        found[self._first] = found[self._first]._replace(perturbed=self._rounded)
         return found
 
     def in_part(self) -> dict[Case, Answers] | None:
@@ -97,7 +100,7 @@ class PoolAnswers:
         for case in found:
             if not set(case.rows) <= set(rows):
                 found[case] = found[case]._replace(partial=True)
-        found[self._first] = exact._replace(native=own.native, perturbed=nudged)
+        found[self._first] = exact._replace(native=own.native, perturbed=self._rounded)
         return None if Tolerance.of(found.values()).noise else found
 
     def perturbed(self) -> dict[Case, Iterable[list[Tensor]]]:
@@ -124,6 +127,11 @@ class PoolAnswers:
     @cached_property
     def _nudged(self) -> list[Tensor]:
         return self._forwards.nudged_outputs(self._first.example)
+
+    @cached_property
+    def _rounded(self) -> list[Tensor]:
+        rounded = self._forwards.rounded_outputs(self._first.example)
+        return self._nudged if rounded is None else rounded
 
     def _mixed(self, native: Sequence[Tensor], exact: Sequence[Tensor]) -> list[Tensor]:
         """Return the model's own outputs with the rows of the smallest case from float64."""

@@ -9,6 +9,7 @@ from bnconvert.errors import ExportError, first_line
 from bnconvert.graphs.example import Example
 from bnconvert.modules.copies.copying import copy_model
 from bnconvert.modules.copies.parameter_copies import copy_in_double
+from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case, Pool
 from bnconvert.verification.raw_inputs import RawInput, RawNormalization, as_floating
 from bnconvert.verification.references.batch_statistics import BatchStatistics
@@ -18,11 +19,18 @@ from bnconvert.verification.references.pool_answers import PoolAnswers, have_sam
 from bnconvert.verification.rounding.bounded_outputs import BoundedValues
 from bnconvert.verification.rounding.exact_precision import ExactPrecision
 from bnconvert.verification.rounding.lowered_precision import Precision
-from bnconvert.verification.rounding.perturbation import PerturbedRuns, Roundings, roundings_of
+from bnconvert.verification.rounding.perturbation import (
+    PerturbedRuns,
+    Roundings,
+    is_below_float32,
+    rounded_anew,
+    roundings_of,
+)
 from bnconvert.verification.rounding.selections import Selections
 from bnconvert.verification.tolerance import FACTOR, Answers
 
 SEED = 0
+_EPS = float(torch.finfo(torch.float32).eps)
 #: How often an input is perturbed to see whether an output is discontinuous.
 PERTURBATIONS = 32
 
@@ -78,7 +86,7 @@ class Reference:
         Raises:
             ExportError: the model does not run on the given inputs.
         """
-        found: dict[Case, Answers] = {}
+        found, failed = dict[Case, Answers](), dict[str, list[str]]()
         for case in pool.cases:
             try:
                 found[case] = self.answers(case.example)
@@ -88,7 +96,8 @@ class Reference:
                         f"{type(self.model).__name__}: does not run on {case.name} "
                         f"({first_line(failure)}); give inputs that its forward accepts"
                     ) from failure
-                self.notes.append(f"the model does not run on {case.name}: {first_line(failure)}")
+                failed.setdefault(first_line(failure), []).append(case.name)
+        self.notes += [f"the model does not run on {listed(n)}: {w}" for w, n in failed.items()]
         return found
 
     def answers_at_once(self, pool: Pool) -> dict[Case, Answers] | None:
@@ -111,13 +120,12 @@ class Reference:
     def answers(self, example: Example) -> Answers:
         """Run the model in its own dtype, also on perturbed inputs, and in float64."""
         native = self.native_outputs(example)
-        perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
+        with rounded_anew(self.model):
+            perturbed = self._run(self.model, self._floating(example).perturbed(self._units))
         exact = self.exact_answers(example)
         if exact is None:
-            roundings = self._roundings.get(example)
-            roundings = roundings or roundings_of(self.model, example, self._run)
-            eps = roundings.eps  # a lower precision swallows smaller steps
-            units = max(1.0, eps / torch.finfo(torch.float32).eps)
+            roundings = self._roundings.get(example) or roundings_of(self.model, example, self._run)
+            units = max(1.0, roundings.eps / _EPS)  # a lower precision swallows smaller steps
             perturbed = self._run(self.model, self._floating(example).perturbed(units))
             return Answers(native, native, perturbed)
         if not have_same_shapes(exact.true, native):
@@ -188,6 +196,13 @@ class Reference:
         """Run the model in its own dtype on inputs perturbed by one unit in the last place."""
         return self._run(self.model, self._floating(example).perturbed())
 
+    def rounded_outputs(self, example: Example) -> list[Tensor] | None:
+        """Run the same with its weights below float32 rounded anew; None where it has none."""
+        if not any(map(is_below_float32, self.model.parameters())):
+            return None
+        with rounded_anew(self.model):
+            return self.nudged_outputs(example)
+
     def native_outputs(self, example: Example) -> list[Tensor]:
         """Run the model in its own dtype, and keep what it rounds, if that can be watched."""
         try:
@@ -203,8 +218,7 @@ class Reference:
     @property
     def _units(self) -> float:
         """How many units of float32 one unit of the precision is."""
-        eps = float(torch.finfo(torch.float32).eps)
-        return max(1.0, self.precision.eps / eps) if self.precision else 1.0
+        return max(1.0, self.precision.eps / _EPS) if self.precision else 1.0
 
     def _run(self, model: nn.Module, example: Example) -> list[Tensor]:
         if self.precision is None or model is self.exact:

@@ -25,6 +25,10 @@ _OF_ONE = frozenset({"sigmoid", "tanh", "softmax", "safe_softmax", "erf", "elu",
 #: Those of which it is a unit of what they multiply, their argument.
 _OF_ARGUMENT = frozenset({"silu", "gelu", "mish", "log_softmax"})
 
+#: Of so many numbers one is moved by a unit in the last place, which is off by as much in the mean
+#: square as all of them are that were rounded: by a unit through the square root of twelve.
+_ONE_IN = 12
+
 RunModel = Callable[[nn.Module, Example], list[Tensor]]
 
 
@@ -200,6 +204,34 @@ def _moved_parameters(model: nn.Module, step: float, generator: torch.Generator)
         with torch.no_grad():
             for parameter, original in originals:
                 parameter.copy_(original)
+
+
+@contextlib.contextmanager
+def rounded_anew(model: nn.Module) -> Iterator[None]:
+    """Round the parameters below float32 otherwise, until the context ends.
+
+    A fold makes other weights, which are rounded as the model's own were. In half precision that
+    is no less than what its operators round, and more where an average takes the latter away.
+    """
+    generator = torch.Generator().manual_seed(0)
+    own = [(p, p.detach().clone()) for p in model.parameters() if is_below_float32(p)]
+    try:
+        with torch.no_grad():
+            for parameter, original in own:
+                other = moved(original, 0.0, generator)
+                chosen = torch.rand(original.shape, generator=generator, device="cpu") < 1 / _ONE_IN
+                parameter.copy_(torch.where(chosen.to(original.device), other, original))
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, original in own:
+                parameter.copy_(original)
+
+
+def is_below_float32(tensor: Tensor) -> bool:
+    """Tell whether the numbers of a tensor are floating-point ones of a lower precision."""
+    eps = torch.finfo(torch.float32).eps
+    return tensor.is_floating_point() and float(torch.finfo(tensor.dtype).eps) > eps
 
 
 def moved(tensor: Tensor, step: float, generator: torch.Generator) -> Tensor:

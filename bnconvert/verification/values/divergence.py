@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from torch import fx
+
 from bnconvert.numerics.distance import relative_error
 from bnconvert.verification.files.onnx_graph import OnnxGraph, Operator
 from bnconvert.verification.values.expected_values import Expected
@@ -11,6 +13,12 @@ from bnconvert.verification.values.operator_mapping import is_primitive, may_com
 from bnconvert.verification.values.value_matching import ValueMatches, in_shape
 
 _COPIES = ("Identity", "Dropout", "Cast")
+#: What may stand between a product and the addition of its bias: it moves numbers, or rounds them.
+_MOVES = (
+    *("Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Expand"),
+    *("Slice", "Split", "Gather", "Concat", "QuantizeLinear", "DequantizeLinear", "Mul", "Div"),
+)
+_ADDITIONS = ("Add", "Sum", "Sub", "BatchNormalization", "SkipLayerNormalization")
 _LIKE = 0.5  # the relative error up to which a value is a wrong version of another
 
 
@@ -43,11 +51,12 @@ class DivergenceSearch:
         self._consumers = graph.consumers()
         self._producer = {value: o for o in graph.operators for value in o.outputs}
         self._missing = [expected for match in matches for expected in match.missing.values()]
-        self._first_missing = [expected for match in matches for expected in match.first_missing()]
-        self._holders = {n: set(names) for match in matches for n, names in match.held.items()}
-        self._held = {name for match in matches for names in match.held.values() for name in names}
+        held = [dict(self._held_by(match)) for match in matches]
+        self._holders = {node: set(names) for found in held for node, names in found.items()}
+        self._held = {name for names in self._holders.values() for name in names}
+        self._first_missing = [e for match in matches for e in self._first_missing_of(match)]
         self._near = [(e, n) for match in matches for e, n in match.near if n not in self._held]
-        self._right = self._right_operators(matches)
+        self._right = self._right_operators([names for f in held for names in f.values()])
 
     def divergence(self) -> Divergence | None:
         """Return the first operator that is wrong though its inputs are right, or None."""
@@ -120,12 +129,38 @@ class DivergenceSearch:
                 return Divergence([*between, operator], expected, others)
         return None
 
-    def _right_operators(self, matches: Sequence[ValueMatches]) -> set[Operator]:
+    def _held_by(self, match: ValueMatches) -> Iterator[tuple[fx.Node, list[str]]]:
+        """Yield the names of values that are the model's, but no product whose bias is lost."""
+        for node, names in match.held.items():
+            bare = match.bare.get(node, ())
+            kept = [name for name in names if name not in bare or self._is_added_to(name)]
+            if kept:
+                yield node, kept
+
+    def _first_missing_of(self, match: ValueMatches) -> Iterator[Expected]:
+        """Yield the first missing values; those before a bias is added, unless it is lost."""
+        for expected in match.first_missing():
+            is_bare = match.without_bias.get(expected.node) is expected
+            is_lost = bool(match.bare.get(expected.node)) and expected.node not in self._holders
+            if not (is_bare and is_lost):
+                yield expected
+
+    def _is_added_to(self, name: str) -> bool:
+        """Tell whether the file adds something to a value, which may be its bias."""
+        seen, pending = {name}, [name]
+        while pending:
+            for consumer in self._consumers.get(pending.pop(), ()):
+                # Operators that ONNX Runtime fuses begin so: BiasGelu, FastGelu.
+                if consumer.kind in _ADDITIONS or consumer.kind.startswith(("Bias", "Fast")):
+                    return True
+                if consumer.kind in _MOVES:
+                    pending += set(consumer.outputs) - seen
+                    seen.update(consumer.outputs)
+        return False
+
+    def _right_operators(self, held: Sequence[Sequence[str]]) -> set[Operator]:
         """Return the operators whose values are the model's, or lead to right values only."""
-        anchored = set[str]()
-        for match in matches:
-            for names in match.held.values():
-                anchored.update(self._anchors(names))
+        anchored = {name for names in held for name in self._anchors(names)}
         right: set[Operator] = set()
 
         def is_absorbed(name: str) -> bool:
@@ -191,7 +226,11 @@ class DivergenceSearch:
         return (
             may_compute(operator.kind, expected.node)
             or self._have_same_name(operator, expected)
-            or (self._read_same_values(operator, expected) and is_primitive(expected.node))
+            or (
+                self._read_same_values(operator, expected)
+                and is_primitive(expected.node)
+                and not any(may_compute(operator.kind, user) for user in expected.node.users)
+            )  # but for what comes after it in the model, where the file leaves it out
         )
 
     def _read_same_values(self, operator: Operator, expected: Expected) -> bool:

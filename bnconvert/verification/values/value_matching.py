@@ -93,6 +93,7 @@ class ValueMatches:
         missing: values that the file does not hold, while some value computed from them is
             missing too (else they are absorbed downstream).
         without_bias: the missing values before their bias is added, which the file may do later.
+        bare: by operator of the graph, those names in `held` that equal its value without a bias.
         near: values that the file does not hold, each with the most similar value of the file.
     """
 
@@ -100,6 +101,7 @@ class ValueMatches:
     errors: dict[str, float] = field(default_factory=dict)
     missing: dict[fx.Node, Expected] = field(default_factory=dict)
     without_bias: dict[fx.Node, Expected] = field(default_factory=dict)
+    bare: dict[fx.Node, frozenset[str]] = field(default_factory=dict)
     near: list[tuple[Expected, str]] = field(default_factory=list)
 
     def first_missing(self) -> list[Expected]:
@@ -156,7 +158,9 @@ def match_values(
                 found.near.append((expected, name))
             if bare := _without_bias(run, expected):
                 found.without_bias[node] = bare
-                found.note_holders(bare, values.holders(bare))
+                holders = values.holders(bare)
+                found.bare[node] = frozenset(holders)
+                found.note_holders(bare, holders)
     _drop_absorbed(found, run)
     return found
 

@@ -30,6 +30,7 @@ def test_what_is_no_file_of_weights_is_called_by_its_name(tmp_path: Path) -> Non
         (pointer, "is a Git LFS pointer, which stands for the file; fetch it with git lfs pull"),
         ("\n<!doctype html>", "is a web page; download the file itself"),
         ("weights", "is no file that torch.save has written|cannot be read"),
+        ("", "is empty; copy the file again"),
     ):
         for name in ("w.ckpt", "w.safetensors"):
             (tmp_path / name).write_text(content)
@@ -58,3 +59,14 @@ def test_code_in_a_file_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert isinstance(read, Unread)
     assert read.name == "torch.nn.modules.linear.Linear"
     assert not Path("exploded").exists()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_programs_are_no_weights_and_say_how_to_get_them(tmp_path: Path) -> None:
+    model, path = nn.Linear(2, 2).eval(), tmp_path / "program.pt"
+    torch.jit.script(model).save(path)
+    with pytest.raises(LoadError, match=r"TorchScript program.*torch\.jit\.load\(.*state_dict"):
+        read_checkpoint(path)
+    torch.export.save(torch.export.export(model, (torch.ones(1, 2),)), path.with_suffix(".pt2"))
+    with pytest.raises(LoadError, match=r"program of torch\.export, not weights; give it as MODEL"):
+        read_checkpoint(path.with_suffix(".pt2"))

@@ -62,3 +62,11 @@ def test_a_value_that_is_no_tensor_is_named() -> None:
     found = misfit(network(), {**network(), "fc.bias": "text"})
     assert found is not None
     assert found.fact == "fc.bias is of str, which is no tensor"
+
+
+def test_a_file_of_parameters_alone_is_told_that_it_has_no_statistics() -> None:
+    state = {key: value for key, value in network().items() if "running" not in key}
+    found = misfit(network(), state)
+    assert found is not None
+    assert found.fact.startswith("it has no running statistics, by which eval mode normalizes")
+    assert found.remedy.startswith("save model.state_dict(), which has them")

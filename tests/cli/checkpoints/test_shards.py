@@ -35,6 +35,13 @@ def test_shards_are_read_by_their_index_or_their_folder(tmp_path: Path, safe: bo
         assert same(model, original)
 
 
+def test_one_shard_by_itself_is_refused_with_the_folder_to_give(tmp_path: Path) -> None:
+    saved(network(), tmp_path, safe=True)
+    with pytest.raises(LoadError, match="it is one shard of several: give the folder") as failure:
+        load_checkpoint(network(seed=1), min(tmp_path.glob("*-of-*")))
+    assert str(failure.value).endswith(f"--weights {tmp_path}")
+
+
 @pytest.mark.parametrize("size", ["10GB", 300])
 def test_what_the_folder_holds_is_chosen_as_hugging_face_does(tmp_path: Path, size: Any) -> None:
     hub.save_torch_model(network(seed=3), tmp_path, safe_serialization=False)

@@ -82,3 +82,9 @@ def test_a_module_in_a_checkpoint_is_refused_with_the_way_out() -> None:
         "file: torch.save(torch.load('w.ckpt', weights_only=False)['model'].state_dict(), "
         "'weights.pt')"
     )
+
+
+def test_pickled_arrays_are_refused_with_a_way_to_tensors() -> None:
+    array = type("Unread", (Unread,), {"name": "numpy._core.multiarray._reconstruct"})()
+    with pytest.raises(LoadError, match=r"holds pickled NumPy arrays.*torch\.from_numpy"):
+        chosen({"conv.weight": array})

@@ -156,3 +156,67 @@ def test_keys_that_would_be_one_name_name_nothing(tmp_path: Path) -> None:
     outputs = names(tmp_path / "m.onnx")[1]
     assert len({*outputs}) == 5
     assert outputs[1] == "feat_1"
+
+
+class Echo(nn.Module):
+    """Returns what it got beside what it computes, and takes what no file does."""
+
+    def forward(
+        self, x: Tensor, flip: bool, sizes: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return (x.flip(1) if flip else x) * 2, sizes
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("keyword", [False, True])
+def test_an_input_that_is_an_output_keeps_its_name_and_axes_beside_flags_and_none(
+    tmp_path: Path, keyword: bool
+) -> None:
+    x, sizes = torch.randn(2, 3, 5), torch.randn(2, 4)
+    inputs: Any = (x, True, sizes, None)
+    if keyword:
+        inputs = {"x": x, "flip": True, "sizes": sizes, "mask": None}
+    path = tmp_path / "m.onnx"
+    bnc.export(Echo().eval(), inputs, path)
+    assert names(path)[:2] == (["x", "sizes"], ["mul", "sizes_output"])
+    assert axes(path) == [["batch", 3, 5], ["batch", 4]]
+    shapes = {"x": {0: "rows", 2: "length"}, "flip": None, "sizes": {0: "rows"}, "mask": None}
+    bnc.export(Echo().eval(), inputs, path, dynamic_shapes=shapes)
+    assert axes(path) == [["rows", 3, "length"], ["rows", 4]]
+
+
+class Views(nn.Module):
+    """Takes any number of inputs."""
+
+    def forward(self, *views: Tensor) -> Tensor:
+        return sum(views[1:], views[0])
+
+
+def test_the_axes_of_any_number_of_inputs_have_names(tmp_path: Path) -> None:
+    bnc.export(Views().eval(), (torch.randn(2, 3), torch.randn(2, 3)), tmp_path / "m.onnx")
+    assert axes(tmp_path / "m.onnx") == [["batch", 3], ["batch", 3]]
+
+
+def axes(path: Path) -> list[list[Any]]:
+    """Return the axes of a file's inputs: their names or sizes."""
+    graph = onnx.load(str(path)).graph
+    return [
+        [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in graph.input
+    ]
+
+
+@pytest.mark.parametrize(
+    ("opset", "inputs", "message"),
+    [
+        ("18", None, "opset='18': is no opset that ONNX Runtime runs; give a number from 7"),
+        (6, None, "opset=6: is no opset"),
+        (None, "image", "input_names: 'image' is one name; give a list: ['image']"),
+    ],
+)
+def test_a_form_that_is_none_is_refused_before_anything_is_written(
+    opset: Any, inputs: Any, message: str
+) -> None:
+    with pytest.raises(bnc.ExportError) as failure:
+        OnnxForm.of(opset, inputs, None)
+    assert message in str(failure.value)

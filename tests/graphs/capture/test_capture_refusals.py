@@ -48,3 +48,12 @@ def test_where_the_shapes_are_not_the_reason_both_are_said() -> None:
     words = said(Fixed(asks=True), ANY)
     assert "neither with the given dynamic_shapes (" in words
     assert "nor without (a fixed batch size: " in words
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_part_in_torchscript_is_named_in_place_of_what_torch_says_of_its_weights() -> None:
+    model = nn.Sequential(torch.jit.script(nn.Linear(6, 4)), nn.ReLU()).eval()
+    words = said(model)
+    assert words.startswith(
+        "Sequential: torch.export cannot capture it, because 0 is TorchScript; put the module there"
+    )

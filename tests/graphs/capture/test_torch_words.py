@@ -1,6 +1,9 @@
 import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, export
 
-from bnconvert.graphs.capture.torch_words import reason_of
+from bnconvert.graphs.capture.torch_words import fixed_axes, reason_of, short_reason_of
 
 ADVICE = (
     "\n\nThe error above occurred when calling torch.export.export. If you would like to view some "
@@ -37,3 +40,31 @@ def test_a_failure_without_words_is_named() -> None:
 
 def test_very_long_words_are_cut() -> None:
     assert len(reason_of(ValueError("word " * 1000))) < 650
+
+
+class Sizes(nn.Module):
+    """Takes two of its sizes for numbers, of an input and inside another."""
+
+    def forward(self, x: Tensor, state: list[dict[str, Tensor]]) -> Tensor:
+        return x.view(3, 4, -1).sum() + state[0]["h"].view(-1, 2)
+
+
+def test_axes_that_torch_finds_fixed_are_named_in_both_modes() -> None:
+    x, h, free = torch.randn(3, 4, 5), torch.randn(6, 2), Dim.DYNAMIC
+    shapes = {"x": {1: free, 2: free}, "state": [{"h": {1: free}}]}
+    said = "axis 1 of x can only be 4, axis 1 of state[0]['h'] can only be 2"
+    for strict in (False, True):
+        with pytest.raises(Exception, match="Constraints violated") as failure:
+            export(Sizes(), (x, [{"h": h}]), dynamic_shapes=shapes, strict=strict)
+        assert fixed_axes(failure.value) == short_reason_of(failure.value) == said
+        assert reason_of(failure.value) == f"UserError: {said}"
+
+
+def test_where_torch_says_more_its_words_are_kept() -> None:
+    fixed = (
+        "  - You marked L['x'].size()[1] as dynamic but your code specialized it to be a constant "
+        "(4)."
+    )
+    assert fixed_axes(ValueError(fixed)) == "axis 1 of x can only be 4"
+    assert fixed_axes(ValueError(f"{fixed}\n  - The values of a and b must be equal.")) == ""
+    assert short_reason_of(ValueError("first\nsecond")) == "ValueError: first"

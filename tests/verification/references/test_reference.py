@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from torch import Tensor, distributed as dist, nn
 
 import bnconvert as bnc
 from bnconvert.graphs.example import Example
+from bnconvert.verification.cases import Pool
 from bnconvert.verification.references.model_outputs import outputs_of
 from bnconvert.verification.references.reference import PERTURBATIONS, Reference
 from bnconvert.verification.tolerance import ILL_CONDITIONED, Tolerance
@@ -149,3 +151,34 @@ def test_what_cannot_be_copied_is_named() -> None:
     model.stream = (number for number in range(3))
     with pytest.raises(bnc.UnsupportedModelError, match="Identity: cannot be copied"):
         Reference(model)
+
+
+class Categories(nn.Module):
+    """Takes categories of two kinds, of which one has fewer values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.few, self.many = nn.Embedding(2, 3), nn.Embedding(9, 3)
+
+    def forward(self, table: Tensor) -> Tensor:
+        y: Tensor = self.few(table[:, 0]) * self.many(table[:, 1])
+        return y
+
+
+def test_what_does_not_run_for_one_reason_is_one_note() -> None:
+    table = torch.tensor([[0, 8], [1, 7]])  # of two rows, numbers are drawn for any column
+    reference = Reference(Categories().eval())
+    pool = Pool.of(Example.of((table,)), None, torch.Generator().manual_seed(0))
+    answers = reference.answers_to(pool)
+    (note,) = reference.notes
+    assert note.startswith("the model does not run on ")
+    assert "more: IndexError: index out of range" in note
+    assert answers
+
+
+def test_a_table_of_categories_is_compared_on_generated_rows(tmp_path: Path) -> None:
+    table = torch.tensor([[0, 8], [1, 7], [0, 2], [1, 5]])
+    report = bnc.export(Categories().eval(), (table,), tmp_path / "m.onnx")
+    assert not [note for note in report.notes if "does not run" in note]
+    assert any("generated" in check.case for check in report.checks)

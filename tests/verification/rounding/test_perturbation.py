@@ -11,7 +11,12 @@ from torch.nn import functional as F
 from bnconvert.graphs.example import Example
 from bnconvert.verification.references.model_outputs import outputs_of
 from bnconvert.verification.rounding import perturbation
-from bnconvert.verification.rounding.perturbation import PerturbedRows, PerturbedRuns, roundings_of
+from bnconvert.verification.rounding.perturbation import (
+    PerturbedRows,
+    PerturbedRuns,
+    rounded_anew,
+    roundings_of,
+)
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -195,3 +200,17 @@ class Ranked(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.sort(dim=-1).values
+
+
+def test_weights_below_float32_are_off_as_much_as_rounded_ones_and_come_back() -> None:
+    half, single = nn.Linear(64, 64).half(), nn.Linear(64, 64)
+    model = nn.Sequential(half, single)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    scaled = half.weight.double() * 1.37  # as a fold makes them, which are rounded then
+    rounding = (scaled.half().double() - scaled).norm() / scaled.norm()
+    with rounded_anew(model):
+        other = half.weight.detach().double()
+        assert torch.equal(single.weight, before[2])
+    moved = (other - before[0].double()).norm() / before[0].double().norm()
+    assert 0.5 * rounding < moved < 2 * rounding
+    assert all(map(torch.equal, model.parameters(), before))
