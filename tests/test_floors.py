@@ -251,6 +251,7 @@ ROOMS = {
         "layerwise",
         "minibatch",
         "notes",
+        "loaders",
         "observing",
         "report_rows",
         "activation_paging",

@@ -17,6 +17,7 @@ from bnconvert.errors import StatisticsError
 from bnconvert.modules.copying import copy_sharing_parameters, replicate
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.preserving import restored
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
@@ -30,6 +31,7 @@ from bnconvert.statistics.batches import (
     default_forward,
 )
 from bnconvert.statistics.interception import Interception, Watch
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import SavedStatistics, StatisticsTarget, Targets, find_targets
@@ -62,7 +64,8 @@ class Evaluation:
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
         self.reader = BatchReader(batches, None)
         self.read: list[Batch] = []
-        with showing_progress(None, first="reading the batches") as say:
+        reading = showing_progress(None, first="reading the batches")
+        with preserved_random_state(), undisturbed(batches), reading as say:
             for batch in self.reader:
                 self.read.append(batch)
                 say(len(self.read), None, "reading the batches")

@@ -12,6 +12,7 @@ from bnconvert.modules.placement import device_of
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batches import BatchReader, required_arguments
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.users_batches import prove_on
 
@@ -44,7 +45,8 @@ def proven_on_data(
     """
     if batches is None or proof.verdict != "agrees":
         return proof, None
-    found = prove_on(model, path, _examples(model, batches, steps), claim)
+    with undisturbed(batches):
+        found = prove_on(model, path, _examples(model, batches, steps), claim)
     told = tuple(f"{name}: {said}" for name, said in found.facts.items() if "agreement" in name)
     proof = replace(
         proof,

@@ -20,6 +20,7 @@ from bnconvert.reporting.shown import Shown
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
 from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
 from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
@@ -153,7 +154,7 @@ def recompute_statistics(
                 task = Task(model, targets.measured, call, ranks, variance, say)
                 reader = BatchReader(batches, max_samples)
                 measured = [buffer for target in before for buffer in target.buffers]
-                with observing(*measured), refusing_calls(model), restored(model, measured):
+                with undisturbed(batches), observing(*measured), _unchanged(model, measured):
                     result = _run(task, method, memory, reader)
                 require_measured(targets, result, task.uses)
                 ranks.gather("done")  # all ranks get the new statistics, or none does
@@ -218,6 +219,13 @@ def _require_same(
 
 def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
+
+
+@contextmanager
+def _unchanged(model: nn.Module, measured: Iterable[Tensor]) -> Iterator[None]:
+    """Let replicas run inside of this context, and nothing of the model change but `measured`."""
+    with refusing_calls(model), restored(model, measured):
+        yield
 
 
 @contextmanager
