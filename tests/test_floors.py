@@ -244,6 +244,7 @@ ROOMS = {
         "operators.operator_rule",
         "operators.graph_plan",
     ),
+    "integrations": ("__init__", "lightning", "lightning_batches", "module_copies", "transformers"),
     "statistics": (
         "__init__",
         "measured",

@@ -37,6 +37,9 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "conversion/plan.py": {"{}": _OTHERS},
     "conversion/restoring/decisions.py": {"{}": _OTHERS},
     "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
+    "integrations/module_copies.py": {
+        "holds a copy of the module": "a whole fit: tests/integrations/test_module_copies.py",
+    },
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,

@@ -79,7 +79,7 @@ def test_a_measurement_sees_all_batches_from_the_first_on() -> None:
     next(iter(loader))
     model = nn.Sequential(nn.BatchNorm1d(4))
     bnc.recompute_statistics(model, loader)
-    assert torch.allclose(model[0].running_mean, IMAGES.tensors[0].mean(0), atol=1e-6)
+    assert torch.allclose(model[0].get_buffer("running_mean"), IMAGES.tensors[0].mean(0), atol=1e-6)
 
 
 def test_accelerate_synchronizes_gradients_in_the_same_steps() -> None:
