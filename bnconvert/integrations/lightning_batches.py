@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 try:
+    from lightning.pytorch.core.hooks import DataHooks
     from lightning.pytorch.utilities.combined_loader import CombinedLoader
 except ImportError:
+    from pytorch_lightning.core.hooks import DataHooks
     from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 
@@ -26,8 +28,15 @@ class TrainingBatches:
         trainer = self.trainer
         for batch in self._combined() if self.are_several else self.loaders:
             converted = trainer.precision_plugin.convert_input(batch)
-            hooked = trainer.lightning_module._on_before_batch_transfer(converted)
+            hooked = self._hooks().on_before_batch_transfer(converted, 0)
             yield trainer.strategy.batch_to_device(hooked)
+
+    def _hooks(self) -> Any:
+        """Return the data module where it has a hook of its own, else the module, as the loops do."""
+        data = self.trainer.datamodule
+        own = getattr(type(data), "on_before_batch_transfer", None)
+        default = DataHooks.on_before_batch_transfer
+        return self.trainer.lightning_module if own in (None, default) else data
 
     def _combined(self) -> Iterator[Any]:
         for batch, _, _ in iter(CombinedLoader(self.loaders, "min_size")):
