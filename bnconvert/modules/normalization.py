@@ -8,7 +8,7 @@ keeps beyond that lies in one child, `EXTRAS`, which a plain checkpoint leaves a
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from bnconvert.errors import Refusal
@@ -100,7 +100,14 @@ class Normalization(StateLoading, _NormBase):
         raise NotImplementedError(f"{type(self).__name__} does not say how it normalizes")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize `x` and call the children that follow; refuse what the origin class would."""
+        """Normalize `x` and call the children that follow; refuse what the origin class would.
+
+        A trace of torch.fx (torchvision's feature extractors, quantization) calls it as a whole,
+        as it does torch's own norms.
+        """
+        if isinstance(x, fx.Proxy):
+            path = x.tracer.path_of_module(self)
+            return x.tracer.create_proxy("call_module", path, (x,), {})
         check_dimensions(self.origin, self, x)
         x = self.normalize(x)
         for name in self.children_after:

@@ -81,7 +81,8 @@ class TrackingNorm(Normalization):
     def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize `x` by the running statistics."""
         mean, var = self.running_mean, self.running_var
-        if torch.is_grad_enabled() and mean is not None and var is not None:
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if torch.is_grad_enabled() and not traced and mean is not None and var is not None:
             # A training forward before the backward pass updates the buffers in place, and
             # torch does not notice: the gradient would silently be another function's.
             mean, var = mean.clone(), var.clone()
