@@ -32,7 +32,7 @@ class TrainingBatches:
             yield trainer.strategy.batch_to_device(hooked)
 
     def _hooks(self) -> Any:
-        """Return the data module where it has a hook of its own, else the module, as the loops do."""
+        """Return what has the hook: the data module where it has its own, else the module."""
         data = self.trainer.datamodule
         own = getattr(type(data), "on_before_batch_transfer", None)
         default = DataHooks.on_before_batch_transfer
