@@ -95,7 +95,7 @@ class Evaluation:
         self.norms = self.watch.samples()
         own.undo()
         precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
-        weights = {target.path: initial_weight(target, *saved) for target, saved in before.items()}
+        weights = {target.path: initial_weight(target, saved) for target, saved in before.items()}
         self.initial = {path: weight for path, weight in weights.items() if weight}
         self.reports = {"batch": own.report, "precise": precise.report}
         self.changes = self._changes(before)
@@ -207,9 +207,7 @@ class Evaluation:
         return call
 
 
-def initial_weight(
-    target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
-) -> float:
+def initial_weight(target: StatisticsTarget, saved: list[Tensor]) -> float:
     """Return the weight that the initial mean 0 and variance 1 still have in a moving average.
 
     That is (1 - momentum)^n after n batches, if it is a moving average from the start: statistics
@@ -218,10 +216,10 @@ def initial_weight(
 
     Args:
         target: holds the precise statistics.
-        mean: the moving average of means.
-        var: the moving average of variances.
-        counter: how many batches were averaged.
+        saved: the moving averages of means and variances, and how many batches were averaged.
     """
+    mean, var = saved[:2]
+    counter = None if target.counter is None else saved[2]
     if target.momentum is None or counter is None:
         return 0.0
     if not mean.any() and bool((var == 1).all()):

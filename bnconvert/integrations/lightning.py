@@ -234,10 +234,13 @@ class SyncNorms(LayerSync):  # type: ignore[misc]
         return convert(model, Policy({**rules, **others}), inplace=True)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Give every norm that synchronizes its torch class back, and no other norm."""
+        """Give every norm that synchronizes its torch class back, and no other norm.
+
+        The parameters stay the same objects, for whoever holds them.
+        """
         plain: dict[int, nn.Module] = {}
         for path, module in [*model.named_modules(remove_duplicate=False)]:
             if isinstance(module, SyncNorm) and path:
-                plain.setdefault(id(module), revert(module))
+                plain.setdefault(id(module), revert(module, inplace=True))
                 model.set_submodule(path, plain[id(module)])
         return model

@@ -136,9 +136,9 @@ class Normalization(StateLoading, _NormBase):
         inner = f"{EXTRAS}."
         if EXTRAS not in self._modules or any(name.startswith(inner) for name in state):
             return {}
-        return {
-            inner + name: value for name, value in self.extras_for_plain_checkpoint(state).items()
-        }
+        extras = self.extras_for_plain_checkpoint(state).items()
+        # Copies: with `assign=True` several sets of statistics would be one tensor.
+        return {inner + name: value.detach().clone() for name, value in extras}
 
     def unused_names(self) -> Collection[str]:
         """Return names in a plain checkpoint that this norm ignores: a counter it does not have.

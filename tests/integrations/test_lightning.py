@@ -141,6 +141,7 @@ def test_the_plugin_synchronizes_and_reverts_its_own_norms_only() -> None:
 
     model = bnc.convert(Network(), bnc.Policy({"backbone.1": bnc.Frozen(), "*": bnc.Keep()}))
     frozen, state = model.get_submodule("backbone.1"), copy.deepcopy(model.state_dict())
+    parameters = [*model.parameters()]
     plugin = SyncNorms()
     plugin.apply(model)
     assert type(model.get_submodule("backbone.4")).__name__ == "SyncNorm"
@@ -148,6 +149,7 @@ def test_the_plugin_synchronizes_and_reverts_its_own_norms_only() -> None:
     assert type(model.get_submodule("backbone.4")) is nn.BatchNorm2d
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert type(model.get_submodule("backbone.1")) is type(frozen)
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
 
 
 def test_the_trainer_takes_the_plugin() -> None:
