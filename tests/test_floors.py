@@ -259,6 +259,7 @@ ROOMS = {
         "batch_forward",
         "reach_order",
         "task",
+        "batch_inputs",
         "batches",
         "estimate",
         "interception",

@@ -23,13 +23,8 @@ from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.reporting.verdict import farthest
-from bnconvert.statistics.batches import (
-    Batch,
-    BatchReader,
-    ForwardFunction,
-    ScoreFunction,
-    default_forward,
-)
+from bnconvert.statistics.batch_inputs import ForwardFunction, default_forward
+from bnconvert.statistics.batches import Batch, BatchReader, ScoreFunction
 from bnconvert.statistics.interception import Interception, Watch
 from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.observing import observing

@@ -11,7 +11,8 @@ from bnconvert.graphs.example import Example
 from bnconvert.modules.placement import device_of
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.report import Report
-from bnconvert.statistics.batches import BatchReader, required_arguments
+from bnconvert.statistics.batch_inputs import named_inputs, required_arguments
+from bnconvert.statistics.batches import BatchReader
 from bnconvert.statistics.loaders import undisturbed
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.users_batches import prove_on
@@ -67,7 +68,9 @@ def _examples(model: nn.Module, batches: Iterable[Any], steps: Steps) -> Iterato
         value = batch.value
         if isinstance(value, tuple | list):
             value = tuple(value[: required_arguments(model, value)])
-        elif not isinstance(value, Tensor | Mapping):
+        elif isinstance(value, Mapping):
+            value = named_inputs(model, value)
+        elif not isinstance(value, Tensor):
             value = (value,)
         example = Example.of(value)
         yield example if device is None else example.map(lambda tensor: tensor.to(device))

@@ -18,7 +18,8 @@ from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
 from bnconvert.statistics.activation_paging import LimitedMemory, Memory
-from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
+from bnconvert.statistics.batch_inputs import ForwardFunction, default_forward
+from bnconvert.statistics.batches import BatchReader
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
 from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
@@ -99,7 +100,7 @@ def recompute_statistics(
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
         batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
             model's forward requires; the rest are labels, and where the forward might take one of
-            them too, `forward` is needed) or of mappings (keyword arguments).
+            them too, `forward` is needed) or of mappings (keyword arguments, likewise).
         method: "layerwise": each norm is measured while all upstream norms already use their
             final statistics, so that how the data are divided into batches does not
             matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
