@@ -387,6 +387,7 @@ ROOMS = {
         "wrappers",
         "replacement",
         "survey",
+        "norm_tracer",
         "parameter_copies",
         "copying",
         "preserving",
