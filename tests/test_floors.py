@@ -244,7 +244,14 @@ ROOMS = {
         "operators.operator_rule",
         "operators.graph_plan",
     ),
-    "integrations": ("__init__", "lightning", "lightning_batches", "module_copies", "transformers"),
+    "integrations": (
+        "__init__",
+        "lightning",
+        "lightning_batches",
+        "module_copies",
+        "training_modes",
+        "transformers",
+    ),
     "statistics": (
         "__init__",
         "measured",

@@ -7,8 +7,7 @@
 `lightning` is used where it is installed, else `pytorch_lightning`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -19,6 +18,7 @@ from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
 from bnconvert.integrations.lightning_batches import TrainingBatches
 from bnconvert.integrations.module_copies import require_alike
+from bnconvert.integrations.training_modes import in_modes, modes_of
 from bnconvert.modules.digests import digest_of, tensor_digest
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.rewrite import Alternatives, Rewrite
@@ -84,6 +84,10 @@ class FreezeNorms(Callback):  # type: ignore[misc]
         self.from_epoch = from_epoch
         self._frozen = False
 
+    def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Begin again: one callback may be given to several trainers."""
+        self._frozen = False
+
     def on_train_epoch_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Freeze once the epoch has come."""
         if trainer.current_epoch >= self.from_epoch and not self._frozen:
@@ -145,12 +149,16 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
         self.every_n_epochs, self.max_samples = every_n_epochs, max_samples
         self.batches, self.forward = batches, forward
         self.report: Report | None = None
-        self._modes: dict[str, bool] = {}  # by path: who holds a norm keeps it from conversion
+        self._modes: dict[str, bool] = {}
         self._last, self._measured, self._trained = -1, "", ""
+
+    def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Begin again: one callback may be given to several trainers."""
+        self._modes, self._last, self._measured, self._trained = {}, -1, "", ""
 
     def on_train_batch_end(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:
         """Note which norms are in eval mode in training: in a validation all of them are."""
-        self._modes = {path: module.training for path, module in pl_module.named_modules()}
+        self._modes = modes_of(pl_module)
 
     def on_validation_batch_start(
         self,
@@ -184,7 +192,7 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
             self._measure(trainer, pl_module)
 
     def _measure(self, trainer: Any, pl_module: nn.Module) -> None:
-        with _modes_set(pl_module, self._modes), trainer.precision_plugin.forward_context():
+        with in_modes(pl_module, self._modes), trainer.precision_plugin.forward_context():
             if not find_targets(pl_module).measured:
                 return
             self.report = recompute_statistics(
@@ -199,19 +207,6 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
 
 def _digest(module: nn.Module) -> str:
     return digest_of(map(tensor_digest, module.parameters()))
-
-
-@contextmanager
-def _modes_set(model: nn.Module, modes: Mapping[str, bool]) -> Iterator[None]:
-    """Set modules to modes inside of this context, by path, and set them back."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        for path, module in model.named_modules():
-            module.training = modes.get(path, module.training)
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 class SyncNorms(LayerSync):  # type: ignore[misc]

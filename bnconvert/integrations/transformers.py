@@ -5,6 +5,7 @@ from bnconvert.integrations.transformers import ConvertNorms, PreciseStatistics
 trainer = Trainer(model, arguments, callbacks=[ConvertNorms(bnc.Frozen())], ...)
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import TrainerCallback
 from bnconvert.conversion.conversion import convert, convert_with_plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
+from bnconvert.errors import UnsupportedModelError
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.momentum import set_momentum
@@ -35,6 +37,7 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
         """Take a policy, as `convert` does."""
         self.policy = policy
         self.plan: Plan | None = None
+        self._converted: weakref.ref[nn.Module] | None = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Convert the trainer's model.
@@ -43,6 +46,21 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
             RefusedError: a norm has no legal rewrite; nothing has been changed.
         """
         self.plan = convert_with_plan(given["model"], self.policy, inplace=True)[1]
+        self._converted = weakref.ref(given["model"])
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Look whether it is the converted model that is going to be trained.
+
+        Raises:
+            UnsupportedModelError: `model_init` has made another one, which has its optimizer.
+        """
+        converted = None if self._converted is None else self._converted()
+        if not any(module is converted for module in given["model"].modules()):
+            raise UnsupportedModelError(
+                "the trainer has made its model anew, by model_init, and it is not converted; "
+                "leave ConvertNorms out and convert in model_init: "
+                "model_init=lambda: bnconvert.convert(make(), policy)"
+            )
 
 
 class FreezeNorms(TrainerCallback):  # type: ignore[misc]
@@ -55,6 +73,10 @@ class FreezeNorms(TrainerCallback):  # type: ignore[misc]
     def __init__(self, from_epoch: int) -> None:
         """Take the epoch, counted from 0, that is the first with frozen statistics."""
         self.from_epoch = from_epoch
+        self._frozen = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Begin again: a trainer may train several models."""
         self._frozen = False
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -107,6 +129,10 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
         """
         self.max_samples, self.batches, self.forward = max_samples, batches, forward
         self.report: Report | None = None
+        self._last = -1
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Begin again: a trainer may train several models, each from its step 0."""
         self._last = -1
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:

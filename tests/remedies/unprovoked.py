@@ -40,6 +40,9 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "integrations/module_copies.py": {
         "holds a copy of the module": "a whole fit: tests/integrations/test_module_copies.py",
     },
+    "integrations/transformers.py": {
+        "made its model anew": "a whole training: tests/integrations/test_transformers.py",
+    },
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,
@@ -75,6 +78,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "graphs/parts.py": {"{}": _OTHERS},
     "graphs/state.py": {"{}": _OTHERS},
     "graphs/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
+    "modules/norm_tracer.py": {"its forward draws random numbers": _CAUGHT},
     "modules/lazy_modules.py": {"{}": _OTHERS},
     "modules/rebinding.py": {"{}": _OTHERS},
     "reporting/frame.py": {"pandas cannot be imported": _PACKAGE},
