@@ -4,8 +4,10 @@ torch does not see them there: no mode, parameter, state_dict or conversion reac
 """
 
 import functools
+import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FunctionType, MethodType
 
 import numpy as np
@@ -40,6 +42,11 @@ def _modules_in(
     value: object, place: str, depth: int, seen: set[int]
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules in a value that were not seen before, each with its place."""
+    if type(value) in weakref.ProxyTypes:
+        with suppress(ReferenceError):  # of what is there no more
+            if isinstance(value, nn.Module):  # a proxy is another object than its module
+                yield from _modules_in(next(value.modules()), place, depth, seen)
+        return
     if isinstance(value, str | bytes | int | float | complex | None | type | Tensor | np.ndarray):
         return
     if not depth or id(value) in seen:

@@ -175,3 +175,15 @@ def test_a_schedule_sets_the_momentum_of_converted_norms_before_each_epoch() -> 
     callbacks = [ConvertNorms(half), MomentumSchedule(lambda epoch: 0.5**epoch), Seen()]
     fit(Classifier(), callbacks, limit_train_batches=1, limit_val_batches=0)
     assert seen == [{1.0}, {0.5}, {0.25}]
+
+
+@pytest.mark.slow
+def test_a_compiled_module_is_converted_and_measured() -> None:
+    from bnconvert.integrations.lightning import ConvertNorms, PreciseStatistics
+
+    module, precise = Classifier(), PreciseStatistics()
+    compiled = torch.compile(module, backend="eager")
+    fit(compiled, [ConvertNorms(bnc.Ghost(30)), precise], epochs=1)  # type: ignore[arg-type]
+    assert type(module.network.backbone[1]).__name__ == "GhostNorm"
+    assert precise.report is not None
+    assert len(precise.report.statistics) == 2
