@@ -17,6 +17,8 @@ from bnconvert.torch_private.state_loading import StateLoading
 
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
+#: The tensors of batch norm itself.
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class Extras(nn.Module):
@@ -83,6 +85,22 @@ class Normalization(StateLoading, _NormBase):
     def why_not_detach(self) -> Refusal | None:
         """Refuse where state would be lost if another norm replaced this one."""
         return None
+
+    def reset_running_stats(self) -> None:
+        """Reset the running statistics, as torch's, and what the norm counts and keeps beside."""
+        super().reset_running_stats()
+        kept = [] if EXTRAS not in self._modules else [*self.extras().buffers(recurse=False)]
+        kept += [b for name, b in self.named_buffers(recurse=False) if name not in _BATCH_NORM]
+        for buffer in kept:
+            buffer.zero_()
+
+    def reset_parameters(self) -> None:
+        """Reset the statistics, and the weight and bias that the norm holds itself; as torch's."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
         """Return the buffers and parameters in which a domain's batch norm differs from this one.

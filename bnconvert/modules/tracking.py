@@ -195,13 +195,9 @@ class TrackingNorm(Normalization):
 
     def extra_repr(self) -> str:
         """Return the hyperparameters, and the switches that are set."""
-        parts = [self.settings()]
-        if not self.updates:
-            parts.append("updates=False")
-        if self.statistics is not None:
-            parts.append(f"statistics={self.statistics!r}")
-        parts.append("unseen by update_bn")
-        return ", ".join(parts)
+        updates = [] if self.updates else ["updates=False"]
+        used = [] if self.statistics is None else [f"statistics={self.statistics!r}"]
+        return ", ".join((self.settings(), *updates, *used, "unseen by update_bn"))
 
 
 def _refuse_update_bn() -> None:

@@ -64,6 +64,11 @@ class AdaptiveNorm(TrackingNorm):
             self.extras().register_buffer("mean", self.running_mean.clone())
             self.extras().register_buffer("var", self.running_var.clone())
 
+    def reset_running_stats(self) -> None:
+        """Reset the source's statistics, from which a stream starts anew."""
+        super().reset_running_stats()
+        self.reset()
+
     def reset(self) -> None:
         """Reset the stream's statistics to the source's, bit for bit."""
         if self.over == "stream":

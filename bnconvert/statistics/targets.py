@@ -137,6 +137,7 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
     """
     measured: list[StatisticsTarget] = []
     excluded: dict[str, str] = {}
+    by_mean: dict[int, StatisticsTarget] = {}
     in_training = _wrapped_by(model).training
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
@@ -147,7 +148,14 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
             excluded[path] = reason
             continue
         for target_path, holder in _holders(path, norm):
-            measured.append(_target(len(measured), target_path, type(norm).__name__, holder))
+            target = _target(len(measured), target_path, type(norm).__name__, holder)
+            same = by_mean.setdefault(id(target.mean), target)
+            if same is target:
+                measured.append(target)
+            else:
+                excluded[target_path] = (
+                    f"has the very statistics of {same.path}: they are measured there"
+                )
     excluded |= {place: _UNREGISTERED for _, place, _, _ in unregistered_norms(model)}
     excluded |= {
         path or "(root)": _PER_SAMPLE
