@@ -153,9 +153,7 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
             if same is target:
                 measured.append(target)
             else:
-                excluded[target_path] = (
-                    f"has the very statistics of {same.path}: they are measured there"
-                )
+                excluded[target_path] = f"has the statistics of {same.path}, measured there"
     excluded |= {place: _UNREGISTERED for _, place, _, _ in unregistered_norms(model)}
     excluded |= {
         path or "(root)": _PER_SAMPLE
