@@ -5,7 +5,6 @@ from bnconvert.integrations.transformers import ConvertNorms, PreciseStatistics
 trainer = Trainer(model, arguments, callbacks=[ConvertNorms(bnc.Frozen())], ...)
 """
 
-import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,10 +12,11 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from transformers import TrainerCallback
 
-from bnconvert.conversion.conversion import convert, convert_with_plan
+from bnconvert.conversion.conversion import convert, convert_with_plan, plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
-from bnconvert.errors import UnsupportedModelError
+from bnconvert.errors import PolicyError, UnsupportedModelError
+from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.momentum import set_momentum
@@ -37,7 +37,6 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
         """Take a policy, as `convert` does."""
         self.policy = policy
         self.plan: Plan | None = None
-        self._converted: weakref.ref[nn.Module] | None = None
 
     def on_init_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Convert the trainer's model.
@@ -46,16 +45,14 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
             RefusedError: a norm has no legal rewrite; nothing has been changed.
         """
         self.plan = convert_with_plan(given["model"], self.policy, inplace=True)[1]
-        self._converted = weakref.ref(given["model"])
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        """Look whether it is the converted model that is going to be trained.
+        """Look whether it is a converted model that is going to be trained.
 
         Raises:
             UnsupportedModelError: `model_init` has made another one, which has its optimizer.
         """
-        converted = None if self._converted is None else self._converted()
-        if not any(module is converted for module in given["model"].modules()):
+        if _awaits_conversion(given["model"], self.policy):
             raise UnsupportedModelError(
                 "the trainer has made its model anew, by model_init, and it is not converted; "
                 "leave ConvertNorms out and convert in model_init: "
@@ -157,6 +154,15 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
             process_group=all_ranks(),
         ).report
         self._last = state.global_step
+
+
+def _awaits_conversion(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> bool:
+    """Tell whether a policy would replace a norm that is none of bnconvert; not of a wrapper."""
+    try:
+        edits = plan(model, policy).edits()
+    except (PolicyError, UnsupportedModelError):
+        return False
+    return any(not isinstance(model.get_submodule(path), Normalization) for path in edits)
 
 
 def _epoch(state: Any) -> int:
