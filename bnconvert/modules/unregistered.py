@@ -26,7 +26,8 @@ def unregistered_norms(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, 
 
     The place reads like a path: `block.norms.0` for the first of the list `norms` of `block`.
     """
-    seen = {id(module) for module in model.modules()}
+    registered = {id(module) for module in model.modules()}
+    seen = set(registered)
     for owner_path, owner in list(model.named_modules()):
         if isinstance(owner, torch.jit.ScriptModule):
             continue  # closed, and reported as such
@@ -35,7 +36,9 @@ def unregistered_norms(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, 
                 continue
             for place, module in _modules_in(value, name, _DEPTH, seen):
                 for path, norm, kind in norms_in(module):
-                    yield owner_path, ".".join(filter(None, (owner_path, place, path))), norm, kind
+                    if id(norm) not in registered:  # a trainer holds what wraps the model
+                        whole = ".".join(filter(None, (owner_path, place, path)))
+                        yield owner_path, whole, norm, kind
 
 
 def _modules_in(

@@ -28,6 +28,7 @@ def test_each_is_found_once_and_what_is_registered_never() -> None:
     assert places(a=[norm, norm], b=norm.forward) == ["0.block.a.0"]
     model = nn.Sequential(norm)
     vars(model)["again"] = [norm]
+    vars(model)["wrapped"] = [nn.DataParallel(model)]
     vars(model)["trainer"] = SimpleNamespace(model=weakref.proxy(model))
     assert list(unregistered_norms(model)) == []
 
