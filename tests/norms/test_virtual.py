@@ -1,17 +1,14 @@
 import copy
 import pickle
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
 from bnconvert.modules.site import sites_in
-from bnconvert.norms.virtual import ReferencePass, VirtualNorm
+from bnconvert.norms.virtual_norm import ReferencePass, VirtualNorm
 from tests.submodules import submodule
 from tests.zoo import Net, Residual, build, trained
 
@@ -183,34 +180,6 @@ def test_a_norm_that_is_called_before_its_reference_ran_says_so() -> None:
     model = bnc.convert(trained(Net()).double(), bnc.Virtual(REFERENCE)).train()
     with pytest.raises(RuntimeError, match="before its reference batch ran; call the converted"):
         model.get_submodule("norm")(torch.zeros(2, 8, 3, 3).double())
-
-
-class Block(nn.Module):
-    """A convolution and a norm that may be checkpointed."""
-
-    def __init__(self, checkpointed: bool) -> None:
-        super().__init__()
-        self.conv, self.norm, self.checkpointed = (
-            nn.Conv2d(3, 4, 1),
-            nn.BatchNorm2d(4),
-            checkpointed,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        normalize: Callable[[Tensor], Tensor] = self.norm
-        if self.checkpointed:
-            normalize = partial(checkpoint, self.norm, use_reentrant=False)
-        return normalize(self.conv(x))
-
-
-def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:
-    gradients = []
-    for checkpointed in (False, True):
-        torch.manual_seed(0)
-        block = bnc.convert(Block(checkpointed).double(), bnc.Virtual(REFERENCE)).train()
-        block(images(2)).square().sum().backward()
-        gradients.append(block.get_parameter("conv.weight").grad)
-    torch.testing.assert_close(*gradients)
 
 
 def test_a_norm_of_several_calls_is_refused() -> None:
