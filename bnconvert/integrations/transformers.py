@@ -166,8 +166,8 @@ def _awaits_conversion(model: nn.Module, policy: Policy | Rewrite | Alternatives
 
 
 def _epoch(state: Any) -> int:
-    """Return the epoch that begins, from 0; the trainer counts in fractions of its steps."""
-    return round(state.epoch or 0)
+    """Return the epoch that begins or goes on, from 0; the trainer counts in fractions."""
+    return int((state.epoch or 0) + 1e-6)
 
 
 def _with_labels(model: nn.Module, batch: Mapping[str, Any]) -> Any:

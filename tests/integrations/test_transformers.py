@@ -162,3 +162,32 @@ def test_a_model_that_the_trainer_makes_anew_is_not_trained_unconverted(tmp_path
     trainer.model_init = lambda: bnc.convert(WithLoss(), bnc.Ghost(8))
     trainer.train()
     assert type(trainer.model.network.backbone[1]).__name__ == "GhostNorm"
+
+
+def test_a_training_that_is_resumed_within_an_epoch_is_in_this_epoch(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import MomentumSchedule
+
+    seen: list[int] = []
+
+    def momentum(epoch: int) -> float:
+        seen.append(epoch)
+        return 0.1
+
+    schedule = MomentumSchedule(momentum)
+    for steps, resumed in ((16, False), (30, True)):  # of ten an epoch
+        seen.clear()
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=steps,
+            save_strategy="steps",
+            save_steps=16,
+            per_device_train_batch_size=60,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = transformers.Trainer(
+            WithLoss(), arguments, train_dataset=Labelled(digits()[0]), callbacks=[schedule]
+        )
+        trainer.train(resume_from_checkpoint=resumed)
+    assert seen == [1, 2]
