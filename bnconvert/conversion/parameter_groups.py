@@ -1,6 +1,7 @@
 """Parameter groups for an optimizer: what decays and what does not, without what is frozen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from torch import nn
@@ -49,6 +50,9 @@ def exempt_norms(model: nn.Module, optimizer: Optimizer) -> None:
         model: batch, layer, group and RMS norms of it are meant, and classes that are called so.
         optimizer: of the model.
 
+    Raises:
+        ValueError: `optimizer` has no groups of parameters.
+
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
         >>> optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.1)
@@ -56,12 +60,37 @@ def exempt_norms(model: nn.Module, optimizer: Optimizer) -> None:
         >>> [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups]
         [(2, 0.1), (2, 0.0)]
     """
+    require_optimizer(optimizer)
     exempt = {id(parameter) for _, parameter in norm_parameters(model)}
     for group in list(optimizer.param_groups):
-        norms = [parameter for parameter in group["params"] if id(parameter) in exempt]
-        if norms and group.get("weight_decay"):
-            group["params"] = [p for p in group["params"] if id(p) not in exempt]
-            optimizer.add_param_group({**group, "params": norms, "weight_decay": 0.0})
+        of_norms = [id(parameter) in exempt for parameter in group["params"]]
+        if any(of_norms) and group.get("weight_decay"):
+            norms = {**group, **_part(group, of_norms), "weight_decay": 0.0}
+            group.update(_part(group, [not of_norm for of_norm in of_norms]))
+            if "param_names" in norms:  # torch takes names and parameters in pairs only
+                pairs = zip(norms.pop("param_names"), norms["params"], strict=True)
+                norms["params"] = list(pairs)
+            optimizer.add_param_group(norms)
+
+
+def require_optimizer(optimizer: object) -> None:
+    """Raise unless there are groups of parameters to look at.
+
+    Raises:
+        ValueError: with what to give instead.
+    """
+    if not hasattr(optimizer, "param_groups"):
+        raise ValueError(
+            f"optimizer is a {type(optimizer).__name__}; give the torch.optim.Optimizer of the "
+            "model, of several each with the part of the model that it trains"
+        )
+
+
+def _part(group: Mapping[str, Any], chosen: Sequence[bool]) -> dict[str, Any]:
+    """Return the chosen parameters of a group, with their names where it has some."""
+    return {
+        key: list(compress(group[key], chosen)) for key in ("params", "param_names") if key in group
+    }
 
 
 def norm_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -19,7 +19,8 @@ from bnconvert.modules.lazy_modules import require_numbers
 from bnconvert.modules.survey import survey
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.report import Report
-from bnconvert.statistics.batches import ForwardFunction, ScoreFunction
+from bnconvert.statistics.batch_inputs import ForwardFunction
+from bnconvert.statistics.batches import ScoreFunction
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 

@@ -17,19 +17,16 @@ from bnconvert.errors import StatisticsError
 from bnconvert.modules.copies.copying import copy_sharing_parameters, replicate
 from bnconvert.modules.copies.preserving import restored
 from bnconvert.modules.normalization import Normalization
+from bnconvert.numerics.random_state import preserved_random_state
 from bnconvert.reporting.progress import showing_progress
 from bnconvert.reporting.records import StatisticsRow
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.table import listed
 from bnconvert.reporting.verdict import farthest
-from bnconvert.statistics.batches import (
-    Batch,
-    BatchReader,
-    ForwardFunction,
-    ScoreFunction,
-    default_forward,
-)
+from bnconvert.statistics.batch_inputs import ForwardFunction, default_forward
+from bnconvert.statistics.batches import Batch, BatchReader, ScoreFunction
 from bnconvert.statistics.interception import Interception, Watch
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.observing import observing
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.statistics.targets import SavedStatistics, StatisticsTarget, Targets, find_targets
@@ -62,7 +59,8 @@ class Evaluation:
         self.call = forward or default_forward(self.targets.measured[0].mean.device)
         self.reader = BatchReader(batches, None)
         self.read: list[Batch] = []
-        with showing_progress(None, first="reading the batches") as say:
+        reading = showing_progress(None, first="reading the batches")
+        with preserved_random_state(), undisturbed(batches), reading as say:
             for batch in self.reader:
                 self.read.append(batch)
                 say(len(self.read), None, "reading the batches")
@@ -92,7 +90,7 @@ class Evaluation:
         self.norms = self.watch.samples()
         own.undo()
         precise = recompute_statistics(self.copy, self.batches, forward=self._scored("precise"))
-        weights = {target.path: initial_weight(target, *saved) for target, saved in before.items()}
+        weights = {target.path: initial_weight(target, saved) for target, saved in before.items()}
         self.initial = {path: weight for path, weight in weights.items() if weight}
         self.reports = {"batch": own.report, "precise": precise.report}
         self.changes = self._changes(before)
@@ -204,9 +202,7 @@ class Evaluation:
         return call
 
 
-def initial_weight(
-    target: StatisticsTarget, mean: Tensor, var: Tensor, counter: Tensor | None = None
-) -> float:
+def initial_weight(target: StatisticsTarget, saved: list[Tensor]) -> float:
     """Return the weight that the initial mean 0 and variance 1 still have in a moving average.
 
     That is (1 - momentum)^n after n batches, if it is a moving average from the start: statistics
@@ -215,10 +211,10 @@ def initial_weight(
 
     Args:
         target: holds the precise statistics.
-        mean: the moving average of means.
-        var: the moving average of variances.
-        counter: how many batches were averaged.
+        saved: the moving averages of means and variances, and how many batches were averaged.
     """
+    mean, var = saved[:2]
+    counter = None if target.counter is None else saved[2]
     if target.momentum is None or counter is None:
         return 0.0
     if not mean.any() and bool((var == 1).all()):

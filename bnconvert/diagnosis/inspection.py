@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from bnconvert.conversion.parameter_groups import require_optimizer
 from bnconvert.diagnosis.findings import FINDINGS
 from bnconvert.diagnosis.findings.biases import bias_findings
 from bnconvert.diagnosis.findings.counted_calls import with_counted_calls
@@ -64,6 +65,7 @@ def inspect(
     Raises:
         UnsupportedModelError: the model is scripted, or sharded; or it is to be run and has lazy
             modules, or tensors on the meta device.
+        ValueError: `optimizer` has no groups of parameters.
 
     Examples:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, momentum=0.9))
@@ -87,6 +89,7 @@ def inspect(
     findings += bias_findings(surveyed)
     findings += batch_findings(surveyed, inputs, sizes)
     if optimizer is not None:
+        require_optimizer(optimizer)
         findings += [*optimizer_findings(model, optimizer), *step_findings(surveyed, optimizer)]
     rows = static
     if folded is not None:

@@ -11,7 +11,9 @@ from bnconvert.graphs.example import Example
 from bnconvert.modules.placement import device_of
 from bnconvert.reporting.progress import Steps
 from bnconvert.reporting.report import Report
-from bnconvert.statistics.batches import BatchReader, required_arguments
+from bnconvert.statistics.batch_inputs import named_inputs, required_arguments
+from bnconvert.statistics.batches import BatchReader
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.verification.compared_inputs import Claim
 from bnconvert.verification.users_batches import prove_on
 
@@ -44,7 +46,8 @@ def proven_on_data(
     """
     if batches is None or proof.verdict != "agrees":
         return proof, None
-    found = prove_on(model, path, _examples(model, batches, steps), claim)
+    with undisturbed(batches):
+        found = prove_on(model, path, _examples(model, batches, steps), claim)
     told = tuple(f"{name}: {said}" for name, said in found.facts.items() if "agreement" in name)
     proof = replace(
         proof,
@@ -65,7 +68,9 @@ def _examples(model: nn.Module, batches: Iterable[Any], steps: Steps) -> Iterato
         value = batch.value
         if isinstance(value, tuple | list):
             value = tuple(value[: required_arguments(model, value)])
-        elif not isinstance(value, Tensor | Mapping):
+        elif isinstance(value, Mapping):
+            value = named_inputs(model, value)
+        elif not isinstance(value, Tensor):
             value = (value,)
         example = Example.of(value)
         yield example if device is None else example.map(lambda tensor: tensor.to(device))

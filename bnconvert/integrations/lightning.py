@@ -7,15 +7,19 @@
 `lightning` is used where it is installed, else `pytorch_lightning`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bnconvert.conversion.conversion import convert, convert_with_plan, revert
+from bnconvert.conversion.conversion import convert, convert_with_plan, plan, revert
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
+from bnconvert.integrations.lightning_batches import TrainingBatches
+from bnconvert.integrations.module_copies import require_alike
+from bnconvert.integrations.training_modes import in_modes, modes_of
+from bnconvert.modules.digests import digest_of, tensor_digest
 from bnconvert.modules.kinds import norms_in
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms.frozen import Frozen
@@ -55,9 +59,16 @@ class ConvertNorms(Callback):  # type: ignore[misc]  # Lightning is not there fo
 
         Raises:
             RefusedError: a norm has no legal rewrite; nothing has been changed.
+            UnsupportedModelError: a callback before this one has copied the module, and would
+                average tensors that are no longer the same.
         """
-        if stage == "fit":
-            self.plan = convert_with_plan(pl_module, self.policy, inplace=True)[1]
+        if stage != "fit":
+            return
+        if any(isinstance(held, nn.Module) for c in trainer.callbacks for held in vars(c).values()):
+            edits = plan(pl_module, self.policy).edits()
+            remedy = "put ConvertNorms before it in the trainer's callbacks"
+            require_alike(trainer.callbacks, pl_module, edits, remedy)
+        self.plan = convert_with_plan(pl_module, self.policy, inplace=True)[1]
 
 
 class FreezeNorms(Callback):  # type: ignore[misc]
@@ -73,10 +84,17 @@ class FreezeNorms(Callback):  # type: ignore[misc]
         self.from_epoch = from_epoch
         self._frozen = False
 
+    def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Begin again: one callback may be given to several trainers."""
+        self._frozen = False
+
     def on_train_epoch_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Freeze once the epoch has come."""
         if trainer.current_epoch >= self.from_epoch and not self._frozen:
-            convert(pl_module, Frozen(affine="trainable"), inplace=True)
+            frozen = Frozen(affine="trainable")
+            remedy = "freeze norms of torch's own classes, or do without the average"
+            require_alike(trainer.callbacks, pl_module, plan(pl_module, frozen).edits(), remedy)
+            convert(pl_module, frozen, inplace=True)
             self._frozen = True
 
 
@@ -102,8 +120,11 @@ class MomentumSchedule(Callback):  # type: ignore[misc]
 class PreciseStatistics(Callback):  # type: ignore[misc]
     """Recomputes the running statistics before validation and before a checkpoint is saved.
 
-    Training goes on from the precise ones. On several ranks they are those of all data. Where
-    every norm is frozen there is nothing to do.
+    They are those of the weights that are validated, and that the fit ends with: of averaged ones
+    where a callback puts them into the module (`EMAWeightAveraging`, `StochasticWeightAveraging`).
+    Training goes on from the precise ones. On several ranks they are those of all data. Norms
+    that are in eval mode while the rest trains are frozen, and stay as they are. Where every norm
+    is frozen there is nothing to do.
 
     Attributes:
         report: of the last time.
@@ -128,41 +149,64 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
         self.every_n_epochs, self.max_samples = every_n_epochs, max_samples
         self.batches, self.forward = batches, forward
         self.report: Report | None = None
-        self._last = -1
+        self._modes: dict[str, bool] = {}
+        self._last, self._measured, self._trained = -1, "", ""
 
-    def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Recompute before a validation inside of a fit."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+    def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Begin again: one callback may be given to several trainers."""
+        self._modes, self._last, self._measured, self._trained = {}, -1, "", ""
+
+    def on_train_batch_end(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:
+        """Note which norms are in eval mode in training: in a validation all of them are."""
+        self._modes = modes_of(pl_module)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Any,
+        pl_module: nn.Module,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Recompute before a validation inside of a fit, when all callbacks have prepared it."""
+        begins = batch_idx == 0 and dataloader_idx == 0
+        if begins and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._recompute(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Recompute at the end of an epoch without validation; checkpoints are saved after it."""
-        if self._last != trainer.current_epoch:
+        """Recompute where the weights were not validated; checkpoints are saved after it."""
+        self._trained = _digest(pl_module)
+        if self._last != trainer.current_epoch or self._measured != self._trained:
             self._recompute(trainer, pl_module)
 
+    def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Recompute where a callback has changed the weights since the last epoch."""
+        if _digest(pl_module) not in (self._trained, self._measured):
+            self._measure(trainer, pl_module)
+
+    #: The same once more, for callbacks that come after this one.
+    on_fit_end = on_train_end
+
     def _recompute(self, trainer: Any, pl_module: nn.Module) -> None:
-        epoch: int = trainer.current_epoch
-        if (epoch + 1) % self.every_n_epochs or not find_targets(pl_module).measured:
-            return
-        batches = trainer.train_dataloader if self.batches is None else self.batches
-        self.report = recompute_statistics(
-            pl_module,
-            _OnDevice(batches, trainer.strategy.batch_to_device),
-            forward=self.forward,
-            max_samples=self.max_samples,
-            process_group=all_ranks(),
-        ).report
-        self._last = epoch
+        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: Any, pl_module: nn.Module) -> None:
+        with in_modes(pl_module, self._modes), trainer.precision_plugin.forward_context():
+            if not find_targets(pl_module).measured:
+                return
+            self.report = recompute_statistics(
+                pl_module,
+                TrainingBatches(trainer, self.batches),
+                forward=self.forward,
+                max_samples=self.max_samples,
+                process_group=all_ranks(),
+            ).report
+        self._last, self._measured = trainer.current_epoch, _digest(pl_module)
 
 
-class _OnDevice:
-    """Batches, moved to the trainer's device one by one."""
-
-    def __init__(self, batches: Iterable[Any], move: Callable[[Any], Any]) -> None:
-        self._batches, self._move = batches, move
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self._move, self._batches)
+def _digest(module: nn.Module) -> str:
+    return digest_of(map(tensor_digest, module.parameters()))
 
 
 class SyncNorms(LayerSync):  # type: ignore[misc]
@@ -185,10 +229,13 @@ class SyncNorms(LayerSync):  # type: ignore[misc]
         return convert(model, Policy({**rules, **others}), inplace=True)
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Give every norm that synchronizes its torch class back, and no other norm."""
+        """Give every norm that synchronizes its torch class back, and no other norm.
+
+        The parameters stay the same objects, for whoever holds them.
+        """
         plain: dict[int, nn.Module] = {}
         for path, module in [*model.named_modules(remove_duplicate=False)]:
             if isinstance(module, SyncNorm) and path:
-                plain.setdefault(id(module), revert(module))
+                plain.setdefault(id(module), revert(module, inplace=True))
                 model.set_submodule(path, plain[id(module)])
         return model

@@ -12,9 +12,11 @@ from torch import nn
 from torch.utils import _pytree as pytree
 from transformers import TrainerCallback
 
-from bnconvert.conversion.conversion import convert, convert_with_plan
+from bnconvert.conversion.conversion import convert, convert_with_plan, plan
 from bnconvert.conversion.plan import Plan
 from bnconvert.conversion.policy import Policy
+from bnconvert.errors import PolicyError, UnsupportedModelError
+from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.norms.frozen import Frozen
 from bnconvert.norms.momentum import set_momentum
@@ -44,6 +46,19 @@ class ConvertNorms(TrainerCallback):  # type: ignore[misc]  # it is not there fo
         """
         self.plan = convert_with_plan(given["model"], self.policy, inplace=True)[1]
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Look whether it is a converted model that is going to be trained.
+
+        Raises:
+            UnsupportedModelError: `model_init` has made another one, which has its optimizer.
+        """
+        if _awaits_conversion(given["model"], self.policy):
+            raise UnsupportedModelError(
+                "the trainer has made its model anew, by model_init, and it is not converted; "
+                "leave ConvertNorms out and convert in model_init: "
+                "model_init=lambda: bnconvert.convert(make(), policy)"
+            )
+
 
 class FreezeNorms(TrainerCallback):  # type: ignore[misc]
     """Freezes the running statistics from an epoch on: training then normalizes as eval does.
@@ -55,6 +70,10 @@ class FreezeNorms(TrainerCallback):  # type: ignore[misc]
     def __init__(self, from_epoch: int) -> None:
         """Take the epoch, counted from 0, that is the first with frozen statistics."""
         self.from_epoch = from_epoch
+        self._frozen = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Begin again: a trainer may train several models."""
         self._frozen = False
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
@@ -109,6 +128,10 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
         self.report: Report | None = None
         self._last = -1
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
+        """Begin again: a trainer may train several models, each from its step 0."""
+        self._last = -1
+
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         """Recompute where this step ends in an evaluation or a checkpoint."""
         self._recompute(state, control, given)
@@ -133,9 +156,18 @@ class PreciseStatistics(TrainerCallback):  # type: ignore[misc]
         self._last = state.global_step
 
 
+def _awaits_conversion(model: nn.Module, policy: Policy | Rewrite | Alternatives) -> bool:
+    """Tell whether a policy would replace a norm that is none of bnconvert; not of a wrapper."""
+    try:
+        edits = plan(model, policy).edits()
+    except (PolicyError, UnsupportedModelError):
+        return False
+    return any(not isinstance(model.get_submodule(path), Normalization) for path in edits)
+
+
 def _epoch(state: Any) -> int:
-    """Return the epoch that begins, from 0; the trainer counts in fractions of its steps."""
-    return round(state.epoch or 0)
+    """Return the epoch that begins or goes on, from 0; the trainer counts in fractions."""
+    return int((state.epoch or 0) + 1e-6)
 
 
 def _with_labels(model: nn.Module, batch: Mapping[str, Any]) -> Any:

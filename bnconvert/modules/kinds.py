@@ -123,17 +123,34 @@ def _kind_of_batch_norm(module: _BatchNorm) -> Kind:
     return Kind(plain, children_after=_children_after(module))
 
 
+def _why_no_parameter(module: _BatchNorm, name: str) -> Refusal:
+    """Refuse a norm whose weight or bias is no Parameter of its own."""
+    if isinstance(module._parameters.get(f"{name}_orig"), nn.Parameter):
+        return Refusal(
+            "parametrized",
+            f"its {name} is computed from another one by a hook, as of torch.nn.utils.prune",
+            f'make it permanent first (torch.nn.utils.prune.remove(norm, "{name}"))',
+        )
+    return Refusal(
+        "parametrized",
+        f"its {name} is no Parameter, but an attribute that something else computes",
+        "give it an nn.Parameter there first, or use Keep()",
+    )
+
+
 def _why_not_readable(module: _BatchNorm) -> Refusal | None:
     """Refuse batch norms that have something which a rewrite could not keep."""
     if isinstance(module, LazyModuleMixin):
         fact = "is lazy and has not seen an input"
         return Refusal("lazy", fact, "run the model once on an input first")
-    if parametrize.is_parametrized(module) or not {"weight", "bias"} <= module._parameters.keys():
+    if parametrize.is_parametrized(module):
         return Refusal(
             "parametrized",
             "its weight is computed by a parametrization",
             "remove that first (torch.nn.utils.parametrize.remove_parametrizations)",
         )
+    if missing := {"weight", "bias"} - module._parameters.keys():
+        return _why_no_parameter(module, min(missing))
     if is_compiled_in_place(module) or "forward" in vars(module):
         return Refusal(
             "call-replaced",

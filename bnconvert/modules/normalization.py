@@ -8,7 +8,7 @@ keeps beyond that lies in one child, `EXTRAS`, which a plain checkpoint leaves a
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from bnconvert.errors import Refusal
@@ -17,6 +17,8 @@ from bnconvert.torch_private.state_loading import StateLoading
 
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
+#: The tensors of batch norm itself.
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class Extras(nn.Module):
@@ -84,6 +86,22 @@ class Normalization(StateLoading, _NormBase):
         """Refuse where state would be lost if another norm replaced this one."""
         return None
 
+    def reset_running_stats(self) -> None:
+        """Reset the running statistics, as torch's, and what the norm counts and keeps beside."""
+        super().reset_running_stats()
+        kept = [] if EXTRAS not in self._modules else [*self.extras().buffers(recurse=False)]
+        kept += [b for name, b in self.named_buffers(recurse=False) if name not in _BATCH_NORM]
+        for buffer in kept:
+            buffer.zero_()
+
+    def reset_parameters(self) -> None:
+        """Reset the statistics, and the weight and bias that the norm holds itself; as torch's."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
     def state_of(self, domain: str | None) -> Mapping[str, Tensor]:
         """Return the buffers and parameters in which a domain's batch norm differs from this one.
 
@@ -100,7 +118,14 @@ class Normalization(StateLoading, _NormBase):
         raise NotImplementedError(f"{type(self).__name__} does not say how it normalizes")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize `x` and call the children that follow; refuse what the origin class would."""
+        """Normalize `x` and call the children that follow; refuse what the origin class would.
+
+        A trace of torch.fx (torchvision's feature extractors, quantization) calls it as a whole,
+        as it does torch's own norms.
+        """
+        if isinstance(x, fx.Proxy):
+            path = x.tracer.path_of_module(self)
+            return x.tracer.create_proxy("call_module", path, (x,), {})
         check_dimensions(self.origin, self, x)
         x = self.normalize(x)
         for name in self.children_after:
@@ -129,9 +154,9 @@ class Normalization(StateLoading, _NormBase):
         inner = f"{EXTRAS}."
         if EXTRAS not in self._modules or any(name.startswith(inner) for name in state):
             return {}
-        return {
-            inner + name: value for name, value in self.extras_for_plain_checkpoint(state).items()
-        }
+        extras = self.extras_for_plain_checkpoint(state).items()
+        # Copies: with `assign=True` several sets of statistics would be one tensor.
+        return {inner + name: value.detach().clone() for name, value in extras}
 
     def unused_names(self) -> Collection[str]:
         """Return names in a plain checkpoint that this norm ignores: a counter it does not have.

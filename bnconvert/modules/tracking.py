@@ -81,7 +81,8 @@ class TrackingNorm(Normalization):
     def normalize_by_running(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         """Normalize `x` by the running statistics."""
         mean, var = self.running_mean, self.running_var
-        if torch.is_grad_enabled() and mean is not None and var is not None:
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if torch.is_grad_enabled() and not traced and mean is not None and var is not None:
             # A training forward before the backward pass updates the buffers in place, and
             # torch does not notice: the gradient would silently be another function's.
             mean, var = mean.clone(), var.clone()
@@ -194,13 +195,9 @@ class TrackingNorm(Normalization):
 
     def extra_repr(self) -> str:
         """Return the hyperparameters, and the switches that are set."""
-        parts = [self.settings()]
-        if not self.updates:
-            parts.append("updates=False")
-        if self.statistics is not None:
-            parts.append(f"statistics={self.statistics!r}")
-        parts.append("unseen by update_bn")
-        return ", ".join(parts)
+        updates = [] if self.updates else ["updates=False"]
+        used = [] if self.statistics is None else [f"statistics={self.statistics!r}"]
+        return ", ".join((self.settings(), *updates, *used, "unseen by update_bn"))
 
 
 def _refuse_update_bn() -> None:

@@ -13,7 +13,8 @@ from bnconvert.norms.renorm import Renorm, RenormNorm
 from bnconvert.norms.separate import Separate
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.sync import Sync, SyncNorm
-from bnconvert.norms.virtual import Virtual, VirtualNorm
+from bnconvert.norms.virtual import Virtual
+from bnconvert.norms.virtual_norm import VirtualNorm
 
 #: Every rewrite. The contract test runs each of them over every awkward model.
 NORMS: tuple[type[Rewrite], ...] = (

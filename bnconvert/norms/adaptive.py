@@ -7,7 +7,8 @@ statistics are worth: infinite is plain batch norm, 0 is the batch alone. Traini
 norm. Adaptation never changes the source statistics.
 
 Over a stream each mixture is the next batch's prior: an exponential moving average over the test
-data, kept as `bnconvert.mean` and `bnconvert.var` until it is reset.
+data, kept as `bnconvert.mean` and `bnconvert.var` until it is reset, or the source's statistics are
+trained or recomputed.
 """
 
 import math
@@ -63,6 +64,11 @@ class AdaptiveNorm(TrackingNorm):
             self.extras().register_buffer("mean", self.running_mean.clone())
             self.extras().register_buffer("var", self.running_var.clone())
 
+    def reset_running_stats(self) -> None:
+        """Reset the source's statistics, from which a stream starts anew."""
+        super().reset_running_stats()
+        self.reset()
+
     def reset(self) -> None:
         """Reset the stream's statistics to the source's, bit for bit."""
         if self.over == "stream":
@@ -71,6 +77,14 @@ class AdaptiveNorm(TrackingNorm):
             mean, var = self._prior_statistics()
             mean.copy_(self.running_mean)
             var.copy_(self.running_var)
+
+    def track(self, mean: Tensor, var: Tensor, has_values: Tensor | None = None) -> None:
+        """Update the source's statistics in training; a stream starts anew from them."""
+        super().track(mean, var, has_values)
+        if self.over == "stream" and self.is_tracking():
+            self.require_writable(self.extras()._buffers, mean)
+            with torch.no_grad():
+                self.reset()
 
     def extras_for_plain_checkpoint(self, checkpoint: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return a checkpoint's running statistics as the start of the stream."""

@@ -17,8 +17,8 @@ def checkpoint_contexts(
 
     `checkpoint(block, x, use_reentrant=False, context_fn=lambda: checkpoint_contexts(model))`,
     or with `functools.partial`. The recomputation in the backward pass updates nothing, and
-    normalizes with the domain, the position among a norm's calls and the correction (of Renorm)
-    of the forward, though all of these may have changed since.
+    normalizes with the domain, the position among a norm's calls, the correction (of Renorm) and
+    the reference's moments (of Virtual) of the forward, though all of these may have changed since.
 
     Args:
         model: the whole model or the checkpointed part.

@@ -152,9 +152,23 @@ class Frozen(Replacement):
         return super().is_already_done(site) or (elsewhere and self.freezes_affine)
 
     def caution(self, site: Site) -> str | None:
-        """Warn of untrained statistics, and of parameters that other modules share."""
+        """Warn of untrained statistics, and of parameters that others share or that never learn."""
         if has_default_statistics(site.module):
             return "its statistics are untrained (mean 0, variance 1): recompute them first"
+        if not self.freezes_affine and (fixed := _without_gradient(site.module)):
+            verb = "requires" if len(fixed) == 1 else "require"
+            return (
+                f"its {' and '.join(fixed)} {verb} no gradient: requires_grad_(True) to train them"
+            )
         if self.freezes_affine and (other := site.shares_parameters_with) is not None:
             return f"shares its weight or bias with {other or '(root)'}: frozen there too"
         return None
+
+
+def _without_gradient(norm: nn.Module) -> list[str]:
+    """Return which parameters of a norm do not learn, and would again where a norm is replaced."""
+    own = dict(norm.named_parameters(recurse=False))
+    restored = norm.trainable_before if isinstance(norm, FrozenNorm) else ()
+    return [
+        n for n in ("weight", "bias") if n in own and not (own[n].requires_grad or n in restored)
+    ]

@@ -8,8 +8,6 @@ norm, folds and exports. With (r_max, d_max) = (1, 0) training is batch norm too
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,14 +18,15 @@ from bnconvert.errors import Refusal
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.replacement import Replacement, needs_running_statistics
 from bnconvert.modules.site import Site
-from bnconvert.modules.tracking import TrackingNorm, unbiased
+from bnconvert.modules.tracking import unbiased
+from bnconvert.norms.recorded_norm import RecordedNorm
 from bnconvert.numerics.batch_norm import batch_norm_by
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
 from bnconvert.torch_private.recomputation import is_recomputation
 
 
-class RenormNorm(TrackingNorm):
+class RenormNorm(RecordedNorm):
     """Batch renormalization in training.
 
     Its counter of training steps, for the warm-up, is saved as `bnconvert.steps`.
@@ -36,17 +35,13 @@ class RenormNorm(TrackingNorm):
         r_max: the limit of the correction of the scale.
         d_max: the limit of the correction of the shift.
         warmup_steps: over so many training steps the limits go from (1, 0) to (r_max, d_max).
-        record: in a checkpointed forward, the r and d of each call so far; else None.
-        replay: in its recomputation, the r and d of each call still to come; else None.
     """
 
-    added_names: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps", "record", "replay")
+    added_names: ClassVar[tuple[str, ...]] = ("r_max", "d_max", "warmup_steps")
 
     r_max: float
     d_max: float
     warmup_steps: int
-    record: list[tuple[Tensor, Tensor]] | None = None
-    replay: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def init_state(self) -> None:
         """Create the counter of training steps."""
@@ -71,7 +66,7 @@ class RenormNorm(TrackingNorm):
             self.steps.add_(1)
         return y
 
-    def _replayed(self) -> tuple[Tensor, Tensor] | None:
+    def _replayed(self) -> tuple[Tensor, ...] | None:
         """Return, in a recomputation, the r and d of its forward: the statistics changed since.
 
         Raises:
@@ -86,22 +81,6 @@ class RenormNorm(TrackingNorm):
                 "use_reentrant=False, context_fn=lambda: bnconvert.checkpoint_contexts(model))"
             )
         return None
-
-    def start_recording(self) -> dict[str, Any]:
-        """Record r and d of each call, and return them."""
-        self.record = []
-        return {**super().start_recording(), "replay": self.record}
-
-    def stop_recording(self) -> None:
-        """End the record."""
-        super().stop_recording()
-        self.record = None
-
-    @contextmanager
-    def replaying(self, recorded: Mapping[str, Any]) -> Iterator[None]:
-        """Replay the record from its start."""
-        with super().replaying({**recorded, "replay": iter(recorded["replay"])}):
-            yield
 
     def correction(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """Return r and d, without gradient, for the batch's mean and biased variance."""

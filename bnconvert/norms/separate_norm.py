@@ -56,6 +56,12 @@ class SeparateNorm(TrackingNorm):
         assert isinstance(member, TrackingNorm)
         return member
 
+    def reset_running_stats(self) -> None:
+        """Reset the statistics of all domains."""
+        super().reset_running_stats()
+        for index in range(1, len(self.domains)):
+            self.norm_of(index).reset_running_stats()
+
     def normalize(self, x: Tensor) -> Tensor:
         """Normalize `x` by its domain's norm; a mixed batch block by block."""
         if isinstance(self.active, Blocks) and not self.by_call:

@@ -30,13 +30,14 @@ def values_per_sample(x: Tensor) -> int:
 
 
 def has_kernels(x: Tensor, *others: Tensor) -> bool:
-    """Tell whether these kernels apply: on the CPU, and not under a compiler or `torch.func`.
+    """Tell whether these kernels apply: on the CPU, not under a compiler, a trace or `torch.func`.
 
     Args:
         x: the batch.
         *others: whatever else may be a batch of gradients.
     """
-    if torch.compiler.is_compiling():
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.compiler.is_compiling() or traced:
         return False
     return x.device.type == "cpu" and not is_transformed(x, *others)
 

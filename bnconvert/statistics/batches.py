@@ -1,30 +1,20 @@
 """Read the user's batches, and run a model on one."""
 
-import inspect
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import StatisticsError
 from bnconvert.torch_private.tensor_versions import version_of
 
-#: forward(model, batch) runs a model on a batch; the user's, where the model does not take it.
-ForwardFunction = Callable[[nn.Module, Any], Any]
 #: score(output, batch) returns a loss or an error, the smaller the better: a number, or one value
 #: for each sample.
 ScoreFunction = Callable[[Any, Any], Any]
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-#: Types of defaults of parameters that take no tensor.
-_SWITCHES = (bool, int, float, str)
-#: Where wrappers keep what they wrap: torch's AveragedModel and DataParallel, PEFT, torch.compile.
-_WRAPPED = ("module", "base_model", "model", "_orig_mod")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,74 +128,3 @@ def tensors_of(value: Any) -> list[Tensor]:
     """Return all tensors in a batch, nested ones too, except those without axes."""
     leaves = pytree.tree_leaves(dict(value) if isinstance(value, Mapping) else value)
     return [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim()]
-
-
-def default_forward(device: torch.device) -> ForwardFunction:
-    """Return the forward function for batches that are tensors, tuples, lists or mappings.
-
-    Args:
-        device: where tensors are moved to.
-    """
-
-    def call(model: nn.Module, batch: Any) -> Any:
-        batch = dict(batch) if isinstance(batch, Mapping) else batch
-        batch = pytree.tree_map_only(Tensor, lambda t: t.to(device), batch)
-        if isinstance(batch, dict):
-            return model(**batch)
-        if isinstance(batch, tuple | list):
-            return model(*batch[: required_arguments(model, batch)])
-        return model(batch)
-
-    return call
-
-
-def required_arguments(model: nn.Module, batch: tuple[Any, ...] | list[Any]) -> int:
-    """Return how many elements of a batch are inputs: as many as the forward requires.
-
-    The rest are labels. The forward of a wrapper that takes anything is that of what it wraps.
-
-    Raises:
-        StatisticsError: the forward requires none, or more than there are; or it may take an
-            element that would be left out.
-    """
-    if len(batch) == 1:
-        return 1
-    model = _unwrapped(model)
-    name = f"{type(model).__name__}.forward"
-    parameters = inspect.signature(model.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in _POSITIONAL]
-    required = sum(p.default is p.empty for p in positional)
-    remedy = "give forward=lambda model, batch: model(...)"
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        raise StatisticsError(
-            f"a batch has {len(batch)} elements and {name} takes any number, so that inputs and "
-            f"labels cannot be told apart; {remedy}"
-        )
-    if not 0 < required <= len(batch):
-        raise StatisticsError(
-            f"a batch has {len(batch)} elements and {name} requires {required}; {remedy}"
-        )
-    optional = positional[required : len(batch)]
-    doubtful = [p.name for p in optional if not isinstance(p.default, _SWITCHES)]
-    if doubtful:
-        raise StatisticsError(
-            f"a batch has {len(batch)} elements, of which {name} requires {required} and may take "
-            f"{', '.join(doubtful)} too, so that inputs and labels cannot be told apart; {remedy}"
-        )
-    return required
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """Return the innermost model of wrappers whose forward takes whatever it is given."""
-    seen: list[nn.Module] = []
-    while model not in seen and _takes_anything(model):
-        seen.append(model)
-        inner = (getattr(model, name, None) for name in _WRAPPED)
-        model = next((m for m in inner if isinstance(m, nn.Module)), model)
-    return model
-
-
-def _takes_anything(model: nn.Module) -> bool:
-    kinds = {p.kind for p in inspect.signature(model.forward).parameters.values()}
-    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
-    return inspect.Parameter.VAR_POSITIONAL in kinds and kinds <= variadic

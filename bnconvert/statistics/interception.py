@@ -72,6 +72,7 @@ class Interception(TorchFunctionMode):
         call_functions(replica)
         self.watch, self.replica, self.on_arrival = watch, replica, on_arrival
         self._known: set[int] | None = None  # memory of the statistics of all norms
+        self._weights: set[int] | None = None  # memory of all parameters
 
     def __torch_function__(
         self,
@@ -100,10 +101,12 @@ class Interception(TorchFunctionMode):
         mean = args[mean_at] if len(args) > mean_at else named.get("running_mean")
         by_batch = args[flag_at] if len(args) > flag_at else named.get("training", False)
         target = None if mean is None else self.watch.owner_of(mean)
+        x = args[0] if args else named["input"]
         if target is None or mean is None or mean.shape != target.mean.shape:
-            self._note(target, mean, by_batch)
+            alone = mean is None and by_batch and not self._is_weight(x)
+            self._note(target, mean, alone)
             return func(*args, **named)
-        self.on_arrival(target, args[0] if args else named["input"])
+        self.on_arrival(target, x)
         if not by_batch:
             return func(*args, **named)
         values = target.mean.clone(), target.var.clone()
@@ -111,15 +114,21 @@ class Interception(TorchFunctionMode):
         target.set_values(*values)
         return result
 
-    def _note(self, target: StatisticsTarget | None, mean: Tensor | None, by_batch: bool) -> None:
+    def _note(self, target: StatisticsTarget | None, mean: Tensor | None, alone: bool) -> None:
         """Note a normalization that cannot be measured."""
         if target is not None and mean is not None:
             self.watch.uses.note_part(target, mean.numel())
         elif mean is None:
-            if by_batch:
+            if alone:
                 self.watch.uses.note_other(self.replica, None)
         elif _memory_of(mean) not in self._memory_of_norms():
             self.watch.uses.note_other(self.replica, mean.numel())
+
+    def _is_weight(self, x: Tensor) -> bool:
+        """Tell whether a parameter is normalized, reshaped or as it is (weight standardization)."""
+        if self._weights is None:
+            self._weights = {_memory_of(p) for p in self.replica.parameters()}
+        return _memory_of(x) in self._weights
 
     def _memory_of_norms(self) -> set[int]:
         if self._known is None:

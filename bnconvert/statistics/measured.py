@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnconvert.reporting.progress import Progress
 from bnconvert.reporting.report import Report
-from bnconvert.statistics.batches import ForwardFunction
+from bnconvert.statistics.batch_inputs import ForwardFunction
 from bnconvert.statistics.recomputation import Method, Variance, recompute_statistics
 
 

@@ -17,8 +17,10 @@ from bnconvert.norms.switches import domain as chosen_domain
 from bnconvert.reporting.progress import Progress, showing_progress
 from bnconvert.reporting.report import Report
 from bnconvert.reporting.shown import Shown
-from bnconvert.statistics.batches import BatchReader, ForwardFunction, default_forward
+from bnconvert.statistics.batch_inputs import ForwardFunction, default_forward
+from bnconvert.statistics.batches import BatchReader
 from bnconvert.statistics.layerwise import LayerwiseMeasurement
+from bnconvert.statistics.loaders import undisturbed
 from bnconvert.statistics.minibatch import MiniBatchMeasurement
 from bnconvert.statistics.notes import measuring_notes, reading_notes, require_measured
 from bnconvert.statistics.observing import observing
@@ -98,7 +100,7 @@ def recompute_statistics(
         model: an eager module, in any mode. `num_batches_tracked` becomes the number of batches.
         batches: an iterable of tensors, of tuples or lists (the first elements, as many as the
             model's forward requires; the rest are labels, and where the forward might take one of
-            them too, `forward` is needed) or of mappings (keyword arguments).
+            them too, `forward` is needed) or of mappings (keyword arguments, likewise).
         method: "layerwise": each norm is measured while all upstream norms already use their
             final statistics, so that how the data are divided into batches does not
             matter; reads the batches once and holds them. "aggregate": each norm normalizes by its
@@ -153,7 +155,7 @@ def recompute_statistics(
                 task = Task(model, targets.measured, call, ranks, variance, say)
                 reader = BatchReader(batches, max_samples)
                 measured = [buffer for target in before for buffer in target.buffers]
-                with observing(*measured), refusing_calls(model), restored(model, measured):
+                with undisturbed(batches), observing(*measured), _unchanged(model, measured):
                     result = _run(task, method, memory, reader)
                 require_measured(targets, result, task.uses)
                 ranks.gather("done")  # all ranks get the new statistics, or none does
@@ -218,6 +220,13 @@ def _require_same(
 
 def _domain(model: nn.Module, name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else chosen_domain(model, name)
+
+
+@contextmanager
+def _unchanged(model: nn.Module, measured: Iterable[Tensor]) -> Iterator[None]:
+    """Let replicas run inside of this context, and nothing of the model change but `measured`."""
+    with refusing_calls(model), restored(model, measured):
+        yield
 
 
 @contextmanager

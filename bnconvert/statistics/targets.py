@@ -14,6 +14,7 @@ from bnconvert.modules.running_statistics import held_statistics
 from bnconvert.modules.survey import survey
 from bnconvert.modules.tracing.unregistered import unregistered_norms
 from bnconvert.modules.tracking import TrackingNorm
+from bnconvert.norms.adaptive import AdaptiveNorm
 from bnconvert.norms.separate_norm import SeparateNorm
 from bnconvert.norms.torch_switches import is_switched
 from bnconvert.numerics.blocks import Blocks
@@ -39,6 +40,7 @@ class StatisticsTarget:
         counter: its buffer that counts batches, or None.
         eps: what the norm adds to the variance.
         momentum: the norm's; None for the average of all batches.
+        stream: buffers that start from mean and variance: those of `Adaptive(over="stream")`.
     """
 
     index: int
@@ -49,11 +51,13 @@ class StatisticsTarget:
     counter: Tensor | None
     eps: float
     momentum: float | None
+    stream: tuple[Tensor, ...] = ()
 
     @property
     def buffers(self) -> list[Tensor]:
         """The buffers, those that exist."""
-        return [b for b in (self.mean, self.var, self.counter) if b is not None]
+        own = (self.mean, self.var, self.counter, *self.stream)
+        return [buffer for buffer in own if buffer is not None]
 
     def set_values(self, mean: Tensor, var: Tensor) -> None:
         """Write statistics into the buffers, in place; they may be provisional or not finite."""
@@ -72,9 +76,11 @@ class StatisticsTarget:
                 f"{self.path}: statistics of up to {max(mean.abs().max(), var.max()):.3g} do not "
                 f"fit its {self.var.dtype} buffers; keep the norms in float32 (norm.float())"
             )
+        for buffer, source in zip(self.stream, (self.mean, self.var), strict=False):
+            buffer.copy_(source)
 
 
-#: Copies of targets' buffers, in the order of `StatisticsTarget.buffers`: mean, variance, counter.
+#: Copies of targets' buffers, in the order of `StatisticsTarget.buffers`: mean, variance, ...
 SavedStatistics = dict[StatisticsTarget, list[Tensor]]
 
 
@@ -131,6 +137,7 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
     """
     measured: list[StatisticsTarget] = []
     excluded: dict[str, str] = {}
+    by_mean: dict[int, StatisticsTarget] = {}
     in_training = _wrapped_by(model).training
     for path, norm, kind in norms_in(model):
         path = path or "(root)"
@@ -141,7 +148,12 @@ def find_targets(model: nn.Module, domain: str | None = None) -> Targets:
             excluded[path] = reason
             continue
         for target_path, holder in _holders(path, norm):
-            measured.append(_target(len(measured), target_path, type(norm).__name__, holder))
+            target = _target(len(measured), target_path, type(norm).__name__, holder)
+            same = by_mean.setdefault(id(target.mean), target)
+            if same is target:
+                measured.append(target)
+            else:
+                excluded[target_path] = f"has the statistics of {same.path}, measured there"
     excluded |= {place: _UNREGISTERED for _, place, _, _ in unregistered_norms(model)}
     excluded |= {
         path or "(root)": _PER_SAMPLE
@@ -165,7 +177,12 @@ def _target(index: int, path: str, class_name: str, holder: nn.Module) -> Statis
     mean, var = (holder.get_buffer(name) for name in ("running_mean", "running_var"))
     counter = holder._buffers.get("num_batches_tracked")
     momentum = getattr(holder, "momentum", None)
-    return StatisticsTarget(index, path, class_name, mean, var, counter, eps_of(holder), momentum)
+    stream: tuple[Tensor, ...] = ()
+    if isinstance(holder, AdaptiveNorm) and holder.over == "stream":
+        stream = holder.extras().get_buffer("mean"), holder.extras().get_buffer("var")
+    return StatisticsTarget(
+        index, path, class_name, mean, var, counter, eps_of(holder), momentum, stream
+    )
 
 
 def _holders(path: str, norm: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from bnconvert.errors import StatisticsError
 from bnconvert.reporting.progress import Progress
-from bnconvert.statistics.batches import ForwardFunction
+from bnconvert.statistics.batch_inputs import ForwardFunction
 from bnconvert.statistics.estimate import Estimate
 from bnconvert.statistics.interception import Interception, OnArrival, Watch
 from bnconvert.statistics.ranks import Ranks

@@ -28,6 +28,15 @@ def is_unguarded_recomputation() -> bool:
     return is_recomputation() and torch._C._autograd._top_saved_tensors_default_hooks(False) is None
 
 
+def checkpointed_region() -> int | None:
+    """Return what tells one checkpointed region (`use_reentrant=False`) from others; None outside.
+
+    It does while the region runs.
+    """
+    hooks: Any = torch._C._autograd._top_saved_tensors_default_hooks(False)
+    return None if hooks is None else id(hooks[0])
+
+
 def with_recomputation_key(x: Tensor, key: int) -> Tensor:
     """Return `x`; a checkpointed recomputation with another key then raises.
 

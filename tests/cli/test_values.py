@@ -21,9 +21,7 @@ def test_a_model_has_two_parts(text: str) -> None:
 def test_a_model_that_is_none_is_a_usage_error_at_once(
     run: Run, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "bnconvert.cli.models.model_source.load_model", None
-    )  # it is not even called
+    monkeypatch.setattr("bnconvert.cli.models.model_source.load_model", None)  # not even called
     needed = {
         "convert": ["--policy", "Frozen()"],
         "prepare": ["--policy", "Frozen()"],

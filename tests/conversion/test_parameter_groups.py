@@ -92,6 +92,22 @@ def test_norms_are_exempted_in_an_optimizer_that_exists_and_its_state_stays() ->
     assert optimizer.state[first[2]]["momentum_buffer"] is momentum
 
 
+def test_parameters_that_have_names_keep_them() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    optimizer = torch.optim.AdamW(model.named_parameters(), weight_decay=0.1)
+    bnc.exempt_norms(model, optimizer)
+    names = [group["param_names"] for group in optimizer.param_groups]
+    assert names == [["0.weight", "0.bias"], ["1.weight", "1.bias"]]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2]
+
+
+@pytest.mark.parametrize("use", [bnc.exempt_norms, lambda m, o: bnc.inspect(m, optimizer=o)])
+def test_several_optimizers_are_refused_in_words(use: Any) -> None:
+    model = Net()
+    with pytest.raises(ValueError, match=r"optimizer is a list; give the torch\.optim\.Optimizer"):
+        use(model, [torch.optim.SGD(model.parameters())])
+
+
 def test_the_parameters_of_norms_are_listed_with_their_paths() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.BatchNorm1d(4, affine=False))
     assert [path for path, _ in norm_parameters(model)] == ["1", "1"]

@@ -141,6 +141,7 @@ def test_the_plugin_synchronizes_and_reverts_its_own_norms_only() -> None:
 
     model = bnc.convert(Network(), bnc.Policy({"backbone.1": bnc.Frozen(), "*": bnc.Keep()}))
     frozen, state = model.get_submodule("backbone.1"), copy.deepcopy(model.state_dict())
+    parameters = [*model.parameters()]
     plugin = SyncNorms()
     plugin.apply(model)
     assert type(model.get_submodule("backbone.4")).__name__ == "SyncNorm"
@@ -148,6 +149,7 @@ def test_the_plugin_synchronizes_and_reverts_its_own_norms_only() -> None:
     assert type(model.get_submodule("backbone.4")) is nn.BatchNorm2d
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
     assert type(model.get_submodule("backbone.1")) is type(frozen)
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
 
 
 def test_the_trainer_takes_the_plugin() -> None:
@@ -173,3 +175,15 @@ def test_a_schedule_sets_the_momentum_of_converted_norms_before_each_epoch() -> 
     callbacks = [ConvertNorms(half), MomentumSchedule(lambda epoch: 0.5**epoch), Seen()]
     fit(Classifier(), callbacks, limit_train_batches=1, limit_val_batches=0)
     assert seen == [{1.0}, {0.5}, {0.25}]
+
+
+@pytest.mark.slow
+def test_a_compiled_module_is_converted_and_measured() -> None:
+    from bnconvert.integrations.lightning import ConvertNorms, PreciseStatistics
+
+    module, precise = Classifier(), PreciseStatistics()
+    compiled = torch.compile(module, backend="eager")
+    fit(compiled, [ConvertNorms(bnc.Ghost(30)), precise], epochs=1)  # type: ignore[arg-type]
+    assert type(module.network.backbone[1]).__name__ == "GhostNorm"
+    assert precise.report is not None
+    assert len(precise.report.statistics) == 2

@@ -111,3 +111,83 @@ def test_norms_freeze_late_and_their_momentum_follows_a_schedule(tmp_path: Path)
     assert not torch.equal(seen[0][1], seen[1][1])
     assert torch.equal(seen[1][1], seen[3][1])
     assert not torch.equal(seen[1][2], seen[3][2])
+
+
+def trainer_of_several(callbacks: list[Any], folder: Path) -> Any:
+    """Return a trainer that makes its model anew for each training."""
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=60,
+        eval_strategy="epoch",
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    sets = [Labelled(data) for data in digits()]
+    return transformers.Trainer(
+        model_init=WithLoss,
+        args=arguments,
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
+        callbacks=callbacks,
+    )
+
+
+def test_each_of_several_trainings_is_frozen_and_measured(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import FreezeNorms, PreciseStatistics
+
+    precise = PreciseStatistics()
+    reports: list[Any] = []
+    kinds: list[str] = []
+    for callbacks in ([precise], [FreezeNorms(from_epoch=0)]):
+        trainer = trainer_of_several(callbacks, tmp_path)
+        for _ in range(2):
+            precise.report = None
+            trainer.train()
+            reports.append(precise.report)
+            kinds.append(type(trainer.model.network.backbone[1]).__name__)
+    assert None not in reports[:2]
+    assert kinds == ["BatchNorm2d", "BatchNorm2d", "FrozenNorm", "FrozenNorm"]
+
+
+def test_a_model_that_the_trainer_makes_anew_is_not_trained_unconverted(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import ConvertNorms
+
+    trainer = trainer_of_several([ConvertNorms(bnc.Ghost(8))], tmp_path)
+    with pytest.raises(bnc.UnsupportedModelError, match=r"convert in model_init: model_init="):
+        trainer.train()
+    trainer = trainer_of_several([], tmp_path)
+    trainer.model_init = lambda: bnc.convert(WithLoss(), bnc.Ghost(8))
+    trainer.train()
+    assert type(trainer.model.network.backbone[1]).__name__ == "GhostNorm"
+
+
+def test_a_training_that_is_resumed_within_an_epoch_is_in_this_epoch(tmp_path: Path) -> None:
+    from bnconvert.integrations.transformers import MomentumSchedule
+
+    seen: list[int] = []
+
+    def momentum(epoch: int) -> float:
+        seen.append(epoch)
+        return 0.1
+
+    schedule = MomentumSchedule(momentum)
+    for steps, resumed in ((16, False), (30, True)):  # of ten an epoch
+        seen.clear()
+        arguments = transformers.TrainingArguments(
+            output_dir=str(tmp_path),
+            max_steps=steps,
+            save_strategy="steps",
+            save_steps=16,
+            per_device_train_batch_size=60,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = transformers.Trainer(
+            WithLoss(), arguments, train_dataset=Labelled(digits()[0]), callbacks=[schedule]
+        )
+        trainer.train(resume_from_checkpoint=resumed)
+    assert seen == [1, 2]

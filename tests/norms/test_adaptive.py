@@ -89,6 +89,24 @@ def test_the_stream_is_saved_and_a_plain_checkpoint_starts_it_anew() -> None:
     assert torch.equal(twin.state_dict()["bnconvert.mean"], other.get_buffer("running_mean"))
 
 
+@pytest.mark.parametrize("of", ["training", "recomputation"])
+def test_a_stream_starts_anew_from_new_statistics_of_its_source(of: str) -> None:
+    norm = bnc.convert(source(), bnc.Adaptive(over="stream"))
+    norm(batch())
+    before = copy.deepcopy(norm.state_dict())
+    if of == "training":
+        norm.train()(batch(seed=1))
+    else:
+        result = bnc.recompute_statistics(norm, [batch(seed=1)])
+    state = norm.state_dict()
+    assert not torch.equal(state["running_mean"], before["running_mean"])
+    for name in ("mean", "var"):
+        assert torch.equal(state[f"bnconvert.{name}"], state[f"running_{name}"])
+    if of == "recomputation":
+        result.undo()
+        assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
 def test_a_broken_batch_and_a_switch_leave_the_stream_alone() -> None:
     norm = bnc.convert(source(), bnc.Adaptive(over="stream"))
     norm(torch.full((2, 5, 3, 3), torch.inf).double())

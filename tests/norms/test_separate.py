@@ -104,6 +104,18 @@ def test_a_plain_checkpoint_fills_every_domain() -> None:
                 assert torch.equal(reverted.state_dict()[key], value)
 
 
+def test_domains_that_a_plain_checkpoint_fills_share_no_tensor() -> None:
+    """Also where its tensors are not copied but put into the norm."""
+    plain = trained(nn.BatchNorm2d(3))
+    for norm in (
+        bnc.convert(nn.BatchNorm2d(3), bnc.Separate(("day", "night"), affine="separate")),
+        bnc.convert(nn.BatchNorm2d(3), bnc.Adaptive(over="stream")),
+    ):
+        norm.load_state_dict(plain.state_dict(), assign=True)
+        tensors = [*norm.parameters(), *norm.buffers()]
+        assert len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
+
+
 def test_its_own_checkpoint_keeps_the_domains_apart() -> None:
     norm, twin = separate(), separate()
     with bnc.domain(norm, "target"):

@@ -8,7 +8,7 @@ from torch.func import functional_call, vmap
 
 import bnconvert as bnc
 from bnconvert.modules.site import sites_in
-from bnconvert.norms.virtual import ReferencePass, VirtualNorm
+from bnconvert.norms.virtual_norm import ReferencePass, VirtualNorm
 from tests.submodules import submodule
 from tests.zoo import Net, Residual, trained
 

@@ -1,44 +1,12 @@
-"""Virtual batch norm, and how often a forward calls it: anew, several times, in a loop, hidden."""
-
-from collections.abc import Callable
-from functools import partial
+"""Virtual batch norm, and how often a forward calls it: several times, in a loop, hidden."""
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 import bnconvert as bnc
-from tests.norms.test_virtual import REFERENCE, images
+from tests.norms.test_virtual import REFERENCE
 from tests.zoo import build
-
-
-class Block(nn.Module):
-    """A convolution and a norm that may be checkpointed."""
-
-    def __init__(self, checkpointed: bool) -> None:
-        super().__init__()
-        self.conv, self.norm, self.checkpointed = (
-            nn.Conv2d(3, 4, 1),
-            nn.BatchNorm2d(4),
-            checkpointed,
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        normalize: Callable[[Tensor], Tensor] = self.norm
-        if self.checkpointed:
-            normalize = partial(checkpoint, self.norm, use_reentrant=False)
-        return normalize(self.conv(x))
-
-
-def test_a_checkpointed_recomputation_finds_the_same_reference() -> None:
-    gradients = []
-    for checkpointed in (False, True):
-        torch.manual_seed(0)
-        block = bnc.convert(Block(checkpointed).double(), bnc.Virtual(REFERENCE)).train()
-        block(images(2)).square().sum().backward()
-        gradients.append(block.get_parameter("conv.weight").grad)
-    torch.testing.assert_close(*gradients)
 
 
 def test_a_norm_of_several_calls_is_refused() -> None:

@@ -1,11 +1,13 @@
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import numpy as np
 import pytest
 import torch
 
 from bnconvert.numerics import random_state
-from bnconvert.numerics.random_state import preserved_random_state
+from bnconvert.numerics.random_state import HostRandomState, preserved_random_state
 
 
 def test_numbers_drawn_inside_are_drawn_again_afterwards() -> None:
@@ -14,6 +16,16 @@ def test_numbers_drawn_inside_are_drawn_again_afterwards() -> None:
         inside = torch.rand(3)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(torch.rand(3), inside)
+
+
+def test_python_and_numpy_draw_again_too() -> None:
+    """Augmentations draw from them, while a data set is read."""
+    state = HostRandomState()
+    with preserved_random_state():
+        inside = random.random(), np.random.random()
+        assert state.has_changed()
+    assert not state.has_changed()
+    assert (random.random(), np.random.random()) == inside
 
 
 def test_a_seed_set_inside_is_forgotten() -> None:

@@ -78,7 +78,19 @@ def called_elsewhere(*, through_model: bool, frozen: bool = False) -> nn.Module:
     return made
 
 
+TWO_PARTS = nn.Sequential(Net(), Net())
+OPTIMIZERS = [torch.optim.AdamW(part.parameters()) for part in TWO_PARTS]
+
 CONVERSION = (
+    Row(
+        "conversion/parameter_groups.py",
+        "optimizer is a {}",
+        lambda _: bnc.inspect(TWO_PARTS, optimizer=OPTIMIZERS),  # type: ignore[arg-type]
+        lambda _: [
+            bnc.inspect(part, optimizer=optimizer)
+            for part, optimizer in zip(TWO_PARTS, OPTIMIZERS, strict=True)
+        ],
+    ),
     Row(
         "conventions.py",
         "values per channel",

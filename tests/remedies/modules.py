@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 
 import bnconvert as bnc
 from tests.disguises import OwnBuffers
@@ -18,6 +18,22 @@ def parametrized(removed: bool) -> nn.Module:
     parametrize.register_parametrization(norm, "weight", nn.Softplus())
     if removed:
         parametrize.remove_parametrizations(norm, "weight")
+    return norm
+
+
+def pruned(permanent: bool) -> nn.Module:
+    norm = nn.BatchNorm2d(3)
+    prune.random_unstructured(norm, "weight", 0.5)
+    if permanent:
+        prune.remove(norm, "weight")
+    return norm
+
+
+def computed_bias() -> nn.Module:
+    """Return a norm whose bias is made by a network, as of a conditional norm."""
+    norm = nn.BatchNorm2d(3)
+    del norm.bias
+    norm.bias = torch.zeros(3)  # type: ignore[assignment]
     return norm
 
 
@@ -116,6 +132,18 @@ MODULES = (
         "computed by a parametrization",
         lambda _: planned(bnc.Frozen(), parametrized(removed=False)),
         lambda _: planned(bnc.Frozen(), parametrized(removed=True)),
+    ),
+    Row(
+        "modules/kinds.py",
+        "computed from another one by a hook",
+        lambda _: planned(bnc.Frozen(), pruned(permanent=False)),
+        lambda _: planned(bnc.Frozen(), pruned(permanent=True)),
+    ),
+    Row(
+        "modules/kinds.py",
+        "no Parameter, but an attribute",
+        lambda _: planned(bnc.Frozen(), computed_bias()),
+        lambda _: (planned(bnc.Keep(), computed_bias()), planned(bnc.Frozen(), nn.BatchNorm2d(3))),
     ),
     Row(
         "modules/kinds.py",

@@ -1,5 +1,6 @@
 """Rows for the rewrites and their norms."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -63,6 +64,23 @@ class TwiceInTraining(Steps):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(torch.cat([x, x], 1) if self.training else x)
+
+
+class DroppedPart(nn.Module):
+    """A checkpointed part with a dropout before a norm that has a reference."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__()
+        self.part = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3))
+        self.settings = settings
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return checkpoint(self.part, x, **self.settings(self.part))
+
+    def step(self) -> None:
+        with warnings.catch_warnings(action="ignore"):  # the reference's pass has no gradient
+            model = bnc.convert(self, bnc.Virtual(torch.randn(8, 3)))
+            model.train()(torch.randn(4, 3).requires_grad_()).sum().backward()
 
 
 REFERENCE = bnc.Virtual(torch.randn(8, 1, 3))
@@ -150,7 +168,7 @@ NORMS = (
         lambda _: bnc.convert(nn.BatchNorm1d(4), bnc.Sync(dist.group.WORLD)),
     ),
     Row(
-        "norms/virtual.py",
+        "norms/virtual_norm.py",
         "before its reference batch ran",
         lambda _: virtual(part=True),
         lambda _: virtual(part=False),
@@ -183,7 +201,18 @@ NORMS = (
         lambda _: bnc.convert(Steps(), bnc.Virtual(torch.randn(8, 1, 3))),
     ),
     Row(
-        "norms/virtual.py",
+        "norms/virtual_norm.py",
+        "may have run again since",
+        lambda _: DroppedPart(lambda part: {"use_reentrant": True}).step(),
+        lambda _: DroppedPart(
+            lambda part: {
+                "use_reentrant": False,
+                "context_fn": lambda: bnc.checkpoint_contexts(part),
+            }
+        ).step(),
+    ),
+    Row(
+        "norms/virtual_norm.py",
         "called twice in one forward of its reference",
         lambda _: step(bnc.convert(TwiceInTraining(), REFERENCE)),
         lambda _: step(bnc.convert(TwiceInTraining(), bnc.Keep())),

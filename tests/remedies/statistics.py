@@ -122,7 +122,7 @@ STATISTICS = (
         lambda _: list(BatchReader(islice(iter(object, None), 100), None)),
     ),
     Row(
-        "statistics/batches.py",
+        "statistics/batch_inputs.py",
         "takes any number",
         lambda _: recompute(Many(), [(FLAT[0], FLAT[1])]),
         lambda _: recompute(
@@ -130,7 +130,15 @@ STATISTICS = (
         ),
     ),
     Row(
-        "statistics/batches.py",
+        "statistics/batch_inputs.py",
+        "which is not there",
+        lambda _: recompute(Masked(), [{"image": FLAT[0]}]),
+        lambda _: recompute(
+            Masked(), [{"image": FLAT[0]}], forward=lambda model, batch: model(batch["image"])
+        ),
+    ),
+    Row(
+        "statistics/batch_inputs.py",
         "may take {} too",
         lambda _: recompute(Masked(), [(FLAT[0], FLAT[1])]),
         lambda _: recompute(
@@ -138,7 +146,7 @@ STATISTICS = (
         ),
     ),
     Row(
-        "statistics/batches.py",
+        "statistics/batch_inputs.py",
         "has {} elements and {} requires",
         lambda _: recompute(Two(), [(BATCHES[0], BATCHES[0])]),
         lambda _: recompute(

@@ -38,6 +38,12 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "conversion/plan.py": {"{}": _OTHERS},
     "conversion/restoring/decisions.py": {"{}": _OTHERS},
     "conversion/restoring/restore_plan.py": {"{}": _OTHERS},
+    "integrations/module_copies.py": {
+        "holds a copy of the module": "a whole fit: tests/integrations/test_module_copies.py",
+    },
+    "integrations/transformers.py": {
+        "made its model anew": "a whole training: tests/integrations/test_transformers.py",
+    },
     "exporting/blame.py": {"{}; {}": _OTHERS},
     "exporting/simplification/onnx_sample_convolution.py": {
         "are not one for each sample": _CAUGHT,
@@ -76,6 +82,7 @@ UNPROVOKED: dict[str, dict[str, str]] = {
     "graphs/capture/parts.py": {"{}": _OTHERS},
     "graphs/capture/state.py": {"{}": _OTHERS},
     "graphs/capture/size_limits.py": {"the model computes other things unless {}": _CAUGHT},
+    "modules/tracing/norm_tracer.py": {"its forward draws random numbers": _CAUGHT},
     "modules/lazy_modules.py": {"{}": _OTHERS},
     "modules/copies/rebinding.py": {"{}": _OTHERS},
     "reporting/frame.py": {"pandas cannot be imported": _PACKAGE},

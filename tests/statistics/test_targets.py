@@ -22,6 +22,14 @@ def test_a_root_and_a_shared_norm_are_one_target() -> None:
     assert len(find_targets(build("one_norm_two_parents")[0]).measured) == 1
 
 
+def test_statistics_that_two_norms_hold_are_one_target() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    model[1].running_mean, model[1].running_var = model[0].running_mean, model[0].running_var
+    targets = find_targets(model)
+    assert [target.path for target in targets.measured] == ["0"]
+    assert targets.excluded == {"1": "has the statistics of 0, measured there"}
+
+
 @pytest.mark.parametrize(
     ("norm", "reason"),
     [

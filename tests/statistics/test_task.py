@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from bnconvert.errors import StatisticsError
-from bnconvert.statistics.batches import default_forward
+from bnconvert.statistics.batch_inputs import default_forward
 from bnconvert.statistics.estimate import Estimate, measure
 from bnconvert.statistics.ranks import Ranks
 from bnconvert.statistics.targets import find_targets

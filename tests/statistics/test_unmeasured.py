@@ -99,3 +99,14 @@ def test_a_diagnosis_sees_them_too() -> None:
     assert "BN201" in {finding.id for finding in report.findings}
     with pytest.raises(bnc.StatisticsError, match="a part of its statistics"):
         bnc.diagnose(network(Halved()), [X])
+
+
+def test_weights_that_are_standardized_are_no_normalization() -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            flat = self.weight.reshape(1, self.out_channels, -1)
+            weight = F.batch_norm(flat, None, None, training=True).reshape_as(self.weight)
+            return F.conv2d(x, weight, self.bias)
+
+    model = nn.Sequential(Standardized(3, 4, 3), nn.BatchNorm2d(4))
+    assert bnc.recompute_statistics(model, [torch.randn(4, 3, 8, 8)]).report.notes == ()

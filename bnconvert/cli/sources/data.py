@@ -50,7 +50,8 @@ class Data:
         """
         from torch import device as device_of
 
-        from bnconvert.statistics.batches import default_forward, tensors_of
+        from bnconvert.statistics.batch_inputs import default_forward
+        from bnconvert.statistics.batches import tensors_of
 
         inputs = self.inputs(batch)
         device = next((tensor.device for tensor in model.buffers()), device_of("cpu"))

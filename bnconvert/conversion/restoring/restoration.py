@@ -25,7 +25,7 @@ from bnconvert.modules.normalized_layer import NormalizedLayer, normalized, with
 from bnconvert.modules.surgery import swap
 from bnconvert.modules.survey import require_eager
 from bnconvert.reporting.progress import Progress
-from bnconvert.statistics.batches import ForwardFunction
+from bnconvert.statistics.batch_inputs import ForwardFunction
 from bnconvert.statistics.recomputation import recompute_statistics
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 

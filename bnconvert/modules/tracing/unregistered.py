@@ -4,8 +4,10 @@ torch does not see them there: no mode, parameter, state_dict or conversion reac
 """
 
 import functools
+import weakref
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FunctionType, MethodType
 
 import numpy as np
@@ -24,7 +26,8 @@ def unregistered_norms(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, 
 
     The place reads like a path: `block.norms.0` for the first of the list `norms` of `block`.
     """
-    seen = {id(module) for module in model.modules()}
+    registered = {id(module) for module in model.modules()}
+    seen = set(registered)
     for owner_path, owner in list(model.named_modules()):
         if isinstance(owner, torch.jit.ScriptModule):
             continue  # closed, and reported as such
@@ -33,13 +36,20 @@ def unregistered_norms(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, 
                 continue
             for place, module in _modules_in(value, name, _DEPTH, seen):
                 for path, norm, kind in norms_in(module):
-                    yield owner_path, ".".join(filter(None, (owner_path, place, path))), norm, kind
+                    if id(norm) not in registered:  # a trainer holds what wraps the model
+                        whole = ".".join(filter(None, (owner_path, place, path)))
+                        yield owner_path, whole, norm, kind
 
 
 def _modules_in(
     value: object, place: str, depth: int, seen: set[int]
 ) -> Iterator[tuple[str, nn.Module]]:
     """Yield the modules in a value that were not seen before, each with its place."""
+    if type(value) in weakref.ProxyTypes:
+        with suppress(ReferenceError):  # of what is there no more
+            if isinstance(value, nn.Module):  # a proxy is another object than its module
+                yield from _modules_in(next(value.modules()), place, depth, seen)
+        return
     if isinstance(value, str | bytes | int | float | complex | None | type | Tensor | np.ndarray):
         return
     if not depth or id(value) in seen:

@@ -1,4 +1,5 @@
 import functools
+import weakref
 from types import SimpleNamespace
 
 import torch
@@ -27,7 +28,16 @@ def test_each_is_found_once_and_what_is_registered_never() -> None:
     assert places(a=[norm, norm], b=norm.forward) == ["0.block.a.0"]
     model = nn.Sequential(norm)
     vars(model)["again"] = [norm]
+    vars(model)["wrapped"] = [nn.DataParallel(model)]
+    vars(model)["trainer"] = SimpleNamespace(model=weakref.proxy(model))
     assert list(unregistered_norms(model)) == []
+
+
+def test_a_weak_proxy_is_what_it_stands_for() -> None:
+    norm, gone = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    proxies = weakref.proxy(norm), weakref.proxy(gone)
+    del gone
+    assert places(a=proxies) == ["0.block.a.0"]
 
 
 def test_data_and_circles_are_no_trouble() -> None:
