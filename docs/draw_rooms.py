@@ -23,7 +23,7 @@ _DOORS = {"__init__", "__main__"}
 #: and what it is for.
 _ROOMS = {
     "cli": (1.5, "a file per command"),
-    "integrations": (0.42, "Lightning, Transformers"),
+    "integrations": (0.0, "Lightning, Transformers"),
     "conversion": (0.0, "plan, convert, prepare"),
     "diagnosis": (1.0, "inspect, diagnose"),
     "exporting": (2.0, "export, verify"),
