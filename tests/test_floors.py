@@ -410,6 +410,7 @@ ROOMS = {
         "rebinding",
         "site",
         "tracking",
+        "update_bn",
         "unregistered",
         "self_references",
         "surgery",
