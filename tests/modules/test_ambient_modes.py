@@ -139,7 +139,7 @@ FACTORIES = (
     *("randperm", "tensor", "zeros"),
 )
 #: A norm without tensors is where its user's default device is.
-WITHOUT_TENSORS = {"norms/virtual.py"}
+WITHOUT_TENSORS = {"norms/virtual_norm.py"}
 
 
 def test_no_tensor_is_made_on_the_callers_default_device() -> None:
