@@ -430,6 +430,7 @@ ROOMS = {
         "copies.rebinding",
         "site",
         "tracking",
+        "update_bn",
         "tracing.unregistered",
         "copies.self_references",
         "surgery",

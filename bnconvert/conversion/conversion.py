@@ -16,6 +16,7 @@ from bnconvert.modules.rewrite import Alternatives, Rewrite
 from bnconvert.modules.surgery import plain_batch_norm_edits, swap
 from bnconvert.modules.survey import require_eager
 from bnconvert.modules.tracing.hidden_references import hidden_references
+from bnconvert.norms.switches import has_switch
 from bnconvert.torch_private.one_at_a_time import one_at_a_time
 
 #: The class of the user's model, which its copy has too; but for a model that is itself a norm.
@@ -101,6 +102,8 @@ def convert_with_plan(
             the advice of `copy_model`.
     """
     require_eager(model)
+    if inplace:
+        _require_no_switch(model)
     target = model if inplace else copy_model(model, **copying)
     followed = make_plan(target, Policy.of(policy))
     followed.require_legal()
@@ -125,7 +128,8 @@ def revert(model: ModelT, *, domain: str | None = None, inplace: bool = False) -
     Raises:
         UnsupportedModelError: the model is wrapped, compiled or scripted, or `domain` is given
             and no norm holds domains.
-        RefusedError: something outside of the module tree holds a norm that is to be replaced.
+        RefusedError: something outside of the module tree holds a norm that is to be replaced; or
+            a switch (`update_statistics`, `use_statistics`) is in force, and `inplace`.
 
     Examples:
         >>> frozen = bnc.convert(nn.BatchNorm2d(8), bnc.Frozen())
@@ -135,10 +139,24 @@ def revert(model: ModelT, *, domain: str | None = None, inplace: bool = False) -
     require_eager(model)
     if domain is not None:
         _require_domain(model, domain)
+    if inplace:
+        _require_no_switch(model)
     target = model if inplace else copy_model(model, remedy=_REMEDY)
     edits = plain_batch_norm_edits(target, everything=True, domain=domain)
     _require_replaceable(target, edits)
     return cast(ModelT, swap(target, edits))
+
+
+def _require_no_switch(model: nn.Module) -> None:
+    """Raise inside of a switch: it holds for the norms that it was set on, not for others."""
+    switched = [path or "(root)" for path, norm, _ in norms_in(model) if has_switch(norm)]
+    if switched:
+        raise RefusedError(
+            [
+                f"{path}: update_statistics or use_statistics is in force; leave its context first"
+                for path in switched
+            ]
+        )
 
 
 def _require_replaceable(model: nn.Module, edits: Mapping[str, nn.Module]) -> None:

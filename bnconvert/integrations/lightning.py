@@ -181,7 +181,7 @@ class PreciseStatistics(Callback):  # type: ignore[misc]
 
     def on_train_end(self, trainer: Any, pl_module: nn.Module) -> None:
         """Recompute where a callback has changed the weights since the last epoch."""
-        if _digest(pl_module) not in (self._trained, self._measured):
+        if self._trained and _digest(pl_module) not in (self._trained, self._measured):
             self._measure(trainer, pl_module)
 
     #: The same once more, for callbacks that come after this one.

@@ -5,7 +5,6 @@ The modes, the switches, the update of the running statistics and the treatment 
 are not finite are here.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,15 +12,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import swa_utils
 
 from bnconvert.modules.kinds import has_default_statistics
 from bnconvert.modules.normalization import Normalization, Statistics
+from bnconvert.modules.update_bn import refuse_update_bn
 from bnconvert.numerics.kernels import values_per_sample
 from bnconvert.numerics.slices import slice_moments, whole
 from bnconvert.torch_private.function_transforms import is_transformed, level_of
-
-_UPDATE_BN = inspect.unwrap(swa_utils.update_bn).__code__
 
 
 class TrackingNorm(Normalization):
@@ -36,8 +33,9 @@ class TrackingNorm(Normalization):
             mixed precision) were kept out of the running statistics.
     """
 
-    added_names: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped")
+    added_names: ClassVar[tuple[str, ...]] = ("updates", "statistics", "skipped", "awaits_state")
 
+    awaits_state: bool = False  # made on the meta device, and nothing was loaded since
     updates: bool = True
     statistics: Statistics = None
     skipped: Tensor | None
@@ -47,6 +45,22 @@ class TrackingNorm(Normalization):
         mean = self.running_mean
         zero = None if mean is None else torch.zeros((), dtype=torch.long, device=mean.device)
         self.register_buffer("skipped", zero, persistent=False)
+        self.awaits_state = mean is not None and mean.is_meta
+
+    def prepare_loading(self, state: Mapping[str, Any], *, assigns: bool) -> None:
+        """Begin what was made without numbers at 0: a plain checkpoint holds none of it."""
+        given = next((value for value in state.values() if isinstance(value, Tensor)), None)
+        if given is None or given.is_meta or not self.awaits_state:
+            return
+        for owner in (self, self.extras()):
+            for name, buffer in owner.named_buffers(recurse=False):
+                if name == "skipped" or owner is not self:
+                    whole = torch.zeros_like(buffer, device=given.device)
+                    owner._buffers[name] = whole if assigns else buffer.zero_()
+        self.awaits_state = False
+        for inner in self.extras().modules():  # of further domains, whose state is this one's
+            if isinstance(inner, TrackingNorm):
+                inner.prepare_loading(state, assigns=assigns)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a copy or a pickle: switches stay with the norm of their context."""
@@ -123,7 +137,7 @@ class TrackingNorm(Normalization):
         if not self.is_tracking():
             return
         self.require_writable(self._buffers, mean)
-        _refuse_update_bn()
+        refuse_update_bn()
         assert self.running_mean is not None
         assert self.running_var is not None
         with torch.no_grad():
@@ -198,26 +212,6 @@ class TrackingNorm(Normalization):
         updates = [] if self.updates else ["updates=False"]
         used = [] if self.statistics is None else [f"statistics={self.statistics!r}"]
         return ", ".join((self.settings(), *updates, *used, "unseen by update_bn"))
-
-
-def _refuse_update_bn() -> None:
-    """Raise inside torch's `update_bn`, which resets and averages only torch's own norms.
-
-    It runs a forward only where the model still has some; without, it returns at once.
-
-    Raises:
-        RuntimeError: with what to call instead.
-    """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return  # update_bn runs without gradients
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code is _UPDATE_BN:
-            raise RuntimeError(
-                "update_bn resets and averages only torch's own batch norms, and not those of "
-                "bnconvert; use bnconvert.recompute_statistics(model, batches) for all of them"
-            )
-        frame = frame.f_back
 
 
 def unbiased(var: Tensor, count: Tensor | int) -> Tensor:

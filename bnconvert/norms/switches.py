@@ -18,7 +18,7 @@ from bnconvert.modules.kinds import has_running_statistics
 from bnconvert.modules.lazy_modules import require_weights
 from bnconvert.modules.normalization import Normalization
 from bnconvert.modules.tracking import TrackingNorm
-from bnconvert.norms.torch_switches import switched
+from bnconvert.norms.torch_switches import is_switched, switched
 from bnconvert.numerics.blocks import Blocks, blocks
 
 
@@ -133,6 +133,12 @@ def reset_stream(model: nn.Module) -> None:
         reset = getattr(module, "reset", None)
         if isinstance(module, Normalization) and reset is not None:
             reset()
+
+
+def has_switch(norm: nn.Module) -> bool:
+    """Tell whether `update_statistics` or `use_statistics` is in force for a norm."""
+    ours = isinstance(norm, TrackingNorm) and (not norm.updates or norm.statistics is not None)
+    return ours or is_switched(norm)
 
 
 @contextmanager

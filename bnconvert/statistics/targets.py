@@ -16,7 +16,7 @@ from bnconvert.modules.tracing.unregistered import unregistered_norms
 from bnconvert.modules.tracking import TrackingNorm
 from bnconvert.norms.adaptive import AdaptiveNorm
 from bnconvert.norms.separate_norm import SeparateNorm
-from bnconvert.norms.torch_switches import is_switched
+from bnconvert.norms.switches import has_switch
 from bnconvert.numerics.blocks import Blocks
 from bnconvert.torch_private.norm_classes import is_instance_norm
 
@@ -235,8 +235,7 @@ def _why_not_readable(norm: nn.Module) -> str | None:
 
 def _refuse_switches(path: str, norm: nn.Module) -> None:
     """Raise where a switch of this norm is in force."""
-    ours = isinstance(norm, TrackingNorm)
-    if is_switched(norm) or (ours and (not norm.updates or norm.statistics is not None)):
+    if has_switch(norm):
         raise StatisticsError(
             f"{path}: update_statistics or use_statistics is in force; leave its context first"
         )

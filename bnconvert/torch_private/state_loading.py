@@ -14,6 +14,14 @@ from torch import nn
 class StateLoading(nn.Module):
     """A module that says what a checkpoint lacks, and what of it is of no use."""
 
+    def prepare_loading(self, state: Mapping[str, Any], *, assigns: bool) -> None:
+        """Prepare for what is going to be loaded.
+
+        Args:
+            state: what the checkpoint has for this module; the prefix is cut off.
+            assigns: whether its tensors replace the module's, or their numbers are copied.
+        """
+
     def missing_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what to load beside a checkpoint's own entries.
 
@@ -41,6 +49,8 @@ class StateLoading(nn.Module):
             for key, value in state_dict.items()
             if key.startswith(prefix)
         }
+        assigns = bool(local_metadata.get("assign_to_params_buffers", False))
+        self.prepare_loading(own, assigns=assigns)
         # torch gives each module a dictionary of its own, from which it makes its children's.
         state_dict |= {prefix + name: value for name, value in self.missing_state(own).items()}
         super()._load_from_state_dict(

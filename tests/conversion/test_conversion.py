@@ -170,3 +170,20 @@ def test_timms_layers_convert_and_come_back() -> None:
         reverted = bnc.revert(copy.deepcopy(converted))
     assert [type(m) for m in reverted.modules()] == [type(m) for m in model.modules()]
     assert torch.equal(reverted(x), expected)
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_inside_of_a_switch_norms_are_not_replaced_under_it(converted: bool) -> None:
+    """A switch holds for the norms that it was set on: what replaces one would update."""
+    model = nn.Sequential(nn.BatchNorm1d(3))
+    if converted:
+        model = bnc.convert(model, bnc.Ghost(4))
+    for switch in (bnc.update_statistics(model, False), bnc.use_statistics(model, "running")):
+        with switch, pytest.raises(bnc.RefusedError, match=r"0: update_stat.*; leave its context"):
+            bnc.convert(model, bnc.Renorm(), inplace=True)
+    with bnc.update_statistics(model, False):
+        copied = bnc.convert(model, bnc.Renorm())
+        with pytest.raises(bnc.RefusedError, match="is in force"):
+            bnc.revert(model, inplace=True)
+    copied.train()(torch.randn(8, 3) + 5)
+    assert copied.get_buffer("0.running_mean").all()

@@ -77,3 +77,12 @@ def test_a_training_is_the_same_as_without() -> None:
         fit(module, callbacks, epochs=2, val_check_interval=0.3, accumulate_grad_batches=3)
         weights.append([p.detach() for p in module.parameters()])
     assert all(map(torch.equal, *weights))
+
+
+def test_a_fit_without_an_epoch_measures_nothing() -> None:
+    from bnconvert.integrations.lightning import PreciseStatistics
+
+    module, precise = Classifier(), PreciseStatistics()
+    fit(module, [precise], epochs=0)
+    assert precise.report is None
+    assert torch.equal(module.network.backbone[1].get_buffer("running_mean"), torch.zeros(16))

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel, update_bn
 
 import bnconvert as bnc
+from bnconvert.modules.rewrite import Rewrite
 from bnconvert.modules.surgery import inherit
 from bnconvert.modules.tracking import TrackingNorm
-from tests.zoo import norm_with, trained
+from tests.test_every_norm import CHOICES, IMAGES
+from tests.zoo import Net, norm_with, trained
 
 CLASSES = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 POSITIONS = {2: (), 3: (7,), 4: (4, 3), 5: (2, 3, 2)}
@@ -123,36 +124,19 @@ def test_the_repr_shows_a_switch_that_is_set() -> None:
     assert "updates" not in repr(norm)
 
 
-def half_converted() -> nn.Module:
-    layers = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.BatchNorm1d(4))
-    return bnc.convert(layers, bnc.Policy({"1": bnc.Ghost(8)}))
-
-
-def test_update_bn_on_a_part_of_the_norms_says_what_to_call() -> None:
-    averaged = AveragedModel(half_converted())
-    batches = [torch.randn(32, 4) + 9]
-    linear, norm = averaged.get_submodule("module.0"), averaged.get_submodule("module.1")
-    before = norm.get_buffer("running_mean").clone()
-    with pytest.raises(RuntimeError, match=r"use bnconvert.recompute_statistics\(model, batches\)"):
-        update_bn(batches, averaged)
-    assert torch.equal(norm.get_buffer("running_mean"), before)
-    bnc.recompute_statistics(averaged.module, batches)
-    expected = linear(batches[0]).mean(0)
-    torch.testing.assert_close(norm.get_buffer("running_mean"), expected)
-
-
-def test_plan_and_repr_say_what_loops_over_torchs_class_do_not_see() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4))
-    for choice in (bnc.Ghost(8), bnc.Frozen(), bnc.Group(2)):
-        assert "update_bn and loops over it do not see them" in str(bnc.plan(model, choice))
-        norm = bnc.convert(model, choice).get_submodule("0")
-        assert isinstance(norm, bnc.NORM_CLASSES)
-        assert ("unseen by update_bn" in repr(norm)) == isinstance(norm, TrackingNorm)
-    assert "update_bn" not in str(bnc.plan(model, bnc.Keep()))
-
-
-def test_training_without_gradients_is_no_update_bn() -> None:
-    model = half_converted().train()
-    with torch.no_grad():
-        model(torch.randn(32, 4))
-    assert model.get_buffer("1.num_batches_tracked") == 1
+@pytest.mark.parametrize("assigns", [True, False], ids=["assign", "to_empty"])
+@pytest.mark.parametrize("choice", [c for c in CHOICES if not isinstance(c, bnc.Frozen)], ids=repr)
+def test_what_a_plain_checkpoint_does_not_fill_begins_anew(choice: Rewrite, assigns: bool) -> None:
+    """A model is made on the meta device, converted, and loaded, as for sharding."""
+    with torch.device("meta"):
+        model = bnc.convert(Net(), choice)
+    state = trained(Net()).state_dict()
+    if not assigns:
+        model.to_empty(device="cpu")
+        for buffer in model.buffers():
+            buffer.fill_(77)  # what happens to be in memory
+    model.load_state_dict(state, assign=assigns)
+    wanted = bnc.convert(trained(Net()), choice)
+    found = dict(model.named_buffers())
+    assert all(torch.equal(found[name], buffer) for name, buffer in wanted.named_buffers())
+    model.train()(IMAGES)

@@ -188,7 +188,7 @@ CONVERSION = (
         lambda _: (trained_by_vmap("with buffers"), trained_by_vmap("without updates")),
     ),
     Row(
-        "modules/tracking.py",
+        "modules/update_bn.py",
         "update_bn resets",
         lambda _: update_bn([torch.randn(8, 3)], half_converted()),
         lambda _: bnc.recompute_statistics(half_converted(), [torch.randn(8, 3)]),
