@@ -42,21 +42,28 @@ class WithLoss(nn.Module):
         return {"loss": nn.functional.cross_entropy(scores, labels), "logits": scores}
 
 
-def train(model: nn.Module, callbacks: list[Any], folder: Path, epochs: int = 8) -> Any:
-    torch.manual_seed(0)
-    arguments = transformers.TrainingArguments(
+def arguments_for(folder: Path, **others: Any) -> Any:
+    return transformers.TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=epochs,
         per_device_train_batch_size=60,
-        per_device_eval_batch_size=400,
-        learning_rate=3e-3,
-        lr_scheduler_type="constant",
-        weight_decay=0.1,
         eval_strategy="epoch",
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,
+        **others,
+    )
+
+
+def train(model: nn.Module, callbacks: list[Any], folder: Path, epochs: int = 8) -> Any:
+    torch.manual_seed(0)
+    arguments = arguments_for(
+        folder,
+        num_train_epochs=epochs,
+        per_device_eval_batch_size=400,
+        learning_rate=3e-3,
+        lr_scheduler_type="constant",
+        weight_decay=0.1,
     )
     sets = [Labelled(data) for data in digits()]
     trainer = transformers.Trainer(
@@ -115,16 +122,7 @@ def test_norms_freeze_late_and_their_momentum_follows_a_schedule(tmp_path: Path)
 
 def trainer_of_several(callbacks: list[Any], folder: Path) -> Any:
     """Return a trainer that makes its model anew for each training."""
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=1,
-        per_device_train_batch_size=60,
-        eval_strategy="epoch",
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=True,
-    )
+    arguments = arguments_for(folder, num_train_epochs=1)
     sets = [Labelled(data) for data in digits()]
     return transformers.Trainer(
         model_init=WithLoss,
