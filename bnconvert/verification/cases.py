@@ -18,7 +18,8 @@ _SMALL = 2**12  # numbers in a row up to which so many rows cost nothing
 _DOUBLED = 8  # given rows up to which twice as many are compared
 _LARGE = 2**15  # numbers in a row above which it is an image: fewer batches are compared
 _TABLE = 2  # axes
-_PLAIN = 3  # how often images of one colour are drawn
+_GREY, _WHITE = 128, 255
+_PLAIN = (1.0, 3.0, 10.0, -10.0)
 _COLOURS = 4  # up to so many numbers a pixel has
 _STRONGER = (3.0, 10.0, -10.0, 100.0, 0.0)
 
@@ -171,9 +172,10 @@ def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
     come images of one colour each, by which a class or the place of a maximum changes.
     """
     if any(map(_is_image, example.tensors())):
-        for draw in range(_PLAIN):
-            plain = example.like(generator).map(_plain)
-            yield Case(f"generated, of one colour each, draw {draw + 1}", plain, (), False)
+        for factor in _PLAIN:
+            plain = example.like(generator).map(_plain).map(partial(_scaled, factor))
+            name = f"generated, of one colour each, {factor:g} times as large"
+            yield Case(name, plain, (), False)
     for factor in _STRONGER:
         scaled = example.like(generator).map(partial(_scaled, factor))
         name = "zeros" if factor == 0 else f"generated, {factor:g} times as large"
@@ -181,6 +183,10 @@ def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
 
 
 def _scaled(factor: float, tensor: Tensor) -> Tensor:
+    """Return numbers multiplied by a factor; pixels, which have a largest number, saturated."""
+    if tensor.dtype == torch.uint8 and _is_image(tensor) and abs(factor) != 1:
+        light = (tensor >= _GREY) if factor > 0 else (tensor < _GREY)
+        return light.to(tensor) * _WHITE if factor else torch.zeros_like(tensor)
     return tensor * factor if tensor.is_floating_point() else tensor
 
 

@@ -5,6 +5,7 @@ agrees with every file, and so does a layer whose weights move nothing that was 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ from bnconvert.graphs.example import Example
 from bnconvert.reporting.records import Finding
 from bnconvert.reporting.table import listed
 from bnconvert.verification.cases import Case
+from bnconvert.verification.exact_precision import ExactPrecision
 from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.influence import GradientRun, weight_names
 from bnconvert.verification.noise import noisy_outputs
@@ -109,8 +111,10 @@ class Evidence:
         return {index: kind for index, kind in hidden.items() if index in depending}
 
     def _gradients(self, model: torch.nn.Module, example: Example) -> GradientRun | None:
+        exact = model is self.reference.exact
         try:
-            return GradientRun.of(model, example)
+            with ExactPrecision() if exact else nullcontext():
+                return GradientRun.of(model, example)
         except Exception as failure:
             self.reference.note(
                 f"how weights move the outputs was tried without gradients: {first_line(failure)}"

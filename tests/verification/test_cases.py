@@ -79,7 +79,7 @@ def test_images_of_one_colour_come_first(
 ) -> None:
     images = (torch.rand(size, generator=torch.Generator().manual_seed(0)) * 255).to(dtype)
     first, second, *_ = stronger(Example.of((images,)), torch.Generator().manual_seed(0))
-    assert first.name == "generated, of one colour each, draw 1"
+    assert first.name == "generated, of one colour each, 1 times as large"
     (drawn,) = first.example.tensors()
     assert (drawn.shape, drawn.dtype) == (images.shape, dtype)
     rows = drawn.movedim(colours, 1).flatten(2)
