@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bnconvert.exporting.input_choice import Preprocess
     from bnconvert.graphs.example import Inputs
 
+_PIXELS = 256  # values of a uint8
+
 
 def example_inputs(model: "nn.Module", texts: Sequence[str]) -> "Inputs":
     """Make example inputs from the texts of --input, by position or by name."""
@@ -67,7 +69,8 @@ def random_tensor(text: str) -> tuple[str, Any]:
     try:
         if dtype.is_floating_point:
             return name, torch.randn(shape, generator=generator(), device="cpu").to(dtype)
-        return name, torch.randint(2, shape, generator=generator(), device="cpu").to(dtype)
+        values = _PIXELS if dtype is torch.uint8 else 2  # indices may have few values
+        return name, torch.randint(values, shape, generator=generator(), device="cpu").to(dtype)
     except (RuntimeError, TypeError, MemoryError) as failure:
         raise UsageError(
             f"--input {text}: cannot be made ({first_line(failure)}); give another shape or dtype"

@@ -17,6 +17,10 @@ _MANY_ROWS = 33  # odd, and more than any batch that kernels treat specially
 _SMALL = 2**12  # numbers in a row up to which so many rows cost nothing
 _DOUBLED = 8  # given rows up to which twice as many are compared
 _LARGE = 2**15  # numbers in a row above which it is an image: fewer batches are compared
+_TABLE = 2  # axes
+_GREY, _WHITE = 128, 255
+_PLAIN = (1.0, 3.0, 10.0, -10.0)
+_COLOURS = 4  # up to so many numbers a pixel has
 _STRONGER = (3.0, 10.0, -10.0, 100.0, 0.0)
 
 
@@ -162,7 +166,16 @@ def given_only(answers: Mapping[Case, _Answer]) -> dict[Case, _Answer]:
 
 
 def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
-    """Yield inputs far from the given ones, which may move an output that these do not."""
+    """Yield inputs far from the given ones, which may move an output that these do not.
+
+    Noise has the same average everywhere, and so have the features of an image that is noise: first
+    come images of one colour each, by which a class or the place of a maximum changes.
+    """
+    if any(map(_is_image, example.tensors())):
+        for factor in _PLAIN:
+            plain = example.like(generator).map(_plain).map(partial(_scaled, factor))
+            name = f"generated, of one colour each, {factor:g} times as large"
+            yield Case(name, plain, (), False)
     for factor in _STRONGER:
         scaled = example.like(generator).map(partial(_scaled, factor))
         name = "zeros" if factor == 0 else f"generated, {factor:g} times as large"
@@ -170,4 +183,21 @@ def stronger(example: Example, generator: torch.Generator) -> Iterator[Case]:
 
 
 def _scaled(factor: float, tensor: Tensor) -> Tensor:
+    """Return numbers multiplied by a factor; pixels, which have a largest number, saturated."""
+    if tensor.dtype == torch.uint8 and _is_image(tensor) and abs(factor) != 1:
+        light = (tensor >= _GREY) if factor > 0 else (tensor < _GREY)
+        return light.to(tensor) * _WHITE if factor else torch.zeros_like(tensor)
     return tensor * factor if tensor.is_floating_point() else tensor
+
+
+def _is_image(tensor: Tensor) -> bool:
+    """Tell whether a tensor may be images or signals: no indices, and more than rows of numbers."""
+    return tensor.dim() > _TABLE and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Return images with one of their own pixels at every place."""
+    if not _is_image(tensor) or not tensor.numel():
+        return tensor
+    kept = [slice(None) if size <= _COLOURS else slice(1) for size in tensor.shape[1:]]
+    return tensor[(slice(None), *kept)].expand_as(tensor).contiguous()

@@ -5,6 +5,7 @@ agrees with every file, and so does a layer whose weights move nothing that was 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,7 @@ from bnconvert.verification.finding_ids import UNPROVEN
 from bnconvert.verification.noise import noisy_outputs
 from bnconvert.verification.nonfinite_outputs import nonfinite_outputs, without_numbers
 from bnconvert.verification.references.reference import Reference
+from bnconvert.verification.rounding.exact_precision import ExactPrecision
 from bnconvert.verification.tolerance import Answers, Tolerance
 from bnconvert.verification.weights.influence import GradientRun, weight_names
 from bnconvert.verification.weights.weight_dependence import weights_without_outputs
@@ -109,8 +111,10 @@ class Evidence:
         return {index: kind for index, kind in hidden.items() if index in depending}
 
     def _gradients(self, model: torch.nn.Module, example: Example) -> GradientRun | None:
+        exact = model is self.reference.exact
         try:
-            return GradientRun.of(model, example)
+            with ExactPrecision() if exact else nullcontext():
+                return GradientRun.of(model, example)
         except Exception as failure:
             self.reference.note(
                 f"how weights move the outputs was tried without gradients: {first_line(failure)}"

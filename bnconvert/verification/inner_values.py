@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bnconvert.graphs.example import Example, NamedTensor
 from bnconvert.numerics.distance import MEASURES, relative_errors, rounding_errors
 from bnconvert.verification.files.onnx_graph import graph_of
+from bnconvert.verification.rounding.exact_precision import ExactPrecision
 from bnconvert.verification.values.expected_values import LOCAL, ROUNDING, Wanted
 from bnconvert.verification.values.value_matching import FileValues
 from bnconvert.verification.weights.influence import GradientRun, Place
@@ -31,7 +32,8 @@ def weights_seen_inside(
         fed: `example` as the file takes it.
     """
     run = GradientRun.of(native, example, inner=True)
-    truth = GradientRun.values_of(exact, example.in_double())
+    with ExactPrecision():  # a forward may cast, as pixels to float32
+        truth = GradientRun.values_of(exact, example.in_double())
     with tempfile.TemporaryDirectory() as scratch:
         values = FileValues(graph_of(path, fed, Path(scratch)).values)
         held = [place for place in run.inner if _holds(values, run.values, truth, place)]

@@ -10,6 +10,7 @@ _DISK = "needs a full disk: "
 
 UNPROVOKED: dict[str, dict[str, str]] = {
     "cli/explain.py": {"{}": _OTHERS},
+    "cli/export.py": {"{}": _FIGURES},
     "cli/sources/images.py": {
         "Pillow cannot be imported": _PACKAGE,
     },

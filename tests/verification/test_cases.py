@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from bnconvert.graphs.example import Example
@@ -69,3 +70,25 @@ def test_a_larger_batch_has_not_by_chance_as_many_rows_as_an_input_without_a_bat
         example = Example.of((torch.randn(3, 4), torch.randn(rows, 2)))
         pool = Pool.of(example, None, torch.Generator().manual_seed(0))
         assert max(sizes(pool).values()) == (33 if rows != 33 else 34)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+@pytest.mark.parametrize(("size", "colours"), [((2, 3, 6, 8), 1), ((2, 6, 8, 3), -1)])
+def test_images_of_one_colour_come_first(
+    dtype: torch.dtype, size: tuple[int, ...], colours: int
+) -> None:
+    images = (torch.rand(size, generator=torch.Generator().manual_seed(0)) * 255).to(dtype)
+    first, second, *_ = stronger(Example.of((images,)), torch.Generator().manual_seed(0))
+    assert first.name == "generated, of one colour each, 1 times as large"
+    (drawn,) = first.example.tensors()
+    assert (drawn.shape, drawn.dtype) == (images.shape, dtype)
+    rows = drawn.movedim(colours, 1).flatten(2)
+    assert torch.equal(rows.amax(2), rows.amin(2))
+    assert len(rows.amax(2).unique()) == 6  # images and colours differ
+    assert not torch.equal(drawn, second.example.tensors()[0])
+
+
+def test_rows_of_numbers_and_indices_are_no_images() -> None:
+    example = Example.of((torch.randn(2, 4), torch.ones(2, 3, 4, dtype=torch.int64)))
+    names = [case.name for case in stronger(example, torch.Generator().manual_seed(0))]
+    assert not [name for name in names if "colour" in name]

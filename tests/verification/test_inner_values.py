@@ -1,5 +1,6 @@
 """What modules return is searched among a file's values, whatever its outputs show."""
 
+import copy
 from pathlib import Path
 
 import onnx
@@ -45,3 +46,29 @@ def test_layers_with_their_norms_folded_are_seen_and_a_wrong_one_is_not(tmp_path
     weight.CopyFrom(onnx.numpy_helper.from_array(array.astype("float32"), weight.name))
     onnx.save(file, path)
     assert seen(model, path) == {"first.weight", "first.bias", "norm"}
+
+
+class Label(nn.Module):
+    """Takes pixels, casts them to float32 as models that are deployed do, and returns a class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.head = Hidden(), nn.Linear(4, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.net(image.permute(0, 3, 1, 2).float() / 255)
+        label: Tensor = self.head(features.mean((2, 3))).argmax(-1)
+        return label
+
+
+def test_a_model_that_casts_is_run_in_float64_all_the_same(tmp_path: Path) -> None:
+    model, path = trained(Label()), tmp_path / "m.onnx"
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    program = torch.onnx.export(model, (images,), dynamo=True, verbose=False)
+    assert program is not None
+    program.save(path)
+    example, exact = Example.of((images,)), copy.deepcopy(model).double()
+    found = weights_seen_inside(model, exact, example, path, named_tensors(model, example))
+    assert {"net.first.weight", "net.norm", "net.second.weight", "head.weight"} <= found

@@ -187,7 +187,7 @@ class OnnxRunner:
         tensor = in_real_numbers(tensor)
         if dtype.is_floating_point is not tensor.dtype.is_floating_point:
             raise ExportError(
-                f"{self.name}: input {name} is {dtype}, and {tensor.dtype} was given; "
-                "give the tensors in the order of the file's inputs, or by their names"
+                f"{self.name}: input {name} is {dtype}, and {tensor.dtype} was given; give it as "
+                f"{dtype}, and several tensors in the order of the file's inputs, or by their names"
             )
         return tensor.to(dtype)
