@@ -1,12 +1,10 @@
 """A captured model, or a part of one, folded: its graph, and the outcome of its norm calls."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import fx
 
-from bnconvert.errors import Refusal
 from bnconvert.folding.fixpoint import fold_graph, outcomes_in
 from bnconvert.folding.outcome import NormOutcome
 from bnconvert.graphs.aten import NormCall, norm_calls, standardizes_weight
@@ -15,8 +13,6 @@ from bnconvert.graphs.mutable_graph import MutableGraph
 from bnconvert.graphs.subgraphs import calls_in_regions
 from bnconvert.modules.copies.copying import copy_graph
 from bnconvert.modules.folded_module import FoldedModule
-
-_INPUT = re.compile(r"the model's input (\w+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,26 +74,11 @@ class _Calls:
         """Return the outcomes of all calls, also of those that no fold sees."""
         inside = [NormOutcome(call, upstream=call.obstacle) for call in self._inside]
         notes = [*self._part.captured.notes, *_standardization(self._weights)]
-        path = self._part.path
-        return PartOutcomes(path, [_in_part(path, one) for one in (*found, *inside)], notes)
+        return PartOutcomes(self._part.path, [*found, *inside], notes)
 
 
 def _from_the_root(call: NormCall, path: str) -> NormCall:
     return replace(call, owner=f"{path}.{call.owner}".strip(".")) if path else call
-
-
-def _in_part(path: str, outcome: NormOutcome) -> NormOutcome:
-    """Return an outcome whose reasons speak of a part's inputs and output as such."""
-    if not path:
-        return outcome
-
-    def told(refusal: Refusal | None) -> Refusal | None:
-        if refusal is None:
-            return None
-        text = _INPUT.sub(rf"the input \1 of the part {path}", refusal.text)
-        return replace(refusal, text=text.replace("the model's output", f"the output of {path}"))
-
-    return replace(outcome, upstream=told(outcome.upstream), downstream=told(outcome.downstream))
 
 
 def _standardization(count: int) -> Iterator[str]:

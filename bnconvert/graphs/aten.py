@@ -13,6 +13,8 @@ from bnconvert.reporting.table import listed
 from bnconvert.torch_private.operators import formals_of
 
 aten = torch.ops.aten
+#: In a node's meta: the path of the part of a model that its graph is, where it is not the whole.
+PART = "bnconvert_part"
 #: To name them all in order for each of them would take quadratic time.
 _VERY_MANY = 50
 
@@ -174,10 +176,12 @@ def called_in(node: fx.Node) -> str:
 
 def describe(node: fx.Node) -> str:
     """Return an operator in a reader's words: its name, and the module that calls it."""
+    part = node.meta.get(PART)
     if node.op == "placeholder":
-        return f"the model's input {node.name}"
+        input_ = f"input {node.name}"
+        return f"the {input_} of the part {part}" if part else f"the model's {input_}"
     if node.op == "output":
-        return "the model's output"
+        return f"the output of {part}" if part else "the model's output"
     name = getattr(node.target, "__name__", str(node.target)).partition(".")[0]
     where = called_in(node)
     return f"{where} ({name})" if where else name

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bnconvert.errors import CaptureError, first_line
+from bnconvert.graphs.aten import PART
 from bnconvert.graphs.capture.capturing import Captured, capture, capture_part, eval_copy
 from bnconvert.graphs.capture.state import ForwardWatch
 from bnconvert.graphs.capture.traceability import agrees, constant_size, with_longer
@@ -237,8 +238,9 @@ class _Search:
 
 
 def _name_from_the_root(captured: Captured, path: str) -> None:
-    """Let every operator say from where in the whole model it is called."""
+    """Let every operator say from where in the whole model it is called, and in which part."""
     for node in captured.module.graph.nodes if path else ():
+        node.meta[PART] = path
         stack = node.meta.get("nn_module_stack")
         if stack:
             node.meta["nn_module_stack"] = {
