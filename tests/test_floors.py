@@ -442,6 +442,7 @@ ROOMS = {
         "lazy_modules",
         "running_statistics",
         "ambient_modes",
+        "modes",
         "paths",
         "copies.__init__",
         "tracing.__init__",

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from bnconvert.modules.modes import kept_modes
+
 
 def modes_of(model: nn.Module) -> dict[str, bool]:
     """Return by path which modules are in training mode.
@@ -17,11 +19,7 @@ def modes_of(model: nn.Module) -> dict[str, bool]:
 @contextmanager
 def in_modes(model: nn.Module, modes: Mapping[str, bool]) -> Iterator[None]:
     """Set modules to modes inside of this context, and set them back."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
+    with kept_modes(model.modules()):
         for path, module in model.named_modules():
             module.training = modes.get(path, module.training)
         yield
-    finally:
-        for module, training in before:
-            module.training = training

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from bnconvert.modules.normalization import Normalization
+from bnconvert.modules.normalization import BATCH_NORM, Normalization
 from bnconvert.modules.paths import holders
 
 _STATISTICS = ("running_mean", "running_var")
-_BATCH_NORM = ("weight", "bias", *_STATISTICS)
 _COUNTER = "num_batches_tracked"  # no eval forward reads it
 
 
@@ -78,7 +77,7 @@ def _tensor_digests(model: nn.Module, *, of_statistics: bool) -> Iterator[bytes]
     for path, tensor in (*model.named_parameters(), *model.named_buffers()):
         name = path.rpartition(".")[2]
         # What our norms hold beyond batch norm's own state does not count: `revert` drops it.
-        extra = name not in _BATCH_NORM and not ours.isdisjoint(holders(path))
+        extra = name not in BATCH_NORM and not ours.isdisjoint(holders(path))
         if name != _COUNTER and not extra and (name in _STATISTICS) is of_statistics:
             found.append(tensor_digest(tensor))
     yield from sorted(found)

@@ -18,7 +18,7 @@ from bnconvert.torch_private.state_loading import StateLoading
 #: The name of the child that holds a norm's persistent state beyond batch norm's own.
 EXTRAS = "bnconvert"
 #: The tensors of batch norm itself.
-_BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class Extras(nn.Module):
@@ -90,7 +90,7 @@ class Normalization(StateLoading, _NormBase):
         """Reset the running statistics, as torch's, and what the norm counts and keeps beside."""
         super().reset_running_stats()
         kept = [] if EXTRAS not in self._modules else [*self.extras().buffers(recurse=False)]
-        kept += [b for name, b in self.named_buffers(recurse=False) if name not in _BATCH_NORM]
+        kept += [b for name, b in self.named_buffers(recurse=False) if name not in BATCH_NORM]
         for buffer in kept:
             buffer.zero_()
 

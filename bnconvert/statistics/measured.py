@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnconvert.modules.modes import kept_modes
 from bnconvert.reporting.progress import Progress
 from bnconvert.reporting.report import Report
 from bnconvert.statistics.batch_inputs import ForwardFunction
@@ -78,14 +79,12 @@ def measured(
         progress=progress,
     )
     buffers = [(m, name, b) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        for module, _ in modes:
-            module.training = False  # as in the replicas: captured graphs refuse eval()
-        yield result.report
+        with kept_modes(model.modules()):
+            for module in model.modules():
+                module.training = False  # as in the replicas: captured graphs refuse eval()
+            yield result.report
     finally:
-        for module, mode in modes:
-            module.training = mode
         result.undo()
         _follow(buffers, result.written)
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bnconvert.conversion.restoring.restore_plan import RestoreDecision
 from bnconvert.errors import StatisticsError
 from bnconvert.modules.kinds import norms_in
+from bnconvert.modules.modes import kept_modes
 from bnconvert.modules.normalized_layer import (
     TRANSPOSED,
     channels_after,
@@ -119,12 +120,8 @@ def only_measuring(model: nn.Module) -> Iterator[None]:
 
     That is what `recompute_statistics` does with norms in eval mode in a model in training mode.
     """
-    norms = [norm for _, norm, _ in norms_in(model)]
-    modes = [(module, module.training) for module in (model, *norms)]
-    try:
-        for module, _ in modes:
+    switched = (model, *(norm for _, norm, _ in norms_in(model)))
+    with kept_modes(switched):
+        for module in switched:
             module.training = module is model or isinstance(module, Probe)
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
